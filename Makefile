@@ -1,0 +1,43 @@
+# Two commands on a machine with Python, make and git:  make bench   make test
+# VENV chooses the folder of the virtual environment, PYTHON the interpreter it is made with.
+VENV ?= .venv
+PYTHON ?= python3
+PYTEST_ARGS ?=
+BENCH_ARGS ?= --memory
+
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install bench test lint clean
+
+help: ## show this list
+	@grep -E '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
+	@echo "  VENV=$(VENV) PYTHON=$(PYTHON) PYTEST_ARGS='...' BENCH_ARGS='$(BENCH_ARGS)'"
+
+install: $(INSTALLED) ## make the virtual environment and install this checkout into it
+
+bench: $(INSTALLED) ## run the main job: memory and error of every method on the same stream
+	$(BIN)/ecotta-bench $(BENCH_ARGS)
+
+test: $(INSTALLED) ## run the tests
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(INSTALLED) ## check style, formatting and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean: ## remove the virtual environment and what tools left behind
+	@test ! -e "$(VENV)" || test -f "$(VENV)/pyvenv.cfg" || { echo "make clean: $(VENV) is no virtual environment, left alone" >&2; exit 1; }
+	rm -rf "$(VENV)" build dist ecotta_rt.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	find ecotta_rt tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Editable, so that the commands find the networks and images under benchmarks/. pip and setuptools come first and the build is
+# not isolated: the constraints then hold for the build too.
+$(INSTALLED): setup.cfg pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else f"ecotta_rt needs Python 3.11 or newer, $(PYTHON) is {sys.version.split()[0]}: try make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --upgrade pip setuptools
+	PYTHONWARNINGS="ignore:Editable installation" $(BIN)/python -m pip install --quiet --constraint constraints.txt --no-build-isolation --editable '.[all]'
+	@touch $@

@@ -1,0 +1,76 @@
+"""Test-time adaptation of vision networks inside the memory of small devices, after EcoTTA (CVPR 2023).
+
+Importing this package loads no array library, no runtime and no torch: names are fetched when first used.
+
+    import ecotta_rt
+
+    board = ecotta_rt.load_device("raspberry-pi-zero-2w")
+    with ecotta_rt.ActivationProfiler() as profiler:      # host only: needs the extra `prepare`
+        ...
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from ecotta_rt._version import __version__
+from ecotta_rt.errors import (
+    BadFrames,
+    BudgetExceeded,
+    CheckpointError,
+    ConfigurationError,
+    EcottaError,
+    InputFileError,
+    NetworkError,
+    TransferError,
+    Unavailable,
+    UsageError,
+)
+
+if TYPE_CHECKING:
+    from ecotta_rt.device import DeviceProfile, device_ids, load_device
+    from ecotta_rt.prepare.profiler import ActivationProfiler
+    from ecotta_rt.state import AdaptState
+
+__all__ = [
+    "ActivationProfiler",
+    "AdaptState",
+    "BadFrames",
+    "BudgetExceeded",
+    "CheckpointError",
+    "ConfigurationError",
+    "DeviceProfile",
+    "EcottaError",
+    "InputFileError",
+    "NetworkError",
+    "TransferError",
+    "Unavailable",
+    "UsageError",
+    "__version__",
+    "device_ids",
+    "load_device",
+]
+
+_HOMES = {
+    "ActivationProfiler": "ecotta_rt.prepare.profiler",
+    "AdaptState": "ecotta_rt.state",
+    "DeviceProfile": "ecotta_rt.device",
+    "device_ids": "ecotta_rt.device",
+    "load_device": "ecotta_rt.device",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        value = getattr(import_module(_HOMES[name]), name)
+    except ModuleNotFoundError as error:
+        from ecotta_rt.extras import missing_package
+
+        raise missing_package(error) or error from error
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,140 @@
+"""The command `ecotta`: finds the subcommand, loads it and nothing else, and turns errors into messages.
+
+A subcommand is a module with `NAME`, `add_arguments(parser)` and `run(args) -> exit code`. It is imported only when
+called, so that `ecotta devices` runs on a board that has no torch. `run_command` is shared with `ecotta-bench`.
+"""
+
+import argparse
+import difflib
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from importlib import import_module
+
+from ecotta_rt._version import __version__
+from ecotta_rt.errors import EXIT_INTERRUPTED, EcottaError, UsageError
+from ecotta_rt.extras import missing_package
+
+__all__ = ["COMMANDS", "EXIT_BUG", "EXIT_INPUT_OUTPUT", "main", "run_command"]
+
+EXIT_BUG = 1
+EXIT_INPUT_OUTPUT = 74
+
+COMMANDS = {
+    "prepare": "warm up a network for adaptation: network + checkpoint + data -> warmed-up network",
+    "profile": "show what a training or adaptation step keeps in memory, by part and by tensor",
+    "devices": "list the boards and phones we know, and what they give",
+}
+"""Name of each subcommand -> its line in the help. The module is `ecotta_rt.cli.NAME`."""
+
+_EXAMPLES = """\
+examples:
+  ecotta devices                        every device and its memory
+  ecotta devices raspberry-pi-zero-2w   one of them, with the sources of its figures
+  ecotta COMMAND --help                 options and examples of a command
+
+exit codes:
+  0 done, 1 our bug, 2 usage, 3 does not fit the budget, 4 bad or hostile input file, 69 a missing extra or device,
+  74 input/output error, 78 bad configuration, 130 interrupted
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `ecotta`.
+
+    Args:
+        argv: The arguments after the program's name; those of the process where None.
+
+    Returns:
+        The exit code.
+    """
+    return run_command("ecotta", _dispatch, argv)
+
+
+def run_command(program: str, command: Callable[[Sequence[str]], int], argv: Sequence[str] | None = None) -> int:
+    """Run a command line, with every way it can end turned into a message and an exit code.
+
+    A user's mistake is one line on stderr. A bug of ours is one line that says so. The environment variable
+    ECOTTA_DEBUG set to 1 adds the traceback to either.
+
+    Args:
+        program: The program's name, for messages.
+        command: Takes the arguments and returns an exit code. May raise anything.
+        argv: The arguments after the program's name; those of the process where None.
+
+    Returns:
+        The exit code.
+    """
+    try:
+        code = command(sys.argv[1:] if argv is None else argv)
+        sys.stdout.flush()  # here, where a closed pipe is still caught
+    except SystemExit as error:  # argparse, after its own message
+        return error.code if isinstance(error.code, int) else int(error.code is not None)
+    except KeyboardInterrupt:
+        return _fail(program, "interrupted", EXIT_INTERRUPTED)
+    except BrokenPipeError:
+        # Whoever read us has seen enough. Python would complain once more when it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_INPUT_OUTPUT
+    except EcottaError as error:
+        return _fail(program, f"error: {error}", error.exit_code)
+    except OSError as error:
+        return _fail(program, f"error: {error}", EXIT_INPUT_OUTPUT)
+    except Exception as error:
+        missing = missing_package(error) if isinstance(error, ModuleNotFoundError) else None
+        if missing is not None:
+            return _fail(program, f"error: {missing}", missing.exit_code)
+        return _fail(program, f"error: {_bug_report(error)}", EXIT_BUG)
+    return code
+
+
+def _dispatch(argv: Sequence[str]) -> int:
+    if argv and not argv[0].startswith("-"):
+        return _run_subcommand(argv[0], argv[1:])
+    parser = argparse.ArgumentParser(
+        "ecotta",
+        usage="ecotta COMMAND [options]",
+        description="Test-time adaptation of vision networks inside the memory of small devices.",
+        epilog=f"commands:\n{_command_list()}\n\n{_EXAMPLES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"ecotta {__version__}")
+    parser.parse_args(argv)
+    raise UsageError(f"no command given; one of {', '.join(COMMANDS)}, or --help")
+
+
+def _run_subcommand(name: str, argv: Sequence[str]) -> int:
+    if name not in COMMANDS:
+        near = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f"; did you mean {near[0]}?" if near else "."
+        raise UsageError(f"unknown command {name!r}{hint} Known: {', '.join(COMMANDS)}")
+    module = import_module(f"ecotta_rt.cli.{name}")
+    parser = argparse.ArgumentParser(
+        f"ecotta {name}",
+        description=module.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    module.add_arguments(parser)
+    code: int = module.run(parser.parse_args(argv))
+    return code
+
+
+def _command_list() -> str:
+    return "\n".join(f"  {name:<10}{line}" for name, line in COMMANDS.items())
+
+
+def _bug_report(error: Exception) -> str:
+    kind = f"{type(error).__name__}: {error}".splitlines()[0]
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" at {os.path.basename(frames[-1].filename)}:{frames[-1].lineno}" if frames else ""
+    return f"{kind}{place}. This is a bug in ecotta_rt; set ECOTTA_DEBUG=1 for the traceback, and please report it"
+
+
+def _fail(program: str, message: str, code: int) -> int:
+    if os.environ.get("ECOTTA_DEBUG") == "1":
+        traceback.print_exc()
+    print(f"{program}: {message}", file=sys.stderr)
+    return code

@@ -1,0 +1,140 @@
+"""Imports point down only, and torch stays in prepare/ and bench/peers/. Read from the source, functions included."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "ecotta_rt"
+
+LIGHT = {"_version", "device", "errors", "extras", "state", "this_machine", "toml_file"}
+
+# What each module or subpackage may import of ours, besides itself. A newcomer has to be given its place here.
+MAY_IMPORT = {
+    "_version": set(),
+    "errors": set(),
+    "extras": {"errors"},
+    "this_machine": set(),
+    "toml_file": {"errors"},
+    "device": {"errors", "this_machine", "toml_file"},
+    "state": {"errors"},
+    "prepare": LIGHT,
+    "bench": {*LIGHT, "prepare"},
+    "cli": {*LIGHT, "bench", "prepare"},
+    "": {*LIGHT, "prepare"},  # ecotta_rt/__init__.py: where each public name is fetched from
+}
+
+# Where a package may be imported; anywhere for those not listed.
+HOMES = {
+    "torch": ("prepare/", "bench/peers/"),
+    "onnx": ("prepare/",),
+    "onnxscript": ("prepare/",),
+    "scipy": ("bench/",),
+    "PIL": ("bench/",),
+    "matplotlib": ("bench/",),
+    "rich": ("bench/", "cli/"),
+}
+
+# What a device installs; the light modules may use these and the standard library.
+DEVICE_PACKAGES = {"numpy", "onnxruntime", "psutil", "safetensors"}
+
+MODULES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
+
+
+def imported_names(module: str, *, for_types_too: bool = True) -> Iterator[str]:
+    """Dotted names of all that a module imports, wherever in the file; `from a import b` counts as `a.b`.
+
+    Imports below `if TYPE_CHECKING` load nothing when the program runs; `for_types_too=False` leaves them out.
+    """
+    for node in walk(ast.parse((PACKAGE / module).read_text(encoding="utf-8")), for_types_too):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}: relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("import_module", "__import__")):
+            yield from (arg.value for arg in node.args if isinstance(arg, ast.Constant) and isinstance(arg.value, str))
+
+
+def walk(node: ast.AST, for_types_too: bool) -> Iterator[ast.AST]:
+    yield node
+    for child in ast.iter_child_nodes(node):
+        only_for_types = isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING"
+        if for_types_too or not only_for_types:
+            yield from walk(child, for_types_too)
+
+
+def place(module: str) -> str:
+    """The first part of a module's path below the package; "" for the package's own __init__.py."""
+    first = module.split("/")[0].removesuffix(".py")
+    return "" if first == "__init__" else first
+
+
+def place_of_import(name: str) -> str:
+    parts = name.split(".")
+    below = parts[1] if len(parts) > 1 else ""
+    return below if (PACKAGE / below).is_dir() or (PACKAGE / f"{below}.py").is_file() else ""
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_point_down(module):
+    own = place(module)
+    assert own in MAY_IMPORT, f"{own} is new: give it its place in MAY_IMPORT"
+
+    ours = {place_of_import(name) for name in imported_names(module) if name.split(".")[0] == "ecotta_rt"}
+
+    assert ours - {own} <= MAY_IMPORT[own]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_heavy_packages_stay_where_they_belong(module):
+    packages = {name.split(".")[0] for name in imported_names(module, for_types_too=False)}
+
+    strangers = {package for package in packages & HOMES.keys() if not module.startswith(HOMES[package])}
+
+    assert not strangers
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if place(module) in LIGHT])
+def test_light_modules_need_only_what_a_device_installs(module):
+    packages = {name.split(".")[0] for name in imported_names(module)}
+
+    assert packages <= {*sys.stdlib_module_names, *DEVICE_PACKAGES, "ecotta_rt"}
+
+
+def test_the_rules_see_imports_wherever_they_are(tmp_path, monkeypatch):
+    """The checks above are only as good as `imported_names`."""
+    source = """\
+if TYPE_CHECKING:
+    from torch import Tensor
+def late():
+    import torch.nn
+    from ecotta_rt.prepare import x
+    importlib.import_module('onnx')
+"""
+    (tmp_path / "late.py").write_text(source, encoding="utf-8")
+    monkeypatch.setitem(globals(), "PACKAGE", tmp_path)
+    running = {"torch.nn", "ecotta_rt.prepare.x", "onnx"}
+
+    assert set(imported_names("late.py")) == {*running, "torch.Tensor"}
+    assert set(imported_names("late.py", for_types_too=False)) == running
+
+
+def modules_loaded_by(code: str) -> set[str]:
+    """Top-level names in sys.modules of a fresh interpreter after running `code`."""
+    script = f"{code}\nimport sys\nprint('loaded:', *{{name.split('.')[0] for name in sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return set(done.stdout.rpartition("loaded:")[2].split())
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    assert not modules_loaded_by("import ecotta_rt") & {*HOMES, *DEVICE_PACKAGES, "av", "hypothesis", "pytest"}
+
+
+def test_the_devices_command_loads_nothing_heavy():
+    loaded = modules_loaded_by("from ecotta_rt.cli.main import main; assert main(['devices']) == 0")
+
+    assert not loaded & {*HOMES, *DEVICE_PACKAGES}

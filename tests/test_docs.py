@@ -1,0 +1,39 @@
+"""What the README says runs."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from ecotta_rt.cli.main import COMMANDS
+
+README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+
+
+def test_the_readmes_code_runs(tmp_path, monkeypatch, checkout):
+    """One program from top to bottom, in a folder of its own beside the checkout's networks."""
+    torch = pytest.importorskip("torch")
+    (tmp_path / "benchmarks").symlink_to(checkout / "benchmarks")
+    monkeypatch.chdir(tmp_path)
+    frames = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    names = {"stream": [frames, frames]}
+
+    exec("\n".join(BLOCKS), names)
+
+    assert names["labels"].shape == (4,)
+    assert (tmp_path / "adapted.safetensors").is_file()
+    assert names["profiler"].report.activation_bytes > 0
+
+
+def test_the_readme_names_every_command_and_no_other():
+    told = set(re.findall(r"`ecotta ([a-z]+)`", README))
+
+    assert told == set(COMMANDS)
+
+
+def test_files_that_the_readme_links_exist(checkout):
+    targets = re.findall(r"\]\((?!http)([^)]+)\)", README)
+
+    assert targets
+    assert all((checkout / target).exists() for target in targets)

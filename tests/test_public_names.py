@@ -1,0 +1,82 @@
+"""`__all__` is explicit everywhere and says what is there."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import ecotta_rt
+
+PACKAGE = Path(__file__).parent.parent / "ecotta_rt"
+MODULES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
+
+
+def defined_names(tree: ast.Module) -> tuple[set[str], set[str]]:
+    """What a module defines at its top level: its functions and classes, and its other names."""
+    things: set[str] = set()
+    values: set[str] = set()
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            things.add(node.name)
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            values |= {target.id for target in targets if isinstance(target, ast.Name)}
+    return things, values
+
+
+def declared_names(tree: ast.Module) -> list[str] | None:
+    """The content of `__all__`, or None where there is none."""
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+            return list(ast.literal_eval(node.value))
+    return None
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_module_declares_exactly_its_public_names(module):
+    tree = ast.parse((PACKAGE / module).read_text(encoding="utf-8"))
+    declared = declared_names(tree)
+    if module.endswith("__init__.py") and not tree.body:
+        return  # an empty package has no names
+
+    assert declared is not None, "no __all__"
+    assert len(declared) == len(set(declared))
+    things, values = defined_names(tree)
+    assert {name for name in things if not name.startswith("_")} <= set(declared), "public, yet not in __all__"
+    if not module.endswith("__init__.py"):  # those hand on names of others
+        assert set(declared) <= things | values, "in __all__, yet not defined here"
+
+
+@pytest.mark.parametrize("name", ecotta_rt.__all__)
+def test_every_public_name_of_the_package_can_be_fetched(name):
+    if name == "ActivationProfiler":
+        pytest.importorskip("torch")
+
+    assert getattr(ecotta_rt, name) is not None
+
+
+def test_the_error_tree_is_public_in_full():
+    from ecotta_rt import errors
+
+    kinds = {name for name in errors.__all__ if isinstance(getattr(errors, name), type)}
+
+    assert kinds <= set(ecotta_rt.__all__)
+
+
+def test_dir_lists_the_public_names_even_before_they_are_fetched():
+    assert dir(ecotta_rt) == sorted(ecotta_rt.__all__)
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'Runtime2'"):
+        ecotta_rt.Runtime2  # noqa: B018
+
+
+def test_without_torch_the_profiler_names_the_extra():
+    code = "import sys; sys.modules['torch'] = None; import ecotta_rt; ecotta_rt.ActivationProfiler"
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+
+    assert "Unavailable: torch is not installed; it comes with: pip install 'ecotta_rt[prepare]'" in done.stderr
