@@ -1,0 +1,94 @@
+"""Turn what a user names on a command line into a network: one of ours, a file of ours, or their own code."""
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+
+from torch import nn
+
+from ecotta_rt.errors import UsageError
+from ecotta_rt.prepare.checkpoint import load_checkpoint, load_network
+from ecotta_rt.prepare.networks import MODELS, build_network
+
+__all__ = ["open_network"]
+
+_OWN_MODULE = "ecotta_profiled_network"  # under which a user's file is imported
+
+
+def open_network(name: str, *, classes: int | None = None, checkpoint: Path | None = None) -> nn.Module:
+    """The network that `name` stands for.
+
+    Args:
+        name: A model id; a network file of ours (`.safetensors`); or `FILE.py:FACTORY` or `PACKAGE.MODULE:FACTORY`,
+            where FACTORY is called without arguments and returns an `nn.Module`. **Runs the user's own code.**
+        classes: Number of classes, for a model id.
+        checkpoint: Weights to load into it.
+
+    Raises:
+        UsageError: There is no such network, or the factory fails or returns something else.
+        InputFileError: A file that cannot be read.
+    """
+    if classes is not None and name not in MODELS:
+        raise UsageError(f"--classes {classes} goes with a model id ({', '.join(MODELS)}); {name!r} sets its own")
+    if name in MODELS:
+        network = build_network(name, classes=classes)
+    elif name.endswith(".safetensors"):
+        network = load_network(name)
+    elif ":" in name:
+        network = _build_own(name)
+    else:
+        raise UsageError(
+            f"unknown network {name!r}; known models: {', '.join(MODELS)}; "
+            "or a .safetensors file of ours, or FILE.py:FACTORY for a network of your own"
+        )
+    if checkpoint is not None:
+        load_checkpoint(network, checkpoint)
+    return network
+
+
+def _build_own(name: str) -> nn.Module:
+    place, _, factory_name = name.rpartition(":")
+    with _importable(Path(place).parent if place.endswith(".py") else Path.cwd()):
+        module = _import(place)
+        factory = getattr(module, factory_name, None)
+        if not callable(factory):
+            raise UsageError(f"{name}: {place} has no function or class {factory_name!r} to call")
+        try:
+            network = factory()
+        except Exception as error:
+            raise UsageError(f"{name}: {factory_name}() raised {type(error).__name__}: {error}") from error
+    if not isinstance(network, nn.Module):
+        raise UsageError(f"{name}: {factory_name}() returned a {type(network).__name__}, not a torch.nn.Module")
+    return network
+
+
+def _import(place: str) -> ModuleType:
+    if place.endswith(".py") and not Path(place).is_file():
+        raise UsageError(f"no such file: {place}")
+    try:
+        if not place.endswith(".py"):
+            return importlib.import_module(place)
+        spec = importlib.util.spec_from_file_location(_OWN_MODULE, place)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[_OWN_MODULE] = module  # dataclasses look their module up there
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise UsageError(f"{place} can't be imported: {type(error).__name__}: {error}") from error
+    return module
+
+
+@contextmanager
+def _importable(folder: Path) -> Iterator[None]:
+    """Let a user's module import its neighbours, as `python FILE.py` would."""
+    before = list(sys.path)
+    sys.path.insert(0, str(folder.resolve()))
+    try:
+        yield
+    finally:
+        sys.path[:] = before

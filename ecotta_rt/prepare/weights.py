@@ -1,0 +1,166 @@
+"""Named tensors to and from files, read suspiciously and written whole.
+
+    .safetensors              tensors and a flat metadata mapping of strings
+    .pt .pth .th and others   what torch.save wrote, read with `weights_only=True`: no code in the file is run
+
+Which of the two a file is decides its content, not its name. Not here: which tensor belongs where (see
+`ecotta_rt.prepare.matching`).
+"""
+
+import contextlib
+import os
+import stat
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from ecotta_rt.errors import InputFileError, TransferError
+
+__all__ = ["read_safetensors", "read_tensors", "write_safetensors"]
+
+_LARGEST_FILE_BYTES = 2 * 1024**3
+"""Ten times the largest network here: a limit for mistakes and bombs, not for networks."""
+
+_WRAPPERS = ("state_dict", "model_state", "model_state_dict", "model", "net")
+"""Where training scripts keep the weights inside what they save, in the order they are looked for."""
+
+
+def read_safetensors(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read a .safetensors file.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Its tensors as stored, and its metadata.
+
+    Raises:
+        InputFileError: No such file, larger than 2 GiB, truncated, or no safetensors file.
+    """
+    path = _regular_file(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})
+    except (SafetensorError, OSError, RuntimeError, ValueError) as error:
+        kind = "safetensors file" if path.suffix == ".safetensors" else "file of torch.save or safetensors"
+        raise InputFileError(f"{path}: not a whole {kind}: {_first_line(error)}. Copy or download it again") from error
+
+
+def read_tensors(path: str | os.PathLike[str]) -> dict[str, Tensor]:
+    """Read the named tensors of a checkpoint of any kind.
+
+    Args:
+        path: A .safetensors file, or a file of torch.save that holds a state dict, bare or under one of the keys
+            `state_dict`, `model_state`, `model_state_dict`, `model`, `net`. Other entries are left out.
+
+    Returns:
+        The tensors by name, as stored.
+
+    Raises:
+        InputFileError: As for `read_safetensors`, or a file that holds more than tensors and plain values, or none.
+    """
+    path = _regular_file(path)
+    if not _written_by_torch(path):
+        return read_safetensors(path)[0]
+    content = _unpickle_weights(path)
+    for wrapper in _WRAPPERS:
+        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
+            content = content[wrapper]
+    if not isinstance(content, Mapping):
+        raise InputFileError(
+            f"{path}: holds {type(content).__name__}, not a state dict. Save `network.state_dict()` instead"
+        )
+    tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
+    if not tensors:
+        raise InputFileError(
+            f"{path}: no tensors in it, only the keys {sorted(map(str, content))[:8]}; "
+            f"weights are looked for at the top and under {', '.join(_WRAPPERS)}"
+        )
+    return tensors
+
+
+def write_safetensors(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write a .safetensors file whole or not at all.
+
+    Args:
+        path: Where to; an existing file is replaced.
+        tensors: What to write.
+        metadata: Strings by name.
+
+    Raises:
+        TransferError: The file cannot be written; `path` is as it was before.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    content = save({name: value.detach().contiguous() for name, value in tensors.items()}, dict(metadata))
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        why = error.strerror or error
+        raise TransferError(f"cannot write {path}: {why}. Check the folder, its rights and its free space") from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _regular_file(path: str | os.PathLike[str]) -> Path:
+    path = Path(path)
+    try:
+        status = path.stat()
+    except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
+        raise InputFileError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
+    if not stat.S_ISREG(status.st_mode):
+        raise InputFileError(f"{path}: not a file")
+    if status.st_size > _LARGEST_FILE_BYTES:
+        raise InputFileError(f"{path}: {status.st_size} bytes, more than the {_LARGEST_FILE_BYTES} a network may have")
+    return path
+
+
+def _written_by_torch(path: Path) -> bool:
+    try:
+        with open(path, "rb") as file:
+            start = file.read(8)
+    except OSError as error:
+        raise InputFileError(f"{path}: {error.strerror or error}") from error
+    # A safetensors file opens with the length of its header: as a number these two starts would be far too long.
+    return start[:4] == b"PK\x03\x04" or (start[:1] == b"\x80" and start[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"))
+
+
+def _unpickle_weights(path: Path) -> Any:
+    _refuse_bombs(path)
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a hostile file makes the reader fail in any way it likes
+        if "weights_only" in str(error) or "Unsupported global" in str(error):
+            raise InputFileError(
+                f"{path}: holds more than tensors and plain values, and loading it would run code from it; refused. "
+                "On a machine where you trust it, load it once and save only `network.state_dict()`. "
+                f"The reader says: {_first_line(error, 'global')}"
+            ) from error
+        raise InputFileError(f"{path}: not a whole checkpoint of torch.save: {_first_line(error)}") from error
+
+
+def _refuse_bombs(path: Path) -> None:
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        unpacked = sum(entry.file_size for entry in archive.infolist())
+    if unpacked > _LARGEST_FILE_BYTES:
+        raise InputFileError(
+            f"{path}: unpacks to {unpacked} bytes, more than the {_LARGEST_FILE_BYTES} a network may have"
+        )
+
+
+def _first_line(error: Exception, containing: str = "") -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return next((line for line in lines if containing in line.lower()), lines[0] if lines else type(error).__name__)
