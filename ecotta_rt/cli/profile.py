@@ -1,0 +1,161 @@
+"""Show what a training or adaptation step of a network keeps in memory: peak, where it is, by part and by tensor.
+
+The step runs once on random frames; memory depends on shapes only. NETWORK is a model id, a network file of ours
+(.safetensors), or a network of your own: FILE.py:FACTORY or PACKAGE.MODULE:FACTORY, called without arguments.
+
+Examples:
+  ecotta profile wrn-40-2 --batch 64 --step tent
+  ecotta profile wrn-40-2 --batch 64 --step ecotta --parts 4
+  ecotta profile resnet-50 --batch 32 --dry                    no arithmetic, no memory: shapes only
+  ecotta profile mynet.py:build --batch 16 --size 3x96x96 --limit 200MiB
+  ecotta profile resnet-20 --batch 1 --device raspberry-pi-zero-2w --json
+
+Exits with 3 where the step keeps more than --limit, or than the device's default limit. What is kept is a part of what
+a process needs: a step that stays below a device's limit may still be too large for it, one above never fits.
+"""
+
+import argparse
+import json
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ecotta_rt.cli.byte_size import parse_byte_size
+from ecotta_rt.cli.profile_table import profile_table
+from ecotta_rt.device import load_device
+from ecotta_rt.errors import TransferError, UsageError
+
+if TYPE_CHECKING:
+    from ecotta_rt.prepare.profile_report import ActivationReport
+    from ecotta_rt.prepare.profiled_steps import StepMaker
+
+__all__ = ["NAME", "SCHEMA", "add_arguments", "run"]
+
+NAME = "profile"
+
+SCHEMA = 1
+"""Version of the JSON object."""
+
+_STEPS = ("train", "tent", "ecotta", "forward")
+_ECOTTA_OPTIONS = ("parts", "kernel", "normalisation", "frozen_gradient", "frame_by_frame")
+_CHANNELS = 3
+_DEFAULT_SIDE = 32
+_LARGEST_BATCH = 65536
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument(
+        "network", metavar="NETWORK", help="a model id, a .safetensors file of ours, or FILE.py:FACTORY"
+    )
+    parser.add_argument("--batch", type=int, required=True, metavar="N", help="frames in a batch")
+    parser.add_argument("--step", choices=_STEPS, default="train", help="what to run (default train)")
+    parser.add_argument("--size", metavar="HxW", help="frame size, HxW or CxHxW (default: the model's own, else 32x32)")
+    parser.add_argument("--classes", type=int, metavar="N", help="number of classes of a model id")
+    parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="weights to load into the network")
+    parser.add_argument("--limit", metavar="SIZE", help="largest sum of kept bytes allowed, such as 200MiB")
+    parser.add_argument("--device", metavar="ID", help="take the limit from a device: see ecotta devices")
+    parser.add_argument(
+        "--dry", action="store_true", help="compute nothing: shapes only, for networks too large to run"
+    )
+    ecotta = parser.add_argument_group("with --step ecotta")
+    ecotta.add_argument("--parts", type=int, metavar="K", help="number of parts and meta groups (default 4)")
+    ecotta.add_argument(
+        "--kernel", type=int, metavar="N", help="side of the meta convolutions (default 3; resnet-50: 1)"
+    )
+    ecotta.add_argument("--normalisation", choices=("batch", "running", "source"), help="default batch")
+    ecotta.add_argument("--frozen-gradient", choices=("exact", "constant"), help="default exact")
+    ecotta.add_argument(
+        "--frame-by-frame", action="store_const", const=True, help="accumulate gradients over single frames"
+    )
+    parser.add_argument("--json", nargs="?", const="-", metavar="FILE", help="write JSON to FILE; bare: to stdout")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Profile one step and show the report."""
+    limit_bytes = _limit_bytes(args)
+    shape = _frame_shape(args)
+    _require_ecotta_for_its_options(args)
+    report = _profile(args, shape, limit_bytes)
+    if args.json is not None:
+        facts: dict[str, object] = {
+            "schema": SCHEMA,
+            "network": args.network,
+            "step": args.step,
+            "frames": list(shape),
+            "limit_bytes": limit_bytes,
+            **report.to_json(),
+        }
+        text = json.dumps(facts, indent=2)
+        if args.json == "-":
+            print(text)
+            return 0
+        _write(Path(args.json), text + "\n")
+    print(f"{args.network}, {args.step} step, frames {'x'.join(map(str, shape))}\n")
+    print(profile_table(report, limit_bytes))
+    return 0
+
+
+def _profile(args: argparse.Namespace, shape: tuple[int, ...], limit_bytes: int | None) -> "ActivationReport":
+    from ecotta_rt.prepare.open_network import open_network
+    from ecotta_rt.prepare.profiled_steps import random_frames
+    from ecotta_rt.prepare.profiler import profile_step
+
+    network = open_network(args.network, classes=args.classes, checkpoint=args.checkpoint)
+    device = "meta" if args.dry else "cpu"
+    step = _step(args)(network.to(device), random_frames(shape, device))
+    return profile_step(step.run, step.network, limit_bytes)
+
+
+def _step(args: argparse.Namespace) -> "StepMaker":
+    from ecotta_rt.prepare.options import StepOptions
+    from ecotta_rt.prepare.profiled_steps import STEPS, make_ecotta_step
+
+    if args.step != "ecotta":
+        return STEPS[args.step]
+    given = {name: getattr(args, name) for name in ("normalisation", "frozen_gradient", "frame_by_frame")}
+    options = StepOptions(**{name: value for name, value in given.items() if value is not None})
+    # 3x3 meta convolutions on ResNet-50's 2048 channels would be 24.9 M parameters.
+    kernel = args.kernel or (1 if args.network == "resnet-50" else 3)
+    return make_ecotta_step(4 if args.parts is None else args.parts, kernel, options)
+
+
+def _frame_shape(args: argparse.Namespace) -> tuple[int, ...]:
+    from ecotta_rt.prepare.networks import MODELS
+
+    if not 1 <= args.batch <= _LARGEST_BATCH:
+        raise UsageError(f"--batch {args.batch}: give a number from 1 to {_LARGEST_BATCH}")
+    if args.size is None:
+        side = MODELS[args.network].frame_size if args.network in MODELS else _DEFAULT_SIDE
+        return (args.batch, _CHANNELS, side, side)
+    match = re.fullmatch(r"(?:([0-9]{1,4})x)?([0-9]{1,4})x([0-9]{1,4})", args.size, re.ASCII)
+    sides = [int(side or _CHANNELS) for side in match.groups()] if match else [0]
+    if min(sides) < 1:
+        raise UsageError(
+            f"--size {args.size}: write height x width such as 32x32, or channels x height x width, 3x96x96"
+        )
+    return (args.batch, *sides)
+
+
+def _limit_bytes(args: argparse.Namespace) -> int | None:
+    if args.limit is not None:
+        return parse_byte_size(args.limit)
+    return None if args.device is None else load_device(args.device).default_limit_bytes
+
+
+def _require_ecotta_for_its_options(args: argparse.Namespace) -> None:
+    given = [name for name in _ECOTTA_OPTIONS if getattr(args, name) is not None]
+    if given and args.step != "ecotta":
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise UsageError(f"{options} goes with --step ecotta, not with --step {args.step}")
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise TransferError(f"{path}: the report could not be written ({error.strerror or error})") from error

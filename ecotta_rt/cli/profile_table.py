@@ -1,0 +1,78 @@
+"""Draw an activation profile as plain text."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # the report comes from the side that imports torch
+    from ecotta_rt.prepare.profile_report import ActivationReport, Tenant
+
+__all__ = ["profile_table"]
+
+_MIB = 2**20
+_SHOWN_KEPT = 10
+_SHOWN_OTHERS = 5
+
+
+def profile_table(report: "ActivationReport", limit_bytes: int | None = None) -> str:
+    """A report as text: the peaks, bytes by part, and the largest tensors. Sizes in MiB (2^20 bytes)."""
+    blocks = [_peaks(report, limit_bytes)]
+    if report.tenants:
+        blocks += [_parts(report), _kept(report)]
+    others = [tenant for tenant in report.step_tenants if not tenant.kept_by]
+    if others:
+        blocks.append(_others(others))
+    return "\n\n".join(blocks)
+
+
+def _peaks(report: "ActivationReport", limit_bytes: int | None) -> str:
+    rows = [("kept for the backward", _mib(report.activation_bytes), f"at {report.peak_at}" if report.peak_at else "")]
+    if limit_bytes is not None:
+        rows.append(("limit for that", _mib(limit_bytes), f"{_mib(limit_bytes - report.activation_bytes)} MiB left"))
+    where = f"at {report.step_peak_at}" if report.step_peak_at else ""
+    rows.append(("all tensors of the step", _mib(report.step_peak_bytes), where))
+    return _columns([(name, f"{size} MiB", note) for name, size, note in rows], right={1})
+
+
+def _parts(report: "ActivationReport") -> str:
+    rows = [("part", "MiB", "share")]
+    rows += [(part, _mib(size), f"{size / report.activation_bytes:.1%}") for part, size in report.by_part.items()]
+    return _columns(rows, right={1, 2})
+
+
+def _kept(report: "ActivationReport") -> str:
+    shown = report.tenants[:_SHOWN_KEPT]
+    rows = [("MiB", "shape", "type", "largest kept tensors, made by", "kept by")]
+    rows += [(_mib(t.bytes), _shape(t), t.dtype, t.name, t.kept_by) for t in shown]
+    return _columns(rows, right={0}) + _rest(report.tenants[_SHOWN_KEPT:])
+
+
+def _others(others: Sequence["Tenant"]) -> str:
+    rows = [("MiB", "shape", "type", "largest others at the step's peak, kept by no backward, made by")]
+    rows += [(_mib(t.bytes), _shape(t), t.dtype, t.name) for t in others[:_SHOWN_OTHERS]]
+    return _columns(rows, right={0}) + _rest(others[_SHOWN_OTHERS:])
+
+
+def _rest(tenants: Sequence["Tenant"]) -> str:
+    if not tenants:
+        return ""
+    return f"\nand {len(tenants)} more, {_mib(sum(tenant.bytes for tenant in tenants))} MiB together"
+
+
+def _shape(tenant: "Tenant") -> str:
+    return "x".join(map(str, tenant.shape)) or "scalar"
+
+
+def _mib(size_bytes: int) -> str:
+    return f"{size_bytes / _MIB:.1f}"
+
+
+def _columns(rows: Sequence[tuple[str, ...]], right: set[int]) -> str:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = (
+        "  ".join(
+            cell.rjust(width) if index in right else cell.ljust(width)
+            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    )
+    return "\n".join(line.rstrip() for line in lines)
