@@ -1,0 +1,78 @@
+"""How a step adapts: every choice of the method by name, checked once."""
+
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from ecotta_rt.errors import UsageError
+from ecotta_rt.prepare.statistics import Normalisation
+
+__all__ = ["StepOptions"]
+
+Schedule = Literal["one-step", "two-step"]
+FrozenGradient = Literal["exact", "constant"]
+L1Gradient = Literal["full", "local"]
+
+
+@dataclass(frozen=True)
+class StepOptions:
+    """Options of one adaptation step; the defaults are the paper's CIFAR protocol.
+
+    Attributes:
+        normalisation: Whose statistics the norms use: `batch`, `running` or `source` (see `statistics.py`).
+        frozen_gradient: `exact` follows the gradient through the batch statistics of the frozen norms, at the price of
+            running each frozen segment a second time; `constant` treats them as constants: faster, an approximation in
+            `batch` mode and the same thing in the other two.
+        schedule: `one-step` updates once by both losses. `two-step` updates by the L1 losses first, runs a second
+            forward, predicts from it and then updates by the entropy.
+        l1_gradient: `full` lets each L1 term flow through all groups before it, as differentiating the paper's loss
+            does; `local` stops it at its own group.
+        l1_weight: lambda, the weight of the summed L1 terms.
+        entropy_margin: Frames above `entropy_margin * ln C` nats do not learn.
+        lr: Step size of SGD.
+        sgd_momentum: Momentum of SGD, in [0, 1).
+        statistics_momentum: u of `running` mode, in [0, 1]; 0 holds the statistics.
+        frame_by_frame: Accumulate gradients one frame at a time: one frame's memory, whatever the batch. Needs
+            statistics that do not couple frames, so not `batch`.
+        recompute_meta: Compute the meta convolutions again in the backward instead of keeping their outputs.
+        segment_cells: With an `exact` frozen gradient, how many cells (residual blocks) are recomputed at a time.
+    """
+
+    normalisation: Normalisation = "batch"
+    frozen_gradient: FrozenGradient = "exact"
+    schedule: Schedule = "one-step"
+    l1_gradient: L1Gradient = "full"
+    l1_weight: float = 0.5
+    entropy_margin: float = 0.4
+    lr: float = 5e-3
+    sgd_momentum: float = 0.9
+    statistics_momentum: float = 0.01
+    frame_by_frame: bool = False
+    recompute_meta: bool = True
+    segment_cells: int = 3
+
+    def __post_init__(self) -> None:
+        _require_choice("normalisation", self.normalisation, get_args(Normalisation))
+        _require_choice("frozen_gradient", self.frozen_gradient, get_args(FrozenGradient))
+        _require_choice("schedule", self.schedule, get_args(Schedule))
+        _require_choice("l1_gradient", self.l1_gradient, get_args(L1Gradient))
+        _require_range("l1_weight", self.l1_weight, 0.0, float("inf"))
+        _require_range("entropy_margin", self.entropy_margin, 0.0, 1.0)
+        _require_range("lr", self.lr, 0.0, float("inf"))
+        _require_range("sgd_momentum", self.sgd_momentum, 0.0, 1.0)
+        _require_range("statistics_momentum", self.statistics_momentum, 0.0, 1.0)
+        _require_range("segment_cells", self.segment_cells, 1, float("inf"))
+        if self.frame_by_frame and self.normalisation == "batch":
+            raise UsageError(
+                "frame_by_frame with normalisation 'batch': batch statistics couple the frames of a batch; "
+                "choose normalisation 'running' or 'source'"
+            )
+
+
+def _require_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise UsageError(f"{name}={value!r}: choose one of {', '.join(choices)}")
+
+
+def _require_range(name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high or value == float("inf"):
+        raise UsageError(f"{name}={value!r}: must be a finite number between {low} and {high}")

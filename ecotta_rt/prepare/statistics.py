@@ -1,0 +1,100 @@
+"""Where a norm's mean and variance come from: the three normalisation modes as one small object.
+
+    batch     the current batch (the paper's protocol)
+    running   source statistics moved by the stream; constants in the backward
+    source    source statistics, never moved
+
+A `Statistics` lives for one step. It remembers the moments each norm used, so that a segment that is run again in the
+backward is normalised by the very same numbers.
+"""
+
+from collections.abc import Mapping
+from typing import Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = ["NORMALISATIONS", "Moments", "Normalisation", "Statistics", "batch_moments", "move"]
+
+Normalisation = Literal["batch", "running", "source"]
+NORMALISATIONS: tuple[str, ...] = get_args(Normalisation)
+
+Moments = tuple[Tensor, Tensor]
+"""Per-channel mean and biased variance, each float32 `[C]`."""
+
+
+class Statistics:
+    """Normalises for every norm of the network during one step.
+
+    Args:
+        mode: Which rule of the three.
+        known: Moments by norm name; what `running` starts from and `source` uses. `batch` does not read it.
+        momentum: u of the `running` rule, in [0, 1]; 0 holds the statistics still.
+    """
+
+    def __init__(self, mode: Normalisation, known: Mapping[str, Moments], momentum: float) -> None:
+        self._mode, self._known, self._momentum = mode, known, momentum
+        self.used: dict[str, Moments] = {}
+
+    @property
+    def through_batch(self) -> bool:
+        """Whether the moments depend on the frames in a way that an exact gradient must follow."""
+        return self._mode == "batch"
+
+    def normalise(
+        self, name: str, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Batch norm `name`, without a gradient.
+
+        Args:
+            name: The norm's name among the statistics.
+            x: float32 `[N, C, H, W]`.
+            weight: float32 `[C]`, or None.
+            bias: float32 `[C]`, or None.
+            eps: Added to the variance.
+
+        Returns:
+            The result, `[N, C, H, W]`; the mean used, `[C]`; and (variance + eps)^-1/2, `[C]`.
+        """
+        if self._mode == "batch":
+            # The kernel that plain autograd uses, so that both round alike: a last bit decides ReLUs near zero.
+            y, mean, inverse = torch.native_batch_norm(x, weight, bias, None, None, True, 0.0, eps)
+            self.used.setdefault(name, (mean, inverse.pow(-2) - eps))
+            return y, mean, inverse
+        if name not in self.used:
+            self.used[name] = self._tracked(name, x)
+        mean, variance = self.used[name]
+        return F.batch_norm(x, mean, variance, weight, bias, False, 0.0, eps), mean, torch.rsqrt(variance + eps)
+
+    def _tracked(self, name: str, x: Tensor) -> Moments:
+        if self._mode == "source" or self._momentum == 0.0:
+            return self._known[name]
+        return move(self._known[name], batch_moments(x), self._momentum)
+
+    def after(self) -> dict[str, Moments]:
+        """The statistics that the next step starts from."""
+        return {**self._known, **self.used} if self._mode == "running" else dict(self._known)
+
+
+def batch_moments(x: Tensor) -> Moments:
+    """Per-channel mean and biased variance of `[N, C, H, W]`, each float32 `[C]`; no gradient flows through them."""
+    # The first half of batch norm's own kernel: many times faster on a CPU than `var_mean`.
+    mean, variance = torch.ops.aten.batch_norm_update_stats(x.detach(), None, None, 0.0)
+    return mean, variance
+
+
+def move(moments: Moments, seen: Moments, momentum: float) -> Moments:
+    """Move tracked moments towards those just seen: an exponential average of the whole distribution.
+
+    With d = b - m:  v <- (1 - u)(v + u d^2) + u bv  and  m <- m + u d.  The d^2 term is the spread *between* the two
+    means; without it a drifting stream looks calmer than it is.
+
+    Source:
+        Exponentially weighted moments of a mixture (1 - u) * old + u * seen; Finch 2009, Incremental calculation of
+        weighted mean and variance, section 9, for u at each sample.
+    """
+    (mean, variance), (seen_mean, seen_variance) = moments, seen
+    distance = seen_mean - mean
+    moved = (1 - momentum) * (variance + momentum * distance.square()) + momentum * seen_variance
+    return mean + momentum * distance, moved

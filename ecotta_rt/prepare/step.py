@@ -1,0 +1,227 @@
+"""The adaptation step, a pure function.
+
+    step(network, options, state, frames)  ->  Outcome(logits, report, state)
+
+    stem -> [ part_k -> group_k ] x K -> head -> logits -> entropy gate -> gradients -> SGD
+                          '-> L1 to the part's own output
+
+Nothing is changed in place: the state that goes in still exists afterwards, so a refused update costs nothing.
+Predictions always come from the forward *before* the entropy update: a frame is answered first and learned from second.
+
+An empty gate (no frame below the threshold) is a zero step: parameters and momentum stay as they were.
+
+Source:
+    Song et al. 2023, EcoTTA, arXiv 2303.01904, sections 3.1 to 3.3.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ecotta_rt.prepare.attach import AdaptableNetwork
+from ecotta_rt.prepare.frozen import FrozenRun
+from ecotta_rt.prepare.lean import recompute
+from ecotta_rt.prepare.losses import entropy_nats, entropy_threshold_nats, self_distilled_l1
+from ecotta_rt.prepare.meta import lean_meta_group
+from ecotta_rt.prepare.options import StepOptions
+from ecotta_rt.prepare.statistics import Moments, Statistics
+
+__all__ = ["Outcome", "Report", "Step", "StepState"]
+
+Named = dict[str, Tensor]
+
+
+class StepState(NamedTuple):
+    """All that changes from step to step."""
+
+    parameters: Named  # float32, by name: groups.K.conv.weight ...
+    momentum: Named  # float32, same names and shapes
+    statistics: dict[str, Moments]  # by norm name; (mean, biased variance), float32 [C] each
+
+
+class Report(NamedTuple):
+    """What a step saw."""
+
+    entropy_nats: Tensor  # [N]
+    kept: Tensor  # bool [N], frames that passed the gate
+    l1: Tensor  # [K], mean absolute distance of each group's output to the frozen part's own
+
+
+class Outcome(NamedTuple):
+    """What a step returns."""
+
+    logits: Tensor  # [N, C], from before the entropy update
+    report: Report
+    state: StepState
+
+
+class _Gradients(NamedTuple):
+    entropy: Named  # of the *sum* of the kept frames' entropies
+    l1: Named  # of lambda * sum_k L1_k
+
+
+class Step:
+    """The step of one network under one set of options; calling it is pure."""
+
+    def __init__(self, network: AdaptableNetwork, options: StepOptions) -> None:
+        self._network, self._options = network, options
+        exact = options.frozen_gradient == "exact"
+        # Recomputation pays only where something large would be kept: exact gradients through batch statistics.
+        self._recomputes = exact and options.normalisation == "batch"
+        self._stem = FrozenRun(network.partition.stem, exact)
+        self._head = FrozenRun(network.partition.head, exact)
+        size = options.segment_cells
+        self._segments = [
+            [[FrozenRun(cell, exact) for cell in part.cells[i : i + size]] for i in range(0, len(part.cells), size)]
+            for part in network.partition.parts
+        ]
+
+    def __call__(self, state: StepState, frames: Tensor) -> Outcome:
+        """One step.
+
+        Args:
+            state: Where the last step ended.
+            frames: float32 `[N, C, H, W]` in [0, 1].
+
+        Returns:
+            Logits of these frames, what was seen, and the next state.
+        """
+        options = self._options
+        first_l1: Tensor | None = None
+        if options.schedule == "two-step":
+            _, report, gradients, statistics = self._differentiate(state, frames, options.statistics_momentum, "l1")
+            state = self._descend(state, gradients.l1, statistics, torch.tensor(True))
+            first_l1 = report.l1
+        # The second forward of a two-step sees the same frames: they must not move the statistics twice.
+        moves = options.statistics_momentum if first_l1 is None else 0.0
+        losses = "both" if first_l1 is None else "entropy"
+        logits, report, gradients, statistics = self._differentiate(state, frames, moves, losses)
+        kept = report.kept.sum()
+        scale = 1.0 / kept.clamp_min(1).to(logits.dtype)
+        total = {name: scale * g + gradients.l1.get(name, 0.0) for name, g in gradients.entropy.items()}
+        after = self._descend(state, total, statistics, kept > 0)
+        return Outcome(logits, report if first_l1 is None else report._replace(l1=first_l1), after)
+
+    def predict(self, state: StepState, frames: Tensor) -> tuple[Tensor, dict[str, Moments]]:
+        """Logits without learning, and the statistics that these frames leave (moved only in `running` mode)."""
+        statistics = self._statistics(state, self._options.statistics_momentum)
+        with torch.no_grad():
+            logits = self._forward(state.parameters, statistics, frames)[0]
+        return logits, statistics.after()
+
+    def moments(self, state: StepState, frames: Tensor) -> dict[str, Moments]:
+        """The moments that every norm used for these frames, by norm name; nothing learns."""
+        statistics = self._statistics(state, self._options.statistics_momentum)
+        with torch.no_grad():
+            self._forward(state.parameters, statistics, frames)
+        return statistics.used
+
+    def _differentiate(
+        self, state: StepState, frames: Tensor, momentum: float, losses: str
+    ) -> tuple[Tensor, Report, _Gradients, dict[str, Moments]]:
+        """Forward and backward over the batch, at once or one frame at a time."""
+        pieces = [frames[i : i + 1] for i in range(len(frames))] if self._options.frame_by_frame else [frames]
+        known, logits, reports = state.statistics, [], []
+        entropy = {name: torch.zeros_like(p) for name, p in state.parameters.items()} if losses != "l1" else {}
+        l1 = {name: torch.zeros_like(p) for name, p in state.parameters.items()} if losses != "entropy" else {}
+        for piece in pieces:
+            statistics = self._statistics(state._replace(statistics=known), momentum)
+            piece_logits, report, gradients = self._one_backward(state.parameters, statistics, piece, losses)
+            for total, part, share in ((entropy, gradients.entropy, 1.0), (l1, gradients.l1, 1 / len(pieces))):
+                for name, gradient in part.items():
+                    total[name].add_(gradient, alpha=share)
+            known = statistics.after()
+            logits.append(piece_logits)
+            reports.append(report)
+        merged = Report(
+            torch.cat([r.entropy_nats for r in reports]),
+            torch.cat([r.kept for r in reports]),
+            torch.stack([r.l1 for r in reports]).mean(0),
+        )
+        return torch.cat(logits), merged, _Gradients(entropy, l1), known
+
+    def _one_backward(
+        self, parameters: Mapping[str, Tensor], statistics: Statistics, frames: Tensor, losses: str
+    ) -> tuple[Tensor, Report, _Gradients]:
+        options = self._options
+        leaves = {name: p.detach().requires_grad_() for name, p in parameters.items()}
+        with torch.enable_grad():
+            logits, l1 = self._forward(leaves, statistics, frames, with_l1=losses != "entropy")
+            entropy = entropy_nats(logits)
+            kept = entropy.detach() < entropy_threshold_nats(logits.shape[1], options.entropy_margin)
+            confident = (entropy * kept).sum()
+            distance = options.l1_weight * l1.sum()
+            # For one backward of both: `__call__` divides the entropy part by the kept count, so the L1 part is
+            # multiplied by it first. With nothing kept the step is zero, whatever stands here.
+            both = confident + distance * kept.sum().clamp_min(1)
+        report = Report(entropy.detach(), kept, l1.detach())
+        if losses == "both" and not options.frame_by_frame:
+            return logits.detach(), report, _Gradients(_grad(both, leaves), {})
+        return (
+            logits.detach(),
+            report,
+            _Gradients(
+                _grad(confident, leaves, again=losses == "both") if losses != "l1" else {},
+                _grad(distance, leaves) if losses != "entropy" else {},
+            ),
+        )
+
+    def _forward(
+        self, parameters: Mapping[str, Tensor], statistics: Statistics, frames: Tensor, with_l1: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """Logits `[N, C]` and the L1 distances `[K]` (zeros unless asked for)."""
+        with torch.no_grad():  # nothing before the first group learns
+            x = self._stem(frames, statistics)
+        distances = []
+        for k, segments in enumerate(self._segments):
+            own = x
+            for segment in segments:
+                own = self._run_segment(segment, own, statistics)
+            adapted = self._group(k, parameters, x, own, statistics)
+            if with_l1 and self._options.l1_gradient == "local":
+                distances.append(
+                    self_distilled_l1(self._group(k, parameters, x.detach(), own.detach(), statistics), own)
+                )
+            elif with_l1:
+                distances.append(self_distilled_l1(adapted, own))
+            x = adapted
+        l1 = torch.stack(distances) if distances else torch.zeros(len(self._segments))
+        return self._head(x, statistics), l1
+
+    def _group(
+        self, k: int, parameters: Mapping[str, Tensor], x: Tensor, own: Tensor, statistics: Statistics
+    ) -> Tensor:
+        group = self._network.meta_groups[k]
+        return lean_meta_group(group, parameters, f"groups.{k}", x, own, statistics, self._options.recompute_meta)
+
+    def _run_segment(self, segment: list[FrozenRun], x: Tensor, statistics: Statistics) -> Tensor:
+        def run(features: Tensor) -> Tensor:
+            for cell in segment:
+                features = cell(features, statistics)
+            return features
+
+        return recompute(run, x) if self._recomputes else run(x)
+
+    def _statistics(self, state: StepState, momentum: float) -> Statistics:
+        return Statistics(self._options.normalisation, state.statistics, momentum)
+
+    def _descend(self, state: StepState, gradients: Named, statistics: dict[str, Moments], moves: Tensor) -> StepState:
+        """SGD with momentum, as torch.optim.SGD computes it; keeps everything where `moves` (bool `[]`) is false."""
+        options = self._options
+        momentum, parameters = {}, {}
+        for name, parameter in state.parameters.items():
+            velocity = options.sgd_momentum * state.momentum[name] + gradients[name]
+            # `where` and not `if`: the same function is traced into a graph, which has no branches on data.
+            momentum[name] = torch.where(moves, velocity, state.momentum[name])
+            parameters[name] = torch.where(moves, parameter - options.lr * velocity, parameter)
+        return StepState(parameters, momentum, statistics)
+
+
+def _grad(loss: Tensor, leaves: Named, again: bool = False) -> Named:
+    # A weight of 0 for the L1 term, say, leaves a parameter without a path to the loss: its gradient is zero.
+    values = torch.autograd.grad(
+        loss, list(leaves.values()), retain_graph=again, allow_unused=True, materialize_grads=True
+    )
+    return dict(zip(leaves, values, strict=True))
