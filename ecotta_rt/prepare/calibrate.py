@@ -1,0 +1,82 @@
+"""Two passes over source frames that need no labels: a matched start before warm-up, statistics after it."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ecotta_rt.prepare.attach import AdaptableNetwork
+from ecotta_rt.prepare.options import StepOptions
+from ecotta_rt.prepare.statistics import Moments, batch_moments
+from ecotta_rt.prepare.step import Step, StepState
+
+__all__ = ["match_frozen_features", "measure_statistics"]
+
+_BRANCH_START = 0.1
+"""Scale of the convolution branch at a matched start, relative to the part's own spread: small, but not a dead ReLU."""
+
+
+@torch.no_grad()
+def match_frozen_features(network: AdaptableNetwork, frames: NDArray[np.uint8]) -> None:
+    """Start each group near the identity: BN_k undoes its own normalisation, the convolution branch is small.
+
+    With torch's usual start (weight 1, bias 0) BN_k rescales every part's output and the frozen parts behind it see
+    features they were never trained on; warm-up then has to find the way back first.
+
+    Args:
+        network: Its groups are set in place.
+        frames: uint8 `[N, H, W, 3]`; a few hundred suffice for one mean and deviation a channel.
+    """
+    x = network.stem(_tensor(frames))
+    for part, group in zip(network.parts, network.meta_groups, strict=True):
+        own = part(x)
+        mean, variance = batch_moments(own)
+        deviation = (variance + group.norm.eps).sqrt()
+        group.norm.weight.copy_(deviation)
+        group.norm.bias.copy_(mean)
+        group.conv_norm.weight.copy_(_BRANCH_START * deviation)
+        group.conv_norm.bias.zero_()
+        x = group(x, own)
+
+
+def measure_statistics(
+    network: AdaptableNetwork, state: StepState, frames: NDArray[np.uint8], batch: int
+) -> dict[str, Moments]:
+    """Moments of every norm's input over source frames, the groups attached.
+
+    Each batch is normalised by its own statistics (`batch` mode), as during warm-up. Over batches the variance is
+    pooled: the mean of the variances plus the variance of the means. The variances alone would lose the second.
+
+    Args:
+        network: The frozen network and the groups' geometry.
+        state: Its parameters are the groups' values.
+        frames: uint8 `[N, H, W, 3]`.
+        batch: Frames a forward pass; a last batch of one frame is left out.
+
+    Returns:
+        Mean and biased variance by norm name.
+    """
+    step = Step(network, StepOptions(normalisation="batch", frozen_gradient="constant"))
+    count, sums = 0, dict[str, tuple[Tensor, Tensor]]()  # weighted sums of E[x] and E[x^2], float64
+    for piece in _pieces(frames, batch):
+        for name, (mean, variance) in step.moments(state, _tensor(piece)).items():
+            mean, variance = mean.double(), variance.double()
+            first, second = sums.get(name, (torch.zeros_like(mean), torch.zeros_like(mean)))
+            sums[name] = (first + len(piece) * mean, second + len(piece) * (variance + mean.square()))
+        count += len(piece)
+    pooled = {name: (first / count, second / count) for name, (first, second) in sums.items()}
+    return {
+        name: (mean.float(), (square - mean.square()).clamp_min(0).float()) for name, (mean, square) in pooled.items()
+    }
+
+
+def _pieces(frames: NDArray[np.uint8], batch: int) -> Iterator[NDArray[np.uint8]]:
+    for start in range(0, len(frames), batch):
+        if len(frames) - start > 1:
+            yield frames[start : start + batch]
+
+
+def _tensor(frames: NDArray[np.uint8]) -> Tensor:
+    return torch.from_numpy(frames).permute(0, 3, 1, 2).float().div_(255)

@@ -1,0 +1,107 @@
+"""From a network on disk to a warmed-up one on disk: what `ecotta prepare` does.
+
+network file or model id + checkpoint  ->  partition  ->  attach  ->  warm_up  ->  OUT.ecotta-kK.safetensors
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ecotta_rt.errors import UsageError
+from ecotta_rt.prepare.attach import attach
+from ecotta_rt.prepare.checkpoint import load_network, save_network
+from ecotta_rt.prepare.networks import MODELS
+from ecotta_rt.prepare.open_network import open_network
+from ecotta_rt.prepare.partition import partition
+from ecotta_rt.prepare.warmup import Frames, Labels, Report, WarmUpOptions, warm_up
+from ecotta_rt.state import AdaptState
+
+__all__ = ["default_kernel", "frozen_network", "prepare", "warmed_path"]
+
+_SUFFIX = ".safetensors"
+
+
+def warmed_path(out: Path, parts: int) -> Path:
+    """Where the warmed-up state of a network cut into `parts` stands: OUT.ecotta-kK.safetensors."""
+    return out.with_name(f"{out.name}.ecotta-k{parts}{_SUFFIX}")
+
+
+def default_kernel(model: str) -> int:
+    """Side of the meta convolutions: 1 for ResNet-50, where 3 would add 24.9 M parameters, else 3."""
+    return 1 if model == "resnet-50" else 3
+
+
+def frozen_network(name: str, checkpoint: Path | None, out: Path) -> nn.Module:
+    """The network to warm up, exactly as it will be loaded again.
+
+    Args:
+        name: As for `open_network`. A model id needs a checkpoint; its weights are rounded to fp16 and stored as
+            OUT.safetensors first, and it is the stored ones that are returned.
+        checkpoint: Weights to load.
+        out: Where to store them, without suffix.
+
+    Raises:
+        UsageError: A model id without weights, or a name that stands for no network.
+        InputFileError: A file that is damaged or does not match.
+    """
+    if name not in MODELS:
+        return open_network(name, checkpoint=checkpoint)
+    if checkpoint is None:
+        raise UsageError(
+            f"{name}: random weights cannot be warmed up; give --checkpoint FILE, or a network file of ours"
+        )
+    stored = out.with_name(f"{out.name}{_SUFFIX}")
+    network = open_network(name, checkpoint=checkpoint)
+    save_network(network, stored, model=name, recipe={"checkpoint": checkpoint.name})
+    return load_network(stored)
+
+
+def prepare(
+    network: nn.Module,
+    frames: Frames,
+    labels: Labels,
+    out: Path,
+    *,
+    parts: int,
+    kernel: int,
+    options: WarmUpOptions,
+    threads: int | None = None,
+    origin: str = "",
+    report: Report | None = None,
+) -> AdaptState:
+    """Cut, attach, warm up and save.
+
+    Args:
+        network: From `frozen_network`; taken over.
+        frames: uint8 `[N, H, W, 3]`, source data.
+        labels: int64 `[N]`.
+        out: Where to, without suffix; see `warmed_path`. A checkpoint stands beside it until the run is complete, and a
+            run that finds one goes on from it.
+        parts: K.
+        kernel: Side of the meta convolutions.
+        options: The warm-up's recipe.
+        threads: For torch; None leaves torch's choice.
+        origin: What the data was, for the record.
+        report: Called after each step.
+
+    Returns:
+        The state that was saved.
+    """
+    if threads:
+        torch.set_num_threads(threads)
+    # Frames come as N, H, W, C: seen as channels-last they need no copy, and CPUs are faster on them.
+    for parameter in network.parameters():
+        if parameter.dim() == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    example = torch.zeros(1, 3, *frames.shape[1:3])
+    adaptable = attach(partition(network, example, parts), kernel)
+    target = warmed_path(out, parts)
+    checkpoint = target.with_suffix(".checkpoint")
+    state = warm_up(adaptable, frames, labels, options, report=report, checkpoint=checkpoint)
+    how = {"data": origin, "parts": str(parts), "kernel": str(kernel)}
+    state = replace(state, metadata={**state.metadata, **how})
+    state.save(target)
+    checkpoint.unlink(missing_ok=True)
+    return state

@@ -1,0 +1,278 @@
+"""Warm the meta groups up on labelled source data, before deployment.
+
+    attach()  ->  warm_up()  ->  measure_statistics()  ->  AdaptState
+
+`fine_tune` trains *all* weights of a plain network with the same data, augmentation, steps and rates: the control
+for how much of EcoTTA's lead is just extra training.
+
+Source:
+    Song et al. 2023, EcoTTA, arXiv 2303.01904, section 3.1 (warm-up); rates and augmentation as in the public code.
+"""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ecotta_rt.errors import InputFileError, UsageError
+from ecotta_rt.prepare.attach import AdaptableNetwork
+from ecotta_rt.prepare.augment import Augmentation, augment
+from ecotta_rt.prepare.calibrate import match_frozen_features, measure_statistics
+from ecotta_rt.prepare.engine import initial_state, to_adapt_state
+from ecotta_rt.state import AdaptState
+
+__all__ = ["Progress", "WarmUpOptions", "fine_tune", "warm_up"]
+
+Frames = NDArray[np.uint8]  # [N, H, W, 3]
+Labels = NDArray[np.int64]  # [N]
+
+
+@dataclass(frozen=True)
+class WarmUpOptions:
+    """Options of `warm_up` and `fine_tune`.
+
+    Attributes:
+        epochs: Passes over the source data.
+        batch: Frames a step.
+        lr: Peak step size of SGD; reached linearly over the first tenth of the steps.
+        momentum: Momentum of SGD.
+        decay: Factor on the step size at each milestone.
+        milestones: When, as shares of all steps: epochs 3, 6 and 8 of 10.
+        augmentation: Probabilities and strengths.
+        matched_start: Set BN_k to the mean and deviation of the part's own output first, so that the network starts as
+            the frozen one. Off: torch's usual start, as in the public code.
+        statistics_frames: Source frames for the statistics pass at the end; None: all.
+        precision: `float32`, or `bfloat16` autocast (about half the time on processors that have it).
+        seed: Of the order and the augmentation.
+    """
+
+    epochs: int = 10
+    batch: int = 64
+    lr: float = 0.05
+    momentum: float = 0.9
+    decay: float = 0.2
+    milestones: tuple[float, ...] = (0.3, 0.6, 0.8)
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    matched_start: bool = True
+    statistics_frames: int | None = None
+    precision: Literal["float32", "bfloat16"] = "float32"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.batch < 2:
+            raise UsageError(f"epochs={self.epochs}, batch={self.batch}: at least 1 epoch of batches of 2 frames")
+        if not self.lr > 0 or not 0 <= self.momentum < 1 or not 0 < self.decay <= 1:
+            raise UsageError(
+                f"lr={self.lr}, momentum={self.momentum}, decay={self.decay}: "
+                "needed are lr > 0, momentum in [0, 1), decay in (0, 1]"
+            )
+        if self.precision not in ("float32", "bfloat16"):
+            raise UsageError(f"precision={self.precision!r}: choose float32 or bfloat16")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a training run stands; handed to the `report` callback after each step."""
+
+    step: int
+    steps: int
+    epoch: int
+    epochs: int
+    loss: float  # mean over the epoch so far
+    error_percent: float  # on the training frames of the epoch so far
+    seconds: float
+
+
+Report = Callable[[Progress], None]
+
+
+def warm_up(
+    network: AdaptableNetwork,
+    frames: Frames,
+    labels: Labels,
+    options: WarmUpOptions | None = None,
+    *,
+    report: Report | None = None,
+    checkpoint: Path | None = None,
+) -> AdaptState:
+    """Train the meta groups by cross-entropy, then measure every norm's statistics with the groups attached.
+
+    Args:
+        network: From `attach`; its groups are trained in place, the rest is frozen.
+        frames: uint8 `[N, H, W, 3]`, source data.
+        labels: int64 `[N]`.
+        options: Recipe.
+        report: Called after each step.
+        checkpoint: Written after each epoch and resumed from when it exists; removed by nobody.
+
+    Returns:
+        The warmed-up state: parameters, no momentum, statistics of the source data.
+
+    Raises:
+        UsageError: Frames and labels do not match, or fewer frames than a batch.
+        InputFileError: `checkpoint` belongs to another run.
+    """
+    options = options or WarmUpOptions()
+    _require_labelled(frames, labels, options)
+    if options.matched_start and not (checkpoint and checkpoint.exists()):
+        match_frozen_features(network, frames[: 8 * options.batch])
+    seconds = _train(network.groups, network, frames, labels, options, report, checkpoint)
+    state = initial_state(network)
+    statistics = measure_statistics(network, state, frames[: options.statistics_frames], options.batch)
+    warmed = to_adapt_state(state._replace(statistics=statistics), network.digest())
+    return AdaptState(
+        warmed.parameters,
+        warmed.momentum,
+        warmed.statistics,
+        warmed.network_digest,
+        {"warm_up": str(asdict(options)), "frames": str(len(frames)), "seconds": f"{seconds:.0f}"},
+    )
+
+
+def fine_tune(
+    network: nn.Module,
+    frames: Frames,
+    labels: Labels,
+    options: WarmUpOptions | None = None,
+    *,
+    report: Report | None = None,
+    checkpoint: Path | None = None,
+) -> nn.Module:
+    """Train all weights of a plain `network` in place with the warm-up's recipe; returns it in eval mode.
+
+    Args, Raises: As for `warm_up`.
+    """
+    options = options or WarmUpOptions()
+    _require_labelled(frames, labels, options)
+    network.requires_grad_(True).train()
+    _train(network, network, frames, labels, options, report, checkpoint)
+    return network.eval()
+
+
+def _train(
+    trained: nn.Module,
+    forward: Callable[[Tensor], Tensor],
+    frames: Frames,
+    labels: Labels,
+    options: WarmUpOptions,
+    report: Report | None,
+    checkpoint: Path | None,
+) -> float:
+    """SGD by cross-entropy over `trained`'s parameters; returns the seconds spent (since the last resume)."""
+    began = time.monotonic()
+    optimiser = torch.optim.SGD(trained.parameters(), lr=options.lr, momentum=options.momentum)
+    generator = torch.Generator().manual_seed(options.seed)
+    per_epoch = len(labels) // options.batch
+    steps = options.epochs * per_epoch
+    first = _resume(checkpoint, trained, optimiser, generator, options, len(labels))
+    for epoch in range(first, options.epochs):
+        loss_sum, wrong = 0.0, 0
+        for index, (batch, target) in enumerate(_batches(frames, labels, options, generator)):
+            step = epoch * per_epoch + index
+            for settings in optimiser.param_groups:
+                settings["lr"] = _rate(step, steps, options)
+            with torch.autocast("cpu", torch.bfloat16, enabled=options.precision == "bfloat16"):
+                logits = forward(batch)
+            loss = F.cross_entropy(logits.float(), target)
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            loss_sum += loss.item()
+            wrong += int((logits.argmax(1) != target).sum())
+            if report:
+                seen = index + 1
+                error = 100 * wrong / seen / options.batch
+                seconds = time.monotonic() - began
+                report(Progress(step + 1, steps, epoch + 1, options.epochs, loss_sum / seen, error, seconds))
+        _save_checkpoint(checkpoint, trained, optimiser, generator, options, len(labels), epoch + 1)
+    return time.monotonic() - began
+
+
+def _rate(step: int, steps: int, options: WarmUpOptions) -> float:
+    ramp = max(1, steps // 10)
+    if step < ramp:
+        return options.lr * (step + 1) / ramp
+    return options.lr * options.decay ** sum(step >= share * steps for share in options.milestones)
+
+
+def _batches(
+    frames: Frames, labels: Labels, options: WarmUpOptions, generator: torch.Generator
+) -> Iterator[tuple[Tensor, Tensor]]:
+    order = torch.randperm(len(labels), generator=generator).numpy()
+    for start in range(0, len(order) - options.batch + 1, options.batch):
+        chosen = order[start : start + options.batch]
+        # NHWC in memory seen as NCHW is exactly torch's channels-last layout: the faster one on a CPU.
+        batch = torch.from_numpy(frames[chosen]).permute(0, 3, 1, 2).float().div_(255)
+        augmented = augment(batch, options.augmentation, generator)
+        yield augmented.contiguous(memory_format=torch.channels_last), torch.from_numpy(labels[chosen].astype(np.int64))
+
+
+def _save_checkpoint(
+    path: Path | None,
+    trained: nn.Module,
+    optimiser: torch.optim.SGD,
+    generator: torch.Generator,
+    options: WarmUpOptions,
+    count: int,
+    epochs_done: int,
+) -> None:
+    if path is None:
+        return
+    saved: dict[str, Any] = {
+        "weights": trained.state_dict(),
+        "optimiser": optimiser.state_dict(),
+        "generator": generator.get_state(),
+        "run": _identity(options, count),
+        "epochs_done": epochs_done,
+    }
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    torch.save(saved, temporary)
+    os.replace(temporary, path)
+
+
+def _resume(
+    path: Path | None,
+    trained: nn.Module,
+    optimiser: torch.optim.SGD,
+    generator: torch.Generator,
+    options: WarmUpOptions,
+    count: int,
+) -> int:
+    if path is None or not path.exists():
+        return 0
+    try:
+        saved = torch.load(path, weights_only=True)
+        run = saved["run"]
+    except Exception as error:  # torch raises a dozen kinds for a damaged file
+        raise InputFileError(f"{path}: not a checkpoint of ours, or a damaged one; remove it to start anew") from error
+    if run != _identity(options, count):
+        raise InputFileError(
+            f"{path}: checkpoint of another run ({run}); remove it, or give the options it was made with"
+        )
+    trained.load_state_dict(saved["weights"])
+    optimiser.load_state_dict(saved["optimiser"])
+    generator.set_state(saved["generator"])
+    return int(saved["epochs_done"])
+
+
+def _identity(options: WarmUpOptions, count: int) -> str:
+    return f"{asdict(options)} on {count} frames"
+
+
+def _require_labelled(frames: Frames, labels: Labels, options: WarmUpOptions) -> None:
+    if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8:
+        raise UsageError(f"frames are {frames.dtype} {list(frames.shape)}: expected uint8 [N, H, W, 3]")
+    if len(frames) != len(labels):
+        raise UsageError(f"{len(frames)} frames, but {len(labels)} labels")
+    if len(frames) < options.batch:
+        raise UsageError(
+            f"{len(frames)} frames are fewer than one batch of {options.batch}: give more, or a smaller batch"
+        )
