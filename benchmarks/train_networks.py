@@ -1,7 +1,7 @@
 """Train the source networks of the benchmark: WRN-40-2 on CIFAR-10 or on Fashion-MNIST.
 
     python benchmarks/train_networks.py cifar-10 --data $ECOTTA_DATA --out wrn-40-2-cifar-10
-    python benchmarks/train_networks.py fashion-mnist --data /usr/share/datasets/fashion-mnist --out wrn-40-2-fashion-mnist
+    python benchmarks/train_networks.py fashion-mnist --data fashion-mnist --out wrn-40-2-fashion-mnist
 
 AugMix augmentation without the consistency loss, one-cycle SGD, label smoothing, bf16 autocast; the first epochs run on
 24x24 crops (0.56 of the work), the last ones on whole frames. Resumes from `OUT.checkpoint.pt` when it exists.
@@ -32,7 +32,9 @@ Split = tuple[Tensor, Tensor]  # uint8 [N, 3, H, W], int64 [N]
 def read_cifar10(folder: Path) -> tuple[Split, Split]:
     def read(names: list[str]) -> Split:
         records = np.concatenate([np.fromfile(folder / name, np.uint8).reshape(-1, 3073) for name in names])
-        return torch.from_numpy(records[:, 1:].reshape(-1, 3, 32, 32).copy()), torch.from_numpy(records[:, 0].astype(np.int64))
+        return torch.from_numpy(records[:, 1:].reshape(-1, 3, 32, 32).copy()), torch.from_numpy(
+            records[:, 0].astype(np.int64)
+        )
 
     if (folder / "cifar-10-batches-bin").is_dir():
         folder = folder / "cifar-10-batches-bin"
@@ -51,7 +53,7 @@ DATA_SETS = {"cifar-10": read_cifar10, "fashion-mnist": read_fashion}
 
 
 def crop(frames: Tensor, side: int, generator: torch.Generator) -> Tensor:
-    """Random crop of `side` and random flip. Whole frames are padded by 4 first, smaller crops are cut from the frame."""
+    """Random crop of `side` and random flip. Whole frames are padded by 4 first, smaller crops are cut out."""
     if side == frames.shape[-1]:
         frames = F.pad(frames, (4, 4, 4, 4))
     count, room = len(frames), frames.shape[-1] - side
@@ -87,7 +89,10 @@ def train(args: argparse.Namespace) -> None:
     decayed = [p for p in network.parameters() if p.ndim > 1]
     plain = [p for p in network.parameters() if p.ndim <= 1]
     optimiser = torch.optim.SGD(
-        [{"params": decayed, "weight_decay": 5e-4}, {"params": plain, "weight_decay": 0.0}], lr=1.0, momentum=0.9, nesterov=True
+        [{"params": decayed, "weight_decay": 5e-4}, {"params": plain, "weight_decay": 0.0}],
+        lr=1.0,
+        momentum=0.9,
+        nesterov=True,
     )
     # Work per epoch differs with the crop, so the schedule runs over frames seen, not over time.
     epochs = args.small_epochs + args.epochs
@@ -136,7 +141,12 @@ def train(args: argparse.Namespace) -> None:
                 )
         temporary = checkpoint.with_suffix(".tmp")
         torch.save(
-            {"network": network.state_dict(), "optimiser": optimiser.state_dict(), "generator": generator.get_state(), "epoch": epoch + 1},
+            {
+                "network": network.state_dict(),
+                "optimiser": optimiser.state_dict(),
+                "generator": generator.get_state(),
+                "epoch": epoch + 1,
+            },
             temporary,
         )
         os.replace(temporary, checkpoint)
@@ -146,7 +156,12 @@ def train(args: argparse.Namespace) -> None:
 
 
 def save(
-    network: WideResNet, args: argparse.Namespace, accuracy: float, epochs_done: int, mean: tuple[float, ...], std: tuple[float, ...]
+    network: WideResNet,
+    args: argparse.Namespace,
+    accuracy: float,
+    epochs_done: int,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
 ) -> None:
     recipe = {
         "data_set": args.data_set,
@@ -190,7 +205,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--lr", type=float, default=0.2)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--compile", action="store_true", help="torch.compile; needs a C++ compiler, saves a tenth of the time")
+    parser.add_argument(
+        "--compile", action="store_true", help="torch.compile; needs a C++ compiler, saves a tenth of the time"
+    )
     train(parser.parse_args(argv))
     return 0
 

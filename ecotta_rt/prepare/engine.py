@@ -7,7 +7,7 @@ measures as EcoTTA.
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from ecotta_rt.errors import BadFrames, InputFileError, UsageError
 from ecotta_rt.prepare.attach import AdaptableNetwork
@@ -40,7 +40,8 @@ class TorchEngine:
         self._step = Step(network, self.options)
         self._initial = initial_state(network) if state is None else to_step_state(network, state)
         self._state = self._initial
-        self._classes: int | None = None
+        # Counted on the first convolution: a grey frame would be spread over its three channels without a word.
+        self._channels = next(m.in_channels for m in network.stem.modules() if isinstance(m, nn.Conv2d))
 
     @property
     def trainable_parameters(self) -> int:
@@ -97,6 +98,8 @@ class TorchEngine:
     def _require_usable(self, frames: Tensor) -> None:
         if frames.dim() != 4 or frames.dtype != torch.float32 or frames.shape[0] == 0:
             raise BadFrames(f"frames are {frames.dtype} {list(frames.shape)}: expected float32 [N, C, H, W], N >= 1")
+        if frames.shape[1] != self._channels:
+            raise BadFrames(f"frames have {frames.shape[1]} channels, the network takes {self._channels}")
         if self.options.normalisation == "batch" and frames.shape[0] == 1:
             raise BadFrames(
                 "one frame with normalisation 'batch': its statistics say nothing; choose 'running' for single frames"

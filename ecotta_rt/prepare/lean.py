@@ -60,7 +60,7 @@ def frozen_norm(
         norm: Gives the affine weights and eps; its own running statistics are not read.
         name: Its name among the statistics.
         statistics: Normalises.
-        exact: Follow the gradient through the statistics of the batch, which takes keeping `x`; else they are constants.
+        exact: Follow the gradient through the statistics of the batch, which means keeping `x`; else they are constant.
         relu: Fuse the ReLU that follows, so that one bit an element is kept for both.
     """
     if not _differentiates(x):

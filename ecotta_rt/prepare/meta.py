@@ -100,8 +100,9 @@ class _TrainedNorm(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, mean, inverse = ctx.saved_tensors
         wanted = [ctx.needs_input_grad[0], True, True]
-        return *_norm_backward(gradient, *ctx.saved_tensors, ctx.eps, ctx.through_batch, wanted), None
+        return *_norm_backward(gradient, x, weight, mean, inverse, ctx.eps, ctx.through_batch, wanted), None
 
 
 class _Branch(torch.autograd.Function):

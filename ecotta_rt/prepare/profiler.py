@@ -15,7 +15,7 @@ What is not seen:
       holds (`ctx.save_for_backward` is seen); such tensors still count in `step_peak_bytes`;
     - in `step_peak_bytes`, memory that a kernel takes and returns within one operator, and memory that no tensor holds;
     - whatever other threads of the program do, and opaque oneDNN tensors (`to_mkldnn`).
-On an accelerator autograd runs in threads of its own; torch hands our hooks on to them, but nobody has measured that yet.
+On an accelerator autograd runs in threads of its own; torch hands our hooks on to them, but that is not measured yet.
 `torch.func` transforms refuse to run under saved-tensor hooks, and so inside a profiled block.
 """
 

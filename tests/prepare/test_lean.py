@@ -60,8 +60,13 @@ def test_frozen_convolution_keeps_nothing_of_its_input(geometry, channels_last):
 
 @pytest.mark.parametrize("padding", ["same", "valid"])
 def test_padding_by_name_and_by_reflection_still_give_the_right_gradient(padding):
-    for conv in (frozen(nn.Conv2d(4, 4, 3, padding=padding)), frozen(nn.Conv2d(4, 4, 3, padding=1, padding_mode="reflect"))):
-        (value, gradient, _), (lean_value, lean_gradient, _) = both(conv, lambda x, conv=conv: frozen_convolution(x, conv))
+    for conv in (
+        frozen(nn.Conv2d(4, 4, 3, padding=padding)),
+        frozen(nn.Conv2d(4, 4, 3, padding=1, padding_mode="reflect")),
+    ):
+        (value, gradient, _), (lean_value, lean_gradient, _) = both(
+            conv, lambda x, conv=conv: frozen_convolution(x, conv)
+        )
 
         torch.testing.assert_close((lean_value, lean_gradient), (value, gradient))
 

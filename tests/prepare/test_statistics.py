@@ -18,7 +18,11 @@ def test_batch_moments_are_mean_and_biased_variance(layout):
     np.testing.assert_allclose(variance, by_hand.var(1), rtol=1e-10)
 
 
-@given(u=st.floats(0, 1), old=st.tuples(st.floats(-3, 3), st.floats(0, 4)), new=st.tuples(st.floats(-3, 3), st.floats(0, 4)))
+@given(
+    u=st.floats(0, 1),
+    old=st.tuples(st.floats(-3, 3), st.floats(0, 4)),
+    new=st.tuples(st.floats(-3, 3), st.floats(0, 4)),
+)
 def test_moving_gives_the_moments_of_the_mixture(u, old, new):
     """(1 - u) of the old distribution and u of the new one, taken together: the definition, not the update rule."""
     (m, v), (b, bv) = old, new

@@ -119,7 +119,7 @@ def test_a_step_changes_none_of_the_values_it_is_given(adaptable, frames):
 
 @pytest.mark.parametrize("schedule", ["one-step", "two-step"])
 def test_an_empty_gate_is_a_zero_step_of_the_entropy(adaptable, frames, schedule):
-    """Nothing below the threshold: one-step moves nothing at all; two-step still makes its L1 update, which comes first."""
+    """Nothing below the threshold: one-step moves nothing; two-step still makes its L1 update, which comes first."""
     options = replace(OPEN, entropy_margin=0.0, schedule=schedule)
     state = initial_state(adaptable)
     state = state._replace(momentum={n: torch.full_like(p, 0.1) for n, p in state.momentum.items()})
@@ -223,7 +223,7 @@ def test_predicting_is_the_forward_of_the_step_and_learns_nothing(adaptable, fra
 
 
 def test_the_saving_is_real(adaptable, frames):
-    """Each form keeps less than the one before it, and the frozen branch costs next to nothing with constant statistics."""
+    """Each form keeps less than the one before; with constant statistics the frozen branch costs next to nothing."""
     state = initial_state(adaptable)
 
     def kept(options):

@@ -1,0 +1,193 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from ecotta_rt.errors import InputFileError, UsageError
+from ecotta_rt.prepare.attach import attach
+from ecotta_rt.prepare.augment import Augmentation, augment
+from ecotta_rt.prepare.calibrate import match_frozen_features, measure_statistics
+from ecotta_rt.prepare.engine import TorchEngine, initial_state
+from ecotta_rt.prepare.networks.wide_resnet import WideResNet
+from ecotta_rt.prepare.options import StepOptions
+from ecotta_rt.prepare.partition import partition
+from ecotta_rt.prepare.step import Step
+from ecotta_rt.prepare.warmup import WarmUpOptions, _rate, fine_tune, warm_up
+
+QUICK = WarmUpOptions(epochs=2, batch=16, lr=0.02)
+
+
+def small_network():
+    torch.manual_seed(0)
+    return WideResNet(10, 1, classes=2).eval()
+
+
+@pytest.fixture
+def network():
+    return attach(partition(small_network(), torch.zeros(1, 3, 16, 16), 2))
+
+
+@pytest.fixture(scope="module")
+def source():
+    """Two classes that colour tells apart."""
+    generator = np.random.default_rng(0)
+    labels = generator.integers(0, 2, 96)
+    frames = generator.integers(0, 120, (96, 16, 16, 3), dtype=np.uint8)
+    frames[labels == 1, :, :, 0] += 100
+    return frames, labels
+
+
+def test_warming_up_lowers_the_loss_and_touches_only_the_groups(network, source):
+    digest, seen = network.digest(), []
+    before = network.group_parameters()["groups.0.conv.weight"].clone()
+
+    plain = Augmentation(0.0, 0.0, 0.0)
+    state = warm_up(network, *source, WarmUpOptions(epochs=8, batch=8, lr=0.3, augmentation=plain), report=seen.append)
+
+    first, last = (np.mean([p.loss for p in seen if p.epoch == epoch]) for epoch in (1, 8))
+    assert last < 0.8 * first
+    assert network.digest() == digest
+    assert not torch.equal(network.group_parameters()["groups.0.conv.weight"], before)
+    assert [p.step for p in seen] == list(range(1, 8 * 12 + 1))
+    assert set(state.metadata) >= {"warm_up", "frames"}
+    TorchEngine(network, state=state)  # fits
+
+
+def test_the_same_seed_gives_the_same_state(source):
+    states = [
+        warm_up(attach(partition(small_network(), torch.zeros(1, 3, 16, 16), 2)), *source, QUICK) for _ in range(2)
+    ]
+
+    # Fresh groups are drawn from torch's own generator, seeded by small_network.
+    assert set(states[0].compare(states[1]).values()) == {0.0}
+
+
+def test_an_interrupted_run_ends_where_an_uninterrupted_one_does(source, tmp_path):
+    def run(report=None, checkpoint=None):
+        network = attach(partition(small_network(), torch.zeros(1, 3, 16, 16), 2))
+        return warm_up(network, *source, QUICK, report=report, checkpoint=checkpoint)
+
+    def stop_in_the_second_epoch(progress):
+        if progress.epoch == 2:
+            raise KeyboardInterrupt
+
+    whole = run()
+    with pytest.raises(KeyboardInterrupt):
+        run(stop_in_the_second_epoch, tmp_path / "run.checkpoint")
+    seen = []
+    resumed = run(seen.append, tmp_path / "run.checkpoint")
+
+    assert {p.epoch for p in seen} == {2}
+    assert set(whole.compare(resumed).values()) == {0.0}
+
+
+def test_the_checkpoint_of_another_run_is_refused(network, source, tmp_path):
+    warm_up(network, *source, QUICK, checkpoint=tmp_path / "run.checkpoint")
+
+    with pytest.raises(InputFileError, match="another run"):
+        warm_up(network, *source, WarmUpOptions(epochs=3, batch=16), checkpoint=tmp_path / "run.checkpoint")
+    (tmp_path / "run.checkpoint").write_bytes(b"\x80\x04 hostile")
+    with pytest.raises(InputFileError, match="damaged"):
+        warm_up(network, *source, QUICK, checkpoint=tmp_path / "run.checkpoint")
+
+
+def test_rates_rise_over_a_tenth_and_fall_at_the_milestones():
+    options = WarmUpOptions(lr=0.05, decay=0.2)
+
+    assert _rate(0, 100, options) == pytest.approx(0.005)
+    assert _rate(9, 100, options) == pytest.approx(0.05)
+    assert [_rate(s, 100, options) for s in (29, 30, 60, 80)] == pytest.approx([0.05, 0.01, 0.002, 0.0004])
+
+
+def test_fine_tuning_trains_every_weight_with_the_same_recipe(source):
+    network = small_network()
+    before = {name: p.detach().clone() for name, p in network.named_parameters()}
+
+    fine_tune(network, *source, QUICK)
+
+    assert not network.training
+    assert all(not torch.equal(p, before[name]) for name, p in network.named_parameters())
+
+
+@pytest.mark.parametrize(
+    ("frames", "labels", "reason"),
+    [
+        (np.zeros((20, 16, 16, 3), np.float32), np.zeros(20, int), "float32"),
+        (np.zeros((20, 16, 16), np.uint8), np.zeros(20, int), r"\[20, 16, 16\]"),
+        (np.zeros((20, 16, 16, 3), np.uint8), np.zeros(19, int), "19 labels"),
+        (np.zeros((8, 16, 16, 3), np.uint8), np.zeros(8, int), "fewer than one batch of 16"),
+    ],
+)
+def test_source_data_that_cannot_be_used_is_refused(network, frames, labels, reason):
+    with pytest.raises(UsageError, match=reason):
+        warm_up(network, frames, labels, QUICK)
+
+
+@pytest.mark.parametrize("wrong", [{"epochs": 0}, {"batch": 1}, {"lr": 0.0}, {"decay": 2.0}, {"precision": "fp8"}])
+def test_recipes_that_cannot_be_meant_are_refused(wrong):
+    with pytest.raises(UsageError):
+        WarmUpOptions(**wrong)
+
+
+def test_a_matched_start_predicts_as_the_frozen_network_does(source):
+    plain = small_network()
+    frames = torch.from_numpy(source[0]).permute(0, 3, 1, 2).float() / 255
+    for module in plain.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.train()
+            module.momentum = 0.0
+    expected = plain(frames).detach()
+    network = attach(partition(plain.eval(), torch.zeros(1, 3, 16, 16), 2))
+    usual = (network(frames) - expected).abs().mean()
+
+    match_frozen_features(network, source[0])
+
+    assert (network(frames) - expected).abs().mean() < 0.3 * usual
+
+
+def test_measured_statistics_are_those_of_the_whole_source_set(network, source):
+    """In one batch the pooled moments must be the batch's; dealt out in three, the first norm's must not change."""
+    state = initial_state(network)
+
+    whole = measure_statistics(network, state, source[0], batch=96)
+    dealt = measure_statistics(network, state, source[0], batch=32)
+
+    first = next(iter(whole))
+    with torch.no_grad():
+        x = network.stem(torch.from_numpy(source[0]).permute(0, 3, 1, 2).float() / 255)
+    by_hand = x.mean((0, 2, 3)), x.var((0, 2, 3), correction=0)
+    torch.testing.assert_close(whole[first], by_hand, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(dealt[first], by_hand, rtol=1e-4, atol=1e-5)
+    assert whole.keys() == state.statistics.keys()
+
+
+def test_with_measured_statistics_source_mode_predicts_as_batch_mode_does(network, source):
+    state = initial_state(network)
+    state = state._replace(statistics=measure_statistics(network, state, source[0], batch=96))
+    frames = torch.from_numpy(source[0]).permute(0, 3, 1, 2).float() / 255
+
+    by_source, _ = Step(network, StepOptions(normalisation="source")).predict(state, frames)
+    by_batch, _ = Step(network, StepOptions(normalisation="batch")).predict(state, frames)
+
+    torch.testing.assert_close(by_source, by_batch, rtol=1e-3, atol=1e-3)
+
+
+def test_augmentation_keeps_range_and_shape_and_can_be_switched_off():
+    frames = torch.rand(32, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    everything = Augmentation(jitter=1.0, blur=1.0, grey=0.0)
+
+    changed = augment(frames, everything, torch.Generator().manual_seed(1))
+
+    assert changed.shape == frames.shape
+    assert changed.min() >= 0.0 and changed.max() <= 1.0
+    assert (changed != frames).flatten(1).any(1).all()
+    assert torch.equal(augment(frames, Augmentation(0.0, 0.0, 0.0), torch.Generator()), frames)
+
+
+def test_greyscale_makes_the_three_channels_one_luma():
+    frames = torch.rand(4, 3, 8, 8)
+
+    grey = augment(frames, Augmentation(0.0, 0.0, 1.0), torch.Generator())
+
+    luma = (frames * torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(1)
+    torch.testing.assert_close(grey, luma[:, None].expand_as(grey))

@@ -1,0 +1,114 @@
+import json
+import struct
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ecotta_rt.errors import InputFileError, TransferError
+from ecotta_rt.state import AdaptState
+
+
+def state(**changes):
+    generator = np.random.default_rng(0)
+    weight = generator.normal(size=(4, 3, 3, 3)).astype(np.float32)
+    values = {
+        "parameters": {"groups.0.conv.weight": weight},
+        "momentum": {"groups.0.conv.weight": 0 * weight},
+        "statistics": {"bn1.mean": weight[:, 0, 0, 0], "bn1.variance": weight[:, 0, 0, 1] ** 2},
+        "network_digest": "ab" * 32,
+        "metadata": {"seed": "0"},
+    }
+    return AdaptState(**{**values, **changes})
+
+
+def test_a_state_survives_the_disk_bit_for_bit(tmp_path):
+    state().save(tmp_path / "s.safetensors")
+
+    loaded = AdaptState.load(tmp_path / "s.safetensors")
+
+    assert set(state().compare(loaded).values()) == {0.0}
+    assert loaded.network_digest == "ab" * 32
+    assert loaded.metadata == {"seed": "0"}
+
+
+def test_comparing_tells_the_relative_difference_by_name_and_infinity_for_what_is_missing():
+    weight = np.array([1.0, -4.0], np.float32)
+    one, other = (
+        state(parameters={"w": weight}, momentum={}),
+        state(parameters={"w": weight + 1}, momentum={"w": weight}),
+    )
+
+    difference = one.compare(other)
+
+    assert difference["parameters/w"] == 1 / 4
+    assert difference["momentum/w"] == float("inf")
+    assert difference["statistics/bn1.mean"] == 0.0
+
+
+def test_a_failed_write_leaves_the_old_state_and_no_half_file(tmp_path, monkeypatch):
+    path = tmp_path / "s.safetensors"
+    state().save(path)
+    before = path.read_bytes()
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("safetensors.numpy.save_file", full)
+    with pytest.raises(TransferError, match="No space left"):
+        state(metadata={}).save(path)
+
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+@given(cut=st.floats(0, 0.999))
+def test_a_truncated_state_is_refused_wherever_it_ends(tmp_path_factory, cut):
+    path = tmp_path_factory.mktemp("state") / "s.safetensors"
+    state().save(path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(cut * len(whole))])
+
+    with pytest.raises(InputFileError):
+        AdaptState.load(path)
+
+
+def raw(header, data=b"\0" * 16):
+    text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + data
+
+
+ENTRY = {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}
+OURS = {"format": "ecotta-state-1", "network_digest": "x"}
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "safetensors"),
+        (b"PK\x03\x04 a zip, not a state", "safetensors"),
+        (struct.pack("<Q", 1 << 60) + b"{}", "safetensors"),
+        (raw({"__metadata__": OURS, "parameters/w": {**ENTRY, "shape": [1 << 40]}}), "safetensors"),
+        (raw({"parameters/w": ENTRY}), "ecotta-state-1"),
+        (raw({"__metadata__": {"format": "ecotta-state-1"}, "parameters/w": ENTRY}), "ecotta-state-1"),
+        (raw({"__metadata__": OURS, "weights/w": ENTRY}), "unknown entry 'weights/w'"),
+        (raw({"__metadata__": OURS, "w": ENTRY}), "unknown entry 'w'"),
+        (raw({"__metadata__": OURS, "parameters/w": {**ENTRY, "dtype": "I32"}}), "expected float32"),
+        (raw({"__metadata__": OURS, "parameters/w": ENTRY}, struct.pack("<4f", 1, float("nan"), 0, 0)), "NaN"),
+        (raw({"__metadata__": OURS, "parameters/w": ENTRY}, struct.pack("<4f", 1, float("inf"), 0, 0)), "infinity"),
+    ],
+)
+def test_a_hostile_state_is_refused_with_the_reason(tmp_path, content, reason):
+    path = tmp_path / "s.safetensors"
+    path.write_bytes(content)
+
+    with pytest.raises(InputFileError, match=reason) as refusal:
+        AdaptState.load(path)
+
+    assert str(path) in str(refusal.value)
+
+
+def test_a_missing_state_is_refused_by_its_name(tmp_path):
+    with pytest.raises(InputFileError, match=r"nowhere\.safetensors"):
+        AdaptState.load(tmp_path / "nowhere.safetensors")
