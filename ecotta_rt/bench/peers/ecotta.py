@@ -1,0 +1,89 @@
+"""EcoTTA: our own method, wrapped so that the benchmark calls it like its peers; and its control that does not adapt.
+
+Source: Song et al. 2023, EcoTTA: Memory-Efficient Continual Test-Time Adaptation via Self-Distilled Regularization,
+CVPR, arXiv 2303.01904. The method itself is in `ecotta_rt.prepare`; `ecotta_rt.prepare.options` has its
+hyper-parameters.
+"""
+
+import copy
+from dataclasses import replace
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from ecotta_rt.bench.peers.checks import input_channels, require_batch, require_frames
+from ecotta_rt.errors import InputFileError, UsageError
+from ecotta_rt.prepare.attach import attach
+from ecotta_rt.prepare.engine import TorchEngine
+from ecotta_rt.prepare.options import StepOptions
+from ecotta_rt.prepare.partition import partition
+from ecotta_rt.state import AdaptState
+
+__all__ = ["Ecotta"]
+
+
+class Ecotta:
+    """Warmed-up meta groups beside a frozen network, adapting or not.
+
+    Args:
+        network: Takes frames `[N, C, H, W]` in [0, 1], returns logits. Copied; the caller's stays untouched.
+        parts: K, the number of frozen parts and meta groups.
+        warmed: State of the meta groups after warm-up, for this network and this cut.
+        frame_shape: `(C, H, W)` of the stream's frames.
+        adapting: Off for the control: predict with the warmed-up groups and learn nothing. In `running` normalisation
+            the statistics follow the stream all the same.
+        frozen_gradient: Overrides that of `step_options`; `constant` has a row of its own in every table.
+        step_options: How to adapt.
+
+    Raises:
+        UsageError: No `warmed`: fresh meta groups add noise to every feature map, and predictions are worth nothing.
+        InputFileError: `warmed` belongs to another network or another cut.
+        NetworkError: The network cannot be cut into that many parts.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        parts: int,
+        warmed: AdaptState | None,
+        frame_shape: tuple[int, ...] = (3, 32, 32),
+        adapting: bool = True,
+        frozen_gradient: Literal["exact", "constant"] | None = None,
+        step_options: StepOptions | None = None,
+    ) -> None:
+        suffix = "" if frozen_gradient is None else f"-{frozen_gradient}"
+        self.name = f"ecotta-k{parts}{suffix}" if adapting else f"ecotta-k{parts}-warmed"
+        options = step_options or StepOptions()
+        if frozen_gradient is not None:
+            options = replace(options, frozen_gradient=frozen_gradient)
+        if warmed is None:
+            raise UsageError(f"{self.name} needs warmed-up meta groups; make them with `ecotta prepare`")
+        self._adapting = adapting
+        self._channels = input_channels(network)
+        # The network is cut in evaluation mode and taken over by `attach`, hence the copy.
+        pieces = partition(copy.deepcopy(network).eval(), torch.zeros(1, *frame_shape), parts)
+        self.engine = TorchEngine(attach(pieces, _kernel_of(warmed)), options, warmed)
+        self.network = self.engine.network
+        self.normalisation = self.engine.options.normalisation
+        self.trainable_parameters = self.engine.trainable_parameters if adapting else 0
+
+    def __call__(self, frames: Tensor) -> Tensor:
+        check = require_batch if self.normalisation == "batch" else require_frames
+        check(frames, self._channels)
+        return self.engine(frames) if self._adapting else self.engine.predict(frames)
+
+    def begin_corruption(self, corruption: str) -> None:
+        pass
+
+    def reset(self) -> None:
+        self.engine.reset()
+
+
+def _kernel_of(warmed: AdaptState) -> int:
+    """Side of the meta convolutions' window, which the state knows and nobody needs to repeat."""
+    weight = warmed.parameters.get("groups.0.conv.weight")
+    if weight is None or weight.ndim != 4:
+        raise InputFileError("this state has no groups.0.conv.weight [C', C, k, k], so it holds no meta groups")
+    return int(weight.shape[-1])

@@ -1,0 +1,196 @@
+"""Every method of the benchmark by id, and the one way to build it.
+
+Torch is imported when a method is built, not when the list is read: `ecotta-bench --help` stays quick.
+"""
+
+import difflib
+import importlib
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from ecotta_rt.bench.peers.method import Method
+from ecotta_rt.errors import UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from ecotta_rt.state import AdaptState
+
+__all__ = ["DEFAULT_METHODS", "METHODS", "MethodEntry", "build_method", "expand"]
+
+
+@dataclass(frozen=True)
+class MethodEntry:
+    """One line of the list of methods.
+
+    Attributes:
+        description: What it does, in a phrase.
+        trains: What it changes: `nothing`, `batch norm scale and shift`, `all weights` or `meta groups`.
+        maker: `module:name` inside this package, a class or function that takes the network and keywords.
+        fixed: Keywords that make it this method and no other.
+        takes: Which of `build_method`'s own keywords the maker wants.
+    """
+
+    description: str
+    trains: str
+    maker: str
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    takes: tuple[str, ...] = ()
+
+
+_AFFINE = "batch norm scale and shift"
+
+METHODS: Mapping[str, MethodEntry] = MappingProxyType(
+    {
+        "source": MethodEntry("the network as trained, no adaptation", "nothing", "source:Source"),
+        "bn": MethodEntry("statistics of the test batch in every norm", "nothing", "bn:BatchNormStatistics"),
+        "tent": MethodEntry("entropy minimisation, never reset", _AFFINE, "tent:Tent"),
+        "tent-episodic": MethodEntry(
+            "TENT, reset where the corruption changes",
+            _AFFINE,
+            "tent:Tent",
+            fixed={"name": "tent-episodic", "episodic": True},
+        ),
+        "eata": MethodEntry(
+            "entropy of reliable, new frames, held near the source", _AFFINE, "eata:Eata", takes=("source_frames",)
+        ),
+        "cotta": MethodEntry(
+            "student and augmentation-averaged teacher; up to 38 forward passes a frame",
+            "all weights",
+            "cotta:Cotta",
+            takes=("seed",),
+        ),
+        "ecotta-k4": MethodEntry(
+            "meta groups beside 4 frozen parts", "meta groups", "ecotta:Ecotta", {"parts": 4}, ("warmed", "frame_shape")
+        ),
+        "ecotta-k5": MethodEntry(
+            "meta groups beside 5 frozen parts", "meta groups", "ecotta:Ecotta", {"parts": 5}, ("warmed", "frame_shape")
+        ),
+        "ecotta-k4-constant": MethodEntry(
+            "ecotta-k4, the frozen norms' statistics held constant in the backward: faster, an approximation",
+            "meta groups",
+            "ecotta:Ecotta",
+            {"parts": 4, "frozen_gradient": "constant"},
+            ("warmed", "frame_shape"),
+        ),
+        "ecotta-k4-warmed": MethodEntry(
+            "control: the warmed-up meta groups of ecotta-k4, not adapting",
+            "nothing",
+            "ecotta:Ecotta",
+            {"parts": 4, "adapting": False},
+            ("warmed", "frame_shape"),
+        ),
+        "tent-fine-tuned": MethodEntry(
+            "control: TENT on a network fine-tuned on the warm-up data",
+            _AFFINE,
+            "tent_fine_tuned:tent_fine_tuned",
+            takes=("fine_tuned",),
+        ),
+    }
+)
+"""Method ids in the order in which results are shown."""
+
+DEFAULT_METHODS: tuple[str, ...] = tuple(name for name in METHODS if name != "cotta")
+"""What runs when nobody chooses: CoTTA alone would take longer than all others together."""
+
+
+def expand(names: Iterable[str] = ()) -> tuple[str, ...]:
+    """Turn what a user wrote into method ids.
+
+    Args:
+        names: Ids; `all` stands for every method. None at all gives the default set.
+
+    Returns:
+        Each id once, in the order first named.
+
+    Raises:
+        UsageError: An id is unknown; the message lists all and the nearest.
+
+    >>> expand(["tent", "source", "tent"])
+    ('tent', 'source')
+    """
+    chosen: dict[str, None] = {}
+    for name in names:
+        if name == "all":
+            chosen.update(dict.fromkeys(METHODS))
+        else:
+            _entry(name)
+            chosen[name] = None
+    return tuple(chosen) or DEFAULT_METHODS
+
+
+def build_method(
+    name: str,
+    network: "nn.Module",
+    /,
+    *,
+    classes: int,
+    source_frames: "Tensor | None" = None,
+    warmed: "AdaptState | None" = None,
+    fine_tuned: "nn.Module | None" = None,
+    frame_shape: tuple[int, ...] = (3, 32, 32),
+    seed: int = 0,
+    **options: Any,
+) -> Method:
+    """Build a method around a copy of the network.
+
+    Args:
+        name: A key of `METHODS`.
+        network: Takes frames float32 `[N, C, H, W]` in [0, 1], returns logits `[N, classes]`. Never changed.
+        classes: Number of classes, at least 2.
+        source_frames: float32 `[M, C, H, W]`, unlabelled frames of the training distribution, shuffled; for EATA,
+            which without them runs as ETA and calls itself `eta`.
+        warmed: Warmed-up meta groups; for the EcoTTA methods.
+        fine_tuned: The network fine-tuned on the warm-up data; for `tent-fine-tuned`.
+        frame_shape: `(C, H, W)` of the stream's frames; the EcoTTA methods cut the network for it.
+        seed: Of whatever the method draws at random.
+        **options: Hyper-parameters of the method, by the name they have in its class.
+
+    Raises:
+        UsageError: An unknown method or option, fewer than 2 classes, or something missing that the method needs.
+        NetworkError: The network has nothing that the method could adapt.
+    """
+    entry = _entry(name)
+    from ecotta_rt.bench.peers.checks import require_classes  # imports torch
+
+    require_classes(classes)
+    maker = _maker(entry)
+    _require_options(name, entry, maker, options)
+    resources = {
+        "source_frames": source_frames,
+        "warmed": warmed,
+        "fine_tuned": fine_tuned,
+        "frame_shape": frame_shape,
+        "seed": seed,
+    }
+    wanted = {key: resources[key] for key in entry.takes}
+    method: Method = maker(network, **entry.fixed, **wanted, **options)
+    return method
+
+
+def _entry(name: str) -> MethodEntry:
+    if name in METHODS:
+        return METHODS[name]
+    # A beginning counts more than likeness: `ecotta` is nearer to `cotta` by letters, but means `ecotta-k4`.
+    begun = [known for known in METHODS if name and known.startswith(name.lower())]
+    nearest = begun or difflib.get_close_matches(name.lower(), METHODS, n=1, cutoff=0.4)
+    hint = f"; did you mean {nearest[0]}?" if nearest else ""
+    raise UsageError(f"unknown method {name!r}, known are {', '.join(METHODS)} and all{hint}")
+
+
+def _maker(entry: MethodEntry) -> Callable[..., Method]:
+    module, _, attribute = entry.maker.partition(":")
+    maker: Callable[..., Method] = getattr(importlib.import_module(f"ecotta_rt.bench.peers.{module}"), attribute)
+    return maker
+
+
+def _require_options(name: str, entry: MethodEntry, maker: Callable[..., Method], options: Mapping[str, Any]) -> None:
+    keywords = (p.name for p in inspect.signature(maker).parameters.values() if p.kind is p.KEYWORD_ONLY)
+    known = [keyword for keyword in keywords if keyword not in entry.fixed and keyword not in entry.takes]
+    unknown = sorted(set(options) - set(known))
+    if unknown:
+        offered = ", ".join(known) if known else "none"
+        raise UsageError(f"{name} has no option {', '.join(unknown)}; its options are: {offered}")
