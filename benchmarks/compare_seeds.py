@@ -1,0 +1,81 @@
+"""Compare methods over several seeds of one stream, seed by seed.
+
+    for seed in 0 1 2; do
+        ecotta-bench --memory --data $ECOTTA_DATA/cifar-10-batches-bin --frames 1000 --seed $seed --json seed-$seed.json
+    done
+    python benchmarks/compare_seeds.py seed-*.json
+
+Each file is one run of `ecotta-bench --memory --json FILE`. All runs must be of the same stream, model and batch; only
+the seed may differ. The difference to the reference is taken within each seed and then averaged: what a seed makes easy
+or hard for everybody cancels out.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="+", type=Path)
+    parser.add_argument("--reference", default="ecotta-k4", help="method that the others are compared with")
+    args = parser.parse_args(argv)
+    runs = [json.loads(path.read_text()) for path in args.runs]
+    complaint = _unlike(args.runs, runs)
+    if complaint:
+        print(f"compare_seeds: error: {complaint}", file=sys.stderr)
+        return 2
+    print("\n".join(_table(runs, args.reference)))
+    return 0
+
+
+def _unlike(paths: list[Path], runs: list[dict[str, Any]]) -> str | None:
+    def identity(run: dict[str, Any]) -> Any:
+        stream = {key: value for key, value in run["stream"].items() if key != "seed"}
+        return stream, run["model"]["digest"], sorted({row["batch"] for row in run["rows"]})
+
+    for path, run in zip(paths, runs, strict=True):
+        if identity(run) != identity(runs[0]):
+            return f"{path} is of another stream, model or batch than {paths[0]}"
+    seeds = [run["stream"]["seed"] for run in runs]
+    return f"seeds {seeds}: each may come once" if len(set(seeds)) < len(seeds) else None
+
+
+def _table(runs: list[dict[str, Any]], reference: str) -> list[str]:
+    by_seed = {run["stream"]["seed"]: {row["method"]: row for row in run["rows"]} for run in runs}
+    methods = [m for m in next(iter(by_seed.values())) if all(m in rows for rows in by_seed.values())]
+    seeds = ", ".join(str(seed) for seed in sorted(by_seed))
+    lines = [f"seeds {seeds}; {runs[0]['stream']['frames']} frames a run; {runs[0]['model']['name']}", ""]
+    lines.append(
+        "| method | error %, mean | by seed | minus reference, mean | by seed | activations MiB | x TENT's time |"
+    )
+    lines.append("| --- | --- | --- | --- | --- | --- | --- |")
+    for method in methods:
+        rows = [by_seed[seed][method] for seed in sorted(by_seed)]
+        errors = [row["error_percent"] for row in rows]
+        cells = [method, f"{statistics.mean(errors):.2f}", _listed(errors)]
+        if reference in methods:
+            gaps = [
+                row["error_percent"] - by_seed[s][reference]["error_percent"]
+                for s, row in zip(sorted(by_seed), rows, strict=True)
+            ]
+            cells += [f"{statistics.mean(gaps):+.2f}", _listed(gaps, "+")]
+        else:
+            cells += ["", ""]
+        cells.append(f"{max(row['activation_bytes'] for row in rows) / 2**20:.1f}")
+        tent = [by_seed[s].get("tent", {}).get("ms_per_frame") for s in sorted(by_seed)]
+        ratios = [row["ms_per_frame"] / t for row, t in zip(rows, tent, strict=True) if t]
+        cells.append(f"{statistics.median(ratios):.2f}" if ratios else "")
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def _listed(values: list[float], sign: str = "") -> str:
+    return " ".join(f"{value:{sign}.2f}" for value in values)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

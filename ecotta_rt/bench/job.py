@@ -1,0 +1,48 @@
+"""What one measured process is told to do."""
+
+import json
+from dataclasses import asdict, dataclass
+
+__all__ = ["Job"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One method, one network, one stream.
+
+    Attributes:
+        method: Method id.
+        network: File of the trained network.
+        resource: File of the warmed-up meta groups or the fine-tuned network, where the method needs one.
+        recording: Folder of the stream's recording.
+        source_recording: Folder of a recording of clean training images, where the method needs some.
+        batch: Frames a step.
+        normalisation: `batch`, `running` or `source`, for EcoTTA.
+        gradient: `exact` or `constant`, for EcoTTA.
+        memory_format: `channels_last` or `contiguous`.
+        allocator: `returning` or `libc`.
+        threads: Threads of the process.
+        seed: Seed of whatever the method draws at random.
+    """
+
+    method: str
+    network: str
+    resource: str | None
+    recording: str
+    source_recording: str | None
+    batch: int
+    normalisation: str
+    gradient: str
+    memory_format: str
+    allocator: str
+    threads: int
+    seed: int
+
+    def to_json(self) -> str:
+        """The job in one line."""
+        return json.dumps(asdict(self))
+
+    @staticmethod
+    def from_json(text: str) -> "Job":
+        """The job that `to_json` wrote."""
+        return Job(**json.loads(text))

@@ -1,0 +1,141 @@
+"""`ecotta-bench --memory`: record the stream once, measure every method on it, keep what is done."""
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+from ecotta_rt.bench.environment import read_environment
+from ecotta_rt.bench.job import Job
+from ecotta_rt.bench.measure import Progress, measure_method
+from ecotta_rt.bench.peers import METHODS
+from ecotta_rt.bench.progress import Watch
+from ecotta_rt.bench.recording import write_recording
+from ecotta_rt.bench.request import Plan
+from ecotta_rt.bench.results import Failure, ModelFacts, Report, Row, StreamFacts
+from ecotta_rt.bench.streams import Segment, Stream, open_stream, source_frames
+from ecotta_rt.errors import UsageError
+
+__all__ = ["MemoryRun"]
+
+_SOURCE_FRAMES = 2000  # what EATA looks at before it adapts (arXiv 2204.02610, section 5.1)
+
+
+class MemoryRun:
+    """A run in progress; whatever ends it, `report` tells what had been measured by then.
+
+    Args:
+        plan: What to measure.
+        watch: Hears how far it has come.
+
+    Attributes:
+        outcomes: A row or a failure for each method that is done.
+    """
+
+    def __init__(self, plan: Plan, watch: Watch) -> None:
+        self.outcomes: list[Row | Failure] = []
+        self._plan, self._watch = plan, watch
+        self._stream: StreamFacts | None = None
+        self._parameters: int | None = None
+
+    def run(self) -> None:
+        """Measure all methods of the plan, one after the other.
+
+        Raises:
+            EcottaError: The stream cannot be made. What goes wrong with one method is one of `outcomes`.
+        """
+        request = self._plan.request
+        for method, reason in self._plan.left_out.items():
+            self._watch.doing(f"{method} is left out: {reason}")
+        with tempfile.TemporaryDirectory(prefix="ecotta-bench-") as folder:
+            stream, source = self._record_stream(Path(folder)), self._record_source(Path(folder))
+            for method in request.methods:
+                wants_source = "source_frames" in METHODS[method].takes
+                self._measure(self._job(method, stream, source if wants_source else None))
+
+    def report(self) -> Report | None:
+        """What has been measured; None when not even the stream was made."""
+        if self._stream is None:
+            return None
+        plan = self._plan
+        rows = tuple(outcome for outcome in self.outcomes if isinstance(outcome, Row))
+        return Report(
+            environment=read_environment(plan.request.threads),
+            stream=self._stream,
+            model=ModelFacts(plan.files.model, self._parameters, plan.files.digest()),
+            rows=rows,
+            failures=tuple(outcome for outcome in self.outcomes if isinstance(outcome, Failure)),
+            complete=len(rows) == len(plan.request.methods),
+        )
+
+    def _measure(self, job: Job) -> None:
+        corruptions, frames = len(self._plan.request.corruptions), self._plan.request.frames or 0
+        self._watch.started(job.method, corruptions * frames)
+        outcome = measure_method(job, self._advance)
+        if isinstance(outcome, Row):
+            outcome = replace(outcome, fits={d.id: d.fits(outcome.need_bytes) for d in self._plan.devices})
+        self.outcomes.append(outcome)
+        self._watch.finished(outcome)
+
+    def _advance(self, progress: Progress) -> None:
+        self._parameters = progress.parameters
+        self._watch.advanced(progress)
+
+    def _record_stream(self, folder: Path) -> str:
+        request = self._plan.request
+        self._watch.doing(f"making the stream: {len(request.corruptions)} corruptions x {request.frames} frames")
+        stream = open_stream(
+            request.data,
+            corruptions=request.corruptions,
+            severity=request.severity,
+            frames=request.frames,
+            seed=request.seed,
+            shuffle_corruptions=request.order == "shuffled",
+        )
+        self._stream = _facts(stream, request.order)
+        return _write(folder / "stream", stream.segments)
+
+    def _record_source(self, folder: Path) -> str | None:
+        """Clean training images for the methods that look at some; None where there are none or nobody asks."""
+        request = self._plan.request
+        if not any("source_frames" in METHODS[method].takes for method in request.methods):
+            return None
+        try:
+            frames, labels = source_frames(request.data, seed=request.seed)
+        except UsageError as error:
+            self._watch.doing(f"eata runs as eta, without its regulariser: {error}")
+            return None
+        return _write(folder / "source", [Segment("none", frames[:_SOURCE_FRAMES], labels[:_SOURCE_FRAMES])])
+
+    def _job(self, method: str, recording: str, source_recording: str | None) -> Job:
+        request, resource = self._plan.request, self._plan.resources.get(method)
+        return Job(
+            method=method,
+            network=str(self._plan.files.network),
+            resource=None if resource is None else str(resource),
+            recording=recording,
+            source_recording=source_recording,
+            batch=request.batch,
+            normalisation=request.normalisation,
+            gradient=request.gradient,
+            memory_format=request.memory_format,
+            allocator=request.allocator,
+            threads=request.threads,
+            seed=request.seed,
+        )
+
+
+def _write(folder: Path, segments: tuple[Segment, ...] | list[Segment]) -> str:
+    folder.mkdir()
+    write_recording(folder, segments)
+    return str(folder)
+
+
+def _facts(stream: Stream, order: str) -> StreamFacts:
+    return StreamFacts(
+        name=stream.name,
+        frames=stream.frames_per_corruption,
+        corruptions=tuple(segment.corruption for segment in stream.segments),
+        severity=stream.severity,
+        order=order,
+        seed=stream.seed,
+    )

@@ -1,0 +1,160 @@
+"""Run one method over the stream and measure it: the torch half of `ecotta_rt.bench.worker`.
+
+The order matters, since each figure is read at the one moment when it means what its name says:
+
+    libraries, data opened  -> process_baseline_bytes
+    network and method      -> load_peak_bytes, then the peak is reset
+    the stream              -> error, ms_per_frame, process_peak_bytes
+    afterwards              -> forward_ms_per_frame, activation_bytes, step_peak_bytes: their own cost is in no figure
+"""
+
+import gc
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ecotta_rt.bench.allocator import describe_allocator, keep_freed_memory
+from ecotta_rt.bench.job import Job
+from ecotta_rt.bench.peers.forward_time import fastest_forward_ms
+from ecotta_rt.bench.peers.memory_format import MEMORY_FORMATS, to_memory_format
+from ecotta_rt.bench.peers.method import Method
+from ecotta_rt.bench.peers.registry import METHODS, build_method
+from ecotta_rt.bench.peers.warm_libraries import warm_libraries
+from ecotta_rt.bench.process_memory import peak_resident_bytes, reset_peak, resident_bytes
+from ecotta_rt.bench.recording import Recording, Span, cut_batches
+from ecotta_rt.bench.results import Row
+from ecotta_rt.errors import UsageError
+from ecotta_rt.prepare.checkpoint import load_network, read_network_file
+from ecotta_rt.prepare.options import StepOptions
+from ecotta_rt.prepare.profiler import profile_step
+from ecotta_rt.state import AdaptState
+
+__all__ = ["run_method"]
+
+Tell = Callable[[Mapping[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class _Played:
+    """What came of the stream: wrong predictions by corruption, and the time of the adapting loop."""
+
+    wrong: Mapping[str, int]
+    ms_per_frame: float
+
+
+def run_method(job: Job, tell: Tell) -> Row:
+    """Run `job` in this process, which must be a fresh one.
+
+    Args:
+        job: What to run.
+        tell: Gets `{"parameters": P}` once and `{"frames": n, "wrong": k}` after each batch.
+
+    Returns:
+        The row, with `fits` empty.
+
+    Raises:
+        EcottaError: The network's file, the method or the frames cannot be used.
+    """
+    torch.set_num_threads(job.threads)
+    torch.manual_seed(job.seed)
+    recording = Recording(job.recording)
+    warm_libraries()
+    gc.collect()
+    baseline = resident_bytes()
+
+    method = _build(job, recording, tell)
+    load_peak = peak_resident_bytes()
+    reset_peak()
+    played = _play(method, recording, job, tell)
+    process_peak = peak_resident_bytes()
+
+    keep_freed_memory()
+    example = _frames(recording, next(cut_batches(recording.spans[-1], job.batch)), job)
+    forward_ms = fastest_forward_ms(load_network(job.network), example)
+    memory = profile_step(lambda: method(example))
+    frames = {span.corruption: span.stop - span.start for span in recording.spans}
+    return Row(
+        method=method.name,
+        engine="torch",
+        batch=job.batch,
+        normalisation=method.normalisation,
+        frames=sum(frames.values()),
+        error_percent=100 * sum(played.wrong.values()) / sum(frames.values()),
+        errors={corruption: 100 * wrong / frames[corruption] for corruption, wrong in played.wrong.items()},
+        activation_bytes=memory.activation_bytes,
+        step_peak_bytes=memory.step_peak_bytes,
+        process_baseline_bytes=baseline,
+        load_peak_bytes=load_peak,
+        process_peak_bytes=process_peak,
+        ms_per_frame=played.ms_per_frame,
+        forward_ms_per_frame=forward_ms,
+        trainable_parameters=method.trainable_parameters,
+        session_options=_session_options(job),
+    )
+
+
+def _build(job: Job, recording: Recording, tell: Tell) -> Method:
+    classes = read_network_file(job.network).classes
+    if recording.labels.max() >= classes:
+        raise UsageError(f"the stream has labels up to {recording.labels.max()}, and {job.network} {classes} classes")
+    network = load_network(job.network)
+    tell({"parameters": sum(parameter.numel() for parameter in network.parameters())})
+    return build_method(
+        job.method,
+        to_memory_format(network, job.memory_format),
+        classes=classes,
+        seed=job.seed,
+        **_needs(job),
+    )
+
+
+def _needs(job: Job) -> dict[str, Any]:
+    """What the method takes beside the network."""
+    takes = METHODS[job.method].takes
+    needs: dict[str, Any] = {}
+    if "source_frames" in takes and job.source_recording is not None:
+        clean = Recording(job.source_recording)
+        needs["source_frames"] = _frames(clean, clean.spans[0], job)
+    if "warmed" in takes and job.resource is not None:
+        needs["warmed"] = AdaptState.load(Path(job.resource))
+        # Both words come from a command line; StepOptions checks them.
+        words: Any = {"normalisation": job.normalisation, "frozen_gradient": job.gradient}
+        needs["step_options"] = StepOptions(**words)
+    if "fine_tuned" in takes and job.resource is not None:
+        needs["fine_tuned"] = to_memory_format(load_network(job.resource), job.memory_format)
+    return needs
+
+
+def _play(method: Method, recording: Recording, job: Job, tell: Tell) -> _Played:
+    wrong: dict[str, int] = {}
+    times: list[tuple[float, int]] = []  # seconds, frames
+    for span in recording.spans:
+        method.begin_corruption(span.corruption)
+        wrong[span.corruption] = 0
+        for batch in cut_batches(span, job.batch):
+            frames = _frames(recording, batch, job)
+            start = time.perf_counter()
+            predictions = method(frames).argmax(1)
+            times.append((time.perf_counter() - start, len(frames)))
+            wrong[span.corruption] += int((predictions.numpy() != recording.labels[batch.start : batch.stop]).sum())
+            tell({"frames": batch.stop, "wrong": sum(wrong.values())})
+    counted = times[1:] or times  # the first batch warms the caches
+    return _Played(wrong, 1e3 * sum(seconds for seconds, _ in counted) / sum(frames for _, frames in counted))
+
+
+def _frames(recording: Recording, batch: Span, job: Job) -> Tensor:
+    pixels = torch.from_numpy(recording.frames(batch.start, batch.stop)).permute(0, 3, 1, 2)
+    return pixels.to(torch.float32, memory_format=MEMORY_FORMATS[job.memory_format]).div_(255)
+
+
+def _session_options(job: Job) -> dict[str, str | int]:
+    options: dict[str, str | int] = {"threads": job.threads, "memory_format": job.memory_format}
+    if "warmed" in METHODS[job.method].takes:
+        options["gradient"] = job.gradient
+    return {**options, "allocator": describe_allocator(os.environ)}

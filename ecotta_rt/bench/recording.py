@@ -1,0 +1,95 @@
+"""A stream on disk: written once by the parent, played by each method's process.
+
+The frames are read batch by batch, as a camera would give them. Held in memory they would be counted as the method's
+(a mapped file page by page, as it is touched), and a long stream would not fit a device on which each step does.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ecotta_rt.bench.streams import Segment
+
+__all__ = ["Recording", "Span", "cut_batches", "write_recording"]
+
+_INDEX, _FRAMES, _LABELS = "index.json", "frames.bin", "labels.npy"
+
+
+class Span(NamedTuple):
+    """Frames `start` to `stop - 1` of a recording, all of one corruption."""
+
+    corruption: str
+    start: int
+    stop: int
+
+
+def write_recording(folder: Path, segments: Sequence[Segment]) -> None:
+    """Write segments into an existing folder, in the order they are played. All frames have one shape."""
+    with (folder / _FRAMES).open("wb") as file:
+        for segment in segments:
+            np.ascontiguousarray(segment.frames).tofile(file)
+    np.save(folder / _LABELS, np.concatenate([segment.labels for segment in segments]))
+    index = {
+        "frame_shape": segments[0].frames.shape[1:],
+        "segments": [(segment.corruption, len(segment.frames)) for segment in segments],
+    }
+    (folder / _INDEX).write_text(json.dumps(index), encoding="utf-8")
+
+
+class Recording:
+    """What `write_recording` wrote.
+
+    Args:
+        folder: Where to.
+
+    Attributes:
+        spans: One a corruption, in the order they are played.
+        labels: int64 `[N]`, of all frames.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        folder = Path(folder)
+        index = json.loads((folder / _INDEX).read_text(encoding="utf-8"))
+        self._frame_shape = tuple(index["frame_shape"])
+        self._path = folder / _FRAMES
+        self.labels: NDArray[np.int64] = np.load(folder / _LABELS)
+        self.spans = tuple(_spans(index["segments"]))
+
+    def frames(self, start: int, stop: int) -> NDArray[np.uint8]:
+        """Frames `start` to `stop - 1`, uint8 `[n, H, W, 3]`, read from the file now."""
+        frame_bytes = int(np.prod(self._frame_shape))
+        flat = np.fromfile(self._path, np.uint8, (stop - start) * frame_bytes, offset=start * frame_bytes)
+        return flat.reshape(-1, *self._frame_shape)
+
+
+def _spans(segments: Sequence[tuple[str, int]]) -> Iterator[Span]:
+    start = 0
+    for corruption, frames in segments:
+        yield Span(corruption, start, start + frames)
+        start += frames
+
+
+def cut_batches(span: Span, batch: int) -> Iterator[Span]:
+    """Cut a span into batches.
+
+    Every frame is used once, in order. The last batch may be smaller, but where batches are wanted no frame is left
+    alone: a single frame has no batch statistics, so it joins the batch before it.
+
+    Args:
+        span: Frames of one corruption.
+        batch: Frames a step, at least 1.
+
+    >>> [(b.start, b.stop) for b in cut_batches(Span("fog", 0, 129), 64)]
+    [(0, 64), (64, 129)]
+    """
+    start = span.start
+    while start < span.stop:
+        stop = min(start + batch, span.stop)
+        if batch > 1 and span.stop - stop == 1:
+            stop = span.stop
+        yield Span(span.corruption, start, stop)
+        start = stop

@@ -1,0 +1,138 @@
+"""The record of a measurement: what `--json` writes, and what the table and the plot are drawn from.
+
+Collecting (`measure`) and rendering (`report`, `plot`) meet only here. Sizes are whole bytes, times milliseconds,
+errors percent. `failures` and `complete` tell what is missing: a reader must not take a broken-off run for a whole one.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from ecotta_rt.bench.environment import Environment
+from ecotta_rt.errors import TransferError
+
+__all__ = ["SCHEMA", "Failure", "ModelFacts", "Report", "Row", "StreamFacts", "write_atomically"]
+
+SCHEMA = 1
+"""Version of the JSON object; it changes when a key is renamed, removed or changes its meaning."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method over the whole stream, measured in a process of its own.
+
+    Attributes:
+        method: Method id.
+        engine: What computed the step.
+        batch: Frames a step.
+        normalisation: Statistics the norms used: `batch`, `running` or `source`.
+        frames: Frames seen, over all corruptions.
+        error_percent: Wrong predictions in 100 frames, over the whole stream.
+        errors: Corruption -> wrong predictions in 100 frames of it.
+        activation_bytes: Most bytes kept for a later backward at any moment of a step, each storage once.
+        step_peak_bytes: Most bytes of live tensors at any moment of a step.
+        process_baseline_bytes: Resident memory with the libraries imported, their threads started, the data open.
+        load_peak_bytes: Peak of resident memory until network and method were built.
+        process_peak_bytes: Peak of resident memory while the stream ran; the peak was reset after loading.
+        ms_per_frame: Wall time of the adapting loop a frame; the first batch is a warm-up and not counted.
+        forward_ms_per_frame: The fastest inference-only forward of the source network, same threads and batch.
+        trainable_parameters: Scalars the method may change by gradient.
+        session_options: What else was set: threads, memory format, gradient, allocator.
+        fits: Device id -> whether the larger of load and run fits its memory.
+    """
+
+    method: str
+    engine: str
+    batch: int
+    normalisation: str
+    frames: int
+    error_percent: float
+    errors: Mapping[str, float]
+    activation_bytes: int
+    step_peak_bytes: int
+    process_baseline_bytes: int
+    load_peak_bytes: int
+    process_peak_bytes: int
+    ms_per_frame: float
+    forward_ms_per_frame: float
+    trainable_parameters: int
+    session_options: Mapping[str, str | int]
+    fits: Mapping[str, bool] = field(default_factory=dict)
+
+    @property
+    def growth_bytes(self) -> int:
+        """What running the method added to imports and data."""
+        return self.process_peak_bytes - self.process_baseline_bytes
+
+    @property
+    def need_bytes(self) -> int:
+        """What a device must have: it kills at load as well as at run time."""
+        return max(self.load_peak_bytes, self.process_peak_bytes)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A method that gave no row, and why."""
+
+    method: str
+    message: str
+    exit_code: int
+
+
+@dataclass(frozen=True)
+class StreamFacts:
+    """The stream every row has seen: `frames` a corruption, `corruptions` in the order they were played."""
+
+    name: str
+    frames: int
+    corruptions: tuple[str, ...]
+    severity: int
+    order: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """The source network: `parameters` is None until a process has built it; `digest` is its file's SHA-256."""
+
+    name: str
+    parameters: int | None
+    digest: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """One run of `ecotta-bench --memory`."""
+
+    environment: Environment
+    stream: StreamFacts
+    model: ModelFacts
+    rows: tuple[Row, ...]
+    failures: tuple[Failure, ...] = ()
+    complete: bool = True
+
+    def to_json(self) -> str:
+        """The object of `--json`, with `schema` first."""
+        return json.dumps({"schema": SCHEMA, **asdict(self)}, indent=2) + "\n"
+
+    def write_json(self, path: Path) -> None:
+        """Write `to_json` to a file, whole or not at all."""
+        write_atomically(path, self.to_json().encode())
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file under a temporary name beside it and move it into place.
+
+    Raises:
+        TransferError: The folder does not take the file.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    except OSError as error:
+        raise TransferError(f"{path} cannot be written: {error.strerror}") from error
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,91 @@
+import io
+import re
+
+from ecotta_rt.bench.report import print_report
+from ecotta_rt.bench.results import Failure
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def printed(report, file=None):
+    file = io.StringIO() if file is None else file
+    print_report(report, file)
+    return file.getvalue()
+
+
+def test_a_piped_table_is_plain_text_in_columns(row, report):
+    text = printed(report(row("source", error_percent=48.2), row("ecotta-k4", error_percent=25.94)))
+
+    assert "\x1b" not in text
+    title, unit, first, second = text.splitlines()[2:6]
+    assert title.index("error") + len("error") == unit.index("%") + 1
+    assert first.index("48.20") == second.index("25.94")
+
+
+def test_every_line_with_memory_has_its_error(row, report):
+    lines = printed(report(row("tent"))).splitlines()
+
+    (line,) = [line for line in lines if line.startswith("tent")]
+    assert re.findall(r"\S+", line) == "tent batch 27.34 344.0 400.0 540.0 330.0 860.0 15.00 3.00 5,408".split()
+
+
+def test_a_terminal_gets_the_same_figures_in_a_drawn_table(row, report, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.setenv("TERM", "xterm")
+
+    text = printed(report(row("tent")), Terminal())
+
+    assert "━" in text
+    for figure in ("27.34", "344.0", "400.0", "540.0", "860.0"):
+        assert figure in text
+
+
+def test_a_terminal_too_narrow_for_the_table_still_gets_whole_figures(row, report, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setenv("TERM", "xterm")
+
+    text = printed(report(row("ecotta-k4-warmed", trainable_parameters=1_234_567)), Terminal())
+
+    assert "ecotta-k4-warmed" in text
+    assert "1,234,567" in text
+
+
+def test_footnotes_tell_what_the_figures_depend_on(row, report):
+    text = printed(report(row("tent")))
+
+    for fact in ("a processor", "torch 2.13.0", "fashion-mnist-c", "batch 64", "seed 7", "threads: 2", "abab"):
+        assert fact in text
+    assert "one seed (7) on one machine is an observation, not a result" in text
+
+
+def test_a_device_gets_a_column(row, report):
+    small, large = row("tent", fits={"my-board": False}), row("bn", fits={"my-board": True})
+
+    lines = printed(report(small, large)).splitlines()
+
+    assert any("my-board" in line for line in lines)
+    assert [line.split()[-1] for line in lines if line.startswith(("tent", "bn"))] == ["no", "yes"]
+
+
+def test_many_devices_are_listed_below_the_table(row, report):
+    fits = {"tent": {"a": False, "b": True, "c": False}, "bn": {"a": True, "b": True, "c": False}}
+
+    text = printed(report(*(row(method, fits=devices) for method, devices in fits.items())))
+
+    assert "  a  bn\n  b  all\n  c  none\n" in text
+
+
+def test_a_method_without_a_result_is_told_beside_the_others(row, report):
+    text = printed(report(row("tent"), failures=(Failure("cotta", "its process was killed", 1),), complete=False))
+
+    assert "cotta: no result: its process was killed" in text
+
+
+def test_a_run_without_rows_prints_no_table(report):
+    text = printed(report(complete=False))
+
+    assert "activations" not in text
+    assert "wrn-40-2" in text

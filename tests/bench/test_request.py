@@ -1,0 +1,113 @@
+from dataclasses import replace
+
+import pytest
+
+from ecotta_rt.bench import request as request_module
+from ecotta_rt.bench.peers import DEFAULT_METHODS
+from ecotta_rt.bench.request import Request, make_plan
+from ecotta_rt.errors import EcottaError, Unavailable, UsageError
+
+
+@pytest.fixture
+def asked(tmp_path, checkout, monkeypatch):
+    """A request that can be met: the embedded images, and empty files where networks should be."""
+    (tmp_path / "data").symlink_to(checkout / "benchmarks" / "data")
+    (tmp_path / "networks").mkdir()
+    for kind in ("", ".ecotta-k4", ".ecotta-k5", ".fine-tuned"):
+        (tmp_path / "networks" / f"wrn-40-2-fashion-mnist{kind}.safetensors").touch()
+    monkeypatch.setenv("ECOTTA_ASSETS", str(tmp_path))
+    return Request()
+
+
+def test_without_a_word_the_default_set_runs_on_192_frames(asked):
+    plan = make_plan(asked)
+
+    assert plan.request.methods == DEFAULT_METHODS
+    assert "cotta" not in plan.request.methods
+    assert plan.request.frames == 192
+    assert plan.left_out == {}
+
+
+def test_each_method_gets_the_file_it_needs(asked, tmp_path):
+    plan = make_plan(asked)
+
+    names = {method: path.name.split(".")[1] for method, path in plan.resources.items()}
+    assert names == {
+        "ecotta-k4": "ecotta-k4",
+        "ecotta-k4-constant": "ecotta-k4",
+        "ecotta-k5": "ecotta-k5",
+        "ecotta-k4-warmed": "ecotta-k4",
+        "tent-fine-tuned": "fine-tuned",
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"methods": ("tnet",)}, r"unknown method 'tnet'.*did you mean tent\?"),
+        ({"corruptions": ("fgo",)}, r"unknown corruption 'fgo'"),
+        ({"model": "wrn-40-3"}, r"did you mean wrn-40-2\?"),
+        ({"devices": ("raspberry-pi-4",)}, r"unknown device 'raspberry-pi-4'"),
+        ({"normalisation": "batches"}, r"--normalisation 'batches'.*did you mean batch\?"),
+        ({"gradient": "const"}, r"--gradient 'const'.*constant"),
+        ({"order": "random"}, r"--order 'random'.*official, shuffled"),
+        ({"memory_format": "nhwc"}, r"--memory-format 'nhwc'"),
+        ({"allocator": "glibc"}, r"--allocator 'glibc'.*did you mean libc\?"),
+        ({"data": "fashion-mnist"}, r"did you mean fashion-mnist-c\?"),
+        ({"batch": 0}, r"--batch 0: it must be at least 1"),
+        ({"frames": 0}, r"--frames 0: it must be at least 1"),
+        ({"frames": 10**6}, r"--frames 1000000: .* has \d+ test images"),
+        ({"threads": 0}, r"--threads 0"),
+        ({"seed": -1}, r"--seed -1"),
+        ({"severity": 6}, r"--severity 6: it goes from 1"),
+        ({"batch": 1, "methods": ("tent",)}, r"tent cannot run: .*--batch 2"),
+        ({"batch": 1, "methods": ("ecotta-k4",)}, r"ecotta-k4 cannot run: .*--normalisation running"),
+        ({"frames": 1, "methods": ("bn",)}, r"bn cannot run"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_before_any_work(asked, change, message):
+    with pytest.raises(UsageError, match=message):
+        make_plan(replace(asked, **change))
+
+
+def test_one_frame_at_a_time_leaves_out_what_needs_a_batch(asked):
+    plan = make_plan(replace(asked, batch=1, normalisation="running"))
+
+    assert plan.request.methods == ("source", "ecotta-k4", "ecotta-k5", "ecotta-k4-constant", "ecotta-k4-warmed")
+    assert "statistics of the batch" in plan.left_out["tent"]
+
+
+def test_a_method_of_the_default_set_without_its_file_is_left_out(asked, tmp_path):
+    (tmp_path / "networks" / "wrn-40-2-fashion-mnist.ecotta-k5.safetensors").unlink()
+
+    plan = make_plan(asked)
+
+    assert "ecotta-k5" not in plan.request.methods
+    assert "ecotta-k5.safetensors is missing" in plan.left_out["ecotta-k5"]
+
+
+def test_a_method_that_was_named_must_have_its_file(asked, tmp_path):
+    (tmp_path / "networks" / "wrn-40-2-fashion-mnist.ecotta-k5.safetensors").unlink()
+
+    with pytest.raises(UsageError, match="ecotta-k5 cannot run: .* is missing"):
+        make_plan(replace(asked, methods=("ecotta-k5",)))
+
+
+def test_all_devices_are_every_profile_once(asked):
+    plan = make_plan(replace(asked, devices=("raspberry-pi-4-1gb", "all")))
+
+    ids = [device.id for device in plan.devices]
+    assert ids[0] == "raspberry-pi-4-1gb"
+    assert len(ids) == len(set(ids)) > 10
+
+
+def test_a_missing_torch_is_named_with_its_extra(asked, monkeypatch):
+    monkeypatch.setattr(request_module, "find_spec", lambda name: None)
+
+    with pytest.raises(Unavailable, match=r"torch.*ecotta_rt\[bench\]"):
+        make_plan(asked)
+
+
+def test_a_folder_without_known_files_is_refused(asked, tmp_path):
+    with pytest.raises(EcottaError, match="none of the layouts"):
+        make_plan(replace(asked, data=str(tmp_path / "networks")))

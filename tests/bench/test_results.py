@@ -1,0 +1,59 @@
+import json
+
+import pytest
+
+from ecotta_rt.bench.results import Failure, write_atomically
+from ecotta_rt.errors import TransferError
+
+# DESIGN's words for the object that others read; a key more is a change of schema too.
+TOP = ["schema", "environment", "stream", "model", "rows", "failures", "complete"]
+ROW = [
+    *("method", "engine", "batch", "normalisation", "frames", "error_percent", "errors"),
+    *("activation_bytes", "step_peak_bytes", "process_baseline_bytes", "load_peak_bytes", "process_peak_bytes"),
+    *("ms_per_frame", "forward_ms_per_frame", "trainable_parameters", "session_options", "fits"),
+]
+
+
+def test_the_json_object_has_exactly_the_keys_of_schema_1(row, report):
+    written = json.loads(report(row(fits={"raspberry-pi-4-1gb": True})).to_json())
+
+    assert list(written) == TOP
+    assert written["schema"] == 1
+    assert list(written["environment"]) == ["cpu", "cores", "threads", "versions", "commit"]
+    assert list(written["stream"]) == ["name", "frames", "corruptions", "severity", "order", "seed"]
+    assert list(written["model"]) == ["name", "parameters", "digest"]
+    assert list(written["rows"][0]) == ROW
+    assert written["rows"][0]["fits"] == {"raspberry-pi-4-1gb": True}
+    assert written["complete"] is True
+
+
+def test_a_method_without_a_result_is_in_the_json_too(report):
+    written = json.loads(report(failures=(Failure("cotta", "killed", 1),), complete=False).to_json())
+
+    assert written["failures"] == [{"method": "cotta", "message": "killed", "exit_code": 1}]
+    assert written["complete"] is False
+
+
+def test_what_a_device_needs_is_the_larger_of_load_and_run(row):
+    assert row(load_peak_bytes=900, process_peak_bytes=800).need_bytes == 900
+    assert row(load_peak_bytes=700, process_peak_bytes=800).need_bytes == 800
+
+
+def test_a_file_is_replaced_whole(tmp_path):
+    target = tmp_path / "result.json"
+    target.write_text("old")
+
+    write_atomically(target, b"new")
+
+    assert target.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_file_that_cannot_be_written_is_told_and_leaves_nothing(tmp_path):
+    target = tmp_path / "result.json"
+    target.mkdir()
+
+    with pytest.raises(TransferError, match=r"result\.json cannot be written"):
+        write_atomically(target, b"new")
+
+    assert list(tmp_path.iterdir()) == [target]

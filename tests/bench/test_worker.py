@@ -1,0 +1,135 @@
+"""The measured process for real, on a small network and a few frames."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from ecotta_rt.bench.job import Job
+from ecotta_rt.bench.measure import measure_method
+from ecotta_rt.bench.recording import write_recording
+from ecotta_rt.bench.results import Failure, Row
+from ecotta_rt.bench.streams import Segment
+from ecotta_rt.prepare.attach import attach
+from ecotta_rt.prepare.checkpoint import load_network, save_network
+from ecotta_rt.prepare.engine import TorchEngine
+from ecotta_rt.prepare.networks import build_network
+from ecotta_rt.prepare.partition import partition
+
+MIB = 1024 * 1024
+COUNTS = {"fog": 7, "snow": 9}  # with batches of 4: 4 3, and 4 5, since no frame is left alone
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory):
+    """A job for a small network with random weights, its meta groups as they start, and a stream of noise."""
+    folder = tmp_path_factory.mktemp("job")
+    torch.manual_seed(0)
+    save_network(build_network("resnet-20"), folder / "net.safetensors", model="resnet-20")
+    pieces = partition(load_network(folder / "net.safetensors"), torch.zeros(1, 3, 32, 32), 4)
+    TorchEngine(attach(pieces, 3)).state.save(folder / "net.ecotta-k4.safetensors")
+    draws = np.random.default_rng(0)
+    (folder / "stream").mkdir()
+    write_recording(
+        folder / "stream",
+        [
+            Segment(name, draws.integers(0, 256, (count, 32, 32, 3), np.uint8), draws.integers(0, 10, count))
+            for name, count in COUNTS.items()
+        ],
+    )
+
+    def make(method, **changes):
+        values = {
+            "network": str(folder / "net.safetensors"),
+            "resource": str(folder / "net.ecotta-k4.safetensors") if method.startswith("ecotta") else None,
+            "recording": str(folder / "stream"),
+            "source_recording": None,
+            "batch": 4,
+            "normalisation": "batch",
+            "gradient": "exact",
+            "memory_format": "channels_last",
+            "allocator": "returning",
+            "threads": 1,
+            "seed": 0,
+        }
+        return Job(method=method, **{**values, **changes})
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def tent(job):
+    """The row of TENT, and the progress that was heard."""
+    heard = []
+    row = measure_method(job("tent"), heard.append)
+    assert isinstance(row, Row), row
+    return row, heard
+
+
+def test_errors_are_counted_by_corruption_over_every_frame(tent):
+    row, heard = tent
+    wrong = {name: row.errors[name] * count / 100 for name, count in COUNTS.items()}
+
+    assert row.frames == 16
+    assert all(math.isclose(count, round(count)) for count in wrong.values())
+    assert math.isclose(row.error_percent, 100 * sum(wrong.values()) / 16)
+    assert heard[-1].wrong == round(sum(wrong.values()))
+
+
+def test_progress_is_told_after_each_batch(tent):
+    _, heard = tent
+
+    assert [progress.frames for progress in heard] == [0, 4, 7, 11, 16]
+    assert all(progress.parameters == 269_722 for progress in heard)  # a CIFAR ResNet-20 of 10 classes
+
+
+def test_memory_is_told_at_three_levels(tent):
+    row, _ = tent
+
+    assert 0 < row.activation_bytes <= row.step_peak_bytes
+    assert row.step_peak_bytes < row.process_baseline_bytes < row.load_peak_bytes
+    assert row.process_baseline_bytes < row.process_peak_bytes
+    assert row.process_baseline_bytes > 100 * MIB  # torch is in it
+
+
+def test_times_and_options_are_told(tent):
+    row, _ = tent
+
+    assert row.ms_per_frame > 0
+    assert row.forward_ms_per_frame > 0
+    assert row.trainable_parameters > 0
+    assert row.session_options["threads"] == 1
+    assert row.session_options["memory_format"] == "channels_last"
+    assert "MALLOC_MMAP_THRESHOLD_=1048576" in row.session_options["allocator"]
+    assert (row.engine, row.batch, row.normalisation) == ("torch", 4, "batch")
+
+
+def test_ecotta_is_measured_with_its_options(job):
+    row = measure_method(job("ecotta-k4", normalisation="running", gradient="constant", batch=1))
+
+    assert isinstance(row, Row), row
+    assert row.method == "ecotta-k4"
+    assert row.normalisation == "running"
+    assert row.session_options["gradient"] == "constant"
+    assert row.activation_bytes > 0
+
+
+def test_a_stream_of_other_classes_is_refused(job, tmp_path):
+    write_recording(tmp_path, [Segment("fog", np.zeros((4, 32, 32, 3), np.uint8), np.array([0, 5, 10, 3]))])
+
+    outcome = measure_method(job("source", recording=str(tmp_path)))
+
+    assert isinstance(outcome, Failure)
+    assert outcome.exit_code == 2
+    assert "labels up to 10" in outcome.message
+
+
+def test_a_file_that_is_no_network_is_an_error_of_ours(job, tmp_path):
+    (tmp_path / "bad.safetensors").write_bytes(b"not a network")
+
+    outcome = measure_method(job("source", network=str(tmp_path / "bad.safetensors")))
+
+    assert isinstance(outcome, Failure)
+    assert outcome.exit_code == 4
+    assert "bad.safetensors" in outcome.message

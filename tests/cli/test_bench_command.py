@@ -1,0 +1,240 @@
+"""`ecotta-bench`, with a few lines of Python in place of the measured processes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ecotta_rt.bench import measure
+from ecotta_rt.bench.streams import CORRUPTIONS
+from ecotta_rt.cli import bench
+from ecotta_rt.errors import EXIT_INTERRUPTED
+
+WORKER = """
+import json, os, sys
+from dataclasses import asdict
+from ecotta_rt.bench.job import Job
+from ecotta_rt.bench.recording import Recording
+from ecotta_rt.bench.results import Row
+
+job = Job.from_json(sys.stdin.read())
+recording = Recording(job.recording)
+if job.method == "bn":
+    sys.exit("no luck")
+if job.method == "tent-episodic":
+    alive = open(os.environ["ALIVE"], "w")  # held open until this process is gone
+    print("up", file=alive, flush=True)
+    sys.stdin.close()
+    __import__("signal").pause()
+print(json.dumps({"parameters": 7}))
+print(json.dumps({"row": asdict(Row(
+    job.method, "torch", job.batch, "batch", len(recording.labels), 25.0, {s.corruption: 25.0 for s in recording.spans},
+    2**20, 2**21, 2**28, 2**28, 2**29, 3.0, 1.0, 11, {"threads": job.threads}))}))
+"""
+
+# What the console script does, with the stand-in, and with a look at what has been imported.
+COMMAND = f"""
+import sys
+from ecotta_rt.bench import measure
+from ecotta_rt.cli import bench
+measure._WORKER = (sys.executable, "-c", {WORKER!r})
+code = bench.main(sys.argv[1:])
+print(*sorted({{"torch", "matplotlib", "onnxruntime"}} & set(sys.modules)), file=sys.stderr)
+sys.exit(code)
+"""
+
+SMALL = ("--memory", "--corruptions", "brightness,contrast", "--frames", "8", "--batch", "4", "--threads", "1")
+
+DEVICES = ("--device", "raspberry-pi-zero-2w", "--device", "raspberry-pi-4-8gb")
+
+
+@pytest.fixture
+def assets(tmp_path, checkout, monkeypatch) -> Path:
+    """The embedded images, and an empty file where a network should be."""
+    folder = tmp_path / "assets"
+    (folder / "networks").mkdir(parents=True)
+    (folder / "data").symlink_to(checkout / "benchmarks" / "data")
+    (folder / "networks" / "wrn-40-2-fashion-mnist.safetensors").touch()
+    monkeypatch.setenv("ECOTTA_ASSETS", str(folder))
+    return folder
+
+
+@pytest.fixture
+def stand_in(assets, monkeypatch) -> None:
+    monkeypatch.setattr(measure, "_WORKER", (sys.executable, "-c", WORKER))
+
+
+def run_bench(capsys, *arguments):
+    code = bench.main(arguments)
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def test_bare_json_is_all_there_is_on_stdout(stand_in, capsys):
+    code, out, err = run_bench(capsys, *SMALL, "--methods", "source,tent", *DEVICES, "--json")
+
+    written = json.loads(out)
+    assert code == 0
+    assert [row["method"] for row in written["rows"]] == ["source", "tent"]
+    assert written["rows"][0]["fits"] == {"raspberry-pi-zero-2w": False, "raspberry-pi-4-8gb": True}
+    assert written["stream"] == {
+        "name": "fashion-mnist-c",
+        "frames": 8,
+        "corruptions": ["brightness", "contrast"],
+        "severity": 5,
+        "order": "official",
+        "seed": 0,
+    }
+    assert written["model"]["parameters"] == 7
+    assert written["complete"] is True
+    assert "2/2  tent  error 25.00 %" in err
+
+
+def test_a_json_file_comes_beside_the_table(stand_in, capsys, tmp_path):
+    code, out, _ = run_bench(capsys, *SMALL, "--methods", "tent", "--json", str(tmp_path / "result.json"))
+
+    assert code == 0
+    assert "\x1b" not in out
+    assert json.loads((tmp_path / "result.json").read_text())["rows"][0]["method"] == "tent"
+    assert "tent" in out
+
+
+def test_a_plot_is_drawn_when_asked_for(stand_in, capsys, tmp_path):
+    code, _, _ = run_bench(capsys, *SMALL, "--methods", "source,tent", "--plot", str(tmp_path / "plot.svg"))
+
+    assert code == 0
+    assert (tmp_path / "plot.svg").read_text().startswith("<?xml")
+
+
+def test_the_order_of_corruptions_is_drawn_from_the_seed(stand_in, capsys):
+    options = ("--memory", "--frames", "2", "--batch", "2", "--methods", "tent", "--order", "shuffled", "--json")
+
+    played = [json.loads(run_bench(capsys, *options, "--seed", seed)[1])["stream"]["corruptions"] for seed in "010"]
+
+    assert played[0] == played[2] != played[1]
+    assert sorted(played[0]) == sorted(CORRUPTIONS)
+
+
+def test_a_method_that_fails_does_not_stop_the_others(stand_in, capsys, tmp_path):
+    target = tmp_path / "result.json"
+
+    code, out, _ = run_bench(capsys, *SMALL, "--methods", "bn,tent", "--json", str(target))
+
+    written = json.loads(target.read_text())
+    assert code == 1
+    assert [row["method"] for row in written["rows"]] == ["tent"]
+    assert written["failures"][0]["method"] == "bn"
+    assert written["complete"] is False
+    assert "bn: no result: its process ended with exit code 1" in out
+    assert "no luck" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("--methods", "tnet"), 2, "did you mean tent?"),
+        (("--corruptions", "fgo"), 2, "unknown corruption 'fgo'"),
+        (("--model", "wrn-40-3"), 2, "did you mean wrn-40-2?"),
+        (("--device", "raspberry-pi-9"), 2, "unknown device 'raspberry-pi-9'"),
+        (("--plot", "plot.jpg"), 2, ".png or .svg"),
+        (("--plot", "none/plot.png"), 2, "no folder"),
+        (("--json", "none/result.json"), 2, "no folder"),
+        (("--json", "."), 2, "this is a folder"),
+        (("--engine", "onnx"), 2, "--engine 'onnx': known are torch"),
+        (("--batch", "1", "--methods", "ecotta-k4"), 2, "--normalisation running"),
+        (("--methods", "ecotta-k4"), 2, "ecotta-k4.safetensors is missing"),
+        (("--data", "none"), 2, "no such folder"),
+        (("--download",), 2, "--data FOLDER"),
+    ],
+)
+def test_a_mistake_is_one_line_and_an_exit_code(assets, capsys, monkeypatch, tmp_path, arguments, code, message):
+    monkeypatch.chdir(tmp_path)
+
+    found, out, err = run_bench(capsys, "--memory", *arguments)
+
+    assert found == code
+    assert out == ""
+    assert err.startswith("ecotta-bench: error: ")
+    assert err.count("\n") == 1
+    assert message in err
+
+
+def test_what_to_measure_must_be_said(assets, capsys):
+    code, _, err = run_bench(capsys)
+
+    assert code == 2
+    assert "--memory" in err
+
+
+def test_a_missing_assets_folder_is_told(assets, capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("ECOTTA_ASSETS", str(tmp_path / "none"))
+
+    code, _, err = run_bench(capsys, "--memory")
+
+    assert code == 69
+    assert "clone the repository" in err
+
+
+def test_a_download_goes_into_the_data_folder_first(assets, capsys, monkeypatch, tmp_path):
+    asked = []
+    monkeypatch.setattr(bench, "download_cifar10c", lambda folder, progress: asked.append(folder))
+
+    run_bench(capsys, "--memory", "--download", "--data", str(tmp_path / "there"))
+    run_bench(capsys, "--memory", "--download", "--data", str(tmp_path / "CIFAR-10-C"))
+
+    assert asked == [tmp_path / "there", tmp_path]
+
+
+def test_a_typing_error_does_not_cost_a_download(assets, capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(bench, "download_cifar10c", lambda folder, progress: pytest.fail("downloaded"))
+
+    code, _, err = run_bench(capsys, "--memory", "--download", "--data", str(tmp_path / "there"), "--methods", "tnet")
+
+    assert code == 2
+    assert "tnet" in err
+
+
+def test_help_names_every_method_and_corruption(capsys):
+    code, out, _ = run_bench(capsys, "--help")
+
+    assert code == 0
+    for word in ("ecotta-k4-warmed", "tent-fine-tuned", *CORRUPTIONS, "Examples:"):
+        assert word in out
+
+
+def test_the_parent_never_imports_torch(assets, checkout):
+    command = [sys.executable, "-c", COMMAND, *SMALL, "--methods", "source,tent"]
+
+    done = subprocess.run(command, cwd=checkout, capture_output=True, text=True)
+
+    assert done.returncode == 0
+    assert done.stderr.splitlines()[-1] == ""
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_reports_what_is_done_and_ends_the_measured_process(assets, checkout, tmp_path, ending):
+    os.mkfifo(tmp_path / "alive")
+    target = tmp_path / "result.json"
+    command = [sys.executable, "-c", COMMAND, *SMALL, "--methods", "tent,tent-episodic", "--json", str(target)]
+    environment = {**os.environ, "ALIVE": str(tmp_path / "alive"), "TMPDIR": str(tmp_path)}
+    bench_process = subprocess.Popen(
+        command, cwd=checkout, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+    with (tmp_path / "alive").open() as alive:  # opens when the second method's process does
+        assert alive.readline() == "up\n"
+        bench_process.send_signal(ending)
+        out, err = bench_process.communicate()
+        assert alive.read() == ""  # end of file: that process is gone
+
+    assert bench_process.returncode == EXIT_INTERRUPTED
+    assert "tent" in out
+    assert "interrupted" in err
+    written = json.loads(target.read_text())
+    assert [row["method"] for row in written["rows"]] == ["tent"]
+    assert written["complete"] is False
+    assert not list(tmp_path.glob("ecotta-bench-*"))
