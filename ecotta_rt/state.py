@@ -4,7 +4,6 @@ A state is all that changes while a network adapts: the meta groups' parameters,
 every norm. It is a few hundred kilobytes, and it fits only the frozen network it came from.
 """
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ecotta_rt.errors import InputFileError, TransferError
+from ecotta_rt.errors import InputFileError
+from ecotta_rt.whole_file import write_whole
 
 __all__ = ["AdaptState"]
 
@@ -42,23 +42,16 @@ class AdaptState:
     metadata: Mapping[str, str] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
-        """Write to `path` as safetensors, through a temporary name, so that no reader ever sees half a file.
+        """Write to `path` as safetensors, whole or not at all.
 
         Raises:
             TransferError: The disk is full or the folder cannot be written.
         """
-        from safetensors.numpy import save_file
+        from safetensors.numpy import save
 
         tensors = {f"{section}/{name}": np.ascontiguousarray(a) for section, name, a in self._each()}
         header = {**self.metadata, "format": _FORMAT, "network_digest": self.network_digest}
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            save_file(tensors, temporary, header)
-            os.replace(temporary, path)
-        except OSError as error:
-            temporary.unlink(missing_ok=True)
-            raise TransferError(f"{path}: the state could not be written ({error.strerror or error})") from error
+        write_whole(path, save(tensors, header))
 
     @classmethod
     def load(cls, path: Path) -> "AdaptState":

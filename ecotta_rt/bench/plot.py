@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ecotta_rt.bench.label_places import Box, place_labels
-from ecotta_rt.bench.results import Report, Row, write_atomically
+from ecotta_rt.bench.results import Report, Row
 from ecotta_rt.errors import Unavailable, UsageError
+from ecotta_rt.whole_file import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -75,7 +76,7 @@ def draw_plot(report: Report, path: Path) -> None:
     picture = io.BytesIO()
     kind = _FORMATS[path.suffix.lower()]
     figure.savefig(picture, format=kind, metadata={"Date": None} if kind == "svg" else {})
-    write_atomically(path, picture.getvalue())
+    write_whole(path, picture.getvalue())
 
 
 def _scatter(axes: "Axes", rows: Sequence[Row], size: str, label: str) -> None:

@@ -5,15 +5,14 @@ errors percent. `failures` and `complete` tell what is missing: a reader must no
 """
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from ecotta_rt.bench.environment import Environment
-from ecotta_rt.errors import TransferError
+from ecotta_rt.whole_file import write_whole
 
-__all__ = ["SCHEMA", "Failure", "ModelFacts", "Report", "Row", "StreamFacts", "write_atomically"]
+__all__ = ["SCHEMA", "Failure", "ModelFacts", "Report", "Row", "StreamFacts"]
 
 SCHEMA = 1
 """Version of the JSON object; it changes when a key is renamed, removed or changes its meaning."""
@@ -119,20 +118,4 @@ class Report:
 
     def write_json(self, path: Path) -> None:
         """Write `to_json` to a file, whole or not at all."""
-        write_atomically(path, self.to_json().encode())
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file under a temporary name beside it and move it into place.
-
-    Raises:
-        TransferError: The folder does not take the file.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    except OSError as error:
-        raise TransferError(f"{path} cannot be written: {error.strerror}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+        write_whole(path, self.to_json().encode())

@@ -16,7 +16,6 @@ a process needs: a step that stays below a device's limit may still be too large
 
 import argparse
 import json
-import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,7 +23,8 @@ from typing import TYPE_CHECKING
 from ecotta_rt.cli.byte_size import parse_byte_size
 from ecotta_rt.cli.profile_table import profile_table
 from ecotta_rt.device import load_device
-from ecotta_rt.errors import TransferError, UsageError
+from ecotta_rt.errors import UsageError
+from ecotta_rt.whole_file import write_whole
 
 if TYPE_CHECKING:
     from ecotta_rt.prepare.profile_report import ActivationReport
@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
         if args.json == "-":
             print(text)
             return 0
-        _write(Path(args.json), text + "\n")
+        write_whole(args.json, f"{text}\n".encode())
     print(f"{args.network}, {args.step} step, frames {'x'.join(map(str, shape))}\n")
     print(profile_table(report, limit_bytes))
     return 0
@@ -149,13 +149,3 @@ def _require_ecotta_for_its_options(args: argparse.Namespace) -> None:
     if given and args.step != "ecotta":
         options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
         raise UsageError(f"{options} goes with --step ecotta, not with --step {args.step}")
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise TransferError(f"{path}: the report could not be written ({error.strerror or error})") from error

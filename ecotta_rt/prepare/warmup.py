@@ -9,7 +9,7 @@ Source:
     Song et al. 2023, EcoTTA, arXiv 2303.01904, section 3.1 (warm-up); rates and augmentation as in the public code.
 """
 
-import os
+import io
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -28,6 +28,7 @@ from ecotta_rt.prepare.augment import Augmentation, augment
 from ecotta_rt.prepare.calibrate import match_frozen_features, measure_statistics
 from ecotta_rt.prepare.engine import initial_state, to_adapt_state
 from ecotta_rt.state import AdaptState
+from ecotta_rt.whole_file import write_whole
 
 __all__ = ["Progress", "WarmUpOptions", "fine_tune", "warm_up"]
 
@@ -233,9 +234,9 @@ def _save_checkpoint(
         "run": _identity(options, count),
         "epochs_done": epochs_done,
     }
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    torch.save(saved, temporary)
-    os.replace(temporary, path)
+    content = io.BytesIO()
+    torch.save(saved, content)
+    write_whole(path, content.getvalue())
 
 
 def _resume(

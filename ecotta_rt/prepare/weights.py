@@ -7,7 +7,6 @@ Which of the two a file is decides its content, not its name. Not here: which te
 `ecotta_rt.prepare.matching`).
 """
 
-import contextlib
 import os
 import stat
 import zipfile
@@ -20,7 +19,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from ecotta_rt.errors import InputFileError, TransferError
+from ecotta_rt.errors import InputFileError
+from ecotta_rt.whole_file import write_whole
 
 __all__ = ["read_safetensors", "read_tensors", "write_safetensors"]
 
@@ -96,21 +96,8 @@ def write_safetensors(path: str | os.PathLike[str], tensors: Mapping[str, Tensor
     Raises:
         TransferError: The file cannot be written; `path` is as it was before.
     """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     content = save({name: value.detach().contiguous() for name, value in tensors.items()}, dict(metadata))
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        why = error.strerror or error
-        raise TransferError(f"cannot write {path}: {why}. Check the folder, its rights and its free space") from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+    write_whole(path, content)
 
 
 def _regular_file(path: str | os.PathLike[str]) -> Path:

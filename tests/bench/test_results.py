@@ -1,9 +1,6 @@
 import json
 
-import pytest
-
-from ecotta_rt.bench.results import Failure, write_atomically
-from ecotta_rt.errors import TransferError
+from ecotta_rt.bench.results import Failure
 
 # DESIGN's words for the object that others read; a key more is a change of schema too.
 TOP = ["schema", "environment", "stream", "model", "rows", "failures", "complete"]
@@ -37,23 +34,3 @@ def test_a_method_without_a_result_is_in_the_json_too(report):
 def test_what_a_device_needs_is_the_larger_of_load_and_run(row):
     assert row(load_peak_bytes=900, process_peak_bytes=800).need_bytes == 900
     assert row(load_peak_bytes=700, process_peak_bytes=800).need_bytes == 800
-
-
-def test_a_file_is_replaced_whole(tmp_path):
-    target = tmp_path / "result.json"
-    target.write_text("old")
-
-    write_atomically(target, b"new")
-
-    assert target.read_text() == "new"
-    assert list(tmp_path.iterdir()) == [target]
-
-
-def test_a_file_that_cannot_be_written_is_told_and_leaves_nothing(tmp_path):
-    target = tmp_path / "result.json"
-    target.mkdir()
-
-    with pytest.raises(TransferError, match=r"result\.json cannot be written"):
-        write_atomically(target, b"new")
-
-    assert list(tmp_path.iterdir()) == [target]

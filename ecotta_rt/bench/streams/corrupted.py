@@ -1,8 +1,7 @@
 """Corrupt frames, or take them from a cache when they were corrupted before."""
 
 import hashlib
-import os
-import tempfile
+import io
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,8 @@ from numpy.typing import NDArray
 
 from ecotta_rt.bench.streams.corruptions import corrupt
 from ecotta_rt.bench.streams.npy import open_npy
-from ecotta_rt.errors import InputFileError, TransferError
+from ecotta_rt.errors import InputFileError
+from ecotta_rt.whole_file import write_whole
 
 __all__ = ["corrupted_frames"]
 
@@ -61,17 +61,6 @@ def _kept(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8] | None:
 
 
 def _keep(path: Path, frames: NDArray[np.uint8]) -> None:
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
-            temporary = Path(file.name)
-            np.save(file, frames, allow_pickle=False)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise TransferError(
-            f"{path}: the cache could not be written ({error.strerror or error}); leave it out or free some space"
-        ) from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+    content = io.BytesIO()
+    np.save(content, frames, allow_pickle=False)
+    write_whole(path, content.getvalue())
