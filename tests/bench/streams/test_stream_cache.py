@@ -51,7 +51,7 @@ def test_a_cache_that_cannot_be_written_is_an_error_and_leaves_nothing(tmp_path,
     def full(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(corrupted.np, "save", full)
+    monkeypatch.setattr("os.fsync", full)
 
     with pytest.raises(TransferError, match="No space left on device"):
         opened(tmp_path)
