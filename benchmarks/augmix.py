@@ -3,7 +3,7 @@
 Three chains of one to three random operations each, mixed with Dirichlet weights, then mixed with the clean frame by a
 Beta weight. None of the operations is among the 15 test corruptions (no noise, blur, brightness or contrast).
 Differences from the paper, both for two CPU cores: operations act on groups of the batch, and the consistency loss
-(which triples the forward passes) is left out. The three geometric operations of a chain are composed, not resampled.
+(which triples the forward passes) is left out.
 
 Source: Hendrycks et al. 2020, AugMix, arXiv 1912.02781, Algorithm 1.
 """

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ecotta_rt.errors import InputFileError
+from ecotta_rt.errors import InputFileError, UsageError
 from ecotta_rt.whole_file import write_whole
 
 __all__ = ["AdaptState"]
@@ -41,27 +41,33 @@ class AdaptState:
     network_digest: str
     metadata: Mapping[str, str] = field(default_factory=dict)
 
-    def save(self, path: Path) -> None:
+    def save(self, path: str | Path) -> None:
         """Write to `path` as safetensors, whole or not at all.
 
         Raises:
+            UsageError: NaN or infinity in it: `load` would refuse it, and the last good file is worth more.
             TransferError: The disk is full or the folder cannot be written.
         """
         from safetensors.numpy import save
 
         tensors = {f"{section}/{name}": np.ascontiguousarray(a) for section, name, a in self._each()}
+        bad = [name for name, array in tensors.items() if not np.isfinite(array).all()]
+        if bad:
+            raise UsageError(f"{path} was not written: {bad[0]} holds NaN or infinity, the adaptation has diverged")
         header = {**self.metadata, "format": _FORMAT, "network_digest": self.network_digest}
         write_whole(path, save(tensors, header))
 
     @classmethod
-    def load(cls, path: Path) -> "AdaptState":
+    def load(cls, path: str | Path) -> "AdaptState":
         """Read what `save` wrote.
 
         Raises:
-            InputFileError: No such file, truncated, not a state, not float32, not finite, or larger than 1 GiB.
+            InputFileError: No such file, truncated, not a state, not float32, not finite, a negative variance, or more
+                than 1 GiB.
         """
         from safetensors import SafetensorError, safe_open
 
+        path = Path(path)
         try:
             size = path.stat().st_size
             if size > _MAX_BYTES:
@@ -73,6 +79,8 @@ class AdaptState:
             raise InputFileError(f"{path}: cannot be read ({error.strerror or error})") from error
         except SafetensorError as error:
             raise InputFileError(f"{path}: not a safetensors file, or a truncated one ({error})") from error
+        except (TypeError, AttributeError) as error:  # bfloat16 and the 8-bit floats, which numpy does not have
+            raise InputFileError(f"{path}: holds a number format that is not float32 ({error})") from error
         if header.pop("format", None) != _FORMAT or "network_digest" not in header:
             raise InputFileError(f"{path}: no {_FORMAT} file; adapted states are written by ecotta_rt itself")
         return cls(**_sections(path, arrays), network_digest=header.pop("network_digest"), metadata=header)
@@ -96,6 +104,8 @@ def _sections(path: Path, arrays: Mapping[str, NDArray[np.float32]]) -> dict[str
             raise InputFileError(f"{path}: {full_name} is {array.dtype}, expected float32")
         if not np.isfinite(array).all():
             raise InputFileError(f"{path}: {full_name} holds NaN or infinity; this state cannot be used")
+        if section == "statistics" and name.endswith(".variance") and (array < 0).any():
+            raise InputFileError(f"{path}: {full_name} holds a negative variance; this state cannot be used")
         found[section][name] = array
     return found
 

@@ -44,6 +44,37 @@ def test_foreign_weights_are_stored_beside_the_state_that_fits_them(tmp_path, ca
     TorchEngine(network, state=AdaptState.load(tmp_path / "mine.ecotta-k4.safetensors"))
 
 
+def test_weights_that_stand_where_the_network_would_go_are_not_overwritten(network_file, capsys):
+    """The default for OUT is the model id, and so may be the name of the checkpoint."""
+    before = network_file.read_bytes()
+    arguments = ["resnet-20", "--out", str(network_file.with_suffix("")), *TINY]
+    foreign = network_file.with_name("foreign.pt")
+    torch.save(build_network("resnet-20").state_dict(), foreign)
+
+    for checkpoint in (network_file, foreign):
+        assert main(["prepare", *arguments, "--checkpoint", str(checkpoint)]) == 2
+        assert "--out" in capsys.readouterr().err
+    assert network_file.read_bytes() == before
+
+
+def test_a_network_of_ones_own_is_frozen_in_evaluation_mode(tmp_path, capsys):
+    """A factory returns it in training mode; a functional dropout would stay on, and no two steps would agree."""
+    (tmp_path / "own.py").write_text(
+        "import torch.nn.functional as F\n"
+        "from ecotta_rt.prepare.networks.wide_resnet import WideResNet\n"
+        "class Own(WideResNet):\n"
+        "    def forward(self, frames):\n"
+        "        assert not self.training\n"
+        "        return super().forward(F.dropout(frames, 0.5, training=self.training))\n"
+        "def make():\n"
+        "    return Own(10, 1)\n"
+    )
+
+    code = main(["prepare", f"{tmp_path / 'own.py'}:make", "--parts", "2", "--out", str(tmp_path / "own"), *TINY])
+
+    assert code == 0, capsys.readouterr().err
+
+
 def test_a_warmed_up_state_is_not_overwritten_unless_asked(network_file, capsys):
     warmed = network_file.with_name("net.ecotta-k5.safetensors")
     warmed.write_bytes(b"precious")
@@ -64,6 +95,9 @@ def test_a_warmed_up_state_is_not_overwritten_unless_asked(network_file, capsys)
         (["NET", "--data", "nowhere"], 2, "nowhere"),
         (["NET", *TINY, "--frames", "8"], 2, "8 frames"),
         (["NET", *TINY, "--kernel", "2"], 2, "kernel=2"),
+        (["NET", *TINY, "--kernel", "0"], 2, "kernel=0"),
+        (["NET", *TINY, "--threads", "0"], 2, "threads=0"),
+        (["NET", *TINY, "--milestones", "3", "6"], 2, "milestones"),
         (["NET", *TINY, "--parts", "99"], 2, "99 parts"),
         (["NET", *TINY, "--jitter", "7"], 2, "jitter=7"),
         (["NET", *TINY, "--epochs", "0"], 2, "epochs=0"),

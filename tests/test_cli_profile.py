@@ -82,10 +82,10 @@ def test_json_goes_to_a_file_beside_the_table(own: str, tmp_path: Path, capsys: 
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == ["own_network.py", "report.json"]
 
 
-def test_json_to_a_folder_that_is_not_there_is_an_input_output_error(
+def test_json_that_cannot_be_written_is_an_input_output_error(
     own: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert profile(f"{own}:build", "--batch", 2, "--size", "8x8", "--json", tmp_path / "none" / "r.json") == 74
+    assert profile(f"{own}:build", "--batch", 2, "--size", "8x8", "--json", tmp_path / "own_network.py" / "r.json") == 74
     assert "r.json" in capsys.readouterr().err
 
 
@@ -180,6 +180,8 @@ def test_a_factory_may_live_in_a_package_of_the_working_folder(
         (("resnet-20", "--batch", 2, "--parts", 4), "--parts goes with --step ecotta"),
         (("resnet-20", "--batch", 2, "--step", "ecotta", "--parts", 99), "99 parts"),
         (("resnet-20", "--batch", 2, "--step", "ecotta", "--kernel", 2), "kernel=2"),
+        (("resnet-20", "--batch", 2, "--step", "ecotta", "--kernel", 0), "kernel=0"),
+        (("resnet-20", "--batch", 2, "--limit", "1MiB", "--device", "jetson-nano"), "give one of them"),
         (("resnet-20", "--batch", 1, "--step", "ecotta"), "running"),
         (("resnet-20", "--batch", 2, "--step", "ecotta", "--dry"), "--dry"),
         (("resnet-20", "--batch", 2, "--step", "ecotta", "--frame-by-frame"), "frame_by_frame"),

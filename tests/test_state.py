@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecotta_rt.errors import InputFileError, TransferError
+from ecotta_rt.errors import InputFileError, TransferError, UsageError
 from ecotta_rt.state import AdaptState
 
 
@@ -54,6 +54,17 @@ def test_a_state_that_cannot_be_written_is_told(tmp_path):
         state().save(tmp_path / "s.safetensors")
 
 
+def test_a_diverged_state_does_not_replace_a_good_one(tmp_path):
+    path = tmp_path / "s.safetensors"
+    state().save(path)
+    before = path.read_bytes()
+
+    with pytest.raises(UsageError, match=r"parameters/w holds NaN"):
+        state(parameters={"w": np.array([1.0, np.nan], np.float32)}).save(path)
+
+    assert path.read_bytes() == before
+
+
 @given(cut=st.floats(0, 0.999))
 def test_a_truncated_state_is_refused_wherever_it_ends(tmp_path_factory, cut):
     path = tmp_path_factory.mktemp("state") / "s.safetensors"
@@ -86,6 +97,9 @@ OURS = {"format": "ecotta-state-1", "network_digest": "x"}
         (raw({"__metadata__": OURS, "weights/w": ENTRY}), "unknown entry 'weights/w'"),
         (raw({"__metadata__": OURS, "w": ENTRY}), "unknown entry 'w'"),
         (raw({"__metadata__": OURS, "parameters/w": {**ENTRY, "dtype": "I32"}}), "expected float32"),
+        (raw({"__metadata__": OURS, "parameters/w": {**ENTRY, "dtype": "BF16", "shape": [8]}}), "not float32"),
+        (raw({"__metadata__": OURS, "parameters/w": {**ENTRY, "dtype": "F8_E4M3", "shape": [16]}}), "not float32"),
+        (raw({"__metadata__": OURS, "statistics/n.variance": ENTRY}, struct.pack("<4f", 1, -1, 0, 0)), "negative"),
         (raw({"__metadata__": OURS, "parameters/w": ENTRY}, struct.pack("<4f", 1, float("nan"), 0, 0)), "NaN"),
         (raw({"__metadata__": OURS, "parameters/w": ENTRY}, struct.pack("<4f", 1, float("inf"), 0, 0)), "infinity"),
     ],

@@ -40,7 +40,8 @@ class NetworkFiles:
 
     def digest(self) -> str:
         """SHA-256 of the network's file, in hexadecimal."""
-        return hashlib.sha256(self.network.read_bytes()).hexdigest()
+        with self.network.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def dataset_of(stream: str) -> str:

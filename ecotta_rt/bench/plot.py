@@ -37,7 +37,7 @@ def check_plot(path: Path) -> None:
     """Say now, before any measuring, what would stop `draw_plot` later.
 
     Raises:
-        UsageError: The suffix is neither .png nor .svg, or the folder does not exist.
+        UsageError: The suffix is neither .png nor .svg, the folder does not exist, or the name is a folder's.
         Unavailable: matplotlib is not installed.
     """
     if path.suffix.lower() not in _FORMATS:
@@ -45,6 +45,8 @@ def check_plot(path: Path) -> None:
         raise UsageError(f"--plot {path}: the suffix {path.suffix!r} is no picture format we draw; use {known}")
     if not path.parent.is_dir():
         raise UsageError(f"--plot {path}: there is no folder {path.parent}; make it first")
+    if path.is_dir():
+        raise UsageError(f"--plot {path}: this is a folder; name a file in it")
     if find_spec("matplotlib") is None:
         raise Unavailable("--plot needs matplotlib, which is not installed: pip install 'ecotta_rt[bench]'")
 

@@ -3,7 +3,7 @@
 Memory is never printed without the error of the same run.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, NamedTuple, TextIO
@@ -22,7 +22,7 @@ _DEVICE_COLUMNS = 2  # more devices than this are listed below the table
 _LEGEND = (
     "error: wrong predictions, made before each update; every figure of a row is of one run in a process of its own",
     "activations: most bytes kept for a later backward during a step, each storage once (what papers print)",
-    "step peak: most bytes of live tensors during a step",
+    "step peak: most bytes of live tensors that a step makes; weights and frames, there before it, are not in it",
     "growth: process peak over the process with libraries and data alone ({baseline} MiB)",
     "load peak: of the process until network and method were built; process peak: after that, while the stream ran",
     "time: mean of the adapting loop; x forward: over the fastest inference-only forward of the source network",
@@ -156,10 +156,9 @@ def _footnotes(report: Report) -> list[str]:
     notes = []
     if report.rows:
         baseline = _mib(max(row.process_baseline_bytes for row in report.rows))
-        options = {name: value for row in report.rows for name, value in row.session_options.items()}
         notes += [line.format(baseline=baseline) for line in _LEGEND]
         notes += [_DEVICE_LEGEND] if _devices(report) else []
-        notes += ["options: " + ", ".join(f"{name} {value}" for name, value in options.items())]
+        notes += ["options: " + ", ".join(_options(report.rows))]
     versions = ", ".join(f"{name} {version}" for name, version in environment.versions.items())
     commit = f"; commit {environment.commit}" if environment.commit else ""
     return [
@@ -168,3 +167,18 @@ def _footnotes(report: Report) -> list[str]:
         f"versions: {versions}{commit}",
         f"one seed ({report.stream.seed}) on one machine is an observation, not a result: repeat with other seeds",
     ]
+
+
+def _options(rows: Sequence[Row]) -> list[str]:
+    """Each option with its value; where methods differ, every value with the methods it belongs to."""
+    users: dict[str, dict[str | int, list[str]]] = {}
+    for row in rows:
+        for name, value in row.session_options.items():
+            users.setdefault(name, {}).setdefault(value, []).append(row.method)
+    return [f"{name} {_told_apart(values)}" for name, values in users.items()]
+
+
+def _told_apart(users: Mapping[str | int, Sequence[str]]) -> str:
+    if len(users) == 1:
+        return str(next(iter(users)))
+    return " and ".join(f"{value} ({', '.join(methods)})" for value, methods in users.items())

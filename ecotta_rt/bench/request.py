@@ -33,6 +33,7 @@ GRADIENTS = ("exact", "constant")
 ORDERS = ("official", "shuffled")
 MEMORY_FORMATS = ("channels_last", "contiguous")
 DEFAULT_FRAMES = 192
+_LARGEST_SEED = 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class Plan:
     """A request that can be met.
 
     Attributes:
-        request: With nothing left open: methods expanded, frames counted.
+        request: With nothing left open: methods expanded, frames counted, no batch larger than those.
         files: The trained network.
         devices: Profiles of the devices asked for.
         resources: Method id -> file that it needs beside the network.
@@ -107,7 +108,9 @@ def make_plan(request: Request) -> Plan:
     source = find_source(request.data)
     files = find_network(request.model, dataset_of(source.name))
     frames = _count_frames(request, source.count)
-    closed = replace(request, methods=expand(request.methods), frames=frames)
+    # No step is larger than the frames of one corruption, and the rows must not say that one was.
+    batch = min(request.batch, frames)
+    closed = replace(request, methods=expand(request.methods), frames=frames, batch=batch)
     return _choose_methods(closed, files, _load_devices(request.devices), bool(request.methods))
 
 
@@ -141,6 +144,8 @@ def _check_values(request: Request) -> None:
     ):
         if number is not None and number < least:
             raise UsageError(f"{option} {number}: it must be at least {least}")
+    if request.seed > _LARGEST_SEED:
+        raise UsageError(f"--seed {request.seed}: torch takes seeds up to {_LARGEST_SEED}")
     if request.severity not in SEVERITIES:
         raise UsageError(f"--severity {request.severity}: it goes from {SEVERITIES[0]} (slight) to {SEVERITIES[-1]}")
     for name in request.corruptions:
@@ -201,7 +206,7 @@ def _missing(resource: Path | None) -> str | None:
 
 
 def _batch_too_small(method: str, request: Request) -> str | None:
-    if min(request.batch, request.frames or 1) > 1 or method == "source":
+    if request.batch > 1 or method == "source":
         return None
     if "warmed" not in METHODS[method].takes:  # the peers adapt through the statistics of the batch
         return "it uses the statistics of the batch, and a single frame has none; use --batch 2 or more"

@@ -31,7 +31,8 @@ class Row:
         error_percent: Wrong predictions in 100 frames, over the whole stream.
         errors: Corruption -> wrong predictions in 100 frames of it.
         activation_bytes: Most bytes kept for a later backward at any moment of a step, each storage once.
-        step_peak_bytes: Most bytes of live tensors at any moment of a step.
+        step_peak_bytes: Most bytes of live tensors at any moment of a step, of those that the step makes: not the
+            weights, the frames and an optimiser's state, which were there before it.
         process_baseline_bytes: Resident memory with the libraries imported, their threads started, the data open.
         load_peak_bytes: Peak of resident memory until network and method were built.
         process_peak_bytes: Peak of resident memory while the stream ran; the peak was reset after loading.

@@ -112,9 +112,11 @@ def _write(report: Report, args: argparse.Namespace) -> None:
     if args.json == _STDOUT:
         sys.stdout.write(report.to_json())
     else:
-        if args.json is not None:
-            report.write_json(args.json)
-        print_report(report, sys.stdout)
+        try:
+            if args.json is not None:
+                report.write_json(args.json)
+        finally:  # a full disk must not take the figures with it
+            print_report(report, sys.stdout)
     if args.plot is not None and report.rows:
         draw_plot(report, args.plot)
 

@@ -1,7 +1,8 @@
 """Warm a network up for adaptation: network + checkpoint + labelled source data -> warmed-up network.
 
-Writes OUT.ecotta-kK.safetensors, the warmed-up meta groups with the statistics of the source data, and OUT.safetensors,
-the frozen network, unless that is where it came from. A run that was interrupted goes on after its last whole epoch.
+Writes OUT.ecotta-kK.safetensors, the warmed-up meta groups with the statistics of the source data, and, for a model id
+with a checkpoint, OUT.safetensors: the frozen network that they fit. A run that was interrupted goes on after its last
+whole epoch.
 
 examples:
   ecotta prepare wrn-40-2.safetensors --data cifar-10-batches-bin --parts 4
@@ -67,8 +68,8 @@ def run(args: argparse.Namespace) -> int:
     if target.exists() and not args.force:
         raise UsageError(f"{target} exists; --force replaces it, --out chooses another name")
     options = _options(args)
-    network = frozen_network(args.network, args.checkpoint, out)
     frames, labels = source_frames(args.data, args.frames, args.seed)
+    network = frozen_network(args.network, args.checkpoint, out)  # last: it writes
     with TrainingProgress(f"warm-up K={args.parts}") as progress:
         prepare(
             network,
@@ -76,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
             labels,
             out,
             parts=args.parts,
-            kernel=args.kernel or default_kernel(args.network),
+            kernel=default_kernel(args.network) if args.kernel is None else args.kernel,
             options=options,
             threads=args.threads,
             origin=str(args.data),

@@ -117,7 +117,8 @@ def _step(args: argparse.Namespace) -> "StepMaker":
     given = {name: getattr(args, name) for name in ("normalisation", "frozen_gradient", "frame_by_frame")}
     options = StepOptions(**{name: value for name, value in given.items() if value is not None})
     # 3x3 meta convolutions on ResNet-50's 2048 channels would be 24.9 M parameters.
-    kernel = args.kernel or (1 if args.network == "resnet-50" else 3)
+    usual_kernel = 1 if args.network == "resnet-50" else 3
+    kernel = usual_kernel if args.kernel is None else args.kernel
     return make_ecotta_step(4 if args.parts is None else args.parts, kernel, options)
 
 
@@ -139,6 +140,8 @@ def _frame_shape(args: argparse.Namespace) -> tuple[int, ...]:
 
 
 def _limit_bytes(args: argparse.Namespace) -> int | None:
+    if args.limit is not None and args.device is not None:
+        raise UsageError(f"--limit {args.limit} and --device {args.device} both set the limit; give one of them")
     if args.limit is not None:
         return parse_byte_size(args.limit)
     return None if args.device is None else load_device(args.device).default_limit_bytes

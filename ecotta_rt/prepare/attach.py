@@ -33,8 +33,7 @@ class AdaptableNetwork(nn.Module):
         self.groups = nn.ModuleList(groups)
         self.meta_groups = tuple(groups)  # the same modules, by their type
         for piece in self.frozen_pieces():
-            piece.requires_grad_(False)
-        self.eval()
+            piece.requires_grad_(False).eval()
         for norm in self.norms().values():
             norm.train()
             norm.momentum = 0.0  # a forward pass in training mode must not move the buffers

@@ -4,15 +4,18 @@ It runs the very step that is exported for the device, so it is the reference fo
 measures as EcoTTA.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from ecotta_rt.errors import BadFrames, InputFileError, UsageError
 from ecotta_rt.prepare.attach import AdaptableNetwork
 from ecotta_rt.prepare.options import StepOptions
 from ecotta_rt.prepare.step import Outcome, Step, StepState
+from ecotta_rt.prepare.tracing import shape_of
 from ecotta_rt.state import AdaptState
 
 __all__ = ["TorchEngine", "initial_state", "to_adapt_state", "to_step_state"]
@@ -27,7 +30,8 @@ class TorchEngine:
         state: Start from this state instead, usually the warmed-up one.
 
     Raises:
-        UsageError: A network of one class: its entropy is always zero and teaches nothing.
+        UsageError: A network of one class: its entropy is always zero and teaches nothing. Or one without classes: its
+            output is no row of logits a frame.
         InputFileError: `state` belongs to another network.
     """
 
@@ -36,12 +40,12 @@ class TorchEngine:
     ) -> None:
         self.options = options or StepOptions()
         self.network = network
+        self._frame_shape = _frame_shape(network)
+        _require_classes(network)
         self._digest = network.digest()
         self._step = Step(network, self.options)
         self._initial = initial_state(network) if state is None else to_step_state(network, state)
         self._state = self._initial
-        # Counted on the first convolution: a grey frame would be spread over its three channels without a word.
-        self._channels = next(m.in_channels for m in network.stem.modules() if isinstance(m, nn.Conv2d))
 
     @property
     def trainable_parameters(self) -> int:
@@ -58,12 +62,11 @@ class TorchEngine:
             Logits from the forward before the entropy update, the report, and the state now held.
 
         Raises:
-            BadFrames: Wrong shape or dtype, NaN or infinity, or a single frame under `batch` normalisation.
-            UsageError: The network has one class.
+            BadFrames: Wrong dtype, another size than the network was cut for, NaN or infinity, or a single frame under
+                `batch` normalisation.
         """
         self._require_usable(frames)
         outcome = self._step(self._state, frames)
-        self._require_classes(outcome.logits)
         self._state = outcome.state
         return outcome
 
@@ -96,10 +99,15 @@ class TorchEngine:
         self._state = to_step_state(self.network, state, self._digest)
 
     def _require_usable(self, frames: Tensor) -> None:
+        if not isinstance(frames, Tensor):
+            raise BadFrames(f"frames are a {type(frames).__name__}: expected a float32 tensor [N, C, H, W]")
         if frames.dim() != 4 or frames.dtype != torch.float32 or frames.shape[0] == 0:
             raise BadFrames(f"frames are {frames.dtype} {list(frames.shape)}: expected float32 [N, C, H, W], N >= 1")
-        if frames.shape[1] != self._channels:
-            raise BadFrames(f"frames have {frames.shape[1]} channels, the network takes {self._channels}")
+        if tuple(frames.shape[1:]) != self._frame_shape:
+            raise BadFrames(
+                f"frames are {_by_sides(frames.shape[1:])}, the network was cut for {_by_sides(self._frame_shape)} "
+                "(channels x height x width): resize them, or partition with example frames of their size"
+            )
         if self.options.normalisation == "batch" and frames.shape[0] == 1:
             raise BadFrames(
                 "one frame with normalisation 'batch': its statistics say nothing; choose 'running' for single frames"
@@ -109,9 +117,23 @@ class TorchEngine:
                 f"{int((~torch.isfinite(frames)).sum())} values are NaN or infinite; the state was left as it was"
             )
 
-    def _require_classes(self, logits: Tensor) -> None:
-        if logits.shape[1] < 2:
-            raise UsageError("the network has 1 class: entropy is always zero there, nothing can be learned from it")
+
+def _frame_shape(network: AdaptableNetwork) -> tuple[int, ...]:
+    """(C, H, W) of the frames that the network was cut for."""
+    entry = next(node for node in network.stem.graph.nodes if node.op == "placeholder")
+    return shape_of(entry) or ()
+
+
+def _require_classes(network: AdaptableNetwork) -> None:
+    logits = shape_of(network.head.graph.output_node().all_input_nodes[0]) or ()
+    if len(logits) != 1:
+        raise UsageError(f"the network gives [N, {_by_sides(logits)}]: adaptation needs logits [N, classes]")
+    if logits[0] < 2:
+        raise UsageError("the network has 1 class: entropy is always zero there, nothing can be learned from it")
+
+
+def _by_sides(shape: Sequence[int]) -> str:
+    return "x".join(map(str, shape))
 
 
 def initial_state(network: AdaptableNetwork) -> StepState:

@@ -1,7 +1,5 @@
 """Run a frozen, traced stretch of network with the lean operators of `lean.py`."""
 
-import operator
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,7 +11,7 @@ from ecotta_rt.prepare.statistics import Statistics
 
 __all__ = ["FrozenRun", "norms_of"]
 
-# What counts as a ReLU in a trace, and its ceiling. In-place ones are run out of place: their input may be kept.
+# What counts as a ReLU in a trace, and its ceiling. In-place ones are run out of place, see `FrozenRun._relu`.
 _RELU_MODULES = {nn.ReLU: float("inf"), nn.ReLU6: 6.0}
 _RELU_FUNCTIONS: dict[Any, float] = {
     F.relu: float("inf"),
@@ -22,8 +20,6 @@ _RELU_FUNCTIONS: dict[Any, float] = {
     F.relu6: 6.0,
 }
 _RELU_METHODS = {"relu": float("inf"), "relu_": float("inf")}
-# `a += b` would write into a tensor that autograd may have kept.
-_OUT_OF_PLACE: dict[Any, Callable[..., Any]] = {operator.iadd: torch.add}
 
 
 class FrozenRun(fx.Interpreter):
@@ -52,17 +48,13 @@ class FrozenRun(fx.Interpreter):
     def run_node(self, n: fx.Node) -> Any:
         ceiling = self._relu_ceiling(n)
         if ceiling is not None:
-            x = self.env[n.all_input_nodes[0]]
-            return x if n.all_input_nodes[0] in self._fused else frozen_relu(x, ceiling)
+            return self._relu(n, ceiling)
         if n.op == "call_module":
             module = self.fetch_attr(str(n.target))
             if isinstance(module, nn.BatchNorm2d):
                 return self._norm(n, module)
             if type(module) is nn.Conv2d:
                 return frozen_convolution(self.env[n.all_input_nodes[0]], module)
-        if n.op == "call_function" and n.target in _OUT_OF_PLACE:
-            args, kwargs = self.fetch_args_kwargs_from_env(n)
-            return _OUT_OF_PLACE[n.target](*args, **kwargs)
         return super().run_node(n)
 
     def _norm(self, node: fx.Node, norm: nn.BatchNorm2d) -> Tensor:
@@ -70,6 +62,22 @@ class FrozenRun(fx.Interpreter):
         x = self.env[node.all_input_nodes[0]]
         fused = node in self._fused
         return frozen_norm(x, norm, str(node.target), self._statistics, exact=self._exact, relu=fused)
+
+    def _relu(self, node: fx.Node, ceiling: float) -> Tensor:
+        source = node.all_input_nodes[0]
+        x: Tensor = self.env[source]
+        if source in self._fused:
+            return x
+        y = frozen_relu(x, ceiling)
+        if self._is_in_place(node):
+            # Whoever reads the overwritten tensor after this, a shortcut for one, reads the result.
+            self.env.update({other: y for other, value in self.env.items() if value is x})
+        return y
+
+    def _is_in_place(self, node: fx.Node) -> bool:
+        if node.op == "call_module":
+            return bool(self.fetch_attr(str(node.target)).inplace)
+        return node.target in (torch.relu_, "relu_") or bool(node.kwargs.get("inplace"))
 
     def _relu_ceiling(self, node: fx.Node) -> float | None:
         if node.op == "call_module":

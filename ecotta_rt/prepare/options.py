@@ -30,7 +30,8 @@ class StepOptions:
         entropy_margin: Frames above `entropy_margin * ln C` nats do not learn.
         lr: Step size of SGD.
         sgd_momentum: Momentum of SGD, in [0, 1).
-        statistics_momentum: u of `running` mode, in [0, 1]; 0 holds the statistics.
+        statistics_momentum: u of `running` mode, in [0, 1]; 0 holds the statistics. A batch moves them once, by the
+            moments of all its frames; with `frame_by_frame` each frame does.
         frame_by_frame: Accumulate gradients one frame at a time: one frame's memory, whatever the batch. Needs
             statistics that do not couple frames, so not `batch`.
         recompute_meta: Compute the meta convolutions again in the backward instead of keeping their outputs.
@@ -59,6 +60,8 @@ class StepOptions:
         _require_range("entropy_margin", self.entropy_margin, 0.0, 1.0)
         _require_range("lr", self.lr, 0.0, float("inf"))
         _require_range("sgd_momentum", self.sgd_momentum, 0.0, 1.0)
+        if self.sgd_momentum == 1.0:
+            raise UsageError("sgd_momentum=1.0: such a velocity never fades; choose less than 1, for example 0.9")
         _require_range("statistics_momentum", self.statistics_momentum, 0.0, 1.0)
         _require_range("segment_cells", self.segment_cells, 1, float("inf"))
         if self.frame_by_frame and self.normalisation == "batch":

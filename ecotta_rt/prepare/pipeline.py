@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ecotta_rt.errors import UsageError
+from ecotta_rt.errors import InputFileError, UsageError
 from ecotta_rt.prepare.attach import attach
-from ecotta_rt.prepare.checkpoint import load_network, save_network
+from ecotta_rt.prepare.checkpoint import load_network, read_network_file, save_network
 from ecotta_rt.prepare.networks import MODELS
 from ecotta_rt.prepare.open_network import open_network
 from ecotta_rt.prepare.partition import partition
@@ -43,19 +43,35 @@ def frozen_network(name: str, checkpoint: Path | None, out: Path) -> nn.Module:
         out: Where to store them, without suffix.
 
     Raises:
-        UsageError: A model id without weights, or a name that stands for no network.
+        UsageError: A model id without weights, a name that stands for no network, or OUT.safetensors holds something
+            other than what an earlier run made of this checkpoint.
         InputFileError: A file that is damaged or does not match.
     """
     if name not in MODELS:
+        if checkpoint is not None and name.endswith(_SUFFIX):
+            raise UsageError(f"checkpoint {checkpoint}: {name} has its weights already; give a model id instead")
         return open_network(name, checkpoint=checkpoint)
     if checkpoint is None:
         raise UsageError(
             f"{name}: random weights cannot be warmed up; give --checkpoint FILE, or a network file of ours"
         )
     stored = out.with_name(f"{out.name}{_SUFFIX}")
+    _require_ours(stored, checkpoint)
     network = open_network(name, checkpoint=checkpoint)
     save_network(network, stored, model=name, recipe={"checkpoint": checkpoint.name})
     return load_network(stored)
+
+
+def _require_ours(stored: Path, checkpoint: Path) -> None:
+    """Refuse to overwrite a file that no earlier run made of `checkpoint`; above all the checkpoint itself."""
+    if not stored.exists():
+        return
+    try:
+        made_from = read_network_file(stored).recipe.get("checkpoint")
+    except InputFileError:
+        made_from = None
+    if made_from != checkpoint.name:
+        raise UsageError(f"{stored} exists and was not made from {checkpoint}; --out chooses another name")
 
 
 def prepare(
@@ -89,8 +105,11 @@ def prepare(
     Returns:
         The state that was saved.
     """
-    if threads:
+    if threads is not None:
+        if threads < 1:
+            raise UsageError(f"threads={threads}: at least 1")
         torch.set_num_threads(threads)
+    network.eval()  # a network of the user's own comes in training mode, and a functional dropout is traced as it is
     # Frames come as N, H, W, C: seen as channels-last they need no copy, and CPUs are faster on them.
     for parameter in network.parameters():
         if parameter.dim() == 4:

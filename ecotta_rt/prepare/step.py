@@ -8,7 +8,9 @@
 Nothing is changed in place: the state that goes in still exists afterwards, so a refused update costs nothing.
 Predictions always come from the forward *before* the entropy update: a frame is answered first and learned from second.
 
-An empty gate (no frame below the threshold) is a zero step: parameters and momentum stay as they were.
+An empty gate (no frame below the threshold) is a zero step, and so is a gradient that is not finite: parameters and
+momentum stay as they were, and only the statistics of `running` mode follow the frames. The L1 update of a two-step
+comes before the gate and is made anyway. A two-step's second forward uses the statistics that the first one left.
 
 Source:
     Song et al. 2023, EcoTTA, arXiv 2303.01904, sections 3.1 to 3.3.
@@ -210,6 +212,8 @@ class Step:
     def _descend(self, state: StepState, gradients: Named, statistics: dict[str, Moments], moves: Tensor) -> StepState:
         """SGD with momentum, as torch.optim.SGD computes it; keeps everything where `moves` (bool `[]`) is false."""
         options = self._options
+        # One frame whose features overflow would poison every later step.
+        moves = moves & torch.stack([g.isfinite().all() for g in gradients.values()]).all()
         momentum, parameters = {}, {}
         for name, parameter in state.parameters.items():
             velocity = options.sgd_momentum * state.momentum[name] + gradients[name]

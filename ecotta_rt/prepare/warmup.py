@@ -9,8 +9,11 @@ Source:
     Song et al. 2023, EcoTTA, arXiv 2303.01904, section 3.1 (warm-up); rates and augmentation as in the public code.
 """
 
+import hashlib
 import io
+import math
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -31,6 +34,9 @@ from ecotta_rt.state import AdaptState
 from ecotta_rt.whole_file import write_whole
 
 __all__ = ["Progress", "WarmUpOptions", "fine_tune", "warm_up"]
+
+_MATCHING_FRAMES = 256
+"""For one mean and deviation a channel: enough, and at 224x224 still no more than a gigabyte of features."""
 
 Frames = NDArray[np.uint8]  # [N, H, W, 3]
 Labels = NDArray[np.int64]  # [N]
@@ -70,11 +76,15 @@ class WarmUpOptions:
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch < 2:
             raise UsageError(f"epochs={self.epochs}, batch={self.batch}: at least 1 epoch of batches of 2 frames")
-        if not self.lr > 0 or not 0 <= self.momentum < 1 or not 0 < self.decay <= 1:
+        if not 0 < self.lr < math.inf or not 0 <= self.momentum < 1 or not 0 < self.decay <= 1:
             raise UsageError(
                 f"lr={self.lr}, momentum={self.momentum}, decay={self.decay}: "
-                "needed are lr > 0, momentum in [0, 1), decay in (0, 1]"
+                "needed are a finite lr > 0, momentum in [0, 1), decay in (0, 1]"
             )
+        if not all(0.0 < share < 1.0 for share in self.milestones):
+            raise UsageError(f"milestones={self.milestones}: shares of the run, between 0 and 1; 0.3 is epoch 3 of 10")
+        if self.statistics_frames is not None and self.statistics_frames < 2:
+            raise UsageError(f"statistics_frames={self.statistics_frames}: at least 2, or None for all")
         if self.precision not in ("float32", "bfloat16"):
             raise UsageError(f"precision={self.precision!r}: choose float32 or bfloat16")
 
@@ -118,23 +128,28 @@ def warm_up(
         The warmed-up state: parameters, no momentum, statistics of the source data.
 
     Raises:
-        UsageError: Frames and labels do not match, or fewer frames than a batch.
+        UsageError: Frames and labels do not match each other or the network, fewer frames than a batch, or a loss that
+            is no longer finite.
         InputFileError: `checkpoint` belongs to another run.
+        TransferError: `checkpoint` cannot be written.
     """
     options = options or WarmUpOptions()
     _require_labelled(frames, labels, options)
+    # Drawn anew: the first frames of a folder sorted by class are all of one class.
+    order = np.random.default_rng(options.seed).permutation(len(frames))
     if options.matched_start and not (checkpoint and checkpoint.exists()):
-        match_frozen_features(network, frames[: 8 * options.batch])
-    seconds = _train(network.groups, network, frames, labels, options, report, checkpoint)
+        match_frozen_features(network, frames[order[:_MATCHING_FRAMES]])
+    run = _identity(options, labels, network.digest())
+    _train(network.groups, network, frames, labels, options, report, checkpoint, run)
     state = initial_state(network)
-    statistics = measure_statistics(network, state, frames[: options.statistics_frames], options.batch)
+    statistics = measure_statistics(network, state, frames[order[: options.statistics_frames]], options.batch)
     warmed = to_adapt_state(state._replace(statistics=statistics), network.digest())
     return AdaptState(
         warmed.parameters,
         warmed.momentum,
         warmed.statistics,
         warmed.network_digest,
-        {"warm_up": str(asdict(options)), "frames": str(len(frames)), "seconds": f"{seconds:.0f}"},
+        {"warm_up": str(asdict(options)), "frames": str(len(frames))},
     )
 
 
@@ -154,7 +169,8 @@ def fine_tune(
     options = options or WarmUpOptions()
     _require_labelled(frames, labels, options)
     network.requires_grad_(True).train()
-    _train(network, network, frames, labels, options, report, checkpoint)
+    run = _identity(options, labels, _digest(network))
+    _train(network, network, frames, labels, options, report, checkpoint, run)
     return network.eval()
 
 
@@ -166,14 +182,15 @@ def _train(
     options: WarmUpOptions,
     report: Report | None,
     checkpoint: Path | None,
-) -> float:
-    """SGD by cross-entropy over `trained`'s parameters; returns the seconds spent (since the last resume)."""
+    run: str,
+) -> None:
+    """SGD by cross-entropy over `trained`'s parameters."""
     began = time.monotonic()
     optimiser = torch.optim.SGD(trained.parameters(), lr=options.lr, momentum=options.momentum)
     generator = torch.Generator().manual_seed(options.seed)
     per_epoch = len(labels) // options.batch
     steps = options.epochs * per_epoch
-    first = _resume(checkpoint, trained, optimiser, generator, options, len(labels))
+    first = _resume(checkpoint, trained, optimiser, generator, run)
     for epoch in range(first, options.epochs):
         loss_sum, wrong = 0.0, 0
         for index, (batch, target) in enumerate(_batches(frames, labels, options, generator)):
@@ -182,19 +199,21 @@ def _train(
                 settings["lr"] = _rate(step, steps, options)
             with torch.autocast("cpu", torch.bfloat16, enabled=options.precision == "bfloat16"):
                 logits = forward(batch)
+            _require_known(labels, logits)
             loss = F.cross_entropy(logits.float(), target)
+            loss_sum += loss.item()
+            if not math.isfinite(loss_sum):
+                raise UsageError(f"the loss is {loss.item()} in step {step + 1}: give a smaller lr than {options.lr}")
             optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
-            loss_sum += loss.item()
             wrong += int((logits.argmax(1) != target).sum())
             if report:
                 seen = index + 1
                 error = 100 * wrong / seen / options.batch
                 seconds = time.monotonic() - began
                 report(Progress(step + 1, steps, epoch + 1, options.epochs, loss_sum / seen, error, seconds))
-        _save_checkpoint(checkpoint, trained, optimiser, generator, options, len(labels), epoch + 1)
-    return time.monotonic() - began
+        _save_checkpoint(checkpoint, trained, optimiser, generator, run, epoch + 1)
 
 
 def _rate(step: int, steps: int, options: WarmUpOptions) -> float:
@@ -221,8 +240,7 @@ def _save_checkpoint(
     trained: nn.Module,
     optimiser: torch.optim.SGD,
     generator: torch.Generator,
-    options: WarmUpOptions,
-    count: int,
+    run: str,
     epochs_done: int,
 ) -> None:
     if path is None:
@@ -231,7 +249,7 @@ def _save_checkpoint(
         "weights": trained.state_dict(),
         "optimiser": optimiser.state_dict(),
         "generator": generator.get_state(),
-        "run": _identity(options, count),
+        "run": run,
         "epochs_done": epochs_done,
     }
     content = io.BytesIO()
@@ -244,33 +262,56 @@ def _resume(
     trained: nn.Module,
     optimiser: torch.optim.SGD,
     generator: torch.Generator,
-    options: WarmUpOptions,
-    count: int,
+    run: str,
 ) -> int:
     if path is None or not path.exists():
         return 0
     try:
         saved = torch.load(path, weights_only=True)
-        run = saved["run"]
+        other = saved["run"]
     except Exception as error:  # torch raises a dozen kinds for a damaged file
         raise InputFileError(f"{path}: not a checkpoint of ours, or a damaged one; remove it to start anew") from error
-    if run != _identity(options, count):
+    if other != run:
+        raise InputFileError(f"{path}: checkpoint of another run ({other}); remove it, or give what it was made with")
+    try:
+        trained.load_state_dict(saved["weights"])
+        optimiser.load_state_dict(saved["optimiser"])
+    except (RuntimeError, ValueError) as error:
         raise InputFileError(
-            f"{path}: checkpoint of another run ({run}); remove it, or give the options it was made with"
-        )
-    trained.load_state_dict(saved["weights"])
-    optimiser.load_state_dict(saved["optimiser"])
+            f"{path}: checkpoint of a run with other meta groups or another network; remove it to start anew"
+        ) from error
     generator.set_state(saved["generator"])
     return int(saved["epochs_done"])
 
 
-def _identity(options: WarmUpOptions, count: int) -> str:
-    return f"{asdict(options)} on {count} frames"
+def _identity(options: WarmUpOptions, labels: Labels, network: str) -> str:
+    """What must not have changed when a run is taken up again; the labels stand for the data and its order."""
+    return (
+        f"{asdict(options)} on {len(labels)} frames, labels {zlib.crc32(labels.tobytes()):08x}, network {network[:12]}"
+    )
+
+
+def _digest(network: nn.Module) -> str:
+    sha = hashlib.sha256()
+    for value in network.state_dict().values():
+        sha.update(value.detach().contiguous().numpy().tobytes())
+    return sha.hexdigest()
+
+
+def _require_known(labels: Labels, logits: Tensor) -> None:
+    low, high, classes = int(labels.min()), int(labels.max()), logits.shape[1]
+    if low < 0 or high >= classes:
+        raise UsageError(
+            f"labels go from {low} to {high}, but the network has {classes} classes, 0 to {classes - 1}: "
+            "give the data that it was trained on"
+        )
 
 
 def _require_labelled(frames: Frames, labels: Labels, options: WarmUpOptions) -> None:
     if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8:
         raise UsageError(f"frames are {frames.dtype} {list(frames.shape)}: expected uint8 [N, H, W, 3]")
+    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+        raise UsageError(f"labels are {labels.dtype} {list(labels.shape)}: expected int64 [N]")
     if len(frames) != len(labels):
         raise UsageError(f"{len(frames)} frames, but {len(labels)} labels")
     if len(frames) < options.batch:

@@ -61,6 +61,14 @@ def test_footnotes_tell_what_the_figures_depend_on(row, report):
     assert "one seed (7) on one machine is an observation, not a result" in text
 
 
+def test_an_option_in_which_methods_differ_is_told_by_method(row, report):
+    options = [{"threads": 2}, {"threads": 2, "gradient": "exact"}, {"threads": 2, "gradient": "constant"}]
+
+    text = printed(report(*(row(name, session_options=held) for name, held in zip("abc", options, strict=True))))
+
+    assert "options: threads 2, gradient exact (b) and constant (c)\n" in text
+
+
 def test_a_device_gets_a_column(row, report):
     small, large = row("tent", fits={"my-board": False}), row("bn", fits={"my-board": True})
 

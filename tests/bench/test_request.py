@@ -28,6 +28,12 @@ def test_without_a_word_the_default_set_runs_on_192_frames(asked):
     assert plan.left_out == {}
 
 
+def test_no_batch_is_said_to_be_larger_than_the_frames_of_a_corruption(asked):
+    plan = make_plan(replace(asked, frames=8))
+
+    assert (plan.request.batch, plan.request.frames) == (8, 8)
+
+
 def test_each_method_gets_the_file_it_needs(asked, tmp_path):
     plan = make_plan(asked)
 
@@ -59,6 +65,7 @@ def test_each_method_gets_the_file_it_needs(asked, tmp_path):
         ({"frames": 10**6}, r"--frames 1000000: .* has \d+ test images"),
         ({"threads": 0}, r"--threads 0"),
         ({"seed": -1}, r"--seed -1"),
+        ({"seed": 2**63}, r"--seed 9223372036854775808: torch takes"),
         ({"severity": 6}, r"--severity 6: it goes from 1"),
         ({"batch": 1, "methods": ("tent",)}, r"tent cannot run: .*--batch 2"),
         ({"batch": 1, "methods": ("ecotta-k4",)}, r"ecotta-k4 cannot run: .*--normalisation running"),

@@ -115,6 +115,13 @@ def test_ecotta_is_measured_with_its_options(job):
     assert row.activation_bytes > 0
 
 
+def test_the_row_tells_the_gradient_that_ran_not_the_one_that_was_asked_for(job):
+    rows = [measure_method(job(method, batch=7)) for method in ("ecotta-k4", "ecotta-k4-constant")]
+
+    assert [row.session_options["gradient"] for row in rows] == ["exact", "constant"]
+    assert rows[1].method == "ecotta-k4-constant"
+
+
 def test_a_stream_of_other_classes_is_refused(job, tmp_path):
     write_recording(tmp_path, [Segment("fog", np.zeros((4, 32, 32, 3), np.uint8), np.array([0, 5, 10, 3]))])
 

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from ecotta_rt.bench import measure
+from ecotta_rt.bench.results import Report
 from ecotta_rt.bench.streams import CORRUPTIONS
 from ecotta_rt.cli import bench
-from ecotta_rt.errors import EXIT_INTERRUPTED
+from ecotta_rt.errors import EXIT_INTERRUPTED, TransferError
 
 WORKER = """
 import json, os, sys
@@ -103,6 +104,19 @@ def test_a_json_file_comes_beside_the_table(stand_in, capsys, tmp_path):
     assert "tent" in out
 
 
+def test_a_json_file_that_cannot_be_written_does_not_cost_the_table(stand_in, capsys, monkeypatch, tmp_path):
+    def full_disk(report, path):
+        raise TransferError(f"{path} cannot be written: no space")
+
+    monkeypatch.setattr(Report, "write_json", full_disk)
+
+    code, out, err = run_bench(capsys, *SMALL, "--methods", "tent", "--json", str(tmp_path / "result.json"))
+
+    assert code == 74
+    assert "25.00" in out
+    assert "no space" in err
+
+
 def test_a_plot_is_drawn_when_asked_for(stand_in, capsys, tmp_path):
     code, _, _ = run_bench(capsys, *SMALL, "--methods", "source,tent", "--plot", str(tmp_path / "plot.svg"))
 
@@ -142,6 +156,7 @@ def test_a_method_that_fails_does_not_stop_the_others(stand_in, capsys, tmp_path
         (("--device", "raspberry-pi-9"), 2, "unknown device 'raspberry-pi-9'"),
         (("--plot", "plot.jpg"), 2, ".png or .svg"),
         (("--plot", "none/plot.png"), 2, "no folder"),
+        (("--plot", "folder.png"), 2, "this is a folder"),
         (("--json", "none/result.json"), 2, "no folder"),
         (("--json", "."), 2, "this is a folder"),
         (("--engine", "onnx"), 2, "--engine 'onnx': known are torch"),
@@ -153,6 +168,7 @@ def test_a_method_that_fails_does_not_stop_the_others(stand_in, capsys, tmp_path
 )
 def test_a_mistake_is_one_line_and_an_exit_code(assets, capsys, monkeypatch, tmp_path, arguments, code, message):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder.png").mkdir()
 
     found, out, err = run_bench(capsys, "--memory", *arguments)
 

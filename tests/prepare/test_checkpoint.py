@@ -125,9 +125,11 @@ def test_a_failed_save_leaves_the_old_file(tmp_path, network, monkeypatch):
     assert path.read_bytes() == b"older"
 
 
-def test_saving_into_a_folder_that_is_not_there_is_an_error(tmp_path, network):
-    with pytest.raises(TransferError, match="cannot write .*No such file"):
-        save_network(network, tmp_path / "absent" / "network.safetensors", model="resnet-20")
+def test_saving_below_a_file_is_an_error(tmp_path, network):
+    (tmp_path / "file").write_bytes(b"")
+
+    with pytest.raises(TransferError, match=r"network\.safetensors cannot be written"):
+        save_network(network, tmp_path / "file" / "network.safetensors", model="resnet-20")
 
 
 @pytest.mark.parametrize("model", ["resnet-56", "resnet-21"])

@@ -3,10 +3,13 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from ecotta_rt.errors import BadFrames, InputFileError, UsageError
+from ecotta_rt.prepare.attach import attach
 from ecotta_rt.prepare.engine import TorchEngine
 from ecotta_rt.prepare.options import StepOptions
+from ecotta_rt.prepare.partition import partition
 
 OPEN = StepOptions(entropy_margin=0.9)
 
@@ -90,13 +93,15 @@ def test_the_state_of_another_network_or_another_cut_is_refused(network, make_ad
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
-        (lambda x: x.index_fill(0, torch.tensor([2]), float("nan")), "18432|3072 values are NaN"),
+        (lambda x: x.index_fill(0, torch.tensor([2]), float("nan")), "3072 values are NaN"),
         (lambda x: x * float("inf"), "NaN or infinite"),
         (lambda x: x.double(), "float64"),
         (lambda x: (255 * x).byte(), "uint8"),
         (lambda x: x[0], r"\[3, 32, 32\]"),
         (lambda x: x[:0], r"\[0, 3, 32, 32\]"),
-        (lambda x: x[:, :1], "channels"),
+        (lambda x: x[:, :1], "1x32x32"),
+        (lambda x: x[..., :31], "3x32x31, the network was cut for 3x32x32"),
+        (lambda x: x.numpy(), "ndarray"),
         (lambda x: x[:1], "'running'"),
     ],
 )
@@ -126,8 +131,14 @@ def test_predicting_learns_nothing(network, frames):
     assert largest_difference(before, engine.state) == 0
 
 
-def test_a_network_of_one_class_is_refused(make_adaptable, frames):
-    engine = TorchEngine(make_adaptable(classes=1, dtype=torch.float32), OPEN)
-
+def test_a_network_of_one_class_is_refused(make_adaptable):
     with pytest.raises(UsageError, match="1 class"):
-        engine(frames)
+        TorchEngine(make_adaptable(classes=1, dtype=torch.float32), OPEN)
+
+
+def test_a_network_that_gives_maps_instead_of_logits_is_refused():
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 2, 1))
+    network = attach(partition(network.eval(), torch.zeros(1, 3, 8, 8), 1))
+
+    with pytest.raises(UsageError, match=r"gives \[N, 2x6x6\]"):
+        TorchEngine(network)

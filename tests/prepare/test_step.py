@@ -133,6 +133,21 @@ def test_an_empty_gate_is_a_zero_step_of_the_entropy(adaptable, frames, schedule
     assert all(torch.isfinite(p).all() for p in outcome.state.parameters.values())
 
 
+def test_a_gradient_that_is_not_finite_is_a_zero_step(adaptable, frames):
+    """One frame whose features overflow is answered with NaN, and leaves what the others taught for the next step."""
+    options = replace(OPEN, normalisation="source")
+    state = initial_state(adaptable)
+    frames[0] *= 1e308
+
+    outcome = Step(adaptable, options)(state, frames)
+
+    assert not torch.isfinite(outcome.logits[0]).all()
+    assert torch.isfinite(outcome.logits[1:]).all()
+    for name, parameter in state.parameters.items():
+        assert torch.equal(outcome.state.parameters[name], parameter)
+        assert torch.equal(outcome.state.momentum[name], state.momentum[name])
+
+
 def test_without_entropy_margin_every_frame_counts(adaptable, frames):
     outcome = Step(adaptable, replace(OPEN, entropy_margin=1.0))(initial_state(adaptable), frames)
 
@@ -255,6 +270,7 @@ def test_the_saving_is_real(adaptable, frames):
         {"lr": float("inf")},
         {"entropy_margin": 1.5},
         {"segment_cells": 0},
+        {"sgd_momentum": 1.0},
         {"frame_by_frame": True},
     ],
 )

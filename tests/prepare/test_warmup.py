@@ -86,6 +86,9 @@ def test_the_checkpoint_of_another_run_is_refused(network, source, tmp_path):
 
     with pytest.raises(InputFileError, match="another run"):
         warm_up(network, *source, WarmUpOptions(epochs=3, batch=16), checkpoint=tmp_path / "run.checkpoint")
+    other_groups = attach(partition(small_network(), torch.zeros(1, 3, 16, 16), 2), kernel=1)
+    with pytest.raises(InputFileError, match="other meta groups"):
+        warm_up(other_groups, *source, QUICK, checkpoint=tmp_path / "run.checkpoint")
     (tmp_path / "run.checkpoint").write_bytes(b"\x80\x04 hostile")
     with pytest.raises(InputFileError, match="damaged"):
         warm_up(network, *source, QUICK, checkpoint=tmp_path / "run.checkpoint")
@@ -115,6 +118,10 @@ def test_fine_tuning_trains_every_weight_with_the_same_recipe(source):
         (np.zeros((20, 16, 16, 3), np.float32), np.zeros(20, int), "float32"),
         (np.zeros((20, 16, 16), np.uint8), np.zeros(20, int), r"\[20, 16, 16\]"),
         (np.zeros((20, 16, 16, 3), np.uint8), np.zeros(19, int), "19 labels"),
+        (np.zeros((20, 16, 16, 3), np.uint8), np.zeros(20), "labels are float64"),
+        (np.zeros((20, 16, 16, 3), np.uint8), np.zeros((20, 1), int), r"labels are int64 \[20, 1\]"),
+        (np.zeros((20, 16, 16, 3), np.uint8), np.full(20, 2), "labels go from 2 to 2, but the network has 2 classes"),
+        (np.zeros((20, 16, 16, 3), np.uint8), np.full(20, -1), "labels go from -1"),
         (np.zeros((8, 16, 16, 3), np.uint8), np.zeros(8, int), "fewer than one batch of 16"),
     ],
 )
@@ -123,10 +130,27 @@ def test_source_data_that_cannot_be_used_is_refused(network, frames, labels, rea
         warm_up(network, frames, labels, QUICK)
 
 
-@pytest.mark.parametrize("wrong", [{"epochs": 0}, {"batch": 1}, {"lr": 0.0}, {"decay": 2.0}, {"precision": "fp8"}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"epochs": 0},
+        {"batch": 1},
+        {"lr": 0.0},
+        {"lr": float("inf")},
+        {"decay": 2.0},
+        {"milestones": (3.0, 6.0)},  # epochs, where shares are meant
+        {"statistics_frames": 1},
+        {"precision": "fp8"},
+    ],
+)
 def test_recipes_that_cannot_be_meant_are_refused(wrong):
-    with pytest.raises(UsageError):
+    with pytest.raises(UsageError, match=next(iter(wrong))):
         WarmUpOptions(**wrong)
+
+
+def test_a_loss_that_is_no_longer_finite_ends_the_run(network, source):
+    with pytest.raises(UsageError, match="smaller lr"):
+        warm_up(network, *source, WarmUpOptions(epochs=2, batch=16, lr=1e30))
 
 
 def test_a_matched_start_predicts_as_the_frozen_network_does(source):

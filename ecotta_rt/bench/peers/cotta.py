@@ -5,7 +5,7 @@ the authors' CIFAR-10-C configuration (cifar/cfgs/cifar10/cotta.yaml of github.c
 rate 1e-3, teacher's memory 0.999, 32 augmentations where the source's mean confidence is under 0.92, restore
 probability 0.01. Their batch is 200; here it is the stream's.
 
-The cost: one forward and backward of the student, one forward of the source, one or 32 of the teacher, that is up to 38
+The cost: one forward and backward of the student, one forward of the source, one or 32 of the teacher, that is up to 36
 forward passes a frame when a backward counts as two.
 """
 

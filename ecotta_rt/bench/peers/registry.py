@@ -58,7 +58,7 @@ METHODS: Mapping[str, MethodEntry] = MappingProxyType(
             "entropy of reliable, new frames, held near the source", _AFFINE, "eata:Eata", takes=("source_frames",)
         ),
         "cotta": MethodEntry(
-            "student and augmentation-averaged teacher; up to 38 forward passes a frame",
+            "student and augmentation-averaged teacher; up to 36 forward passes a frame",
             "all weights",
             "cotta:Cotta",
             takes=("seed",),

@@ -155,6 +155,7 @@ def _frames(recording: Recording, batch: Span, job: Job) -> Tensor:
 
 def _session_options(job: Job) -> dict[str, str | int]:
     options: dict[str, str | int] = {"threads": job.threads, "memory_format": job.memory_format}
-    if "warmed" in METHODS[job.method].takes:
-        options["gradient"] = job.gradient
+    entry = METHODS[job.method]
+    if "warmed" in entry.takes:
+        options["gradient"] = entry.fixed.get("frozen_gradient", job.gradient)
     return {**options, "allocator": describe_allocator(os.environ)}

@@ -34,6 +34,7 @@ def test_the_design_names_these_methods():
         "cotta",
         "ecotta-k4",
         "ecotta-k5",
+        "ecotta-k4-constant",
         "ecotta-k4-warmed",
         "tent-fine-tuned",
     ]
