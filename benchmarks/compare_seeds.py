@@ -5,9 +5,9 @@
     done
     python benchmarks/compare_seeds.py seed-*.json
 
-Each file is one run of `ecotta-bench --memory --json FILE`. All runs must be of the same stream, model and batch; only
-the seed may differ. The difference to the reference is taken within each seed and then averaged: what a seed makes easy
-or hard for everybody cancels out.
+Each file is one run of `ecotta-bench --memory --json FILE`. All runs must be of the same stream, model, batch and
+options; only the seed may differ. A method that one of them lacks is left out, and named. The difference to the
+reference is taken within each seed and then averaged: what a seed makes easy or hard for everybody cancels out.
 """
 
 import argparse
@@ -23,8 +23,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("runs", nargs="+", type=Path)
     parser.add_argument("--reference", default="ecotta-k4", help="method that the others are compared with")
     args = parser.parse_args(argv)
-    runs = [json.loads(path.read_text()) for path in args.runs]
-    complaint = _unlike(args.runs, runs)
+    try:
+        runs = [json.loads(path.read_text(encoding="utf-8")) for path in args.runs]
+        complaint = _unlike(args.runs, runs)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        complaint = f"not all of these are written by ecotta-bench --memory --json: {error!r}"
     if complaint:
         print(f"compare_seeds: error: {complaint}", file=sys.stderr)
         return 2
@@ -35,11 +38,17 @@ def main(argv: list[str] | None = None) -> int:
 def _unlike(paths: list[Path], runs: list[dict[str, Any]]) -> str | None:
     def identity(run: dict[str, Any]) -> Any:
         stream = {key: value for key, value in run["stream"].items() if key != "seed"}
-        return stream, run["model"]["digest"], sorted({row["batch"] for row in run["rows"]})
+        # A drawn order is another one for each seed, and the same corruptions all the same.
+        return {**stream, "corruptions": sorted(stream["corruptions"])}, run["model"]["digest"]
 
+    settings: dict[str, Any] = {}
     for path, run in zip(paths, runs, strict=True):
         if identity(run) != identity(runs[0]):
-            return f"{path} is of another stream, model or batch than {paths[0]}"
+            return f"{path} is of another stream or model than {paths[0]}"
+        for row in run["rows"]:
+            setting = row["engine"], row["batch"], row["normalisation"], row["session_options"]
+            if setting != settings.setdefault(row["method"], setting):
+                return f"{path} ran {row['method']} with another batch or other options than the runs before it"
     seeds = [run["stream"]["seed"] for run in runs]
     return f"seeds {seeds}: each may come once" if len(set(seeds)) < len(seeds) else None
 
@@ -47,8 +56,12 @@ def _unlike(paths: list[Path], runs: list[dict[str, Any]]) -> str | None:
 def _table(runs: list[dict[str, Any]], reference: str) -> list[str]:
     by_seed = {run["stream"]["seed"]: {row["method"]: row for row in run["rows"]} for run in runs}
     methods = [m for m in next(iter(by_seed.values())) if all(m in rows for rows in by_seed.values())]
+    partly = sorted({m for rows in by_seed.values() for m in rows} - set(methods))
     seeds = ", ".join(str(seed) for seed in sorted(by_seed))
-    lines = [f"seeds {seeds}; {runs[0]['stream']['frames']} frames a run; {runs[0]['model']['name']}", ""]
+    stream = runs[0]["stream"]
+    size = f"{len(stream['corruptions'])} corruptions x {stream['frames']} frames a run"
+    lines = [f"seeds {seeds}; {stream['name']}, {size}; {runs[0]['model']['name']}", ""]
+    lines += [f"left out, not in every run: {', '.join(partly)}", ""] if partly else []
     lines.append(
         "| method | error %, mean | by seed | minus reference, mean | by seed | activations MiB | x TENT's time |"
     )

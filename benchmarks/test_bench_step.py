@@ -1,11 +1,12 @@
-"""Time of one step of each method, side by side in one process, for pytest-benchmark. Not part of the tests.
+"""Time of one step of a method, side by side in one process, for pytest-benchmark. Not part of the tests.
 
     pytest benchmarks/test_bench_step.py                                       a table, fastest first
     pytest benchmarks/test_bench_step.py -k "tent or ecotta" --benchmark-autosave
     pytest benchmarks/test_bench_step.py --benchmark-compare --benchmark-compare-fail=median:5%
 
-The frames are noise: a step takes the same time on any image. `ecotta-bench --memory` measures on real ones, and in a
-process for each method. Environment: ECOTTA_BENCH_BATCH (64) and ECOTTA_BENCH_THREADS (all cores).
+The frames are noise, so only methods are here whose step takes the same time on any image. EATA, which learns from the
+frames it chooses, and CoTTA, whose teacher looks once or 32 times, are measured by `ecotta-bench --memory`: on real
+images, and in a process for each method. Environment: ECOTTA_BENCH_BATCH (64) and ECOTTA_BENCH_THREADS (all cores).
 """
 
 import os

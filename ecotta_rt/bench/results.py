@@ -38,6 +38,7 @@ class Row:
         process_peak_bytes: Peak of resident memory while the stream ran; the peak was reset after loading.
         ms_per_frame: Wall time of the adapting loop a frame; the first batch is a warm-up and not counted.
         forward_ms_per_frame: The fastest inference-only forward of the source network, same threads and batch.
+            It keeps its freed memory, whatever allocator the method ran with: `returning` slows the method alone.
         trainable_parameters: Scalars the method may change by gradient.
         session_options: What else was set: threads, memory format, gradient, allocator.
         fits: Device id -> whether the larger of load and run fits its memory.
