@@ -64,6 +64,7 @@ class MemoryRun:
             model=ModelFacts(plan.files.model, self._parameters, plan.files.digest()),
             rows=rows,
             failures=tuple(outcome for outcome in self.outcomes if isinstance(outcome, Failure)),
+            left_out=dict(plan.left_out),
             complete=len(rows) == len(plan.request.methods),
         )
 

@@ -101,7 +101,7 @@ def make_plan(request: Request) -> Plan:
         UsageError: An unknown name, a value out of range, values that contradict each other, or a method that was
             named and cannot run.
         InputFileError: `data` is a folder that cannot be read as a data set.
-        Unavailable: torch or the embedded sample is missing.
+        Unavailable: torch, the embedded sample, or a file that a named method needs is missing.
         ConfigurationError: The file of a device profile is wrong.
     """
     check_request(request)
@@ -182,7 +182,7 @@ def _choose_methods(request: Request, files: NetworkFiles, devices: tuple[Device
     resources, left_out = {}, {}
     for method in request.methods:
         resource = _resource(method, files)
-        reason = _batch_too_small(method, request) or _missing(resource)
+        reason = _batch_too_small(method, request) or _twin(method, request) or _missing(resource)
         if resource is not None:
             resources[method] = resource
         if reason is not None:
@@ -190,7 +190,8 @@ def _choose_methods(request: Request, files: NetworkFiles, devices: tuple[Device
     methods = tuple(method for method in request.methods if method not in left_out)
     if left_out and (named or not methods):
         method, reason = next(iter(left_out.items()))
-        raise UsageError(f"{method} cannot run: {reason}")
+        lacks_its_file = reason == _missing(resources.get(method))
+        raise (Unavailable if lacks_its_file else UsageError)(f"{method} cannot run: {reason}")
     return Plan(replace(request, methods=methods), files, devices, resources, left_out)
 
 
@@ -202,7 +203,17 @@ def _resource(method: str, files: NetworkFiles) -> Path | None:
 
 
 def _missing(resource: Path | None) -> str | None:
-    return f"{resource} is missing" if resource is not None and not resource.is_file() else None
+    if resource is None or resource.is_file():
+        return None
+    return f"{resource} is missing; `python benchmarks/warm_up_networks.py NETWORK --data DATA` makes it"
+
+
+def _twin(method: str, request: Request) -> str | None:
+    """Why a row of its own would show nothing new."""
+    constant = request.gradient == "constant" or request.normalisation != "batch"
+    if METHODS[method].fixed.get("frozen_gradient") == "constant" and constant:
+        return "the statistics are constant in the backward anyway, so it is the same run as ecotta-k4"
+    return None
 
 
 def _batch_too_small(method: str, request: Request) -> str | None:

@@ -105,13 +105,24 @@ class ModelFacts:
 
 @dataclass(frozen=True)
 class Report:
-    """One run of `ecotta-bench --memory`."""
+    """One run of `ecotta-bench --memory`.
+
+    Attributes:
+        environment: The machine and the versions.
+        stream: What every row has seen.
+        model: The source network.
+        rows: One a method.
+        failures: Methods that were started and gave no row.
+        left_out: Methods of the default set that cannot run here, each with the reason.
+        complete: Whether every method that was to run has a row.
+    """
 
     environment: Environment
     stream: StreamFacts
     model: ModelFacts
     rows: tuple[Row, ...]
     failures: tuple[Failure, ...] = ()
+    left_out: Mapping[str, str] = field(default_factory=dict)
     complete: bool = True
 
     def to_json(self) -> str:

@@ -16,11 +16,13 @@ from dataclasses import asdict
 from typing import Any
 
 from ecotta_rt.bench.job import Job
-from ecotta_rt.errors import EXIT_INTERRUPTED, EcottaError
+from ecotta_rt.errors import EXIT_INTERRUPTED, BudgetExceeded, EcottaError
 
 __all__ = ["main"]
 
 Tell = Callable[[Mapping[str, Any]], None]
+
+_NO_ROOM = BudgetExceeded.exit_code
 
 
 def main() -> int:
@@ -33,6 +35,11 @@ def main() -> int:
         return error.exit_code
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and "can't allocate memory" not in str(error):
+            raise
+        tell({"error": "the machine has too little memory for it; try a smaller --batch", "exit_code": _NO_ROOM})
+        return _NO_ROOM
     except BrokenPipeError:  # the parent is gone: nobody is left to tell
         return EXIT_INTERRUPTED
 

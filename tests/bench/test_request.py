@@ -80,7 +80,8 @@ def test_what_cannot_be_meant_is_refused_before_any_work(asked, change, message)
 def test_one_frame_at_a_time_leaves_out_what_needs_a_batch(asked):
     plan = make_plan(replace(asked, batch=1, normalisation="running"))
 
-    assert plan.request.methods == ("source", "ecotta-k4", "ecotta-k5", "ecotta-k4-constant", "ecotta-k4-warmed")
+    assert plan.request.methods == ("source", "ecotta-k4", "ecotta-k5", "ecotta-k4-warmed")
+    assert "same run as ecotta-k4" in plan.left_out["ecotta-k4-constant"]
     assert "statistics of the batch" in plan.left_out["tent"]
 
 
@@ -96,7 +97,7 @@ def test_a_method_of_the_default_set_without_its_file_is_left_out(asked, tmp_pat
 def test_a_method_that_was_named_must_have_its_file(asked, tmp_path):
     (tmp_path / "networks" / "wrn-40-2-fashion-mnist.ecotta-k5.safetensors").unlink()
 
-    with pytest.raises(UsageError, match="ecotta-k5 cannot run: .* is missing"):
+    with pytest.raises(Unavailable, match="ecotta-k5 cannot run: .* is missing; .*warm_up_networks"):
         make_plan(replace(asked, methods=("ecotta-k5",)))
 
 

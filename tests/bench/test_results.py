@@ -3,7 +3,7 @@ import json
 from ecotta_rt.bench.results import Failure
 
 # DESIGN's words for the object that others read; a key more is a change of schema too.
-TOP = ["schema", "environment", "stream", "model", "rows", "failures", "complete"]
+TOP = ["schema", "environment", "stream", "model", "rows", "failures", "left_out", "complete"]
 ROW = [
     *("method", "engine", "batch", "normalisation", "frames", "error_percent", "errors"),
     *("activation_bytes", "step_peak_bytes", "process_baseline_bytes", "load_peak_bytes", "process_peak_bytes"),

@@ -1,11 +1,13 @@
 """The measured process for real, on a small network and a few frames."""
 
+import io
 import math
 
 import numpy as np
 import pytest
 import torch
 
+from ecotta_rt.bench import worker
 from ecotta_rt.bench.job import Job
 from ecotta_rt.bench.measure import measure_method
 from ecotta_rt.bench.recording import write_recording
@@ -140,3 +142,29 @@ def test_a_file_that_is_no_network_is_an_error_of_ours(job, tmp_path):
     assert isinstance(outcome, Failure)
     assert outcome.exit_code == 4
     assert "bad.safetensors" in outcome.message
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes")])
+def test_a_machine_that_is_too_small_is_no_bug_of_ours(monkeypatch, error):
+    told = []
+
+    def run(*_):
+        raise error
+
+    monkeypatch.setattr(worker, "_claim_stdout", lambda: told.append)
+    monkeypatch.setattr(worker.Job, "from_json", lambda text: None)
+    monkeypatch.setattr("sys.stdin", io.StringIO("{}"))
+    monkeypatch.setattr(worker, "_run", run)
+
+    assert worker.main() == 3
+    assert "smaller --batch" in told[0]["error"]
+
+
+def test_any_other_error_of_a_library_stays_one(monkeypatch):
+    monkeypatch.setattr(worker, "_claim_stdout", lambda: None)
+    monkeypatch.setattr(worker.Job, "from_json", lambda text: None)
+    monkeypatch.setattr("sys.stdin", io.StringIO("{}"))
+    monkeypatch.setattr(worker, "_run", lambda *_: 1 + torch.ones(2) @ torch.ones(3))
+
+    with pytest.raises(RuntimeError, match="size"):
+        worker.main()

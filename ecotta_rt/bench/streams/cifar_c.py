@@ -7,6 +7,7 @@ Source:
     Hendrycks, Dietterich 2019; https://zenodo.org/records/2535967 and https://zenodo.org/records/3555552
 """
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -61,7 +62,7 @@ class CifarC:
 
     def _classes(self) -> tuple[str, ...]:
         name = self._folder.resolve().name.lower()
-        if "100" in name:
+        if re.search(r"cifar-?100\b", name):
             return cifar_classes.CIFAR_100
         if "10" in name or self.labels.max() < 10:
             return cifar_classes.CIFAR_10

@@ -119,6 +119,10 @@ def test_a_folder_named_after_cifar_100_has_a_hundred_classes(cifar_c):
     assert CifarC(hundred).classes == CIFAR_100
 
 
+def test_a_folder_of_a_hundred_frames_of_cifar_10_keeps_ten_classes(cifar_c):
+    assert CifarC(cifar_c.rename(cifar_c.with_name("CIFAR-10-C-100"))).classes == CIFAR_10
+
+
 def test_labels_above_nine_make_a_hundred_classes_where_the_folder_does_not_say(cifar_c):
     folder = cifar_c.rename(cifar_c.with_name("corrupted"))
     assert CifarC(folder).classes == CIFAR_10
