@@ -24,6 +24,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ecotta_rt.bench.streams.fashion_mnist import read_fashion_mnist
+from ecotta_rt.prepare.checkpoint import load_network
 from ecotta_rt.prepare.networks.wide_resnet import WideResNet
 
 Split = tuple[Tensor, Tensor]  # uint8 [N, 3, H, W], int64 [N]
@@ -105,6 +106,8 @@ def train(args: argparse.Namespace) -> None:
             return args.lr * (0.05 + 0.95 * step / warm)
         return args.lr * (0.5 * (1 + math.cos(math.pi * (step - warm) / (total - warm))) + 1e-3)
 
+    if args.start:
+        network.load_state_dict(load_network(args.start).state_dict())
     checkpoint = args.out.with_suffix(".checkpoint.pt")
     first = 0
     if checkpoint.exists():
@@ -175,6 +178,7 @@ def save(
         "weight_decay": 5e-4,
         "precision": "bf16 autocast",
         "seed": args.seed,
+        "started_from": args.start.name if args.start else "random weights",
         "torch": torch.__version__,
     }
     tensors = {
@@ -205,6 +209,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--lr", type=float, default=0.2)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--start", type=Path, metavar="FILE", help="go on from the weights of a network file of ours")
     parser.add_argument(
         "--compile", action="store_true", help="torch.compile; needs a C++ compiler, saves a tenth of the time"
     )
