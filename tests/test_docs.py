@@ -1,5 +1,6 @@
 """What the README says runs."""
 
+import importlib.util
 import re
 from pathlib import Path
 
@@ -24,6 +25,17 @@ def test_the_readmes_code_runs(tmp_path, monkeypatch, checkout):
     assert names["labels"].shape == (4,)
     assert (tmp_path / "adapted.safetensors").is_file()
     assert names["profiler"].report.activation_bytes > 0
+
+
+def test_the_readmes_tables_are_those_of_the_result_files(checkout):
+    spec = importlib.util.spec_from_file_location("render_results", checkout / "benchmarks" / "render_results.py")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    results = checkout / "benchmarks" / "results"
+
+    assert script.BLOCK.findall(README)
+    assert all((results / f"{name}.json").is_file() for _, name, _, _ in script.BLOCK.findall(README))
+    assert script.rendered(README, results) == README
 
 
 def test_the_readme_names_every_command_and_no_other():
