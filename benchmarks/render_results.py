@@ -3,8 +3,8 @@
     ecotta-bench --memory --json benchmarks/results/fashion-mnist-c.json
     python benchmarks/render_results.py
 
-A table stands between `<!-- BEGIN RESULTS: NAME -->` and `<!-- END RESULTS: NAME -->` and comes from NAME.json, which is
-what `ecotta-bench --memory --json` wrote. A test fails when a table and its file differ.
+A table stands between `<!-- BEGIN RESULTS: NAME -->` and `<!-- END RESULTS: NAME -->` and comes from NAME.json, which
+is what `ecotta-bench --memory --json` wrote. A test fails when a table and its file differ.
 """
 
 import json
@@ -17,7 +17,8 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 BLOCK = re.compile(r"(<!-- BEGIN RESULTS: (\S+) -->\n)(.*?)(<!-- END RESULTS: \2 -->)", re.DOTALL)
 
 HEADER = (
-    "| method | error % | activations MiB | live tensors, peak MiB | process growth MiB | step time, x TENT | learns |\n"
+    "| method | error % | activations MiB | live tensors, peak MiB | process growth MiB | step time, x TENT "
+    "| learns |\n"
     "| --- | ---: | ---: | ---: | ---: | ---: | ---: |"
 )
 
@@ -40,9 +41,10 @@ def render(report: dict[str, Any]) -> str:
     versions = environment["versions"]
     lines += [
         "",
-        f"{report['model']['name']}, {stream['name']}: {len(stream['corruptions'])} corruptions x {stream['frames']} frames, "
-        f"severity {stream['severity']}, batch {report['rows'][0]['batch']}, seed {stream['seed']}. "
-        f"{environment['cpu']}, {environment['threads']} threads, torch {versions['torch']}, Python {versions['python']}. "
+        f"{report['model']['name']}, {stream['name']}: {len(stream['corruptions'])} corruptions x "
+        f"{stream['frames']} frames, severity {stream['severity']}, batch {report['rows'][0]['batch']}, "
+        f"seed {stream['seed']}. {environment['cpu']}, {environment['threads']} threads, "
+        f"torch {versions['torch']}, Python {versions['python']}. "
         "One seed on one machine is an observation, not a result.",
         "",
     ]

@@ -161,7 +161,7 @@ def test_a_method_that_fails_does_not_stop_the_others(stand_in, capsys, tmp_path
         (("--json", "."), 2, "this is a folder"),
         (("--engine", "onnx"), 2, "--engine 'onnx': known are torch"),
         (("--batch", "1", "--methods", "ecotta-k4"), 2, "--normalisation running"),
-        (("--methods", "ecotta-k4"), 2, "ecotta-k4.safetensors is missing"),
+        (("--methods", "ecotta-k4"), 69, "ecotta-k4.safetensors is missing"),
         (("--data", "none"), 2, "no such folder"),
         (("--download",), 2, "--data FOLDER"),
     ],
