@@ -4,9 +4,12 @@ A state is all that changes while a network adapts: the meta groups' parameters,
 every norm. It is a few hundred kilobytes, and it fits only the frozen network it came from.
 """
 
-from collections.abc import Mapping
+import json
+import os
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +19,8 @@ from ecotta_rt.whole_file import write_whole
 
 __all__ = ["AdaptState"]
 
-Arrays = Mapping[str, NDArray[np.float32]]
+Array = NDArray[np.float32]
+Arrays = Mapping[str, Array]
 
 _FORMAT = "ecotta-state-1"
 _SECTIONS = ("parameters", "momentum", "statistics")
@@ -48,14 +52,11 @@ class AdaptState:
             UsageError: NaN or infinity in it: `load` would refuse it, and the last good file is worth more.
             TransferError: The disk is full or the folder cannot be written.
         """
-        from safetensors.numpy import save
-
-        tensors = {f"{section}/{name}": np.ascontiguousarray(a) for section, name, a in self._each()}
-        bad = [name for name, array in tensors.items() if not np.isfinite(array).all()]
-        if bad:
-            raise UsageError(f"{path} was not written: {bad[0]} holds NaN or infinity, the adaptation has diverged")
-        header = {**self.metadata, "format": _FORMAT, "network_digest": self.network_digest}
-        write_whole(path, save(tensors, header))
+        try:
+            content = self.to_bytes()
+        except UsageError as error:
+            raise UsageError(f"{path} was not written: {error}") from error
+        write_whole(path, content)
 
     @classmethod
     def load(cls, path: str | Path) -> "AdaptState":
@@ -65,25 +66,55 @@ class AdaptState:
             InputFileError: No such file, truncated, not a state, not float32, not finite, a negative variance, or more
                 than 1 GiB.
         """
-        from safetensors import SafetensorError, safe_open
-
-        path = Path(path)
         try:
-            size = path.stat().st_size
-            if size > _MAX_BYTES:
-                raise InputFileError(f"{path}: {size} bytes, more than the {_MAX_BYTES} a state may have")
-            with safe_open(path, framework="numpy") as file:
-                header = dict(file.metadata() or {})
-                arrays = {name: file.get_tensor(name) for name in file.keys()}
+            with Path(path).open("rb") as file:
+                size = os.fstat(file.fileno()).st_size
+                if size > _MAX_BYTES:
+                    raise InputFileError(f"{path}: {size} bytes, more than the {_MAX_BYTES} a state may have")
+                content = file.read(size)
         except OSError as error:
             raise InputFileError(f"{path}: cannot be read ({error.strerror or error})") from error
+        return cls.from_bytes(content, str(path))
+
+    def to_bytes(self) -> bytes:
+        """The content of the file that `save` writes: the same for equal states.
+
+        Raises:
+            UsageError: NaN or infinity in it.
+        """
+        from safetensors.numpy import save
+
+        tensors = {f"{section}/{name}": np.ascontiguousarray(a) for section, name, a in self._each()}
+        bad = [name for name, array in tensors.items() if not np.isfinite(array).all()]
+        if bad:
+            raise UsageError(f"{bad[0]} holds NaN or infinity, the adaptation has diverged")
+        header = {**self.metadata, "format": _FORMAT, "network_digest": self.network_digest}
+        return _with_sorted_metadata(save(tensors, header))
+
+    @classmethod
+    def from_bytes(cls, content: bytes, origin: str) -> "AdaptState":
+        """The state in the content of a file; raises as `load` does.
+
+        Args:
+            content: All of it.
+            origin: The file's name, for messages.
+        """
+        from safetensors import SafetensorError, deserialize
+
+        if len(content) > _MAX_BYTES:
+            raise InputFileError(f"{origin}: {len(content)} bytes, more than the {_MAX_BYTES} a state may have")
+        try:
+            entries = deserialize(content)  # type: ignore[no-untyped-call]
         except SafetensorError as error:
-            raise InputFileError(f"{path}: not a safetensors file, or a truncated one ({error})") from error
-        except (TypeError, AttributeError) as error:  # bfloat16 and the 8-bit floats, which numpy does not have
-            raise InputFileError(f"{path}: holds a number format that is not float32 ({error})") from error
+            raise InputFileError(f"{origin}: not a safetensors file, or a truncated one ({error})") from error
+        described, _ = _header(content)
+        header: dict[str, str] = described.get("__metadata__") or {}
         if header.pop("format", None) != _FORMAT or "network_digest" not in header:
-            raise InputFileError(f"{path}: no {_FORMAT} file; adapted states are written by ecotta_rt itself")
-        return cls(**_sections(path, arrays), network_digest=header.pop("network_digest"), metadata=header)
+            raise InputFileError(f"{origin}: no {_FORMAT} file; adapted states are written by ecotta_rt itself")
+        # `deserialize` gives another order every time.
+        entries.sort(key=lambda entry: (described[entry[0]]["data_offsets"], entry[0]))
+        sections = _sections(origin, entries)
+        return cls(**sections, network_digest=header.pop("network_digest"), metadata=header)
 
     def compare(self, other: "AdaptState") -> dict[str, float]:
         """Largest difference by array name, relative to the larger magnitude; `inf` where one is missing."""
@@ -94,18 +125,35 @@ class AdaptState:
         return [(section, name, a) for section in _SECTIONS for name, a in getattr(self, section).items()]
 
 
-def _sections(path: Path, arrays: Mapping[str, NDArray[np.float32]]) -> dict[str, dict[str, NDArray[np.float32]]]:
-    found: dict[str, dict[str, NDArray[np.float32]]] = {section: {} for section in _SECTIONS}
-    for full_name, array in arrays.items():
+def _header(content: bytes) -> tuple[dict[str, Any], int]:
+    """The JSON at the beginning of a safetensors file, and where the data begin. The library hands out neither."""
+    start = 8 + int.from_bytes(content[:8], "little")
+    header: dict[str, Any] = json.loads(content[8:start])
+    return header, start
+
+
+def _with_sorted_metadata(content: bytes) -> bytes:
+    """The same file, with the metadata not in the order of the library's hash table: equal states, equal bytes."""
+    header, start = _header(content)
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + content[start:]
+
+
+def _sections(origin: str, entries: Iterable[tuple[str, Mapping[str, Any]]]) -> dict[str, dict[str, Array]]:
+    found: dict[str, dict[str, Array]] = {section: {} for section in _SECTIONS}
+    for full_name, entry in entries:
         section, _, name = full_name.partition("/")
         if section not in found or not name:
-            raise InputFileError(f"{path}: unknown entry {full_name!r}; expected {', '.join(_SECTIONS)}")
-        if array.dtype != np.float32:
-            raise InputFileError(f"{path}: {full_name} is {array.dtype}, expected float32")
+            raise InputFileError(f"{origin}: unknown entry {full_name!r}; expected {', '.join(_SECTIONS)}")
+        if entry["dtype"] != "F32":
+            raise InputFileError(f"{origin}: {full_name} is {entry['dtype']}, not float32; expected float32 throughout")
+        array = np.frombuffer(entry["data"], "<f4").reshape(entry["shape"])
         if not np.isfinite(array).all():
-            raise InputFileError(f"{path}: {full_name} holds NaN or infinity; this state cannot be used")
+            raise InputFileError(f"{origin}: {full_name} holds NaN or infinity; this state cannot be used")
         if section == "statistics" and name.endswith(".variance") and (array < 0).any():
-            raise InputFileError(f"{path}: {full_name} holds a negative variance; this state cannot be used")
+            raise InputFileError(f"{origin}: {full_name} holds a negative variance; this state cannot be used")
         found[section][name] = array
     return found
 

@@ -33,6 +33,23 @@ def test_a_state_survives_the_disk_bit_for_bit(tmp_path):
     assert loaded.metadata == {"seed": "0"}
 
 
+def test_equal_states_have_equal_bytes_and_keep_the_order_of_their_names():
+    one = state(metadata={str(number): "é" for number in range(9)})
+
+    contents = {one.to_bytes() for _ in range(9)}
+    names = {tuple(AdaptState.from_bytes(content, "s").statistics) for content in contents for _ in range(9)}
+
+    assert len(contents) == 1
+    assert names == {("bn1.mean", "bn1.variance")}
+    assert AdaptState.from_bytes(contents.pop(), "s").metadata == one.metadata
+
+
+def test_a_loaded_state_may_be_changed_in_place_by_whoever_owns_it():
+    loaded = AdaptState.from_bytes(state().to_bytes(), "s")
+
+    assert all(array.flags.writeable for _, _, array in loaded._each())
+
+
 def test_comparing_tells_the_relative_difference_by_name_and_infinity_for_what_is_missing():
     weight = np.array([1.0, -4.0], np.float32)
     one, other = (

@@ -1,0 +1,101 @@
+"""What a graph in a bundle may ask for: the standard operators, and numbers from `weights.bin`."""
+
+from collections.abc import Iterable, Mapping
+
+from ecotta_rt.bundle.layout import ArrayShape
+from ecotta_rt.bundle.manifest import GraphEntry, WeightEntry
+from ecotta_rt.errors import InputFileError
+from ecotta_rt.onnx_wire import ExternalReference, GraphValue, OnnxScan, scan_onnx
+
+__all__ = ["WEIGHTS", "check_entry", "check_graph", "graph_ports"]
+
+WEIGHTS = "weights.bin"
+"""The member that holds the weights, and the only location that a graph may name."""
+
+_STANDARD = ("", "ai.onnx")
+
+
+def check_graph(content: bytes, weights: Mapping[str, WeightEntry], origin: str) -> OnnxScan:
+    """Refuse a graph that asks for more than a bundle gives.
+
+    Args:
+        content: The ONNX file.
+        weights: The arrays of `weights.bin` by name.
+        origin: The graph's name, for messages.
+
+    Returns:
+        What it asks for.
+
+    Raises:
+        InputFileError: Not ONNX, an operator that is not standard, a file other than `weights.bin`, or a place in it
+            that is not the array of that name.
+    """
+    scan = scan_onnx(content, origin)
+    if len(scan.opsets) != 1 or scan.opsets[0][0] not in _STANDARD:
+        found = ", ".join(f"{domain[:80]!r} {version}" for domain, version in scan.opsets[:5]) or "none"
+        raise InputFileError(f"{origin}: imports the operator sets {found}; expected the standard one alone")
+    for domain, op_type in scan.nodes:
+        if domain not in _STANDARD:
+            raise InputFileError(
+                f"{origin}: operator {op_type[:80]!r} of domain {domain[:80]!r}; only standard operators run everywhere"
+            )
+    for reference in scan.external:
+        _check_reference(reference, weights, origin)
+    return scan
+
+
+def graph_ports(values: Iterable[GraphValue], origin: str) -> tuple[ArrayShape, ...]:
+    """Inputs or outputs as the manifest has them.
+
+    Raises:
+        InputFileError: One of them has no fixed shape or type, so that nobody could plan its memory.
+    """
+    ports = []
+    for value in values:
+        sizes = tuple(size for size in value.shape or () if isinstance(size, int) and size >= 0)
+        if value.shape is None or len(sizes) < len(value.shape) or not value.dtype:
+            found = "no shape" if value.shape is None else list(value.shape)
+            raise InputFileError(
+                f"{origin}: {value.name[:80]!r} is {value.dtype or 'of no known type'}, {found}; expected fixed sizes"
+            )
+        ports.append(ArrayShape(value.name, sizes, value.dtype))
+    return tuple(ports)
+
+
+def check_entry(scan: OnnxScan, entry: GraphEntry, origin: str) -> None:
+    """Refuse a graph of which the manifest says something else.
+
+    Raises:
+        InputFileError: Other inputs or outputs, or another number of nodes.
+    """
+    if len(scan.nodes) != entry.nodes:
+        raise InputFileError(f"{origin}: {len(scan.nodes)} nodes, and the manifest says {entry.nodes}")
+    for what, values, said in (("inputs", scan.inputs, entry.inputs), ("outputs", scan.outputs, entry.outputs)):
+        found = graph_ports(values, origin)
+        if found != said:
+            raise InputFileError(f"{origin}: its {what} are {_shown(found)}, and the manifest says {_shown(said)}")
+
+
+def _check_reference(reference: ExternalReference, weights: Mapping[str, WeightEntry], origin: str) -> None:
+    name = f"{origin}: tensor {reference.name[:80]!r}"
+    if reference.location != WEIGHTS:
+        raise InputFileError(
+            f"{name} lies in {reference.location[:80]!r}; a graph may read {WEIGHTS} and no other file"
+        )
+    entry = weights.get(reference.name)
+    if entry is None:
+        raise InputFileError(f"{name} lies in {WEIGHTS}, and the manifest lists no weight of that name")
+    found = (reference.dtype, reference.shape, reference.offset_bytes, reference.length_bytes)
+    listed = ("float32", entry.shape, entry.offset, entry.bytes)
+    if found != listed:
+        raise InputFileError(f"{name} is {_place(*found)} of {WEIGHTS}; the manifest has {_place(*listed)}")
+
+
+def _place(dtype: str, shape: tuple[int, ...], offset_bytes: int, length_bytes: int | None) -> str:
+    size = "an unknown number of" if length_bytes is None else length_bytes
+    return f"{dtype or 'of no known type'} {list(shape)}, {size} bytes at {offset_bytes}"
+
+
+def _shown(ports: tuple[ArrayShape, ...]) -> str:
+    text = ", ".join(f"{port.name} {port.dtype} {list(port.shape)}" for port in ports)
+    return text if len(text) <= 200 else text[:197] + "..."

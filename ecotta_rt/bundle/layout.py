@@ -1,0 +1,145 @@
+"""How a state's named arrays lie in the three flat vectors that a graph takes and gives."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ecotta_rt.errors import InputFileError, UsageError
+from ecotta_rt.state import AdaptState
+
+__all__ = ["ArrayShape", "StateLayout"]
+
+_FLOAT = np.dtype("<f4")
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class ArrayShape:
+    """Name, shape and number format of an array; in a tuple, its place gives its offset in a flat vector.
+
+    Attributes:
+        name: What it is called.
+        shape: Its dimensions; `()` for a single number.
+        dtype: numpy's word for the number format. Weights and states are float32 throughout.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str = "float32"
+
+    @property
+    def count(self) -> int:
+        """How many numbers it holds."""
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True)
+class StateLayout:
+    """The order in which a state's arrays lie one behind the other.
+
+    Attributes:
+        parameters: What learns; momentum has the same names, shapes and order.
+        statistics: `NORM.mean` and `NORM.variance` of every norm.
+    """
+
+    parameters: tuple[ArrayShape, ...]
+    statistics: tuple[ArrayShape, ...]
+
+    @classmethod
+    def of(cls, state: AdaptState) -> "StateLayout":
+        """The layout of a state in the order it names its arrays."""
+
+        def shapes(section: Mapping[str, Floats]) -> tuple[ArrayShape, ...]:
+            return tuple(ArrayShape(name, array.shape) for name, array in section.items())
+
+        return cls(shapes(state.parameters), shapes(state.statistics))
+
+    @property
+    def parameter_count(self) -> int:
+        """P, the float32 numbers of all parameters."""
+        return sum(array.count for array in self.parameters)
+
+    @property
+    def statistic_count(self) -> int:
+        """S, the float32 numbers of all statistics."""
+        return sum(array.count for array in self.statistics)
+
+    def pack(self, state: AdaptState) -> tuple[Floats, Floats, Floats]:
+        """Lay a state's arrays one behind the other.
+
+        Returns:
+            parameters `[P]`, momentum `[P]`, statistics `[S]`: float32 copies.
+
+        Raises:
+            InputFileError: The state has other arrays than this layout, or other shapes.
+        """
+        return (
+            _flat("parameters", self.parameters, state.parameters),
+            _flat("momentum", self.parameters, state.momentum),
+            _flat("statistics", self.statistics, state.statistics),
+        )
+
+    def unpack(
+        self,
+        parameters: Floats,
+        momentum: Floats,
+        statistics: Floats,
+        network_digest: str,
+        metadata: Mapping[str, str] | None = None,
+    ) -> AdaptState:
+        """The state that the vectors hold: copies, since a state is a value and vectors are used again.
+
+        Args:
+            parameters: float32 `[P]`.
+            momentum: float32 `[P]`.
+            statistics: float32 `[S]`.
+            network_digest: Digest of the frozen network that the state belongs to.
+            metadata: How the state came about.
+
+        Raises:
+            UsageError: A vector of another length or number format.
+        """
+        return AdaptState(
+            parameters=_named("parameters", self.parameters, parameters),
+            momentum=_named("momentum", self.parameters, momentum),
+            statistics=_named("statistics", self.statistics, statistics),
+            network_digest=network_digest,
+            metadata=dict(metadata or {}),
+        )
+
+
+def _flat(section: str, layout: tuple[ArrayShape, ...], arrays: Mapping[str, Floats]) -> Floats:
+    known = {array.name for array in layout}
+    for name in (*known - arrays.keys(), *arrays.keys() - known):
+        whose = "the state lacks it" if name in known else "the layout does not know it"
+        raise InputFileError(
+            f"state does not fit the layout: {section}/{name}: {whose}; was it made for another network?"
+        )
+    flat = np.empty(sum(array.count for array in layout), np.float32)
+    start = 0
+    for entry in layout:
+        array = arrays[entry.name]
+        if array.shape != entry.shape or array.dtype != _FLOAT:
+            found = f"{array.dtype} {list(array.shape)}"
+            expected = f"float32 {list(entry.shape)}"
+            raise InputFileError(
+                f"state does not fit the layout: {section}/{entry.name} is {found}, expected {expected}"
+            )
+        flat[start : start + entry.count] = array.ravel()
+        start += entry.count
+    return flat
+
+
+def _named(section: str, layout: tuple[ArrayShape, ...], flat: Floats) -> dict[str, Floats]:
+    count = sum(array.count for array in layout)
+    if flat.shape != (count,) or flat.dtype != _FLOAT:
+        raise UsageError(f"{section} is {flat.dtype} {list(flat.shape)}, expected float32 [{count}]")
+    named, start = {}, 0
+    for entry in layout:
+        named[entry.name] = flat[start : start + entry.count].reshape(entry.shape).copy()
+        start += entry.count
+    return named

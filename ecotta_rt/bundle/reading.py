@@ -1,0 +1,201 @@
+"""Open a bundle that a stranger may have made.
+
+What is checked when: container, manifest and the digest of the weights at once; a graph and the initial state when
+they are asked for, so that a device pays for the one graph it runs.
+"""
+
+import difflib
+import os
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ecotta_rt.bundle.graph_check import WEIGHTS, check_entry, check_graph
+from ecotta_rt.bundle.manifest import MAX_GRAPHS, MAX_MANIFEST_BYTES, Manifest
+from ecotta_rt.bundle.relocate import relocate
+from ecotta_rt.bundle.stored_zip import Member, checksum, read_directory
+from ecotta_rt.bundle.writing import MANIFEST, MAX_BUNDLE_BYTES, PAGE_BYTES, STATE
+from ecotta_rt.digest import sha256
+from ecotta_rt.errors import InputFileError, UsageError
+from ecotta_rt.state import AdaptState
+
+__all__ = ["Bundle", "read_bundle"]
+
+_PIECE_BYTES = 1 << 20
+
+
+class Bundle:
+    """An opened bundle. It is memory-mapped: what nobody looks at costs no memory.
+
+    Attributes:
+        path: The file.
+        manifest: What it says of itself.
+        bytes: Its size.
+    """
+
+    def __init__(
+        self, path: Path, manifest: Manifest, members: Mapping[str, Member], mapped: NDArray[np.uint8]
+    ) -> None:
+        self.path = path
+        self.manifest = manifest
+        self.bytes = mapped.size
+        self._members = members
+        self._mapped = mapped
+        self._weights = {entry.name: entry for entry in manifest.weights}
+
+    def graph(self, name: str) -> bytes:
+        """The ONNX file of a graph. Its external tensors are those of `weights()`, under the same names.
+
+        Raises:
+            UsageError: There is no such graph.
+            InputFileError: It is not what the manifest says, or asks for other operators or files than it may.
+        """
+        entry = self.manifest.graph(name)
+        if entry is None:
+            known = [graph.name for graph in self.manifest.graphs]
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean {near[0]}?" if near else "."
+            raise UsageError(f"{self.path}: no graph {name!r}{hint} It has: {', '.join(known)}")
+        content = self._read(entry.member, entry.sha256)
+        origin = f"{self.path}, {entry.member}"
+        check_entry(check_graph(content, self._weights, origin), entry, origin)
+        return content
+
+    def relocated_graph(self, name: str) -> bytes:
+        """As `graph`, its external tensors pointing into the bundle file itself: see `relocate`.
+
+        For onnxruntime with `session.model_external_initializers_file_folder_path` set to the bundle's folder.
+        """
+        return relocate(self.graph(name), self.path.name, self._members[WEIGHTS].start)
+
+    def weights(self) -> Mapping[str, NDArray[np.float32]]:
+        """The arrays of `weights.bin` by name: read-only views of the mapped file, no copies."""
+        start = self._members[WEIGHTS].start
+        return MappingProxyType(
+            {
+                entry.name: self._mapped[start + entry.offset : start + entry.offset + entry.bytes]
+                .view("<f4")
+                .reshape(entry.shape)
+                for entry in self.manifest.weights
+            }
+        )
+
+    def initial_state(self) -> AdaptState:
+        """The state to begin with.
+
+        Raises:
+            InputFileError: It is not what the manifest says, no state, or one of another network or layout.
+        """
+        origin = f"{self.path}, {STATE}"
+        state = AdaptState.from_bytes(self._read(STATE, self.manifest.state_sha256), origin)
+        if state.network_digest != self.manifest.network_digest:
+            raise InputFileError(
+                f"{origin}: belongs to network {state.network_digest[:80]!r}, "
+                f"and the manifest is of {self.manifest.network_digest!r}"
+            )
+        try:
+            self.manifest.layout.pack(state)
+        except InputFileError as error:
+            raise InputFileError(f"{origin}: {error}") from error
+        return state
+
+    def _read(self, name: str, expected: str) -> bytes:
+        member = self._members[name]
+        content = self._mapped[member.start : member.start + member.size].tobytes()
+        _check_digests(f"{self.path}, {name}", member, checksum([content]), sha256(content).hexdigest(), expected)
+        return content
+
+
+def read_bundle(path: str | os.PathLike[str], *, verify: bool = True) -> Bundle:
+    """Open a bundle.
+
+    Args:
+        path: The file.
+        verify: Compare the weights with their digest, which reads them once, a megabyte at a time. Without it a damaged
+            weight goes unnoticed; graphs and state are compared in any case.
+
+    Raises:
+        InputFileError: It cannot be read, is no bundle, is damaged, or breaks a rule of docs/bundle-format.md; the
+            message names file, member, value and limit.
+    """
+    path = Path(path)
+    try:
+        if not path.is_file():
+            raise InputFileError(f"{path}: no such file")
+        with path.open("rb") as file:
+            listed = read_directory(file, str(path), max_bytes=MAX_BUNDLE_BYTES, max_members=MAX_GRAPHS + 3)
+            manifest = _read_manifest(file, listed[0], path)
+            members = _expected_members(listed, manifest, path)
+            if verify:
+                _verify_weights(file, members[WEIGHTS], manifest, path)
+            mapped = np.asarray(np.memmap(file, np.uint8, "r"))
+    except OSError as error:
+        raise InputFileError(f"{path}: cannot be read ({error.strerror or error})") from error
+    return Bundle(path, manifest, members, mapped)
+
+
+def _read_manifest(file: BinaryIO, first: Member, path: Path) -> Manifest:
+    if first.name != MANIFEST:
+        raise InputFileError(f"{path}: its first member is {first.name!r}, expected {MANIFEST}")
+    if first.size > MAX_MANIFEST_BYTES:
+        raise InputFileError(
+            f"{path}, {MANIFEST}: {first.size} bytes, more than the {MAX_MANIFEST_BYTES} of a manifest"
+        )
+    file.seek(first.start)
+    content = file.read(first.size)
+    if zlib.crc32(content) != first.crc32:
+        raise InputFileError(f"{path}, {MANIFEST}: its checksum does not match: damaged")
+    return Manifest.from_json(content, f"{path}, {MANIFEST}")
+
+
+def _expected_members(listed: Sequence[Member], manifest: Manifest, path: Path) -> dict[str, Member]:
+    """The members by name, if they are those that the manifest promises."""
+    members = {member.name: member for member in listed}
+    sizes = {entry.member: entry.bytes for entry in manifest.graphs} | {WEIGHTS: manifest.weights_bytes}
+    for name in (*sizes, STATE):
+        if name not in members:
+            raise InputFileError(f"{path}: member {name!r} is missing")
+    for name, member in members.items():
+        if name not in sizes and name not in (MANIFEST, STATE):
+            raise InputFileError(f"{path}: member {name!r} is not in the manifest")
+        if member.size != sizes.get(name, member.size):
+            raise InputFileError(f"{path}, {name}: {member.size} bytes, and the manifest says {sizes[name]}")
+    if members[WEIGHTS].start % PAGE_BYTES:
+        raise InputFileError(
+            f"{path}, {WEIGHTS}: begins at byte {members[WEIGHTS].start}, no multiple of {PAGE_BYTES}; "
+            "was the bundle packed anew by a zip program?"
+        )
+    return members
+
+
+def _verify_weights(file: BinaryIO, member: Member, manifest: Manifest, path: Path) -> None:
+    digest, crc32 = sha256(), 0
+    for piece in _pieces(file, member):
+        digest.update(piece)
+        crc32 = zlib.crc32(piece, crc32)
+    _check_digests(f"{path}, {WEIGHTS}", member, crc32, digest.hexdigest(), manifest.weights_sha256)
+
+
+def _pieces(file: BinaryIO, member: Member) -> Iterator[memoryview]:
+    # Read, not mapped: pages of a mapping count as the process's memory, and a buffer that is used again does not grow.
+    buffer = memoryview(bytearray(_PIECE_BYTES))
+    file.seek(member.start)
+    left = member.size
+    while left:
+        count = file.readinto(buffer[: min(left, _PIECE_BYTES)])  # type: ignore[attr-defined]
+        if not count:
+            return  # it shrank while we read: the digest will tell
+        yield buffer[:count]
+        left -= count
+
+
+def _check_digests(origin: str, member: Member, crc32: int, sha256: str, expected: str) -> None:
+    if sha256 != expected:
+        raise InputFileError(f"{origin}: its SHA-256 is {sha256}, and the manifest says {expected}: damaged or changed")
+    if crc32 != member.crc32:
+        raise InputFileError(f"{origin}: its checksum in the zip does not match, others could not unpack it")

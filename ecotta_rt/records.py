@@ -1,0 +1,64 @@
+"""Values that cross borders on the device: what comes in, what goes out, and what both sides call them.
+
+    Source -> Frame -> Runtime -> Prediction -> Sink
+
+Nothing here computes; numpy arrays are held, not copied.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Frame", "Prediction", "Why"]
+
+Why = Literal["adapted", "uncertain", "not-finite", "off", "waiting"]
+"""Why a state moved or stayed as it was:
+
+    adapted      the update was made
+    uncertain    no frame had an entropy below the threshold: a zero step
+    not-finite   a gradient was NaN or infinite: refused, the state is the one before
+    off          nobody asked for adaptation
+    waiting      gradients are added up; the update comes with a later frame
+"""
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One image of a stream.
+
+    Attributes:
+        pixels: uint8 `[H, W, 3]`, RGB, of whatever size the source has.
+        index: Position in the stream, from 0; dropped frames count.
+        time_s: When it was captured, seconds of `time.monotonic`.
+        name: What the source calls it: a file, a position in a film.
+        label: The true class where the source knows it (a replay), else None.
+    """
+
+    pixels: NDArray[np.uint8]
+    index: int
+    time_s: float
+    name: str = ""
+    label: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What the network said of a batch of frames, from before it learned from them.
+
+    Attributes:
+        labels: int64 `[N]`, the most probable class.
+        probabilities: float32 `[N, C]`.
+        entropy_nats: float32 `[N]`, in [0, ln C].
+        kept: bool `[N]`, whose entropy passed the gate.
+        adapted: Whether the state moved.
+        why: One of `Why`.
+    """
+
+    labels: NDArray[np.int64]
+    probabilities: NDArray[np.float32]
+    entropy_nats: NDArray[np.float32]
+    kept: NDArray[np.bool_]
+    adapted: bool
+    why: Why
