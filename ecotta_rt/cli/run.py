@@ -1,0 +1,171 @@
+"""Run a bundle over a stream: every frame is answered, and the network learns from the stream as it goes.
+
+SOURCE is one of
+  FOLDER                                a folder of pictures, in natural order (also a single picture)
+  FILM                                  a video file; every frame, or at its own rate with --realtime
+  /dev/video0                           a camera of this machine
+  rtsp://HOST/PATH                      a camera on the network
+  replay:FOLDER[:CORRUPTION[:SEVERITY]] CIFAR-10-C or CIFAR-10 files, whose classes are known
+
+Each frame gives one JSON line: its answer, or why it was refused. Cameras drop the frames that the network has no time
+for; files wait. What was learned is kept in a file beside the bundle and taken up by the next run. Ctrl-C and SIGTERM
+end the run after the batch in progress, with the state saved; a second one ends it at once.
+
+examples:
+  ecotta run net.ecotta pictures/
+  ecotta run net.ecotta /dev/video0 --adapt-every 4 --out answers.jsonl
+  ecotta run net.ecotta rtsp://user:secret@192.168.1.20/stream1 --state front-door.safetensors
+  ecotta run net.ecotta replay:CIFAR-10-C:fog:5 --fresh --limit 1000
+  ecotta run net.ecotta film.mp4 --realtime --no-adapt
+
+exit codes: as `ecotta --help`; a run ended by SIGTERM exits with 0, by Ctrl-C with 130.
+"""
+
+import argparse
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from ecotta_rt.errors import EXIT_INTERRUPTED, InputFileError, UsageError
+
+if TYPE_CHECKING:
+    from ecotta_rt.runtime.engine import Runtime
+    from ecotta_rt.runtime.loop import Loop
+    from ecotta_rt.runtime.sinks import JsonLines
+    from ecotta_rt.runtime.state_keeper import StateKeeper
+
+__all__ = ["NAME", "add_arguments", "run"]
+
+NAME = "run"
+
+_STATE_SUFFIX = ".state.safetensors"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    add = parser.add_argument
+    add("bundle", metavar="BUNDLE", type=Path, help="an exported network (.ecotta)")
+    add("source", metavar="SOURCE", help="where frames come from, see above")
+    add("--out", metavar="FILE", type=Path, help="write the JSON lines to FILE, replacing it (default: stdout)")
+    add("--limit", metavar="N", type=int, help="end after N frames")
+    add("--realtime", action="store_true", help="play a film at its own rate, dropping what comes too fast")
+    add("--stretch", action="store_true", help="squeeze frames into shape (default: cut them around the centre)")
+    learning = parser.add_argument_group("learning").add_mutually_exclusive_group()
+    learning.add_argument("--adapt-every", metavar="N", type=int, default=1, help="learn from each N-th batch (1)")
+    learning.add_argument("--no-adapt", action="store_true", help="answer only")
+    state = parser.add_argument_group("state")
+    add = state.add_mutually_exclusive_group().add_argument
+    add("--state", metavar="FILE", type=Path, help=f"what was learned (default: BUNDLE with suffix {_STATE_SUFFIX})")
+    add("--no-state", action="store_true", help="neither read nor save one")
+    add = state.add_argument
+    add("--fresh", action="store_true", help="start from the bundle's own state; the saved one is replaced")
+    add("--save-every", metavar="SECONDS", type=float, default=60.0, help="save while it learns (default 60)")
+    machine = parser.add_argument_group("machine")
+    machine.add_argument("--device", metavar="ID", help="keep to this device's limits: see ecotta devices")
+    machine.add_argument("--threads", metavar="N", type=int, help="threads of the network")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Answer the stream."""
+    from ecotta_rt.cli.stream_progress import StreamProgress
+    from ecotta_rt.runtime.clock import SystemClock
+    from ecotta_rt.runtime.loop import Loop, LoopOptions
+    from ecotta_rt.runtime.sources.opening import open_source
+
+    options = LoopOptions(_adapt_every(args), args.limit, "stretch" if args.stretch else "cover")
+    _check_paths(args)
+    runtime = _load(args)
+    keeper = _keeper(args, runtime)
+    source = open_source(args.source, classes=len(runtime.class_names) or None, realtime=args.realtime)
+    progress = StreamProgress(SystemClock(), answers_on_screen=args.out is None and sys.stdout.isatty())
+    listeners = [progress.after_batch, *([keeper.after_batch] if keeper else [])]
+    with _sink(args.out) as sink:
+        loop = Loop(source, runtime, sink, options, after_batch=listeners)
+        with _stopped_by_signals(loop) as received:
+            try:
+                with progress:
+                    loop.run()
+            finally:
+                print(f"ecotta run: {loop.tally}", file=sys.stderr)
+                if keeper:
+                    keeper.save(loop.tally)
+    return EXIT_INTERRUPTED if signal.SIGINT in received else 0
+
+
+def _adapt_every(args: argparse.Namespace) -> int:
+    if args.no_adapt:
+        return 0
+    if args.adapt_every < 1:
+        raise UsageError(f"--adapt-every {args.adapt_every}: give 1 or more; --no-adapt never learns")
+    return int(args.adapt_every)
+
+
+def _check_paths(args: argparse.Namespace) -> None:
+    if not args.bundle.is_file():
+        raise InputFileError(f"{args.bundle}: no such file; expected a bundle (.ecotta)")
+    if args.threads is not None and args.threads < 1:
+        raise UsageError(f"--threads {args.threads}: give 1 or more")
+    written = {"--out": args.out, "--state": None if args.no_state else _state_path(args)}
+    for option, path in written.items():
+        if path is not None and path.resolve() == args.bundle.resolve():
+            raise UsageError(f"{option} {path} would replace the bundle; name another file")
+    if args.out is not None and not args.out.resolve().parent.is_dir():
+        raise UsageError(f"--out {args.out}: there is no folder {args.out.parent}; make it first")
+
+
+def _load(args: argparse.Namespace) -> "Runtime":
+    from ecotta_rt.runtime.engine import Runtime
+
+    return Runtime.load(args.bundle, device=args.device, adapt=not args.no_adapt, threads=args.threads)
+
+
+def _keeper(args: argparse.Namespace, runtime: "Runtime") -> "StateKeeper | None":
+    from ecotta_rt.runtime.state_keeper import StateKeeper
+
+    if args.no_state:
+        return None
+    path = _state_path(args)
+    keeper = StateKeeper(path, runtime, args.save_every, _warn)
+    if not args.fresh and keeper.take_up():
+        print(f"ecotta run: going on from {path}", file=sys.stderr)
+    return keeper
+
+
+def _state_path(args: argparse.Namespace) -> Path:
+    path: Path = args.state or args.bundle.with_suffix(_STATE_SUFFIX)
+    return path
+
+
+def _warn(message: str) -> None:
+    print(f"ecotta run: warning: {message}", file=sys.stderr)
+
+
+def _sink(out: Path | None) -> AbstractContextManager["JsonLines"]:
+    from ecotta_rt.runtime.sinks import JsonLines, json_lines_file
+
+    return nullcontext(JsonLines(sys.stdout)) if out is None else json_lines_file(out)
+
+
+@contextmanager
+def _stopped_by_signals(loop: "Loop") -> Iterator[list[int]]:
+    """Let SIGINT and SIGTERM stop `loop`; yields the list of those that came. A second one does what it always did."""
+    received: list[int] = []
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        restore()
+        loop.stop()
+
+    def restore() -> None:
+        for signal_number, handler in before.items():
+            signal.signal(signal_number, handler)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        restore()

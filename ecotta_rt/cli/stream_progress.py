@@ -1,0 +1,46 @@
+"""How far a stream has come: one line on a terminal that is written over, and nothing elsewhere."""
+
+import sys
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ecotta_rt.runtime.clock import Clock
+    from ecotta_rt.runtime.loop import Tally
+
+__all__ = ["StreamProgress"]
+
+_EVERY_S = 0.25
+_CLEAR = "\r\x1b[K"
+
+
+class StreamProgress:
+    """Context manager that leaves the line empty.
+
+    Args:
+        clock: For the pace of the display and the frames a second.
+        answers_on_screen: Whether the answers themselves go to the terminal: then they are progress enough.
+    """
+
+    def __init__(self, clock: "Clock", *, answers_on_screen: bool) -> None:
+        self._clock = clock
+        self._shown = sys.stderr.isatty() and not answers_on_screen
+        self._start_s = self._next_s = clock.now_s()
+
+    def __enter__(self) -> "StreamProgress":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._shown:
+            print(_CLEAR, end="", file=sys.stderr, flush=True)
+
+    def after_batch(self, tally: "Tally") -> None:
+        """Show the tally, a few times a second."""
+        now_s = self._clock.now_s()
+        if not self._shown or now_s < self._next_s:
+            return
+        self._next_s = now_s + _EVERY_S
+        rate_hz = tally.frames / max(now_s - self._start_s, 1e-9)
+        print(f"{_CLEAR}{tally}, {rate_hz:.1f} frames a second", end="", file=sys.stderr, flush=True)

@@ -1,0 +1,386 @@
+"""The device's engine: a bundle, a state, and a step for each batch of frames; numpy and onnxruntime, never torch.
+
+    runtime = Runtime.load("net.ecotta")
+    prediction = runtime(frames)            # uint8 [N, H, W, 3]; answered first, then learned from
+    runtime.save_state("adapted.safetensors")
+
+The state is held twice, side by side: a run reads one copy and writes the other, and what was written becomes current
+by a change of roles. So nothing is copied, and a result that is not to be trusted is simply not taken over.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ecotta_rt.bundle import Bundle, GraphEntry, read_bundle
+from ecotta_rt.errors import BadFrames, BudgetExceeded, InputFileError, UsageError
+from ecotta_rt.records import Prediction, Why
+from ecotta_rt.runtime.session import SessionOptions, open_session
+from ecotta_rt.state import AdaptState
+
+__all__ = ["Runtime"]
+
+Floats = NDArray[np.float32]
+
+_STATE = ("parameters", "momentum", "statistics")
+_SUMS = ("entropy_gradient", "l1_gradient")
+
+
+class Runtime:
+    """Answers frames and learns from them; made by `load`.
+
+    Attributes:
+        batch: Frames that every call must have.
+        frame_size: Their height and width in pixels.
+        class_names: By class.
+        graph: The graph that learns; None with `adapt=False`.
+        session_options: How it is run.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        batch: int | None = None,
+        frame_by_frame: bool = False,
+        fast: bool = False,
+        adapt: bool = True,
+        options: SessionOptions | None = None,
+    ) -> None:
+        manifest = bundle.manifest
+        self.session_options = options or SessionOptions()
+        self.class_names = manifest.classes
+        self.frame_size = (manifest.frame.height, manifest.frame.width)
+        self._bundle, self._layout, self._digest = bundle, manifest.layout, manifest.network_digest
+        self._frame_by_frame = frame_by_frame
+        self.batch = _batch(bundle, batch, frame_by_frame)
+        self._piece = 1 if frame_by_frame else self.batch  # frames a run of a graph
+        frame = (manifest.frame.channels, *self.frame_size)
+        self._frames = np.zeros((self._piece, *frame), np.float32)
+        initial = bundle.initial_state()
+        self._metadata = dict(initial.metadata)
+        self._now = dict(zip(_STATE, self._layout.pack(initial), strict=True))
+        self._next = {name: np.empty_like(vector) for name, vector in self._now.items()}
+        self._sums = {name: np.zeros_like(self._now["parameters"]) for name in _SUMS if frame_by_frame}
+        self._next_sums = {name: np.zeros_like(vector) for name, vector in self._sums.items()}
+        self._runs: dict[str, _Run] = {}
+        weights = "twice" if fast else "once"
+        step = "accumulate" if frame_by_frame else _name(bundle, "step", self.batch, weights)
+        self.graph = step if adapt else None
+        for name in (*(("accumulate", "update") if frame_by_frame else (self.graph,)),) if adapt else ():
+            self._run(str(name))
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        *,
+        batch: int | None = None,
+        frame_by_frame: bool = False,
+        fast: bool = False,
+        adapt: bool = True,
+        device: str | None = None,
+        threads: int | None = None,
+        options: SessionOptions | None = None,
+        verify: bool = True,
+    ) -> "Runtime":
+        """Open a bundle and start on its initial state.
+
+        Args:
+            path: The bundle.
+            batch: Frames a step; default: the smallest that the bundle has a graph for.
+            frame_by_frame: Learn from `batch` frames (any number) at once, in the memory of one.
+            fast: Take the step whose weights are stored twice: less time, more memory.
+            adapt: Off: only `predict` is used, and the graph that learns is not loaded.
+            device: Id of a device profile: more than its default limit is refused, and its cores bound the threads.
+            threads: Threads within one operator; default 1.
+            options: All session options, instead of `threads`.
+            verify: Compare the weights with their digest first.
+
+        Raises:
+            InputFileError: The bundle cannot be used, or onnxruntime refuses it.
+            UsageError: The bundle has no graph for that batch, or an unknown device.
+            BudgetExceeded: With its graph loaded, this process already needs more than the device's limit.
+        """
+        profile = None
+        if device is not None:
+            from ecotta_rt.device import load_device
+
+            profile = load_device(device)
+        if options is None:
+            wanted = 1 if threads is None else threads
+            options = SessionOptions(threads=wanted if profile is None else min(wanted, profile.cores))
+        runtime = cls(
+            read_bundle(path, verify=verify),
+            batch=batch,
+            frame_by_frame=frame_by_frame,
+            fast=fast,
+            adapt=adapt,
+            options=options,
+        )
+        if profile is not None:
+            _require_fits(runtime, profile.id, profile.default_limit_bytes)
+        return runtime
+
+    def __call__(self, frames: NDArray[np.uint8] | Floats) -> Prediction:
+        """Answer `frames`, then learn from them.
+
+        Args:
+            frames: uint8 `[N, H, W, 3]` RGB, or float32 `[N, 3, H, W]` in [0, 1]; N is `batch`.
+
+        Returns:
+            The answers are from before this step; `adapted` and `why` say what became of it. When anything in the
+            step is not finite, the state stays the one before, statistics included.
+
+        Raises:
+            BadFrames: Another size, number or type of frames, NaN or infinity; the state is as it was.
+            UsageError: Loaded with `adapt=False`.
+        """
+        if self.graph is None:
+            raise UsageError("this runtime was loaded with adapt=False; call predict, or load it again to learn")
+        self._require_usable(frames)
+        return self._accumulated(frames) if self._frame_by_frame else self._stepped(frames)
+
+    def predict(self, frames: NDArray[np.uint8] | Floats) -> Prediction:
+        """Answer without learning; in `running` normalisation the statistics still follow the frames.
+
+        Args and Raises: As calling it.
+        """
+        self._require_usable(frames)
+        run = self._run(_name(self._bundle, "predict", self._piece))
+        logits = []
+        for piece in self._pieces(frames):
+            results = run(piece, self._now, self._next)
+            logits.append(results["logits"].copy())
+            if np.isfinite(logits[-1]).all() and "statistics" in run.writes:
+                self._take_over("statistics")
+        return _prediction(np.concatenate(logits), None, adapted=False, why="off")
+
+    @property
+    def state(self) -> AdaptState:
+        """The present state as a value."""
+        parameters, momentum, statistics = (self._now[name] for name in _STATE)
+        return self._layout.unpack(parameters, momentum, statistics, self._digest, self._metadata)
+
+    def restore(self, state: AdaptState) -> None:
+        """Go on from `state`.
+
+        Raises:
+            InputFileError: It belongs to another network, or lacks something.
+        """
+        if state.network_digest != self._digest:
+            raise InputFileError(
+                f"this state belongs to network {state.network_digest[:12]}, and the bundle {self._bundle.path} to "
+                f"{self._digest[:12]}; it was adapted with another bundle"
+            )
+        for name, vector in zip(_STATE, self._layout.pack(state), strict=True):
+            self._now[name][:] = vector
+        self._metadata = dict(state.metadata)
+
+    def reset(self) -> None:
+        """Back to the bundle's own state."""
+        self.restore(self._bundle.initial_state())
+
+    def save_state(self, path: str | Path) -> None:
+        """Write the present state to `path`, whole or not at all.
+
+        Raises:
+            UsageError: It holds NaN or infinity.
+            TransferError: It cannot be written.
+        """
+        self.state.save(path)
+
+    def _stepped(self, frames: NDArray[Any]) -> Prediction:
+        assert self.graph is not None
+        results = self._run(self.graph)(self._scaled(frames), self._now, self._next)
+        kept, moved = results["kept"].copy(), bool(results["moved"])
+        finite = np.isfinite(results["logits"]).all()
+        if finite:
+            self._take_over(*self._run(self.graph).writes)
+        return _prediction(results["logits"].copy(), kept, moved and bool(finite), _why(moved and bool(finite), kept))
+
+    def _accumulated(self, frames: NDArray[Any]) -> Prediction:
+        """`batch` runs of one frame, then one update; nothing is taken over before all of them are finite."""
+        accumulate, update = self._run("accumulate"), self._run("update")
+        for vector in self._sums.values():
+            vector[:] = 0
+        before = self._now["statistics"].copy()
+        logits, kept = [], []
+        for piece in self._pieces(frames):
+            results = accumulate(piece, {**self._now, **self._sums}, {**self._next, **self._next_sums})
+            self._sums, self._next_sums = self._next_sums, self._sums
+            if "statistics" in accumulate.writes:
+                self._take_over("statistics")
+            logits.append(results["logits"].copy())
+            kept.append(results["kept"].copy())
+        all_logits, all_kept = np.concatenate(logits), np.concatenate(kept)
+        if not np.isfinite(all_logits).all():
+            self._now["statistics"][:] = before
+            return _prediction(all_logits, all_kept, adapted=False, why="not-finite")
+        counts = {
+            "kept_count": np.array(all_kept.sum(), np.float32),
+            "frame_count": np.array(self.batch, np.float32),
+        }
+        results = update(None, {**self._now, **self._sums, **counts}, self._next)
+        moved = bool(results["moved"])
+        self._take_over("parameters", "momentum")
+        return _prediction(all_logits, all_kept, moved, _why(moved, all_kept))
+
+    def _take_over(self, *names: str) -> None:
+        for name in names:
+            self._now[name], self._next[name] = self._next[name], self._now[name]
+
+    def _run(self, name: str) -> "_Run":
+        if name not in self._runs:
+            self._runs[name] = _Run(self._bundle, name, self.session_options)
+        return self._runs[name]
+
+    def _pieces(self, frames: NDArray[Any]) -> Any:
+        for start in range(0, len(frames), self._piece):
+            yield self._scaled(frames[start : start + self._piece])
+
+    def _scaled(self, frames: NDArray[Any]) -> Floats:
+        """The frames as the graphs want them, in the one buffer there is for them."""
+        if frames.dtype == np.uint8:
+            np.divide(frames.transpose(0, 3, 1, 2), np.float32(255), out=self._frames, dtype=np.float32)
+        else:
+            self._frames[:] = frames
+        return self._frames
+
+    def _require_usable(self, frames: NDArray[Any]) -> None:
+        height, width = self.frame_size
+        if getattr(frames, "dtype", None) not in (np.uint8, np.float32):
+            kind = getattr(frames, "dtype", type(frames).__name__)
+            raise BadFrames(f"frames are {kind}: give uint8 [N, H, W, 3], or float32 [N, 3, H, W] in [0, 1]")
+        one = (height, width, 3) if frames.dtype == np.uint8 else (3, height, width)
+        if frames.shape != (self.batch, *one):
+            raise BadFrames(
+                f"frames are {frames.dtype} {list(frames.shape)}, expected {[self.batch, *one]}: the bundle's frames "
+                f"are {height}x{width}, and this runtime takes {self.batch} at a time"
+            )
+        if frames.dtype == np.float32 and not np.isfinite(frames).all():
+            raise BadFrames(
+                f"{int((~np.isfinite(frames)).sum())} values are NaN or infinite; the state was left as it was"
+            )
+
+
+class _Run:
+    """One graph, started, with its small results in buffers of their own.
+
+    Attributes:
+        writes: Parts of the state that it gives back.
+    """
+
+    def __init__(self, bundle: Bundle, graph: str, options: SessionOptions) -> None:
+        entry = bundle.manifest.graph(graph)
+        assert entry is not None
+        self._session = open_session(bundle, graph, options)
+        self._binding = self._session.io_binding()
+        self._inputs = [port.name for port in entry.inputs]
+        self._state_outputs = {port.name: port.name.removeprefix("next_") for port in entry.outputs}
+        self.writes = tuple(self._state_outputs[name] for name in self._state_outputs if name.startswith("next_"))
+        self._results = {
+            port.name: np.zeros(port.shape, port.dtype) for port in entry.outputs if not port.name.startswith("next_")
+        }
+        self._values: dict[int, Any] = {}  # onnxruntime's view of each array it has seen; the arrays live as long as we
+
+    def __call__(
+        self, frames: Floats | None, reads: Mapping[str, NDArray[Any]], writes: Mapping[str, NDArray[Any]]
+    ) -> dict[str, NDArray[Any]]:
+        """Run once.
+
+        Args:
+            frames: For the input `frames`, where there is one.
+            reads: The other inputs by name.
+            writes: Where outputs `next_NAME` go, by NAME.
+
+        Returns:
+            The other outputs, in buffers that the next run overwrites.
+        """
+        for name in self._inputs:
+            array = frames if name == "frames" else reads[name]
+            self._binding.bind_ortvalue_input(name, self._value(array))
+        for output, name in self._state_outputs.items():
+            array = self._results[output] if output in self._results else writes[name]
+            self._binding.bind_ortvalue_output(output, self._value(array))
+        self._session.run_with_iobinding(self._binding)
+        return self._results
+
+    def _value(self, array: Any) -> Any:
+        import onnxruntime as ort
+
+        # An OrtValue of a numpy array shares its memory: the array must outlive it, hence the pair.
+        known = self._values.get(id(array))
+        if known is None or known[0] is not array:
+            known = self._values[id(array)] = (array, ort.OrtValue.ortvalue_from_numpy(array))
+            if len(self._values) > _MOST_VALUES:
+                self._values.pop(next(iter(self._values)))
+        return known[1]
+
+
+_MOST_VALUES = 64
+
+
+def _batch(bundle: Bundle, batch: int | None, frame_by_frame: bool) -> int:
+    graphs = bundle.manifest.graphs
+    if frame_by_frame:
+        if not any(graph.kind == "accumulate" for graph in graphs):
+            raise UsageError(f"{bundle.path} has no graph that learns frame by frame; export it with --frame-by-frame")
+        if batch is not None and batch < 1:
+            raise UsageError(f"batch={batch}: give 1 or more")
+        return batch or 1
+    sizes = sorted({graph.batch for graph in graphs if graph.kind == "step"})
+    if batch is None and sizes:
+        return sizes[0]
+    if batch not in sizes:
+        raise UsageError(
+            f"batch={batch}: {bundle.path} has steps for {sizes or 'no'} frames; export it again with that batch, or "
+            "learn frame by frame"
+        )
+    return batch
+
+
+def _name(bundle: Bundle, kind: str, batch: int, weights: str = "once") -> str:
+    def fits(graph: GraphEntry) -> bool:
+        return graph.kind == kind and graph.batch == batch and graph.variant.get("weights", "once") == weights
+
+    found = next((graph.name for graph in bundle.manifest.graphs if fits(graph)), None)
+    if found is None:
+        fast = " with weights stored twice; export it with --fast" if weights == "twice" else ""
+        raise UsageError(f"{bundle.path} has no {kind!r} graph for {batch} frames{fast}")
+    return found
+
+
+def _prediction(logits: Floats, kept: NDArray[np.bool_] | None, adapted: bool, why: Why) -> Prediction:
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    log_probabilities = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    probabilities = np.exp(log_probabilities)
+    entropy = -(probabilities * log_probabilities).sum(axis=1)
+    nobody = np.zeros(len(logits), np.bool_)
+    return Prediction(logits.argmax(axis=1), probabilities, entropy, nobody if kept is None else kept, adapted, why)
+
+
+def _why(moved: bool, kept: NDArray[np.bool_]) -> Why:
+    if moved:
+        return "adapted"
+    return "not-finite" if kept.any() else "uncertain"
+
+
+def _require_fits(runtime: Runtime, device: str, limit_bytes: int) -> None:
+    """Refuse now what the kernel would kill later: what is resident with the graph loaded, and the step's tensors."""
+    import psutil
+
+    entry = runtime._bundle.manifest.graph(runtime.graph) if runtime.graph else None
+    tensors = 0 if entry is None else entry.step_peak_bytes
+    need = psutil.Process().memory_info().rss + tensors
+    if need > limit_bytes:
+        raise BudgetExceeded(
+            f"{device} allows {limit_bytes >> 20} MiB, and this process needs about {need >> 20} MiB, "
+            f"{tensors >> 20} of them for the step's tensors; load a smaller batch, or learn frame by frame",
+            need_bytes=need,
+            limit_bytes=limit_bytes,
+            largest_tenant=str(runtime.graph),
+        )

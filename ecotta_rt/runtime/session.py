@@ -1,0 +1,120 @@
+"""Start onnxruntime on one graph of a bundle, with the options that were measured to suit a small device.
+
+option            value               why (benchmarks/results/session-options.json)
+execution order   as written          the exporter writes nodes in an order that keeps few tensors alive
+memory pattern    off                 its plan holds twice what the tensors need
+arena             grows by request    a doubling arena rounds every growth up to the next power of two
+spinning          off                 idle threads would burn the battery between two frames
+weights           mapped              straight from the bundle file, see `ecotta_rt.bundle.relocate`
+"""
+
+import ctypes
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from ecotta_rt.bundle import Bundle
+from ecotta_rt.errors import InputFileError, UsageError
+
+__all__ = ["MEMORY_KINDS", "OPTIMISATIONS", "SessionOptions", "open_session"]
+
+OPTIMISATIONS = ("all", "extended")
+"""What onnxruntime does to a graph at load: `all` also reorders weights for the processor's fastest kernels, which
+costs a copy of them; `extended` runs them where they are mapped."""
+
+MEMORY_KINDS = ("arena", "returning")
+"""Where tensors live: in an arena that keeps what it has once had, or each given back to the system when it dies. The
+second is slower by the page faults, and for large batches smaller by the arena's holes."""
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
+_MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class SessionOptions:
+    """How a graph is run.
+
+    Attributes:
+        threads: Threads of onnxruntime within one operator.
+        optimisation: One of `OPTIMISATIONS`.
+        memory: One of `MEMORY_KINDS`.
+    """
+
+    threads: int = 1
+    optimisation: str = "all"
+    memory: str = "arena"
+
+    def __post_init__(self) -> None:
+        if self.threads < 1:
+            raise UsageError(f"threads={self.threads}: give 1 or more")
+        for name, value, known in (
+            ("optimisation", self.optimisation, OPTIMISATIONS),
+            ("memory", self.memory, MEMORY_KINDS),
+        ):
+            if value not in known:
+                raise UsageError(f"{name}={value!r}: choose one of {', '.join(known)}")
+
+    def as_json(self) -> dict[str, str | int]:
+        """For a record of a measurement."""
+        return {"threads": self.threads, "optimisation": self.optimisation, "memory": self.memory}
+
+
+def open_session(bundle: Bundle, graph: str, options: SessionOptions) -> Any:
+    """An onnxruntime.InferenceSession of one graph.
+
+    Raises:
+        UsageError: The bundle has no such graph.
+        InputFileError: onnxruntime refuses it.
+    """
+    import onnxruntime as ort
+
+    settings = ort.SessionOptions()
+    settings.intra_op_num_threads = options.threads
+    settings.inter_op_num_threads = 1
+    settings.log_severity_level = 3
+    settings.execution_order = ort.ExecutionOrder.PRIORITY_BASED
+    settings.enable_mem_pattern = False
+    settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    settings.add_session_config_entry("session.disable_prepacking", "1")
+    if options.optimisation == "extended":
+        settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    if options.memory == "arena" and _share_arena(ort):
+        settings.add_session_config_entry("session.use_env_allocators", "1")
+    elif options.memory == "returning":
+        settings.enable_cpu_mem_arena = False
+        return_freed_memory()
+    folder = str(bundle.path.resolve().parent)
+    settings.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
+    content = bundle.relocated_graph(graph)
+    try:
+        return ort.InferenceSession(content, settings, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's errors have no common base
+        reason = str(error).strip().splitlines()[0][:300]
+        raise InputFileError(
+            f"{bundle.path}, graph {graph!r}: onnxruntime {ort.__version__} refuses it: {reason}"
+        ) from error
+
+
+_arena_is_shared: bool | None = None
+
+
+def _share_arena(ort: Any) -> bool:
+    """Register one arena for all sessions of the process that ask for it; False where somebody else has set one up."""
+    global _arena_is_shared
+    if _arena_is_shared is None:
+        info = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
+        as_requested = ort.OrtArenaCfg({"arena_extend_strategy": 1})
+        try:
+            ort.create_and_register_allocator(info, as_requested)
+            _arena_is_shared = True
+        except Exception:  # an application that embeds us may have its own
+            _arena_is_shared = False
+    return _arena_is_shared
+
+
+def return_freed_memory() -> None:
+    """Let the C library give every freed tensor back to the system at once; without glibc nothing happens."""
+    with suppress(OSError, AttributeError):
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_M_MMAP_THRESHOLD, _MIB)
+        libc.mallopt(_M_TRIM_THRESHOLD, _MIB)

@@ -1,0 +1,132 @@
+"""Where answers go."""
+
+import json
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, TextIO
+
+from ecotta_rt.errors import TransferError
+from ecotta_rt.records import Why
+from ecotta_rt.runtime.sources.source import Refusal
+
+__all__ = ["Answer", "JsonLines", "Kept", "Sink", "json_lines_file"]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What was said of one frame; the fields of a JSON line, in this order.
+
+    Attributes:
+        frame: Its position in the stream, from 0.
+        name: What the source calls it.
+        label: Name of the most probable class.
+        class_index: Number of that class.
+        probability: Of that class.
+        entropy_nats: Of all classes, in [0, ln C].
+        adapted: Whether the network learned from the batch it came in; the answer is from before.
+        why: See `ecotta_rt.records.Why`.
+        latency_ms: From when it was captured to this answer; so the wait for the rest of its batch is in it.
+        dropped: Frames that the source has dropped so far.
+        truth: Name of its true class, where the source knows it.
+        correct: Whether the answer is that.
+    """
+
+    frame: int
+    name: str
+    label: str
+    class_index: int
+    probability: float
+    entropy_nats: float
+    adapted: bool
+    why: Why
+    latency_ms: float
+    dropped: int
+    truth: str | None = None
+    correct: bool | None = None
+
+
+class Sink(Protocol):
+    """Takes what comes out of the loop, frame by frame."""
+
+    def answer(self, answer: Answer) -> None: ...
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Take note of a frame that could not be used; it may come before answers to frames before it."""
+
+
+class JsonLines:
+    """One JSON object a line, each there at once.
+
+    Args:
+        file: Where to; stays open.
+        name: For messages.
+
+    Raises:
+        BrokenPipeError: From each method: nobody reads any more.
+        TransferError: From each method: it cannot be written, the disk may be full.
+    """
+
+    def __init__(self, file: TextIO, name: str = "standard output") -> None:
+        self._file = file
+        self._name = name
+
+    def answer(self, answer: Answer) -> None:
+        fields = {key: value for key, value in vars(answer).items() if value is not None}
+        self._write({key: _number(value) if isinstance(value, float) else value for key, value in fields.items()})
+
+    def refuse(self, refusal: Refusal) -> None:
+        self._write({"frame": refusal.index, "name": refusal.name, "refused": refusal.why})
+
+    def _write(self, fields: dict[str, object]) -> None:
+        try:
+            print(json.dumps(fields), file=self._file, flush=True)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise TransferError(f"{self._name} cannot be written: {error.strerror or error}") from error
+
+
+class Kept:
+    """A double that keeps everything.
+
+    Attributes:
+        answers: In the order they came.
+        refusals: In the order they came.
+    """
+
+    def __init__(self) -> None:
+        self.answers: list[Answer] = []
+        self.refusals: list[Refusal] = []
+
+    def answer(self, answer: Answer) -> None:
+        self.answers.append(answer)
+
+    def refuse(self, refusal: Refusal) -> None:
+        self.refusals.append(refusal)
+
+
+@contextmanager
+def json_lines_file(path: Path) -> Iterator[JsonLines]:
+    """A sink into a file, which is replaced.
+
+    Raises:
+        TransferError: It cannot be opened.
+    """
+    try:
+        file = path.open("w", encoding="utf-8")
+    except OSError as error:
+        raise TransferError(f"{path} cannot be written: {error.strerror or error}") from error
+    try:
+        yield JsonLines(file, str(path))
+    finally:
+        # Every line was flushed: what fails here has failed before, and has been told.
+        with suppress(OSError):
+            file.close()
+
+
+def _number(value: float) -> float | None:
+    # JSON has no NaN; a network that has diverged has.
+    return round(value, 6) if math.isfinite(value) else None

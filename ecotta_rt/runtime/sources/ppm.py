@@ -1,0 +1,47 @@
+"""Read PPM pictures: the one format for photographs that needs no library.
+
+Source:
+    https://netpbm.sourceforge.net/doc/ppm.html, "raw" form, 8 bits a sample
+"""
+
+import re
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ecotta_rt.errors import BadFrames
+from ecotta_rt.runtime.sources.source import MAX_PIXELS
+
+__all__ = ["parse_ppm"]
+
+_NUMBER = rb"(?:\s|#[^\r\n]*[\r\n])+([0-9]{1,9})"
+_HEADER = re.compile(rb"P6" + 3 * _NUMBER + rb"\s")
+
+
+def parse_ppm(content: bytes) -> NDArray[np.uint8]:
+    """Decode a binary PPM (P6) with 256 levels.
+
+    Args:
+        content: The whole file.
+
+    Returns:
+        uint8 `[H, W, 3]`.
+
+    Raises:
+        BadFrames: Another format, another depth, truncated, or more than `MAX_PIXELS`.
+
+    >>> parse_ppm(b"P6 2 1 255 abcdef").tolist()
+    [[[97, 98, 99], [100, 101, 102]]]
+    """
+    header = _HEADER.match(content)
+    if header is None:
+        raise BadFrames("no binary PPM header (P6, width, height, 255)")
+    width, height, largest = map(int, header.groups())
+    if largest != 255:
+        raise BadFrames(f"PPM with {largest + 1} levels, expected 256")
+    if not 0 < width * height <= MAX_PIXELS:
+        raise BadFrames(f"PPM of {width} x {height} pixels, expected 1 to {MAX_PIXELS}")
+    need_bytes, have_bytes = width * height * 3, len(content) - header.end()
+    if have_bytes < need_bytes:
+        raise BadFrames(f"truncated PPM: {have_bytes} bytes of pixels, {width} x {height} take {need_bytes}")
+    return np.frombuffer(content, np.uint8, need_bytes, header.end()).reshape(height, width, 3)

@@ -1,0 +1,61 @@
+"""A film as a stream: every frame of it, or, at its own pace, as a camera would have shown it."""
+
+from collections.abc import Generator
+from contextlib import closing
+from pathlib import Path
+
+from ecotta_rt.errors import InputFileError
+from ecotta_rt.records import Frame
+from ecotta_rt.runtime.clock import Clock, SystemClock
+from ecotta_rt.runtime.sources.pyav import Broken, pictures, require_av
+from ecotta_rt.runtime.sources.source import Item, Refusal
+
+__all__ = ["VideoFile"]
+
+
+class VideoFile:
+    """The frames of a film, in order.
+
+    Args:
+        path: A file of any format that FFmpeg reads.
+        realtime: Hand a frame out no earlier than the film shows it. Nothing is dropped here: see `newest`.
+        clock: Dates the frames, and waits where `realtime`.
+
+    Raises:
+        InputFileError: No such file; when iterated: not a film, or it cannot be read to its end.
+        Unavailable: PyAV is not installed.
+    """
+
+    dropped = 0
+
+    def __init__(self, path: str | Path, *, realtime: bool = False, clock: Clock | None = None) -> None:
+        self._path = Path(path)
+        self._realtime = realtime
+        self._clock = clock or SystemClock()
+        self._closed = False
+        if not self._path.is_file():
+            raise InputFileError(f"{path}: no such file")
+        require_av()
+
+    def __iter__(self) -> Generator[Item, None, None]:
+        # `file:` and the list of protocols, since FFmpeg reads names such as `http:x` and playlists as addresses.
+        options = {"protocol_whitelist": "file"}
+        start_s = self._clock.now_s()
+        with closing(pictures(f"file:{self._path}", self._fail, strict=True, options=options)) as found:
+            for index, picture in enumerate(found):
+                if self._closed:
+                    return
+                if isinstance(picture, Broken):
+                    yield Refusal(index, self._path.name, picture.why)
+                    continue
+                at_s = picture.time_s
+                if self._realtime and at_s is not None:
+                    self._clock.sleep_s(start_s + at_s - self._clock.now_s())
+                name = self._path.name if at_s is None else f"{self._path.name} at {at_s:.3f} s"
+                yield Frame(picture.pixels, index, self._clock.now_s(), name)
+
+    def close(self) -> None:
+        self._closed = True
+
+    def _fail(self, why: str) -> InputFileError:
+        return InputFileError(f"{self._path}: {why}; expected a film that FFmpeg can read")

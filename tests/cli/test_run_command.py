@@ -1,0 +1,243 @@
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ecotta_rt.cli.main import main
+from ecotta_rt.state import AdaptState
+
+FAKE = Path(__file__).parent / "fake_runtime.py"
+
+CHILD = f"""\
+import importlib.util, sys
+spec = importlib.util.spec_from_file_location("ecotta_rt.runtime.engine", {str(FAKE)!r})
+sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(sys.modules[spec.name])
+from ecotta_rt.cli.main import main
+sys.exit(main())
+"""
+
+
+@pytest.fixture
+def runtime(monkeypatch):
+    """The fake class `Runtime`, in the place of the real one."""
+    spec = importlib.util.spec_from_file_location("ecotta_rt.runtime.engine", FAKE)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setitem(sys.modules, spec.name, module)
+    return module.Runtime
+
+
+@pytest.fixture
+def bundle(tmp_path):
+    """What the fake takes for a bundle: its batch, 1."""
+    (tmp_path / "net.ecotta").write_text("1")
+    return tmp_path / "net.ecotta"
+
+
+@pytest.fixture
+def replay(tmp_path):
+    """Twenty labelled frames, of which the fake gets all right but the first."""
+    folder = tmp_path / "replay"
+    folder.mkdir()
+    labels = np.arange(20) % 10
+    np.save(folder / "fog.npy", np.tile(labels.astype(np.uint8)[:, None, None, None], (1, 32, 32, 3)))
+    labels[0] = 7
+    np.save(folder / "labels.npy", labels)
+    return f"replay:{folder}"
+
+
+def learned(path):
+    """Batches that a saved state has learned from."""
+    return AdaptState.load(path).parameters["w"].item()
+
+
+def lines(text):
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def run(*arguments):
+    return main(["run", *map(str, arguments)])
+
+
+def child(*arguments, **environment):
+    return subprocess.run(
+        [sys.executable, "-c", CHILD, "run", *map(str, arguments)],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_a_stream_becomes_json_lines_a_summary_and_a_state(runtime, bundle, replay, capsys):
+    assert run(bundle, replay) == 0
+
+    printed = capsys.readouterr()
+    answers = lines(printed.out)
+    assert [answer["frame"] for answer in answers] == list(range(20))
+    assert answers[3]["label"] == "class-3"
+    assert (answers[0]["truth"], answers[0]["correct"]) == ("class-7", False)
+    assert "ecotta run: 20 frames, 0 dropped, 0 refused, 20 updates, mean latency" in printed.err
+    assert "error 5.0 %" in printed.err
+    assert learned(bundle.with_name("net.state.safetensors")) == 20
+
+
+def test_the_next_run_goes_on_from_the_state_unless_told_otherwise(runtime, bundle, replay, capsys):
+    state = bundle.with_name("net.state.safetensors")
+    run(bundle, replay, "--limit", 3)
+
+    run(bundle, replay, "--limit", 4)
+    assert learned(state) == 7
+    assert f"going on from {state}" in capsys.readouterr().err
+
+    run(bundle, replay, "--limit", 5, "--no-state")
+    assert learned(state) == 7
+
+    run(bundle, replay, "--limit", 2, "--fresh")
+    assert learned(state) == 2
+
+
+def test_the_state_may_lie_elsewhere(runtime, bundle, replay, tmp_path):
+    run(bundle, replay, "--state", tmp_path / "mine" / "s.safetensors")
+
+    assert learned(tmp_path / "mine" / "s.safetensors") == 20
+    assert not bundle.with_name("net.state.safetensors").exists()
+
+
+def test_the_state_of_another_network_is_a_bad_input_file(runtime, bundle, replay, capsys):
+    AdaptState({}, {}, {}, "cd" * 32).save(bundle.with_name("net.state.safetensors"))
+
+    assert run(bundle, replay) == 4
+    assert "--fresh" in capsys.readouterr().err
+
+
+def test_without_adapting_nothing_is_learned_and_no_state_written(runtime, bundle, replay, capsys):
+    assert run(bundle, replay, "--no-adapt") == 0
+
+    assert {answer["why"] for answer in lines(capsys.readouterr().out)} == {"off"}
+    assert runtime.loaded["adapt"] is False
+    assert not bundle.with_name("net.state.safetensors").exists()
+
+
+def test_options_reach_the_loop_and_the_runtime(runtime, bundle, replay, tmp_path, capsys):
+    out = tmp_path / "out.jsonl"
+
+    code = run(
+        *(bundle, replay, "--out", out, "--adapt-every", 5, "--limit", 12),
+        *("--device", "raspberry-pi-4-2gb", "--threads", 2, "--stretch"),
+    )
+
+    assert code == 0
+    assert [answer["adapted"] for answer in lines(out.read_text())] == [*4 * [False], True] * 2 + 2 * [False]
+    assert runtime.loaded == {"path": bundle, "device": "raspberry-pi-4-2gb", "adapt": True, "threads": 2}
+    assert capsys.readouterr().out == ""
+
+
+def test_a_frame_that_cannot_be_used_is_a_line_and_not_the_end(runtime, bundle, tmp_path, capsys):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    np.save(folder / "1.npy", np.zeros((2, 2, 3), np.uint8))
+    np.save(folder / "2.npy", np.full((2, 2, 3), np.nan))
+    np.save(folder / "3.npy", np.zeros((5, 7, 3), np.uint8))
+
+    assert run(bundle, folder) == 0
+
+    first, second, third = lines(capsys.readouterr().out)
+    assert (first["frame"], third["frame"]) == (0, 2)
+    assert second["name"] == "2.npy"
+    assert "float64" in second["refused"]
+
+
+def test_a_diverged_state_is_a_warning_and_the_last_good_one_stays(runtime, bundle, replay, monkeypatch, capsys):
+    run(bundle, replay, "--limit", 3)
+    monkeypatch.setenv("FAKE_DIVERGE", "2")
+
+    assert run(bundle, replay, "--limit", 2) == 0
+
+    assert "warning:" in capsys.readouterr().err
+    assert learned(bundle.with_name("net.state.safetensors")) == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--adapt-every", "0"], "--no-adapt never learns"),
+        (["--limit", "0"], "limit 0"),
+        (["--threads", "0"], "--threads 0"),
+        (["--save-every", "0"], "above 0"),
+        (["--state", "BUNDLE"], "would replace the bundle"),
+        (["--out", "BUNDLE"], "would replace the bundle"),
+        (["--out", "no/such/folder/f"], "there is no folder"),
+        (["--realtime"], "--realtime is for films"),
+        (["--state", "x", "--no-state"], "not allowed with"),
+        (["--adapt-every", "2", "--no-adapt"], "not allowed with"),
+    ],
+)
+def test_options_that_cannot_be_meant_are_usage_errors(runtime, bundle, replay, arguments, message, capsys):
+    before = bundle.read_text()
+
+    assert run(bundle, replay, *(str(bundle) if word == "BUNDLE" else word for word in arguments)) == 2
+
+    assert message in capsys.readouterr().err
+    assert bundle.read_text() == before
+
+
+def test_a_missing_bundle_and_a_missing_source_are_named(runtime, bundle, capsys):
+    assert run("nowhere.ecotta", "pictures") == 4
+    assert "nowhere.ecotta: no such file" in capsys.readouterr().err
+    assert run(bundle, "nowhere") == 4
+    assert "nowhere: no such file or folder" in capsys.readouterr().err
+
+
+def test_help_shows_sources_and_examples(capsys):
+    assert run("--help") == 0
+
+    printed = capsys.readouterr().out
+    assert all(word in printed for word in ("examples:", "rtsp://", "replay:", "--save-every", "exit codes:"))
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 0), ("SIGINT", 130)])
+def test_a_signal_ends_the_run_after_the_batch_in_progress_with_the_state_saved(bundle, replay, name, code):
+    done = child(bundle, replay, FAKE_SIGNAL=f"{name}:3")
+
+    assert done.returncode == code, done.stderr
+    assert [answer["frame"] for answer in lines(done.stdout)] == [0, 1, 2]
+    assert learned(bundle.with_name("net.state.safetensors")) == 3
+    assert done.stderr.startswith("ecotta run: 3 frames,")
+
+
+def test_signals_do_again_what_they_did_before_when_the_run_is_over(runtime, bundle, replay):
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+
+    run(bundle, replay)
+
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_a_reader_that_leaves_ends_the_run_with_the_state_saved(bundle, replay):
+    reader, writer = os.pipe()
+    os.close(reader)
+
+    done = subprocess.run(
+        [sys.executable, "-c", CHILD, "run", str(bundle), replay], stdout=writer, stderr=subprocess.PIPE, text=True
+    )
+    os.close(writer)
+
+    assert done.returncode == 74
+    assert "Traceback" not in done.stderr
+    assert learned(bundle.with_name("net.state.safetensors")) == 1
+
+
+def test_answering_pictures_loads_neither_torch_nor_av(bundle, replay):
+    code = CHILD.replace("sys.exit(main())", "main(); print(*sys.modules, file=sys.stderr)")
+
+    done = subprocess.run([sys.executable, "-c", code, "run", str(bundle), replay], capture_output=True, text=True)
+
+    assert "ecotta_rt.runtime.loop" in done.stderr.split()
+    assert not {"torch", "onnx", "av", "PIL", "rich", "ecotta_rt.bench", "ecotta_rt.prepare"} & set(done.stderr.split())

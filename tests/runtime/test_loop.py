@@ -1,0 +1,192 @@
+import numpy as np
+import pytest
+
+from ecotta_rt.errors import BadFrames, TransferError, UsageError
+from ecotta_rt.records import Frame
+from ecotta_rt.runtime.clock import ManualClock
+from ecotta_rt.runtime.loop import Loop, LoopOptions
+from ecotta_rt.runtime.sinks import Kept
+from ecotta_rt.runtime.sources.source import Refusal
+
+
+def frame(index, level=200, label=None, size=(2, 2)):
+    return Frame(np.full((*size, 3), level, np.uint8), index, float(index), f"frame-{index}", label)
+
+
+class Played:
+    """A source of given items; an error among them is raised."""
+
+    def __init__(self, items, dropped=0):
+        self.items = items
+        self.dropped = dropped
+        self.closed = 0
+
+    def __iter__(self):
+        for item in self.items:
+            if isinstance(item, Exception):
+                raise item
+            yield item
+
+    def close(self):
+        self.closed += 1
+
+
+def play(items, engine, options=None, *, dropped=0, clock=None, after_batch=()):
+    sink = Kept()
+    source = Played(items, dropped)
+    loop = Loop(source, engine, sink, options, clock=clock or ManualClock(10.0), after_batch=after_batch)
+    loop.run()
+    return sink, loop.tally
+
+
+def test_each_frame_is_resized_answered_and_learned_from(make_engine):
+    engine = make_engine()
+
+    sink, tally = play([frame(0, 255, size=(7, 5)), frame(1, 0)], engine)
+
+    assert [answer.label for answer in sink.answers] == ["bright", "dark"]
+    assert [answer.class_index for answer in sink.answers] == [1, 0]
+    assert [answer.probability for answer in sink.answers] == [1.0, 1.0]
+    assert all(answer.adapted and answer.why == "adapted" for answer in sink.answers)
+    assert (tally.frames, tally.adapted, tally.offered, tally.refused) == (2, 2, 2, 0)
+    assert len(engine.learned) == 2
+
+
+def test_an_answer_carries_the_frames_name_its_age_and_what_was_dropped(make_engine):
+    sink, tally = play([frame(7)], make_engine(), dropped=3, clock=ManualClock(7.25))
+
+    (answer,) = sink.answers
+    assert (answer.frame, answer.name, answer.dropped, answer.latency_ms) == (7, "frame-7", 3, 250.0)
+    assert (answer.truth, answer.correct) == (None, None)
+    assert tally.dropped == 3
+
+
+def test_known_labels_give_truth_and_error(make_engine):
+    sink, tally = play([frame(0, 255, label=1), frame(1, 255, label=0), frame(2, 255)], make_engine())
+
+    assert [(answer.truth, answer.correct) for answer in sink.answers] == [
+        ("bright", True),
+        ("dark", False),
+        (None, None),
+    ]
+    assert (tally.labelled, tally.correct) == (2, 1)
+    assert "error 50.0 %" in str(tally)
+
+
+def test_a_class_without_a_name_is_called_by_its_number(make_engine):
+    engine = make_engine()
+    engine.class_names = ()
+
+    sink, _ = play([frame(0)], engine)
+
+    assert sink.answers[0].label == "1"
+
+
+def test_frames_are_gathered_to_the_engines_batch(make_engine):
+    engine = make_engine(batch=3)
+
+    sink, _ = play([frame(i, 10 * i) for i in range(6)], engine)
+
+    assert [batch[:, 0, 0, 0].tolist() for batch in engine.learned] == [[0, 10, 20], [30, 40, 50]]
+    assert [answer.frame for answer in sink.answers] == list(range(6))
+
+
+def test_what_is_left_is_answered_with_repeats_and_not_learned_from(make_engine):
+    engine = make_engine(batch=4)
+
+    sink, tally = play([frame(i, 10 * i) for i in range(6)], engine)
+
+    assert [batch[:, 0, 0, 0].tolist() for batch in engine.predicted] == [[40, 50, 40, 50]]
+    assert [answer.frame for answer in sink.answers] == list(range(6))
+    assert [(answer.adapted, answer.why) for answer in sink.answers[4:]] == 2 * [(False, "off")]
+    assert (tally.frames, tally.offered) == (6, 1)
+
+
+@pytest.mark.parametrize(("every", "learned"), [(1, [0, 1, 2, 3, 4, 5, 6]), (3, [2, 5]), (0, [])])
+def test_the_duty_cycle_learns_from_each_nth_batch(make_engine, every, learned):
+    engine = make_engine()
+
+    sink, tally = play([frame(i) for i in range(7)], engine, LoopOptions(adapt_every=every))
+
+    assert [answer.frame for answer in sink.answers if answer.adapted] == learned
+    assert len(engine.predicted) == 7 - len(learned)
+    assert tally.offered == len(learned)
+
+
+def test_frames_that_nobody_can_use_are_told_and_the_stream_goes_on(make_engine):
+    floats = Frame(np.full((2, 2, 3), np.nan), 1, 0.0, "floats")
+
+    sink, tally = play([frame(0), floats, Refusal(2, "torn.jpg", "truncated"), frame(3)], make_engine(batch=2))
+
+    assert [answer.frame for answer in sink.answers] == [0, 3]
+    assert [(refusal.index, refusal.name) for refusal in sink.refusals] == [(1, "floats"), (2, "torn.jpg")]
+    assert "float64 pixels" in sink.refusals[0].why
+    assert (tally.frames, tally.refused) == (2, 2)
+
+
+def test_a_batch_that_the_engine_refuses_is_told_frame_by_frame(make_engine):
+    class Picky(make_engine):
+        def __call__(self, frames):
+            if frames[0, 0, 0, 0] == 0:
+                raise BadFrames("too dark")
+            return super().__call__(frames)
+
+    sink, tally = play([frame(i, level) for i, level in enumerate([0, 9, 9, 9])], Picky(batch=2))
+
+    assert [(refusal.index, refusal.why) for refusal in sink.refusals] == [(0, "too dark"), (1, "too dark")]
+    assert [answer.frame for answer in sink.answers] == [2, 3]
+    assert tally.refused == 2
+
+
+def test_the_limit_counts_every_frame_and_takes_no_more(make_engine):
+    source = [frame(0), Refusal(1, "", "torn"), frame(2), AssertionError("taken beyond the limit")]
+
+    sink, _ = play(source, make_engine(batch=2), LoopOptions(limit=3))
+
+    assert [answer.frame for answer in sink.answers] == [0, 2]
+
+
+def test_when_the_source_fails_what_it_gave_is_answered_first(make_engine):
+    source = Played([frame(0), frame(1), frame(2), TransferError("the cable is out")])
+    sink = Kept()
+    loop = Loop(source, make_engine(batch=2), sink, clock=ManualClock())
+
+    with pytest.raises(TransferError, match="cable"):
+        loop.run()
+
+    assert [answer.frame for answer in sink.answers] == [0, 1, 2]
+
+
+def test_stopping_ends_the_run_after_the_batch_in_progress_and_closes_the_source_once(make_engine):
+    source = Played([frame(i) for i in range(9)])
+    sink = Kept()
+    loop = Loop(
+        source, make_engine(), sink, clock=ManualClock(), after_batch=[lambda tally: tally.frames == 3 and loop.stop()]
+    )
+
+    loop.run()
+    loop.stop()
+
+    assert [answer.frame for answer in sink.answers] == [0, 1, 2]
+    assert source.closed == 1
+
+
+def test_listeners_hear_the_tally_after_each_batch(make_engine):
+    heard = []
+
+    play([frame(i) for i in range(5)], make_engine(batch=2), after_batch=[lambda tally: heard.append(tally.frames)])
+
+    assert heard == [2, 4, 5]
+
+
+def test_a_source_without_frames_is_a_run_without_answers(make_engine):
+    sink, tally = play([], make_engine())
+
+    assert sink.answers == []
+    assert str(tally) == "0 frames, 0 dropped, 0 refused, 0 updates"
+
+
+@pytest.mark.parametrize("wrong", [{"adapt_every": -1}, {"limit": 0}])
+def test_numbers_that_cannot_be_meant_are_refused(wrong):
+    with pytest.raises(UsageError):
+        LoopOptions(**wrong)
