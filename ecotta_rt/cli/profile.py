@@ -110,15 +110,14 @@ def _profile(args: argparse.Namespace, shape: tuple[int, ...], limit_bytes: int 
 
 def _step(args: argparse.Namespace) -> "StepMaker":
     from ecotta_rt.prepare.options import StepOptions
+    from ecotta_rt.prepare.pipeline import default_kernel
     from ecotta_rt.prepare.profiled_steps import STEPS, make_ecotta_step
 
     if args.step != "ecotta":
         return STEPS[args.step]
     given = {name: getattr(args, name) for name in ("normalisation", "frozen_gradient", "frame_by_frame")}
     options = StepOptions(**{name: value for name, value in given.items() if value is not None})
-    # 3x3 meta convolutions on ResNet-50's 2048 channels would be 24.9 M parameters.
-    usual_kernel = 1 if args.network == "resnet-50" else 3
-    kernel = usual_kernel if args.kernel is None else args.kernel
+    kernel = default_kernel(args.network) if args.kernel is None else args.kernel
     return make_ecotta_step(4 if args.parts is None else args.parts, kernel, options)
 
 

@@ -18,7 +18,7 @@ from ecotta_rt.prepare.step import Outcome, Step, StepState
 from ecotta_rt.prepare.tracing import shape_of
 from ecotta_rt.state import AdaptState
 
-__all__ = ["TorchEngine", "initial_state", "to_adapt_state", "to_step_state"]
+__all__ = ["TorchEngine", "frame_shape", "initial_state", "to_adapt_state", "to_step_state"]
 
 
 class TorchEngine:
@@ -40,7 +40,7 @@ class TorchEngine:
     ) -> None:
         self.options = options or StepOptions()
         self.network = network
-        self._frame_shape = _frame_shape(network)
+        self._frame_shape = frame_shape(network)
         _require_classes(network)
         self._digest = network.digest()
         self._step = Step(network, self.options)
@@ -118,7 +118,7 @@ class TorchEngine:
             )
 
 
-def _frame_shape(network: AdaptableNetwork) -> tuple[int, ...]:
+def frame_shape(network: AdaptableNetwork) -> tuple[int, ...]:
     """(C, H, W) of the frames that the network was cut for."""
     entry = next(node for node in network.stem.graph.nodes if node.op == "placeholder")
     return shape_of(entry) or ()

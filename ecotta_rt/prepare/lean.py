@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from ecotta_rt.prepare.bits import is_channels_last, pack_between, unpack
+from ecotta_rt.prepare.hold import hold_back
 from ecotta_rt.prepare.statistics import Statistics
 
 __all__ = ["frozen_convolution", "frozen_norm", "frozen_relu", "recompute"]
@@ -177,7 +178,7 @@ class _Recomputed(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         (x,) = ctx.saved_tensors
         with torch.enable_grad():
-            again = x.detach().requires_grad_()
+            again = hold_back(x.detach(), gradient).requires_grad_()
             return torch.autograd.grad(ctx.run(again), again, gradient)[0], None
 
 

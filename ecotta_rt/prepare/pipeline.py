@@ -29,8 +29,8 @@ def warmed_path(out: Path, parts: int) -> Path:
 
 
 def default_kernel(model: str) -> int:
-    """Side of the meta convolutions: 1 for ResNet-50, where 3 would add 24.9 M parameters, else 3."""
-    return 1 if model == "resnet-50" else 3
+    """Side of the meta convolutions: 1 for networks of 224x224 frames (3 would add 24.9 M parameters to ResNet-50)."""
+    return 1 if model in MODELS and MODELS[model].frame_size > 32 else 3
 
 
 def frozen_network(name: str, checkpoint: Path | None, out: Path) -> nn.Module:

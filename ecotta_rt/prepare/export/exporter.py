@@ -1,0 +1,200 @@
+"""From a warmed-up network to a bundle: every graph a device may run, and what they share.
+
+    network, state  ->  trace  ->  lower  ->  passes  ->  graphs  ->  net.ecotta
+                                                     '->  weights.bin, once for all of them
+
+One bundle has one normalisation mode. For each batch size it holds a `step` and a `predict` graph; with `fast` a second
+step whose weights are stored twice; with `frame_by_frame` also `accumulate` (one frame) and `update`, which together
+make a step of any number of frames in one frame's memory.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import onnx
+import onnx_ir as ir
+import torch
+
+from ecotta_rt.bundle import FrameSpec, GraphFacts, GraphKind, Manifest, StateLayout, write_bundle
+from ecotta_rt.errors import UsageError
+from ecotta_rt.prepare.attach import AdaptableNetwork
+from ecotta_rt.prepare.engine import frame_shape, to_adapt_state, to_step_state
+from ecotta_rt.prepare.export.builder import OPSET
+from ecotta_rt.prepare.export.frozen_weights import FrozenWeights, digest_of
+from ecotta_rt.prepare.export.liveness import infer_shapes, live_bytes
+from ecotta_rt.prepare.export.lowering import lower
+from ecotta_rt.prepare.export.passes.fold_constants import fold_constants
+from ecotta_rt.prepare.export.passes.fold_scales import fold_scales
+from ecotta_rt.prepare.export.passes.join_splits import join_splits
+from ecotta_rt.prepare.export.passes.keep_weights_once import keep_weights_once
+from ecotta_rt.prepare.export.passes.masks import choose_masks
+from ecotta_rt.prepare.export.passes.stack_scales import stack_scales
+from ecotta_rt.prepare.export.traced import Traced, trace_accumulate, trace_predict, trace_step, trace_update
+from ecotta_rt.prepare.options import StepOptions
+from ecotta_rt.prepare.step import Step, StepState
+from ecotta_rt.state import AdaptState
+
+__all__ = ["PASSES", "GraphRequest", "Report", "build_graph", "export", "requests_for"]
+
+Report = Callable[[str, int, int], None]
+"""Called with a graph's name before it is made, how many are done, and how many there are."""
+
+PASSES: tuple[Callable[[ir.Model], None], ...] = (
+    fold_constants,
+    join_splits,
+    choose_masks,
+    keep_weights_once,
+    fold_scales,
+    stack_scales,
+)
+"""What is done to a lowered graph, in this order."""
+
+
+@dataclass(frozen=True)
+class GraphRequest:
+    """One graph to make.
+
+    Attributes:
+        name: In the bundle.
+        kind: `step`, `predict`, `accumulate` or `update`.
+        batch: Frames a run.
+        weights: `once`, or `twice` for the fastest kernels: see `passes/keep_weights_once.py`.
+    """
+
+    name: str
+    kind: GraphKind
+    batch: int
+    weights: Literal["once", "twice"] = "once"
+
+
+def requests_for(batches: Sequence[int], options: StepOptions, fast: bool = False) -> tuple[GraphRequest, ...]:
+    """The graphs of a bundle for these batch sizes.
+
+    Raises:
+        UsageError: No batch size, one below 1, one twice, or a single frame in `batch` normalisation.
+    """
+    if not batches or min(batches) < 1 or len(set(batches)) < len(batches):
+        raise UsageError(f"batches {list(batches)}: give one or more different sizes, each at least 1")
+    if options.normalisation == "batch" and 1 in batches:
+        raise UsageError(
+            "batch 1 with normalisation 'batch': one frame's statistics say nothing; choose 'running' for single frames"
+        )
+    kinds: tuple[GraphKind, ...] = ("step", "predict")
+    wanted = [GraphRequest(f"{kind}-{n}", kind, n) for n in batches for kind in kinds]
+    if fast:
+        wanted += [GraphRequest(f"step-{n}-fast", "step", n, "twice") for n in batches]
+    if options.frame_by_frame:
+        wanted += [GraphRequest("accumulate", "accumulate", 1), GraphRequest("update", "update", 1)]
+        if 1 not in batches:
+            wanted.append(GraphRequest("predict-1", "predict", 1))
+    return tuple(wanted)
+
+
+def export(
+    network: AdaptableNetwork,
+    state: AdaptState,
+    path: str | Path,
+    *,
+    model: str,
+    classes: Sequence[str],
+    batches: Sequence[int] = (1,),
+    options: StepOptions | None = None,
+    fast: bool = False,
+    report: Report | None = None,
+) -> Manifest:
+    """Write a bundle.
+
+    Args:
+        network: From `attach`.
+        state: Warmed-up; becomes the bundle's initial state.
+        path: Where to.
+        model: Name of the architecture, for people.
+        classes: Class names in the order of the logits.
+        batches: Frames a step, one graph for each.
+        options: How the device adapts; `frame_by_frame` adds the graphs for it.
+        fast: Add a step graph for each batch size that trades memory for time.
+        report: Hears of each graph.
+
+    Raises:
+        UsageError: See `requests_for`; or class names that are not one a logit.
+        NetworkError: An operator that has no ONNX rule.
+        InputFileError: `state` belongs to another network.
+        TransferError: `path` cannot be written.
+    """
+    options = options or StepOptions(normalisation="running")
+    requests = requests_for(batches, options, fast)
+    start = to_step_state(network, state)
+    weights, models = FrozenWeights(_known_names(network)), dict[str, ir.Model]()
+    for done, request in enumerate(requests):
+        if report is not None:
+            report(request.name, done, len(requests))
+        models[request.name] = build_graph(network, start, options, request)
+        weights.collect(models[request.name])
+    graphs = {
+        request.name: (_facts(models[request.name], request), weights.move_out(models[request.name]))
+        for request in requests
+    }
+    channels, height, width = frame_shape(network)
+    return write_bundle(
+        path,
+        model=model,
+        network_digest=state.network_digest,
+        classes=classes,
+        parts=len(network.meta_groups),
+        frame=FrameSpec(channels, height, width),
+        normalisation=options.normalisation,
+        options={k: v for k, v in asdict(options).items() if k != "normalisation"},
+        layout=StateLayout.of(to_adapt_state(start, state.network_digest)),
+        graphs=graphs,
+        weights=weights.arrays,
+        state=state,
+        made_with={"torch": torch.__version__, "onnx": onnx.__version__, "opset": str(OPSET)},
+        metadata=dict(state.metadata),
+    )
+
+
+def build_graph(network: AdaptableNetwork, state: StepState, options: StepOptions, request: GraphRequest) -> ir.Model:
+    """Trace, lower and rewrite one graph; its weights are still in it."""
+    traced = _trace(network, state, options, request)
+    model = lower(traced, request.name)
+    for rewrite in PASSES:
+        if rewrite is not keep_weights_once or request.weights == "once":
+            rewrite(model)
+    infer_shapes(model)
+    return model
+
+
+def _trace(network: AdaptableNetwork, state: StepState, options: StepOptions, request: GraphRequest) -> Traced:
+    frames = torch.zeros(request.batch, *frame_shape(network))
+    if request.kind in ("accumulate", "update"):
+        options = replace(options, frame_by_frame=True)
+        step = Step(network, options)
+        return trace_update(step, state) if request.kind == "update" else trace_accumulate(step, options, state, frames)
+    step = Step(network, replace(options, frame_by_frame=False))
+    trace = trace_step if request.kind == "step" else trace_predict
+    return trace(step, options, state, frames)
+
+
+def _facts(model: ir.Model, request: GraphRequest) -> GraphFacts:
+    memory = live_bytes(model)
+    return GraphFacts(
+        kind=request.kind,
+        batch=request.batch,
+        activation_bytes=memory.activation_bytes if request.kind in ("step", "accumulate") else 0,
+        step_peak_bytes=memory.peak_bytes,
+        variant={"weights": request.weights, "masks": "bool"},
+    )
+
+
+def _known_names(network: AdaptableNetwork) -> dict[bytes, str]:
+    """Digest -> name for the network's own weights, and for convolutions turned round as their gradients want them."""
+    names = {}
+    for piece in network.frozen_pieces():
+        for name, parameter in piece.named_parameters():
+            array = parameter.detach().numpy()
+            names[digest_of(array)] = name
+            if array.ndim == 4:
+                names.setdefault(digest_of(array.swapaxes(0, 1)[..., ::-1, ::-1]), f"{name}.turned")
+    return names

@@ -1,0 +1,75 @@
+"""Give the large constants of several graphs names and one place outside of them.
+
+Graphs of one bundle share most of their weights: a step and the prediction beside it, one frame and sixty-four. Equal
+constants are one entry of `weights.bin`, under one name, whichever graph they come from.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from ecotta_rt.bundle import place_weights
+from ecotta_rt.prepare.export.builder import constant_of
+
+__all__ = ["FrozenWeights"]
+
+_SMALLEST = 256
+"""Numbers below which a constant stays in its graph: its entry in the list would be longer than itself."""
+
+_LOCATION = "weights.bin"
+
+
+class FrozenWeights:
+    """Collects large constants, then points the graphs at them.
+
+    Args:
+        names: Bytes of a known weight's sha256 -> the name its owner gave it; others are named after their digest.
+
+    Attributes:
+        arrays: float32 arrays by name, in the order of `weights.bin`.
+    """
+
+    def __init__(self, names: Mapping[bytes, str]) -> None:
+        self.arrays: dict[str, NDArray[np.float32]] = {}
+        self._names = names
+
+    def collect(self, model: ir.Model) -> None:
+        """Rename the large constants of `model` and keep their contents."""
+        for value in list(model.graph.initializers.values()):
+            array = constant_of(value)
+            if array is None or array.dtype != np.float32 or array.size < _SMALLEST:
+                continue
+            digest = digest_of(array)
+            name = self._names.get(digest, f"weight.{digest.hex()[:16]}")
+            # Renaming the value renames its key; the tensor has a name of its own.
+            value.name = name
+            value.const_value = ir.tensor(array, name=name)
+            self.arrays.setdefault(name, array)
+
+    def move_out(self, model: ir.Model) -> bytes:
+        """The model as an ONNX file whose collected constants are references into `weights.bin`.
+
+        Call it when all models have been collected: only then is every place known.
+        """
+        for entry in place_weights({name: array.shape for name, array in self.arrays.items()}):
+            value = model.graph.initializers.get(entry.name)
+            if value is not None:
+                value.const_value = ir.ExternalTensor(
+                    _LOCATION,
+                    entry.offset,
+                    entry.bytes,
+                    ir.DataType.FLOAT,
+                    shape=ir.Shape(list(entry.shape)),
+                    name=entry.name,
+                )
+        content: bytes = ir.to_proto(model).SerializeToString()
+        return content
+
+
+def digest_of(array: NDArray[Any]) -> bytes:
+    """sha256 of shape and contents."""
+    return hashlib.sha256(f"{array.shape}".encode() + np.ascontiguousarray(array).tobytes()).digest()

@@ -1,0 +1,40 @@
+"""Undo a Split whose pieces are put together again in the same order.
+
+Requires: nothing.
+Ensures: no Concat joins all pieces of one Split (through Reshapes); it is the split vector itself.
+
+The step takes parameters and momentum apart, by name, to use them, and joins them to make one update for all.
+"""
+
+import onnx_ir as ir
+
+from ecotta_rt.prepare.export.rewriter import Rewriter
+
+__all__ = ["join_splits"]
+
+
+def join_splits(model: ir.Model) -> None:
+    """Rewrite `model` in place."""
+    rewriter = Rewriter(model.graph)
+    for node in list(model.graph):
+        if node.op_type == "Concat" and (whole := _split_whole(node)) is not None:
+            rewriter.replace(node, whole)
+    rewriter.remove_dead_nodes()
+
+
+def _split_whole(concat: ir.Node) -> ir.Value | None:
+    pieces = [_before_reshapes(value) for value in concat.inputs]
+    split = None if pieces[0] is None else pieces[0].producer()
+    if split is None or split.op_type != "Split" or len(split.outputs) != len(pieces):
+        return None
+    whole = split.inputs[0]
+    # Both along the first axis of a vector: then any shape in between is undone by the Concat of vectors.
+    if whole is None or whole.shape is None or len(whole.shape) != 1:
+        return None
+    return whole if all(a is b for a, b in zip(pieces, split.outputs, strict=True)) else None
+
+
+def _before_reshapes(value: ir.Value | None) -> ir.Value | None:
+    while value is not None and (node := value.producer()) is not None and node.op_type == "Reshape":
+        value = node.inputs[0]
+    return value

@@ -1,0 +1,97 @@
+"""Choose a form for the masks that the frozen ReLUs keep for the backward.
+
+Requires: Pack and Unpack nodes of the domain `ecotta.mask`, as `lowering.py` writes them.
+Ensures: none are left; what lives from forward to backward is one bool (or one bit) an element.
+
+    Unpack(Pack(x)) * g                       ->  Where(mask, g, 0)
+    Unpack(Pack(d > 0)) - Unpack(Pack(d < 0)) ->  Sign(d), as int8
+    Unpack(Pack(x)) elsewhere                 ->  Cast(mask)
+"""
+
+import math
+from typing import Any, Literal
+
+import onnx_ir as ir
+
+from ecotta_rt.prepare.export.builder import MASK_DOMAIN
+from ecotta_rt.prepare.export.rewriter import Rewriter
+
+__all__ = ["MaskForm", "choose_masks"]
+
+MaskForm = Literal["bool", "bit"]
+
+
+def choose_masks(model: ir.Model, form: MaskForm = "bool") -> None:
+    """Replace every Pack and Unpack in place."""
+    rewriter = Rewriter(model.graph)
+    for node in list(model.graph):
+        if node.domain == MASK_DOMAIN and node.op_type == "Unpack":
+            _replace_unpack(rewriter, node, form)
+    rewriter.remove_dead_nodes()
+    model.graph.opset_imports.pop(MASK_DOMAIN, None)
+
+
+def _replace_unpack(r: Rewriter, unpack: ir.Node, form: MaskForm) -> None:
+    if unpack.graph is None:  # gone already, as half of a sign
+        return
+    for user in list(unpack.outputs[0].consumers()):
+        if user.op_type == "Sub" and _is_sign(user):
+            _replace_sign(r, user)
+    for user in list(unpack.outputs[0].consumers()):
+        if user.op_type == "Mul" and form == "bool":
+            gradient = next(value for value in user.inputs if value is not unpack.outputs[0])
+            mask = _mask(r, _packed(unpack))
+            with r.before(user):
+                r.replace(user, r.op("Where", mask, gradient, r.scalar(0.0)))
+    if unpack.outputs[0].consumers():
+        mask = _mask(r, _packed(unpack))
+        with r.before(unpack):
+            r.replace(unpack, r.op("Cast", mask, to=ir.DataType.FLOAT.value))
+
+
+def _packed(unpack: ir.Node) -> ir.Node:
+    source = unpack.inputs[0]
+    pack = None if source is None else source.producer()
+    assert pack is not None and pack.op_type == "Pack", "Unpack reads what Pack wrote"
+    return pack
+
+
+def _mask(r: Rewriter, pack: ir.Node) -> ir.Value:
+    """Low < x < high as a bool tensor, made right behind x, once."""
+    known = r.memory.get(pack)
+    if known is None:
+        x, low, high = pack.inputs[0], _bound(pack, "low"), _bound(pack, "high")
+        with r.before(pack):
+            tests: list[ir.Value] = []
+            if low > -math.inf:
+                tests.append(r.op("Greater", x, r.scalar(low)))
+            if high < math.inf:
+                tests.append(r.op("Less", x, r.scalar(high)))
+            known = tests[0] if len(tests) == 1 else r.op("And", *tests)
+        r.memory[pack] = known
+    return known
+
+
+def _bound(pack: ir.Node, name: str) -> float:
+    value: Any = pack.attributes[name].value
+    return float(value)
+
+
+def _is_sign(sub: ir.Node) -> bool:
+    makers = [None if value is None else value.producer() for value in sub.inputs]
+    if any(maker is None or maker.op_type != "Unpack" for maker in makers):
+        return False
+    above, below = (_packed(maker) for maker in makers if maker is not None)
+    bounds = [(_bound(p, "low"), _bound(p, "high")) for p in (above, below)]
+    return above.inputs[0] is below.inputs[0] and bounds == [(0.0, math.inf), (-math.inf, 0.0)]
+
+
+def _replace_sign(r: Rewriter, sub: ir.Node) -> None:
+    unpack = sub.inputs[0].producer() if sub.inputs[0] is not None else None
+    assert unpack is not None
+    pack = _packed(unpack)
+    with r.before(pack):
+        # One byte an element from here to the backward, not four.
+        small = r.op("Cast", r.op("Sign", pack.inputs[0]), to=ir.DataType.INT8.value)
+    with r.before(sub):
+        r.replace(sub, r.op("Cast", small, to=ir.DataType.FLOAT.value))

@@ -1,0 +1,102 @@
+"""Compute the gradient scales of all norms at once: weight / sqrt(variance + eps).
+
+Requires: constants computed (`fold_constants`).
+Ensures: chains Mul(Reciprocal(Sqrt(Add(v_i, eps))), w_i) with the same eps, constant w_i and a Reshape to [1, C, 1, 1]
+are one chain on the vector of all v_i, and a Split. Chains whose result some v_j depends on are left alone.
+
+In `running` mode every frozen norm has such a chain. An operator costs onnxruntime some 3 microseconds and 10
+kilobytes, however little it computes: better once for thousands of numbers than forty times for a few dozen.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from ecotta_rt.prepare.export.builder import constant_of
+from ecotta_rt.prepare.export.rewriter import Rewriter
+
+__all__ = ["stack_scales"]
+
+
+@dataclass(frozen=True)
+class _Chain:
+    """Reshape(Mul(Reciprocal(Sqrt(Add(variance, eps))), weight), [1, C, 1, 1]); `last` is the Reshape."""
+
+    variance: ir.Value
+    eps: float
+    weight: ir.Value
+    last: ir.Node
+
+    @property
+    def channels(self) -> int:
+        array = constant_of(self.weight)
+        assert array is not None
+        return int(array.size)
+
+
+def stack_scales(model: ir.Model) -> None:
+    """Rewrite `model` in place."""
+    found: dict[float, list[_Chain]] = {}
+    for node in model.graph:
+        chain = _chain_ending_in(node)
+        if chain is not None:
+            found.setdefault(chain.eps, []).append(chain)
+    rewriter = Rewriter(model.graph)
+    for chains in found.values():
+        if len(chains) > 1 and not _feeds_itself(chains):
+            _stack(rewriter, model.graph, chains)
+    rewriter.remove_dead_nodes()
+
+
+def _stack(r: Rewriter, graph: ir.Graph, chains: list[_Chain]) -> None:
+    order = {node: index for index, node in enumerate(graph)}
+    with r.before(min((chain.last for chain in chains), key=order.__getitem__)):
+        variances = r.op("Concat", *(chain.variance for chain in chains), axis=0)
+        inverse = r.op("Reciprocal", r.op("Sqrt", r.op("Add", variances, r.scalar(chains[0].eps))))
+        weights = r.constant(np.concatenate([constant_of(chain.weight) for chain in chains]))
+        scales = r.op("Reshape", r.op("Mul", inverse, weights), r.ints(1, -1, 1, 1))
+        pieces = r.ops("Split", len(chains), scales, r.ints(*(chain.channels for chain in chains)), axis=1)
+    for chain, piece in zip(chains, pieces, strict=True):
+        r.replace(chain.last, piece)
+
+
+def _chain_ending_in(reshape: ir.Node) -> _Chain | None:
+    if reshape.op_type != "Reshape" or (mul := _maker(reshape.inputs[0], "Mul")) is None:
+        return None
+    for scaled, weight in (mul.inputs, reversed(mul.inputs)):
+        reciprocal = _maker(scaled, "Reciprocal")
+        sqrt = _maker(reciprocal.inputs[0], "Sqrt") if reciprocal else None
+        add = _maker(sqrt.inputs[0], "Add") if sqrt else None
+        factors = constant_of(weight)
+        if add is None or weight is None or factors is None or factors.ndim != 1:
+            continue
+        eps = constant_of(add.inputs[1])
+        shape = constant_of(reshape.inputs[1])
+        variance = add.inputs[0]
+        if eps is None or eps.size != 1 or variance is None or shape is None or variance.const_value is not None:
+            continue
+        if [int(n) for n in shape] == [1, factors.size, 1, 1]:
+            return _Chain(variance, float(eps.reshape(-1)[0]), weight, reshape)
+    return None
+
+
+def _maker(value: ir.Value | None, op_type: str) -> ir.Node | None:
+    node = None if value is None else value.producer()
+    return node if node is not None and node.op_type == op_type else None
+
+
+def _feeds_itself(chains: list[_Chain]) -> bool:
+    """Whether any variance depends on any chain's result: then one vector of all would be a cycle."""
+    results = {chain.last for chain in chains}
+    seen: set[ir.Node] = set()
+    waiting = [chain.variance.producer() for chain in chains]
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        if node in results:
+            return True
+        seen.add(node)
+        waiting += [value.producer() for value in node.inputs if value is not None]
+    return False
