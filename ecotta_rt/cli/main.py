@@ -25,6 +25,8 @@ COMMANDS = {
     "prepare": "warm up a network for adaptation: network + checkpoint + data -> warmed-up network",
     "profile": "show what a training or adaptation step keeps in memory, by part and by tensor",
     "devices": "list the boards and phones we know, and what they give",
+    "inspect": "show what is in a bundle or an adapted state, having checked all of it",
+    "run": "answer and learn from a stream: bundle + pictures, film, camera or replay -> JSON lines",
 }
 """Name of each subcommand -> its line in the help. The module is `ecotta_rt.cli.NAME`."""
 
