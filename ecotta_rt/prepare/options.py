@@ -29,6 +29,10 @@ class StepOptions:
         l1_weight: lambda, the weight of the summed L1 terms.
         entropy_margin: Frames above `entropy_margin * ln C` nats do not learn.
         lr: Step size of SGD.
+        lr_batch: The number of frames that `lr` is meant for: a step of n < `lr_batch` frames goes lr * n / `lr_batch`.
+            None: `lr` as it is. A single frame's gradient is as long as a batch's and there are 64 times as many of
+            them; with the paper's 5e-3 (for 64) a network that learns from every frame collapses within a few dozen.
+            Source of the rule: Goyal et al. 2017, arXiv 1706.02677, section 2.1.
         sgd_momentum: Momentum of SGD, in [0, 1).
         statistics_momentum: u of `running` mode, in [0, 1]; 0 holds the statistics. A batch moves them once, by the
             moments of all its frames; with `frame_by_frame` each frame does.
@@ -45,6 +49,7 @@ class StepOptions:
     l1_weight: float = 0.5
     entropy_margin: float = 0.4
     lr: float = 5e-3
+    lr_batch: int | None = None
     sgd_momentum: float = 0.9
     statistics_momentum: float = 0.01
     frame_by_frame: bool = False
@@ -59,6 +64,8 @@ class StepOptions:
         _require_range("l1_weight", self.l1_weight, 0.0, float("inf"))
         _require_range("entropy_margin", self.entropy_margin, 0.0, 1.0)
         _require_range("lr", self.lr, 0.0, float("inf"))
+        if self.lr_batch is not None:
+            _require_range("lr_batch", self.lr_batch, 1, float("inf"))
         _require_range("sgd_momentum", self.sgd_momentum, 0.0, 1.0)
         if self.sgd_momentum == 1.0:
             raise UsageError("sgd_momentum=1.0: such a velocity never fades; choose less than 1, for example 0.9")

@@ -1,24 +1,30 @@
-"""From a network on disk to a warmed-up one on disk: what `ecotta prepare` does.
+"""From a network on disk to a warmed-up one on disk, and to a bundle: what `ecotta prepare` does.
 
 network file or model id + checkpoint  ->  partition  ->  attach  ->  warm_up  ->  OUT.ecotta-kK.safetensors
+network, warmed-up state  ->  partition  ->  attach  ->  export  ->  OUT.ecotta
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import nn
 
+from ecotta_rt.bundle import Manifest
 from ecotta_rt.errors import InputFileError, UsageError
 from ecotta_rt.prepare.attach import attach
 from ecotta_rt.prepare.checkpoint import load_network, read_network_file, save_network
+from ecotta_rt.prepare.export.exporter import Report as ExportReport
+from ecotta_rt.prepare.export.exporter import export
 from ecotta_rt.prepare.networks import MODELS
 from ecotta_rt.prepare.open_network import open_network
+from ecotta_rt.prepare.options import StepOptions
 from ecotta_rt.prepare.partition import partition
 from ecotta_rt.prepare.warmup import Frames, Labels, Report, WarmUpOptions, warm_up
 from ecotta_rt.state import AdaptState
 
-__all__ = ["default_kernel", "frozen_network", "prepare", "warmed_path"]
+__all__ = ["default_kernel", "export_bundle", "frozen_network", "prepare", "warmed_path"]
 
 _SUFFIX = ".safetensors"
 
@@ -124,3 +130,49 @@ def prepare(
     state.save(target)
     checkpoint.unlink(missing_ok=True)
     return state
+
+
+def export_bundle(
+    name: str,
+    network: nn.Module,
+    warmed: Path,
+    path: Path,
+    *,
+    frame_size: Sequence[int],
+    classes: Sequence[str],
+    batches: Sequence[int],
+    options: StepOptions,
+    fast: bool = False,
+    report: ExportReport | None = None,
+) -> Manifest:
+    """Cut, attach, compile and write a bundle.
+
+    Args:
+        name: What the user called the network: a model id or a file, for the record.
+        network: From `frozen_network`; taken over.
+        warmed: File of the warmed-up state. It says into how many parts the network is cut.
+        path: The bundle.
+        frame_size: Height and width of the frames.
+        classes: Class names by logit.
+        batches: Frames a step; see `export`.
+        options: How the device adapts.
+        fast: See `export`.
+        report: Hears of each graph.
+
+    Raises:
+        InputFileError: `warmed` cannot be read, or does not fit the network.
+        NetworkError: An operator that has no ONNX rule.
+    """
+    state = AdaptState.load(warmed)
+    network.eval()
+    # The graphs are written for plain row-by-row tensors, whatever layout suited the warm-up.
+    for parameter in network.parameters():
+        parameter.data = parameter.data.contiguous()
+    weights = [value for key, value in state.parameters.items() if key.endswith(".conv.weight")]
+    if not weights:
+        raise InputFileError(f"{warmed}: holds no meta groups")
+    adaptable = attach(partition(network, torch.zeros(1, 3, *frame_size), len(weights)), int(weights[0].shape[-1]))
+    model = name if name in MODELS else read_network_file(name).model if name.endswith(_SUFFIX) else Path(name).name
+    return export(
+        adaptable, state, path, model=model, classes=classes, batches=batches, options=options, fast=fast, report=report
+    )

@@ -97,13 +97,14 @@ class Step:
         first_l1: Tensor | None = None
         if options.schedule == "two-step":
             _, report, gradients, statistics = self._differentiate(state, frames, options.statistics_momentum, "l1")
-            state, _ = self._descend(state, gradients.l1, statistics, torch.ones((), dtype=torch.bool))
+            down = flatten(gradients.l1, state.parameters)
+            state, _ = self._descend(state, down, statistics, torch.ones((), dtype=torch.bool), len(frames))
             first_l1 = report.l1
         # The second forward of a two-step sees the same frames: they must not move the statistics twice.
         moves = options.statistics_momentum if first_l1 is None else 0.0
         losses = "both" if first_l1 is None else "entropy"
         logits, report, gradients, statistics = self._differentiate(state, frames, moves, losses)
-        after, moved = self.update(state, gradients, report.kept.sum(), statistics)
+        after, moved = self.update(state, gradients, report.kept.sum(), statistics, len(frames))
         return Outcome(logits, report if first_l1 is None else report._replace(l1=first_l1), after, moved)
 
     def differentiate(self, state: StepState, frames: Tensor) -> tuple[Tensor, Report, Gradients, dict[str, Moments]]:
@@ -114,7 +115,7 @@ class Step:
         return self._differentiate(state, frames, self._options.statistics_momentum, "both")
 
     def update(
-        self, state: StepState, gradients: Gradients, kept: Tensor, statistics: dict[str, Moments]
+        self, state: StepState, gradients: Gradients, kept: Tensor, statistics: dict[str, Moments], frames: int | Tensor
     ) -> tuple[StepState, Tensor]:
         """The second half: G_ent / max(k, 1) + lambda G_L1, down which SGD goes.
 
@@ -123,13 +124,16 @@ class Step:
             gradients: Of the sum of the kept frames' entropies, and of lambda times the L1 terms, over all frames.
             kept: k, how many frames passed the gate, `[]`.
             statistics: After these frames.
+            frames: How many there were.
 
         Returns:
             The next state, and whether the parameters moved.
         """
-        scale = 1.0 / kept.clamp_min(1).to(next(iter(gradients.entropy.values())).dtype)
-        total = {name: scale * g + gradients.l1.get(name, 0.0) for name, g in gradients.entropy.items()}
-        return self._descend(state, total, statistics, kept > 0)
+        entropy = flatten(gradients.entropy, state.parameters)
+        total = entropy * (1.0 / kept.clamp_min(1).to(entropy.dtype))
+        if gradients.l1:
+            total = total + flatten(gradients.l1, state.parameters)
+        return self._descend(state, total, statistics, kept > 0, frames)
 
     def predict(self, state: StepState, frames: Tensor) -> tuple[Tensor, dict[str, Moments]]:
         """Logits without learning, and the statistics that these frames leave (moved only in `running` mode)."""
@@ -233,7 +237,12 @@ class Step:
         return Statistics(self._options.normalisation, state.statistics, momentum)
 
     def _descend(
-        self, state: StepState, gradients: Named, statistics: dict[str, Moments], moves: Tensor
+        self,
+        state: StepState,
+        gradient: Tensor,
+        statistics: dict[str, Moments],
+        moves: Tensor,
+        frames: int | Tensor,
     ) -> tuple[StepState, Tensor]:
         """SGD with momentum, as torch.optim.SGD computes it; keeps everything where `moves` (bool `[]`) is false.
 
@@ -242,16 +251,22 @@ class Step:
         options = self._options
         # All parameters as one vector: a graph then has six operators here and not six a parameter.
         shapes = {name: p.shape for name, p in state.parameters.items()}
-        gradient, velocity, parameters = (
-            flatten(named, shapes) for named in (gradients, state.momentum, state.parameters)
-        )
+        velocity, parameters = (flatten(named, shapes) for named in (state.momentum, state.parameters))
         # One frame whose features overflow would poison every later step. A sum is finite only if all its terms are.
         moves = moves & gradient.sum().isfinite()
         faster = options.sgd_momentum * velocity + gradient
         # `where` and not `if`: the same function is traced into a graph, which has no branches on data.
         momentum = torch.where(moves, faster, velocity)
-        moved = torch.where(moves, parameters - options.lr * faster, parameters)
+        moved = torch.where(moves, parameters - self._lr(frames) * faster, parameters)
         return StepState(unflatten(moved, shapes), unflatten(momentum, shapes), statistics), moves
+
+    def _lr(self, frames: int | Tensor) -> float | Tensor:
+        lr, batch = self._options.lr, self._options.lr_batch
+        if batch is None:
+            return lr
+        if isinstance(frames, Tensor):
+            return lr * (frames / batch).clamp_max(1.0)
+        return lr * min(1.0, frames / batch)
 
 
 def flatten(named: Mapping[str, Tensor], names: Iterable[str]) -> Tensor:

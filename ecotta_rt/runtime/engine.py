@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ecotta_rt.bundle import Bundle, GraphEntry, read_bundle
+from ecotta_rt.bundle import Bundle, read_bundle
 from ecotta_rt.errors import BadFrames, BudgetExceeded, InputFileError, UsageError
 from ecotta_rt.records import Prediction, Why
 from ecotta_rt.runtime.session import SessionOptions, open_session
@@ -67,8 +67,7 @@ class Runtime:
         self._sums = {name: np.zeros_like(self._now["parameters"]) for name in _SUMS if frame_by_frame}
         self._next_sums = {name: np.zeros_like(vector) for name, vector in self._sums.items()}
         self._runs: dict[str, _Run] = {}
-        weights = "twice" if fast else "once"
-        step = "accumulate" if frame_by_frame else _name(bundle, "step", self.batch, weights)
+        step = "accumulate" if frame_by_frame else _name(bundle, "step", self.batch, fast)
         self.graph = step if adapt else None
         for name in (*(("accumulate", "update") if frame_by_frame else (self.graph,)),) if adapt else ():
             self._run(str(name))
@@ -93,7 +92,7 @@ class Runtime:
             path: The bundle.
             batch: Frames a step; default: the smallest that the bundle has a graph for.
             frame_by_frame: Learn from `batch` frames (any number) at once, in the memory of one.
-            fast: Take the step whose weights are stored twice: less time, more memory.
+            fast: Prefer a step that stores weights twice, less time for more memory, where the bundle has one.
             adapt: Off: only `predict` is used, and the graph that learns is not loaded.
             device: Id of a device profile: more than its default limit is refused, and its cores bound the threads.
             threads: Threads within one operator; default 1.
@@ -155,8 +154,8 @@ class Runtime:
         for piece in self._pieces(frames):
             results = run(piece, self._now, self._next)
             logits.append(results["logits"].copy())
-            if np.isfinite(logits[-1]).all() and "statistics" in run.writes:
-                self._take_over("statistics")
+            if np.isfinite(logits[-1]).all() and self._written_are_finite(run):
+                self._take_over(*run.writes)
         return _prediction(np.concatenate(logits), None, adapted=False, why="off")
 
     @property
@@ -195,12 +194,14 @@ class Runtime:
 
     def _stepped(self, frames: NDArray[Any]) -> Prediction:
         assert self.graph is not None
-        results = self._run(self.graph)(self._scaled(frames), self._now, self._next)
-        kept, moved = results["kept"].copy(), bool(results["moved"])
-        finite = np.isfinite(results["logits"]).all()
-        if finite:
-            self._take_over(*self._run(self.graph).writes)
-        return _prediction(results["logits"].copy(), kept, moved and bool(finite), _why(moved and bool(finite), kept))
+        run = self._run(self.graph)
+        results = run(self._scaled(frames), self._now, self._next)
+        logits, kept = results["logits"].copy(), results["kept"].copy()
+        finite = bool(np.isfinite(logits).all()) and self._written_are_finite(run)
+        why = _why(bool(results["moved"]), kept, finite)
+        if why != "not-finite":
+            self._take_over(*run.writes)
+        return _prediction(logits, kept, why == "adapted", why)
 
     def _accumulated(self, frames: NDArray[Any]) -> Prediction:
         """`batch` runs of one frame, then one update; nothing is taken over before all of them are finite."""
@@ -208,26 +209,32 @@ class Runtime:
         for vector in self._sums.values():
             vector[:] = 0
         before = self._now["statistics"].copy()
-        logits, kept = [], []
+        logits, kept, finite = [], [], True
         for piece in self._pieces(frames):
             results = accumulate(piece, {**self._now, **self._sums}, {**self._next, **self._next_sums})
             self._sums, self._next_sums = self._next_sums, self._sums
-            if "statistics" in accumulate.writes:
+            good = bool(np.isfinite(results["logits"]).all()) and self._written_are_finite(accumulate)
+            if good and "statistics" in accumulate.writes:
                 self._take_over("statistics")
+            finite = finite and good
             logits.append(results["logits"].copy())
             kept.append(results["kept"].copy())
         all_logits, all_kept = np.concatenate(logits), np.concatenate(kept)
-        if not np.isfinite(all_logits).all():
-            self._now["statistics"][:] = before
-            return _prediction(all_logits, all_kept, adapted=False, why="not-finite")
         counts = {
             "kept_count": np.array(all_kept.sum(), np.float32),
             "frame_count": np.array(self.batch, np.float32),
         }
         results = update(None, {**self._now, **self._sums, **counts}, self._next)
-        moved = bool(results["moved"])
-        self._take_over("parameters", "momentum")
-        return _prediction(all_logits, all_kept, moved, _why(moved, all_kept))
+        why = _why(bool(results["moved"]), all_kept, finite and self._written_are_finite(update))
+        if why == "not-finite":
+            self._now["statistics"][:] = before
+        else:
+            self._take_over(*update.writes)
+        return _prediction(all_logits, all_kept, why == "adapted", why)
+
+    def _written_are_finite(self, run: "_Run") -> bool:
+        # Of the state alone: a sum of gradients that is not finite makes an update that does not move.
+        return all(np.isfinite(self._next[name]).all() for name in run.writes if name in self._next)
 
     def _take_over(self, *names: str) -> None:
         for name in names:
@@ -343,30 +350,29 @@ def _batch(bundle: Bundle, batch: int | None, frame_by_frame: bool) -> int:
     return batch
 
 
-def _name(bundle: Bundle, kind: str, batch: int, weights: str = "once") -> str:
-    def fits(graph: GraphEntry) -> bool:
-        return graph.kind == kind and graph.batch == batch and graph.variant.get("weights", "once") == weights
-
-    found = next((graph.name for graph in bundle.manifest.graphs if fits(graph)), None)
-    if found is None:
-        fast = " with weights stored twice; export it with --fast" if weights == "twice" else ""
-        raise UsageError(f"{bundle.path} has no {kind!r} graph for {batch} frames{fast}")
-    return found
+def _name(bundle: Bundle, kind: str, batch: int, fast: bool = False) -> str:
+    fitting = [graph for graph in bundle.manifest.graphs if graph.kind == kind and graph.batch == batch]
+    if not fitting:
+        raise UsageError(f"{bundle.path} has no {kind!r} graph for {batch} frames")
+    wanted = "twice" if fast else "once"
+    return next((graph for graph in fitting if graph.variant.get("weights") == wanted), fitting[0]).name
 
 
 def _prediction(logits: Floats, kept: NDArray[np.bool_] | None, adapted: bool, why: Why) -> Prediction:
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    log_probabilities = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    probabilities = np.exp(log_probabilities)
-    entropy = -(probabilities * log_probabilities).sum(axis=1)
+    with np.errstate(invalid="ignore"):  # logits that are not finite give NaN, and `why` says it
+        shifted = logits - logits.max(axis=1, keepdims=True)
+        log_probabilities = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+        probabilities = np.exp(log_probabilities)
+        entropy = -(probabilities * log_probabilities).sum(axis=1)
     nobody = np.zeros(len(logits), np.bool_)
     return Prediction(logits.argmax(axis=1), probabilities, entropy, nobody if kept is None else kept, adapted, why)
 
 
-def _why(moved: bool, kept: NDArray[np.bool_]) -> Why:
-    if moved:
+def _why(moved: bool, kept: NDArray[np.bool_], finite: bool) -> Why:
+    if finite and moved:
         return "adapted"
-    return "not-finite" if kept.any() else "uncertain"
+    # With frames below the threshold only a gradient that is not finite keeps the step from moving.
+    return "not-finite" if not finite or kept.any() else "uncertain"
 
 
 def _require_fits(runtime: Runtime, device: str, limit_bytes: int) -> None:

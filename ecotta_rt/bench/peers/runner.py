@@ -10,9 +10,6 @@ The order matters, since each figure is read at the one moment when it means wha
 
 import gc
 import os
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +17,14 @@ import torch
 from torch import Tensor
 
 from ecotta_rt.bench.allocator import describe_allocator, keep_freed_memory
+from ecotta_rt.bench.child_lines import Tell
 from ecotta_rt.bench.job import Job
 from ecotta_rt.bench.peers.forward_time import fastest_forward_ms
 from ecotta_rt.bench.peers.memory_format import MEMORY_FORMATS, to_memory_format
 from ecotta_rt.bench.peers.method import Method
 from ecotta_rt.bench.peers.registry import METHODS, build_method
 from ecotta_rt.bench.peers.warm_libraries import warm_libraries
+from ecotta_rt.bench.play import Played, play
 from ecotta_rt.bench.process_memory import peak_resident_bytes, reset_peak, resident_bytes
 from ecotta_rt.bench.recording import Recording, Span, cut_batches
 from ecotta_rt.bench.results import Row
@@ -36,16 +35,6 @@ from ecotta_rt.prepare.profiler import profile_step
 from ecotta_rt.state import AdaptState
 
 __all__ = ["run_method"]
-
-Tell = Callable[[Mapping[str, Any]], None]
-
-
-@dataclass(frozen=True)
-class _Played:
-    """What came of the stream: wrong predictions by corruption, and the time of the adapting loop."""
-
-    wrong: Mapping[str, int]
-    ms_per_frame: float
 
 
 def run_method(job: Job, tell: Tell) -> Row:
@@ -78,15 +67,12 @@ def run_method(job: Job, tell: Tell) -> Row:
     example = _frames(recording, next(cut_batches(recording.spans[-1], job.batch)), job)
     forward_ms = fastest_forward_ms(load_network(job.network), example)
     memory = profile_step(lambda: method(example))
-    frames = {span.corruption: span.stop - span.start for span in recording.spans}
     return Row(
         method=method.name,
         engine="torch",
         batch=job.batch,
         normalisation=method.normalisation,
-        frames=sum(frames.values()),
-        error_percent=100 * sum(played.wrong.values()) / sum(frames.values()),
-        errors={corruption: 100 * wrong / frames[corruption] for corruption, wrong in played.wrong.items()},
+        **played.shares(),
         activation_bytes=memory.activation_bytes,
         step_peak_bytes=memory.step_peak_bytes,
         process_baseline_bytes=baseline,
@@ -124,28 +110,22 @@ def _needs(job: Job) -> dict[str, Any]:
     if "warmed" in takes and job.resource is not None:
         needs["warmed"] = AdaptState.load(Path(job.resource))
         # Both words come from a command line; StepOptions checks them.
-        words: Any = {"normalisation": job.normalisation, "frozen_gradient": job.gradient}
+        words: Any = {"normalisation": job.normalisation, "frozen_gradient": job.gradient, "lr_batch": 64}
         needs["step_options"] = StepOptions(**words)
     if "fine_tuned" in takes and job.resource is not None:
         needs["fine_tuned"] = to_memory_format(load_network(job.resource), job.memory_format)
     return needs
 
 
-def _play(method: Method, recording: Recording, job: Job, tell: Tell) -> _Played:
-    wrong: dict[str, int] = {}
-    times: list[tuple[float, int]] = []  # seconds, frames
-    for span in recording.spans:
-        method.begin_corruption(span.corruption)
-        wrong[span.corruption] = 0
-        for batch in cut_batches(span, job.batch):
-            frames = _frames(recording, batch, job)
-            start = time.perf_counter()
-            predictions = method(frames).argmax(1)
-            times.append((time.perf_counter() - start, len(frames)))
-            wrong[span.corruption] += int((predictions.numpy() != recording.labels[batch.start : batch.stop]).sum())
-            tell({"frames": batch.stop, "wrong": sum(wrong.values())})
-    counted = times[1:] or times  # the first batch warms the caches
-    return _Played(wrong, 1e3 * sum(seconds for seconds, _ in counted) / sum(frames for _, frames in counted))
+def _play(method: Method, recording: Recording, job: Job, tell: Tell) -> Played:
+    return play(
+        recording,
+        job.batch,
+        read=lambda batch: _frames(recording, batch, job),
+        answer=lambda frames: method(frames).argmax(1).numpy(),
+        tell=tell,
+        begin=method.begin_corruption,
+    )
 
 
 def _frames(recording: Recording, batch: Span, job: Job) -> Tensor:

@@ -131,10 +131,14 @@ def export(
         if report is not None:
             report(request.name, done, len(requests))
         models[request.name] = build_graph(network, start, options, request)
+        if request.weights == "twice" and _same(models[request.name], models[request.name.removesuffix("-fast")]):
+            del models[request.name]  # no weight of it was heavy enough to be stored once
+            continue
         weights.collect(models[request.name])
     graphs = {
         request.name: (_facts(models[request.name], request), weights.move_out(models[request.name]))
         for request in requests
+        if request.name in models
     }
     channels, height, width = frame_shape(network)
     return write_bundle(
@@ -145,7 +149,7 @@ def export(
         parts=len(network.meta_groups),
         frame=FrameSpec(channels, height, width),
         normalisation=options.normalisation,
-        options={k: v for k, v in asdict(options).items() if k != "normalisation"},
+        options={k: v for k, v in asdict(options).items() if k != "normalisation" and v is not None},
         layout=StateLayout.of(to_adapt_state(start, state.network_digest)),
         graphs=graphs,
         weights=weights.arrays,
@@ -175,6 +179,10 @@ def _trace(network: AdaptableNetwork, state: StepState, options: StepOptions, re
     step = Step(network, replace(options, frame_by_frame=False))
     trace = trace_step if request.kind == "step" else trace_predict
     return trace(step, options, state, frames)
+
+
+def _same(model: ir.Model, other: ir.Model) -> bool:
+    return [node.op_type for node in model.graph] == [node.op_type for node in other.graph]
 
 
 def _facts(model: ir.Model, request: GraphRequest) -> GraphFacts:

@@ -45,6 +45,11 @@ class FrozenWeights:
                 continue
             digest = digest_of(array)
             name = self._names.get(digest, f"weight.{digest.hex()[:16]}")
+            known = model.graph.initializers.get(name)
+            if known is not None and known is not value:  # passes may have made the same constant a second time
+                ir.convenience.replace_all_uses_with(value, known)
+                del model.graph.initializers[str(value.name)]
+                continue
             # Renaming the value renames its key; the tensor has a name of its own.
             value.name = name
             value.const_value = ir.tensor(array, name=name)

@@ -99,19 +99,21 @@ def trace_update(step: Step, state: StepState) -> Traced:
         now = _from_flat(state, parameters, momentum, ())
         shapes = {name: p.shape for name, p in state.parameters.items()}
         sums = Gradients(unflatten(entropy, shapes), unflatten(l1 / frames, shapes))
-        after, moved = step.update(now, sums, kept, now.statistics)
+        after, moved = step.update(now, sums, kept, now.statistics, frames)
         return moved, flatten(after.parameters, state.parameters), flatten(after.momentum, state.parameters)
 
-    vector = flatten(state.parameters, state.parameters)
-    one = torch.ones(())
-    traced = _trace(flat_update, vector, vector, vector, vector, one, one)
+    # Each a tensor of its own: the tracer would take two arguments that are the same tensor for one.
+    vectors = [torch.zeros_like(flatten(state.parameters, state.parameters)) for _ in range(4)]
+    traced = _trace(flat_update, *vectors, torch.ones(()), torch.ones(()))
     names = ("parameters", "momentum", "entropy_gradient", "l1_gradient", "kept_count", "frame_count")
     return Traced(traced, names, ("moved", "next_parameters", "next_momentum"))
 
 
 def _trace(function: Callable[..., Any], *examples: Tensor) -> fx.GraphModule:
+    # One tensor given for two arguments would be one input to the tracer: all readers of the first would read the last.
+    apart = [example.clone() for example in examples]
     with torch.no_grad(), preserve_node_meta():  # so that an error can name the module in the network
-        traced: fx.GraphModule = make_fx(function)(*examples)
+        traced: fx.GraphModule = make_fx(function)(*apart)
     return traced
 
 

@@ -1,7 +1,7 @@
 """Undo a Split whose pieces are put together again in the same order.
 
-Requires: nothing.
-Ensures: no Concat joins all pieces of one Split (through Reshapes); it is the split vector itself.
+Requires: the shapes that `lowering.py` notes; a Concat of unknown shape is left alone.
+Ensures: no Concat to a vector joins all pieces of one split vector (through Reshapes); it is that vector itself.
 
 The step takes parameters and momentum apart, by name, to use them, and joins them to make one update for all.
 """
@@ -27,9 +27,9 @@ def _split_whole(concat: ir.Node) -> ir.Value | None:
     split = None if pieces[0] is None else pieces[0].producer()
     if split is None or split.op_type != "Split" or len(split.outputs) != len(pieces):
         return None
-    whole = split.inputs[0]
-    # Both along the first axis of a vector: then any shape in between is undone by the Concat of vectors.
-    if whole is None or whole.shape is None or len(whole.shape) != 1:
+    whole, joined = split.inputs[0], concat.outputs[0]
+    # From a vector to a vector: then any shape in between was undone before the Concat.
+    if whole is None or any(value.shape is None or len(value.shape) != 1 for value in (whole, joined)):
         return None
     return whole if all(a is b for a, b in zip(pieces, split.outputs, strict=True)) else None
 

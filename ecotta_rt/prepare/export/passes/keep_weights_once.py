@@ -23,6 +23,8 @@ __all__ = ["HEAVY", "keep_weights_once"]
 HEAVY = 8
 """Numbers of a weight for each number of the feature map; below it, a copy costs less than the slower kernel."""
 
+_PLACES = ("strides", "pads", "dilations")
+
 
 def keep_weights_once(model: ir.Model) -> None:
     """Rewrite `model` in place."""
@@ -37,7 +39,7 @@ def keep_weights_once(model: ir.Model) -> None:
         if source is None:
             # Turned twice it is itself again: only what comes first is the forward convolution.
             forward.setdefault(digest_of(_turned_round(_weight(node), node)), node)
-        elif _heavy(node):
+        elif _heavy(node) and _is_gradient_of(source, node):
             _share(rewriter, source, node)
     rewriter.remove_dead_nodes()
 
@@ -61,6 +63,15 @@ def _turned_round(weight: NDArray[Any], conv: ir.Node) -> NDArray[Any]:
     if weight.ndim != 4 or conv.attributes["group"].as_int() != 1 or max(conv.attributes["strides"].as_ints()) > 1:
         return weight[..., :0]
     return weight.swapaxes(0, 1)[..., ::-1, ::-1]
+
+
+def _is_gradient_of(forward: ir.Node, conv: ir.Node) -> bool:
+    """Whether `conv` goes back over the positions that `forward` came from: a weight may be its own turned round."""
+    there, back = ({name: list(node.attributes[name].as_ints()) for name in _PLACES} for node in (forward, conv))
+    window = [d * (side - 1) for d, side in zip(there["dilations"], _weight(forward).shape[2:], strict=True)]
+    pads = [whole - pad for whole, pad in zip(window * 2, there["pads"], strict=True)]
+    plain = set(back["strides"]) == {1} and back["dilations"] == there["dilations"]
+    return plain and back["pads"] == pads and all(value is None for value in conv.inputs[2:])
 
 
 def _heavy(conv: ir.Node) -> bool:

@@ -1,0 +1,66 @@
+"""Make bundles of the embedded networks: what a device or `ecotta-bench --engine onnx` runs.
+
+    python benchmarks/export_networks.py        all networks and modes, into benchmarks/bundles
+    python benchmarks/export_networks.py wrn-40-2-cifar-10 --normalisation running --parts 4
+
+`running` and `source` get steps of 1 and 64 frames, frame-by-frame graphs and the fast step; `batch` gets 64 frames,
+exact and with constant statistics. About 20 seconds and 20 MB each. What exists already is left alone.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from ecotta_rt.bench.streams.cifar_classes import CIFAR_10
+from ecotta_rt.bench.streams.fashion_mnist import CLASSES
+from ecotta_rt.prepare.checkpoint import load_network, read_network_file
+from ecotta_rt.prepare.options import StepOptions
+from ecotta_rt.prepare.pipeline import export_bundle, warmed_path
+
+HERE = Path(__file__).parent
+NETWORKS = ("wrn-40-2-cifar-10", "wrn-40-2-fashion-mnist")
+MODES = ("running", "source", "batch", "batch-constant")
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("networks", nargs="*", default=list(NETWORKS), help="names in benchmarks/networks")
+    parser.add_argument("--normalisation", nargs="*", choices=MODES, default=list(MODES))
+    parser.add_argument("--parts", type=int, nargs="*", default=[4])
+    parser.add_argument("--out", type=Path, default=HERE / "bundles")
+    args = parser.parse_args(argv)
+    args.out.mkdir(parents=True, exist_ok=True)
+    for name in args.networks:
+        network = HERE / "networks" / f"{name}.safetensors"
+        classes = CLASSES if "fashion" in str(read_network_file(network).recipe.get("data_set")) else CIFAR_10
+        for parts in args.parts:
+            for mode in args.normalisation:
+                target = args.out / f"{name}.ecotta-k{parts}.{mode}.ecotta"
+                if not target.exists():
+                    make(network, parts, mode, target, classes)
+                print(target)
+    return 0
+
+
+def make(network: Path, parts: int, mode: str, target: Path, classes: tuple[str, ...]) -> None:
+    normalisation, _, gradient = mode.partition("-")
+    coupled = normalisation == "batch"
+    options = StepOptions(
+        normalisation=normalisation, frozen_gradient=gradient or "exact", frame_by_frame=not coupled, lr_batch=64
+    )
+    export_bundle(
+        str(network),
+        load_network(network),
+        warmed_path(network.with_suffix(""), parts),
+        target,
+        frame_size=(32, 32),
+        classes=classes,
+        batches=(64,) if coupled else (1, 64),
+        options=options,
+        fast=not coupled,
+        report=lambda graph, done, total: print(f"  {graph} ({done + 1} of {total})", file=sys.stderr, flush=True),
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
