@@ -4,6 +4,8 @@ Importing this package loads no array library, no runtime and no torch: names ar
 
     import ecotta_rt
 
+    runtime = ecotta_rt.Runtime.load("net.ecotta")        # a device: numpy and onnxruntime
+    prediction = runtime(frames)
     board = ecotta_rt.load_device("raspberry-pi-zero-2w")
     with ecotta_rt.ActivationProfiler() as profiler:      # host only: needs the extra `prepare`
         ...
@@ -29,6 +31,8 @@ from ecotta_rt.errors import (
 if TYPE_CHECKING:
     from ecotta_rt.device import DeviceProfile, device_ids, load_device
     from ecotta_rt.prepare.profiler import ActivationProfiler
+    from ecotta_rt.records import Prediction
+    from ecotta_rt.runtime.engine import Runtime
     from ecotta_rt.state import AdaptState
 
 __all__ = [
@@ -42,6 +46,8 @@ __all__ = [
     "EcottaError",
     "InputFileError",
     "NetworkError",
+    "Prediction",
+    "Runtime",
     "TransferError",
     "Unavailable",
     "UsageError",
@@ -54,6 +60,8 @@ _HOMES = {
     "ActivationProfiler": "ecotta_rt.prepare.profiler",
     "AdaptState": "ecotta_rt.state",
     "DeviceProfile": "ecotta_rt.device",
+    "Prediction": "ecotta_rt.records",
+    "Runtime": "ecotta_rt.runtime.engine",
     "device_ids": "ecotta_rt.device",
     "load_device": "ecotta_rt.device",
 }

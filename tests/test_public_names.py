@@ -29,7 +29,8 @@ def defined_names(tree: ast.Module) -> tuple[set[str], set[str]]:
 def declared_names(tree: ast.Module) -> list[str] | None:
     """The content of `__all__`, or None where there is none."""
     for node in tree.body:
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+        target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
+        if target is not None and ast.unparse(target) == "__all__":
             return list(ast.literal_eval(node.value))
     return None
 

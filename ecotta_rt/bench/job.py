@@ -19,10 +19,17 @@ class Job:
         batch: Frames a step.
         normalisation: `batch`, `running` or `source`, for EcoTTA.
         gradient: `exact` or `constant`, for EcoTTA.
-        memory_format: `channels_last` or `contiguous`.
+        memory_format: `channels_last` or `contiguous`; torch only.
         allocator: `returning` or `libc`.
         threads: Threads of the process.
         seed: Seed of whatever the method draws at random.
+        engine: `torch` or `onnx`; what follows is for onnx.
+        bundle: Bundle of the method's graphs, where it has some.
+        forward: The inference-only graph of the source network.
+        frame_by_frame: Learn from a batch in the memory of one frame.
+        fast: Prefer the step that stores weights twice.
+        optimisation: What onnxruntime does to a graph at load; see `ecotta_rt.runtime.session`.
+        memory_kind: Where a session's tensors live; see there.
     """
 
     method: str
@@ -37,6 +44,13 @@ class Job:
     allocator: str
     threads: int
     seed: int
+    engine: str = "torch"
+    bundle: str | None = None
+    forward: str | None = None
+    frame_by_frame: bool = False
+    fast: bool = False
+    optimisation: str = "all"
+    memory_kind: str = "arena"
 
     def to_json(self) -> str:
         """The job in one line."""

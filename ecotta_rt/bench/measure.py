@@ -5,27 +5,18 @@ measured on top of them. So this side never imports torch: it starts `ecotta_rt.
 """
 
 import json
-import os
-import signal
 import subprocess
-import sys
-import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from ecotta_rt.bench.allocator import ALLOCATORS
+from ecotta_rt.bench.child_process import cause_of_death, child_environment, module_command, scratch_file
 from ecotta_rt.bench.job import Job
 from ecotta_rt.bench.results import Failure, Row
 
 __all__ = ["Progress", "measure_method"]
 
-_PACKAGE_PARENT = Path(__file__).resolve().parents[2]
-# -P: a torch.py in the user's folder must not be taken for the library.
-_WORKER = (sys.executable, "-P", "-m", "ecotta_rt.bench.worker")
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-_LAST_WORDS = 12  # lines of a crashed process that are shown
+_WORKER = module_command("ecotta_rt.bench.worker")
 
 
 @dataclass(frozen=True)
@@ -33,7 +24,7 @@ class Progress:
     """How far a method has come.
 
     Attributes:
-        parameters: Parameters of the source network; None until it is built.
+        parameters: Parameters of the source network; None while nobody has counted them.
         frames: Frames done.
         wrong: How many of them were predicted wrongly.
     """
@@ -55,33 +46,19 @@ def measure_method(job: Job, on_progress: Callable[[Progress], None] = lambda pr
     Returns:
         The row, with `fits` still empty, or what went wrong.
     """
-    with _scratch_file() as order, _scratch_file() as complaints:
+    with scratch_file() as order, scratch_file() as complaints:
         order.write(job.to_json())
         order.seek(0)
+        environment = child_environment(job.threads, job.allocator)
         with subprocess.Popen(
-            _WORKER, stdin=order, stdout=subprocess.PIPE, stderr=complaints, text=True, env=_environment(job)
+            _WORKER, stdin=order, stdout=subprocess.PIPE, stderr=complaints, text=True, env=environment
         ) as worker:
             try:
                 outcome = _listen(worker.stdout or (), job, on_progress)
                 code = worker.wait()
             finally:
                 worker.kill()  # nothing happens to one that has ended
-        return outcome or Failure(job.method, _cause_of_death(code, complaints), 1)
-
-
-def _scratch_file() -> IO[str]:
-    return tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
-
-
-def _environment(job: Job) -> dict[str, str]:
-    # The very package that runs here, also from a checkout that is not installed.
-    paths = [str(_PACKAGE_PARENT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {
-        **ALLOCATORS[job.allocator],
-        **os.environ,  # over the allocator's: what the user has set is meant
-        **{name: str(job.threads) for name in _THREAD_VARIABLES},
-        "PYTHONPATH": os.pathsep.join(paths),
-    }
+        return outcome or Failure(job.method, cause_of_death(code, complaints), 1)
 
 
 def _listen(lines: Iterable[str], job: Job, on_progress: Callable[[Progress], None]) -> Row | Failure | None:
@@ -97,12 +74,3 @@ def _listen(lines: Iterable[str], job: Job, on_progress: Callable[[Progress], No
         progress = replace(progress, **message)
         on_progress(progress)
     return None
-
-
-def _cause_of_death(code: int, complaints: IO[str]) -> str:
-    if code == -signal.SIGKILL:
-        return "its process was killed (signal 9), as the kernel does when memory runs out; try a smaller --batch"
-    complaints.seek(0)
-    last_words = "\n".join(complaints.read().strip().splitlines()[-_LAST_WORDS:])
-    ended = f"signal {-code} ({signal.Signals(-code).name})" if code < 0 else f"exit code {code}"
-    return f"its process ended with {ended} and without a result; its last words:\n{last_words or '(none)'}"

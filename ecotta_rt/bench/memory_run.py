@@ -5,15 +5,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from ecotta_rt.bench.environment import read_environment
+from ecotta_rt.bench.exporting import bundle_for, forward_for
 from ecotta_rt.bench.job import Job
 from ecotta_rt.bench.measure import Progress, measure_method
 from ecotta_rt.bench.peers import METHODS
+from ecotta_rt.bench.plan import Plan
 from ecotta_rt.bench.progress import Watch
 from ecotta_rt.bench.recording import write_recording
-from ecotta_rt.bench.request import Plan
 from ecotta_rt.bench.results import Failure, ModelFacts, Report, Row, StreamFacts
 from ecotta_rt.bench.streams import Segment, Stream, open_stream, source_frames
-from ecotta_rt.errors import UsageError
+from ecotta_rt.errors import EcottaError, UsageError
 
 __all__ = ["MemoryRun"]
 
@@ -50,7 +51,13 @@ class MemoryRun:
             stream, source = self._record_stream(Path(folder)), self._record_source(Path(folder))
             for method in request.methods:
                 wants_source = "source_frames" in METHODS[method].takes
-                self._measure(self._job(method, stream, source if wants_source else None))
+                job = self._job(method, stream, source if wants_source else None)
+                try:
+                    job = self._with_graphs(job)
+                except EcottaError as error:
+                    self._done(Failure(method, str(error), error.exit_code))
+                else:
+                    self._measure(job)
 
     def report(self) -> Report | None:
         """What has been measured; None when not even the stream was made."""
@@ -74,11 +81,25 @@ class MemoryRun:
         outcome = measure_method(job, self._advance)
         if isinstance(outcome, Row):
             outcome = replace(outcome, fits={d.id: d.fits(outcome.need_bytes) for d in self._plan.devices})
+        self._done(outcome)
+
+    def _done(self, outcome: Row | Failure) -> None:
         self.outcomes.append(outcome)
         self._watch.finished(outcome)
 
+    def _with_graphs(self, job: Job) -> Job:
+        """The job with the files that an onnx engine needs; those that are missing are made first."""
+        plan = self._plan
+        if plan.forward is None:
+            return job
+        forward, order = forward_for(plan.forward, self._watch.doing), plan.orders.get(job.method)
+        bundle = plan.request.bundle if order else None
+        if order is not None and bundle is None:
+            bundle = bundle_for(order, self._watch.doing)
+        return replace(job, forward=str(forward), bundle=None if bundle is None else str(bundle))
+
     def _advance(self, progress: Progress) -> None:
-        self._parameters = progress.parameters
+        self._parameters = progress.parameters or self._parameters
         self._watch.advanced(progress)
 
     def _record_stream(self, folder: Path) -> str:
@@ -119,9 +140,14 @@ class MemoryRun:
             normalisation=request.normalisation,
             gradient=request.gradient,
             memory_format=request.memory_format,
-            allocator=request.allocator,
+            allocator=request.allocator or "libc",
             threads=request.threads,
             seed=request.seed,
+            engine=request.engine,
+            frame_by_frame=request.frame_by_frame,
+            fast=request.fast,
+            optimisation=request.optimisation,
+            memory_kind=request.memory_kind,
         )
 
 

@@ -128,8 +128,9 @@ def _title(report: Report) -> str:
 def _caption(report: Report) -> str:
     environment = report.environment
     commit, plus, changes = (environment.commit or "").partition("+")
+    engine = "onnxruntime" if report.rows[0].engine == "onnx" else "torch"
     at = f", commit {commit[:12]}{plus}{changes}" if commit else ""
     return (
         f"one run, seed {report.stream.seed}; {environment.cpu}, threads: {environment.threads}; "
-        f"torch {environment.versions.get('torch', '?')}{at}; each method in a process of its own"
+        f"{engine} {environment.versions.get(engine, '?')}{at}; each method in a process of its own"
     )

@@ -54,7 +54,7 @@ class LinesWatch:
     """One line on stderr when a method is done; each is there at once, also in a pipe."""
 
     def __init__(self, methods: int) -> None:
-        self._methods, self._done, self._since = methods, 0, 0.0
+        self._methods, self._done, self._since = methods, 0, time.monotonic()
 
     def __enter__(self) -> "LinesWatch":
         return self

@@ -7,12 +7,13 @@ The frames are read batch by batch, as a camera would give them. Held in memory 
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ecotta_rt.bench.streams import Segment
+if TYPE_CHECKING:  # the measured process plays streams and need not carry what makes them
+    from ecotta_rt.bench.streams import Segment
 
 __all__ = ["Recording", "Span", "cut_batches", "write_recording"]
 
@@ -27,7 +28,7 @@ class Span(NamedTuple):
     stop: int
 
 
-def write_recording(folder: Path, segments: Sequence[Segment]) -> None:
+def write_recording(folder: Path, segments: "Sequence[Segment]") -> None:
     """Write segments into an existing folder, in the order they are played. All frames have one shape."""
     with (folder / _FRAMES).open("wb") as file:
         for segment in segments:

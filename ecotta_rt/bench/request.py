@@ -1,38 +1,37 @@
-"""What a user asks the bench for, and everything that can be refused before any work begins."""
+"""What a user asks the bench for, and what can be refused without looking at any file."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
 
 from ecotta_rt.bench.allocator import ALLOCATORS
-from ecotta_rt.bench.network_files import NetworkFiles, dataset_of, find_network
-from ecotta_rt.bench.peers import METHODS, expand
+from ecotta_rt.bench.peers import expand
 from ecotta_rt.bench.streams import CORRUPTIONS
 from ecotta_rt.bench.streams.corruptions import SEVERITIES, check_corruption
-from ecotta_rt.bench.streams.sources import EMBEDDED, find_source
+from ecotta_rt.bench.streams.sources import EMBEDDED
 from ecotta_rt.device import DeviceProfile, device_ids, load_device
 from ecotta_rt.errors import Unavailable, UsageError
+from ecotta_rt.runtime.session import MEMORY_KINDS, OPTIMISATIONS
 
 __all__ = [
-    "DEFAULT_FRAMES",
+    "ENGINES",
     "GRADIENTS",
     "MEMORY_FORMATS",
     "NORMALISATIONS",
     "ORDERS",
-    "Plan",
     "Request",
     "check_choice",
     "check_request",
-    "make_plan",
+    "load_devices",
 ]
 
+ENGINES = ("torch", "onnx")
 NORMALISATIONS = ("batch", "running", "source")
 GRADIENTS = ("exact", "constant")
 ORDERS = ("official", "shuffled")
 MEMORY_FORMATS = ("channels_last", "contiguous")
-DEFAULT_FRAMES = 192
 _LARGEST_SEED = 2**63 - 1
 
 
@@ -53,9 +52,16 @@ class Request:
         order: One of `ORDERS`.
         seed: Of the stream and of the methods.
         threads: Threads of each measured process.
-        memory_format: One of `MEMORY_FORMATS`, of networks and frames.
-        allocator: One of `ALLOCATORS`: whether freed memory goes back to the system at once.
+        memory_format: One of `MEMORY_FORMATS`, of networks and frames; torch only.
+        allocator: One of `ALLOCATORS`: whether freed memory goes back to the system at once. None for the engine's
+            own: `returning` with torch; with onnx `libc`, since its sessions have `memory_kind`.
         devices: Device ids, or `all`.
+        engine: One of `ENGINES`; what follows is for onnx.
+        bundle: A bundle to take instead of looking for one.
+        frame_by_frame: Learn from each batch in the memory of one frame.
+        fast: Prefer the step that stores weights twice.
+        optimisation: One of `OPTIMISATIONS` of a session.
+        memory_kind: One of `MEMORY_KINDS` of a session.
     """
 
     model: str = "wrn-40-2"
@@ -71,59 +77,26 @@ class Request:
     seed: int = 0
     threads: int = 1
     memory_format: str = "channels_last"
-    allocator: str = "returning"
+    allocator: str | None = None
     devices: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A request that can be met.
-
-    Attributes:
-        request: With nothing left open: methods expanded, frames counted, no batch larger than those.
-        files: The trained network.
-        devices: Profiles of the devices asked for.
-        resources: Method id -> file that it needs beside the network.
-        left_out: Methods of the default set that cannot run here, each with the reason.
-    """
-
-    request: Request
-    files: NetworkFiles
-    devices: tuple[DeviceProfile, ...]
-    resources: Mapping[str, Path] = field(default_factory=dict)
-    left_out: Mapping[str, str] = field(default_factory=dict)
-
-
-def make_plan(request: Request) -> Plan:
-    """Check a request against what there is; imports no torch and corrupts no image.
-
-    Raises:
-        UsageError: An unknown name, a value out of range, values that contradict each other, or a method that was
-            named and cannot run.
-        InputFileError: `data` is a folder that cannot be read as a data set.
-        Unavailable: torch, the embedded sample, or a file that a named method needs is missing.
-        ConfigurationError: The file of a device profile is wrong.
-    """
-    check_request(request)
-    source = find_source(request.data)
-    files = find_network(request.model, dataset_of(source.name))
-    frames = _count_frames(request, source.count)
-    # No step is larger than the frames of one corruption, and the rows must not say that one was.
-    batch = min(request.batch, frames)
-    closed = replace(request, methods=expand(request.methods), frames=frames, batch=batch)
-    return _choose_methods(closed, files, _load_devices(request.devices), bool(request.methods))
+    engine: str = "torch"
+    bundle: Path | None = None
+    frame_by_frame: bool = False
+    fast: bool = False
+    optimisation: str = "all"
+    memory_kind: str = "arena"
 
 
 def check_request(request: Request) -> None:
     """Check what can be checked without the data, so that a long download does not end in a typing error.
 
     Raises:
-        UsageError, Unavailable, ConfigurationError: As `make_plan`.
+        UsageError, Unavailable, ConfigurationError: As `ecotta_rt.bench.plan.make_plan`.
     """
     _check_values(request)
     expand(request.methods)
-    _load_devices(request.devices)
-    if find_spec("torch") is None:
+    load_devices(request.devices)
+    if request.engine == "torch" and find_spec("torch") is None:
         raise Unavailable("measuring methods needs torch, which is not installed: pip install 'ecotta_rt[bench]'")
 
 
@@ -133,9 +106,13 @@ def _check_values(request: Request) -> None:
         ("--gradient", request.gradient, GRADIENTS),
         ("--order", request.order, ORDERS),
         ("--memory-format", request.memory_format, MEMORY_FORMATS),
-        ("--allocator", request.allocator, tuple(ALLOCATORS)),
+        ("--allocator", request.allocator or "libc", tuple(ALLOCATORS)),
+        ("--engine", request.engine, ENGINES),
+        ("--optimisation", request.optimisation, OPTIMISATIONS),
+        ("--memory-kind", request.memory_kind, MEMORY_KINDS),
     ):
         check_choice(option, value, known)
+    _check_engine(request)
     for option, number, least in (
         ("--batch", request.batch, 1),
         ("--frames", request.frames, 1),
@@ -152,6 +129,21 @@ def _check_values(request: Request) -> None:
         check_corruption(name)
 
 
+def _check_engine(request: Request) -> None:
+    usual = Request()
+    if request.engine == "torch":
+        for name in ("bundle", "frame_by_frame", "fast", "optimisation", "memory_kind"):
+            if getattr(request, name) != getattr(usual, name):
+                raise UsageError(f"--{name.replace('_', '-')} is for --engine onnx; with torch there is no such choice")
+    elif request.memory_format != usual.memory_format:
+        raise UsageError("--memory-format is for --engine torch; onnxruntime chooses the layout by --optimisation")
+    if request.frame_by_frame and request.normalisation == "batch":
+        raise UsageError(
+            "--frame-by-frame with --normalisation batch: batch statistics couple the frames of a batch; "
+            "add --normalisation running or source"
+        )
+
+
 def check_choice(option: str, value: str, known: Sequence[str]) -> None:
     """Refuse a value that is not among the known ones, naming the nearest.
 
@@ -165,62 +157,12 @@ def check_choice(option: str, value: str, known: Sequence[str]) -> None:
     raise UsageError(f"{option} {value!r}: known are {', '.join(known)}{hint}")
 
 
-def _load_devices(names: Sequence[str]) -> tuple[DeviceProfile, ...]:
+def load_devices(names: Sequence[str]) -> tuple[DeviceProfile, ...]:
+    """The profiles of these ids, each once; `all` stands for every one.
+
+    Raises:
+        UsageError: An unknown id.
+        ConfigurationError: The file of a profile is wrong.
+    """
     ids = dict.fromkeys(device for name in names for device in (device_ids() if name == "all" else (name,)))
     return tuple(load_device(device) for device in ids)
-
-
-def _count_frames(request: Request, there: int) -> int:
-    frames = min(DEFAULT_FRAMES, there) if request.frames is None else request.frames
-    if frames > there:
-        raise UsageError(f"--frames {frames}: {request.data} has {there} test images")
-    return frames
-
-
-def _choose_methods(request: Request, files: NetworkFiles, devices: tuple[DeviceProfile, ...], named: bool) -> Plan:
-    """Find what each method needs; a method the user named must run, one of the default set may be left out."""
-    resources, left_out = {}, {}
-    for method in request.methods:
-        resource = _resource(method, files)
-        reason = _batch_too_small(method, request) or _twin(method, request) or _missing(resource)
-        if resource is not None:
-            resources[method] = resource
-        if reason is not None:
-            left_out[method] = reason
-    methods = tuple(method for method in request.methods if method not in left_out)
-    if left_out and (named or not methods):
-        method, reason = next(iter(left_out.items()))
-        lacks_its_file = reason == _missing(resources.get(method))
-        raise (Unavailable if lacks_its_file else UsageError)(f"{method} cannot run: {reason}")
-    return Plan(replace(request, methods=methods), files, devices, resources, left_out)
-
-
-def _resource(method: str, files: NetworkFiles) -> Path | None:
-    takes = METHODS[method].takes
-    if "warmed" in takes:
-        return files.beside(f"ecotta-k{METHODS[method].fixed['parts']}")
-    return files.beside("fine-tuned") if "fine_tuned" in takes else None
-
-
-def _missing(resource: Path | None) -> str | None:
-    if resource is None or resource.is_file():
-        return None
-    return f"{resource} is missing; `python benchmarks/warm_up_networks.py NETWORK --data DATA` makes it"
-
-
-def _twin(method: str, request: Request) -> str | None:
-    """Why a row of its own would show nothing new."""
-    constant = request.gradient == "constant" or request.normalisation != "batch"
-    if METHODS[method].fixed.get("frozen_gradient") == "constant" and constant:
-        return "the statistics are constant in the backward anyway, so it is the same run as ecotta-k4"
-    return None
-
-
-def _batch_too_small(method: str, request: Request) -> str | None:
-    if request.batch > 1 or method == "source":
-        return None
-    if "warmed" not in METHODS[method].takes:  # the peers adapt through the statistics of the batch
-        return "it uses the statistics of the batch, and a single frame has none; use --batch 2 or more"
-    if request.normalisation == "batch":
-        return "a single frame has no batch statistics; add --normalisation running, or use --batch 2 or more"
-    return None

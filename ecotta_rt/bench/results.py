@@ -24,13 +24,14 @@ class Row:
 
     Attributes:
         method: Method id.
-        engine: What computed the step.
+        engine: What computed the step: `torch` or `onnx`.
         batch: Frames a step.
         normalisation: Statistics the norms used: `batch`, `running` or `source`.
         frames: Frames seen, over all corruptions.
         error_percent: Wrong predictions in 100 frames, over the whole stream.
         errors: Corruption -> wrong predictions in 100 frames of it.
-        activation_bytes: Most bytes kept for a later backward at any moment of a step, each storage once.
+        activation_bytes: Most bytes kept for a later backward at any moment of a step, each storage once. With onnx
+            planned, from the order of the graph, when it was made; so is the next.
         step_peak_bytes: Most bytes of live tensors at any moment of a step, of those that the step makes: not the
             weights, the frames and an optimiser's state, which were there before it.
         process_baseline_bytes: Resident memory with the libraries imported, their threads started, the data open.
@@ -39,8 +40,10 @@ class Row:
         ms_per_frame: Wall time of the adapting loop a frame; the first batch is a warm-up and not counted.
         forward_ms_per_frame: The fastest inference-only forward of the source network, same threads and batch.
             It keeps its freed memory, whatever allocator the method ran with: `returning` slows the method alone.
+            Of the same engine, in the layout or with the session options that suit it best.
         trainable_parameters: Scalars the method may change by gradient.
-        session_options: What else was set: threads, memory format, gradient, allocator.
+        session_options: What else was set: threads, memory format, gradient, allocator; with onnx optimisation,
+            memory, the graph and whether its weights are stored twice.
         fits: Device id -> whether the larger of load and run fits its memory.
     """
 

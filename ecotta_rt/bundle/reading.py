@@ -33,7 +33,8 @@ class Bundle:
     """An opened bundle. It is memory-mapped: what nobody looks at costs no memory.
 
     Attributes:
-        path: The file.
+        path: The file, as it was named.
+        file: The file itself: absolute, links followed, whatever folder becomes the working one later.
         manifest: What it says of itself.
         bytes: Its size.
     """
@@ -42,6 +43,7 @@ class Bundle:
         self, path: Path, manifest: Manifest, members: Mapping[str, Member], mapped: NDArray[np.uint8]
     ) -> None:
         self.path = path
+        self.file = path.resolve()
         self.manifest = manifest
         self.bytes = mapped.size
         self._members = members
@@ -69,9 +71,9 @@ class Bundle:
     def relocated_graph(self, name: str) -> bytes:
         """As `graph`, its external tensors pointing into the bundle file itself: see `relocate`.
 
-        For onnxruntime with `session.model_external_initializers_file_folder_path` set to the bundle's folder.
+        For onnxruntime with `session.model_external_initializers_file_folder_path` set to the folder of `file`.
         """
-        return relocate(self.graph(name), self.path.name, self._members[WEIGHTS].start)
+        return relocate(self.graph(name), self.file.name, self._members[WEIGHTS].start)
 
     def weights(self) -> Mapping[str, NDArray[np.float32]]:
         """The arrays of `weights.bin` by name: read-only views of the mapped file, no copies."""

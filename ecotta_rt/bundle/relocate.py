@@ -4,21 +4,34 @@ A graph says "bytes 4096 to 8192 of weights.bin". In the bundle those bytes lie 
 with that name and the shifted offsets onnxruntime maps the weights straight from the bundle: nothing is unpacked, and
 no byte of them is held twice.
 
-Only what `scan_onnx` has accepted may come here.
+Only what `check_graph` has accepted may come here. It accepts external tensors wherever a model may hold one, and
+onnxruntime reads them all: so all are shifted, those in the attributes of nodes and in nested graphs too. One that was
+forgotten would be read from whatever file of the old name lies beside the bundle.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+
+from ecotta_rt.bundle.graph_check import WEIGHTS
 
 __all__ = ["relocate"]
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _FIXED_BYTES = {_FIXED64: 8, _FIXED32: 4}
-_GRAPH, _INITIALISER, _EXTERNAL_DATA = 7, 5, 13  # fields of ModelProto, GraphProto, TensorProto
+
+_PARTS = {  # message -> number of a field -> the message in it, as far as tensors lie there
+    "model": {7: "graph"},
+    "graph": {1: "node", 5: "tensor", 15: "sparse tensor"},
+    "node": {5: "attribute"},
+    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse tensor", 23: "sparse tensor"},
+    "sparse tensor": {1: "tensor", 2: "tensor"},
+}
+_EXTERNAL_DATA = 13  # of TensorProto
 _KEY, _VALUE = 1, 2  # of StringStringEntryProto
+_OLD_NAME = WEIGHTS.encode()
 
 
 def relocate(content: bytes, location: str, start: int) -> bytes:
-    """Rewrite every external initialiser of the main graph.
+    """Rewrite every external tensor.
 
     Args:
         content: An ONNX model.
@@ -28,30 +41,36 @@ def relocate(content: bytes, location: str, start: int) -> bytes:
     Returns:
         The model, otherwise byte for byte the same.
     """
-
-    def entry(message: memoryview) -> bytes:
-        said = {number: bytes(payload) for number, _, payload in _fields(message)}
-        value = said.get(_VALUE, b"")
-        if said.get(_KEY) == b"location":
-            value = location.encode()
-        elif said.get(_KEY) == b"offset":
-            value = str(start + int(value)).encode()
-        return _field(_KEY, said.get(_KEY, b"")) + _field(_VALUE, value)
-
-    def tensor(message: memoryview) -> bytes:
-        return _mapped(message, _EXTERNAL_DATA, entry)
-
-    def graph(message: memoryview) -> bytes:
-        return _mapped(message, _INITIALISER, tensor)
-
-    return _mapped(memoryview(content), _GRAPH, graph)
+    return _moved("model", memoryview(content), location.encode(), start)
 
 
-def _mapped(message: memoryview, number: int, change: Callable[[memoryview], bytes]) -> bytes:
-    """The message with `change` applied to every submessage of that number."""
+def _moved(kind: str, message: memoryview, location: bytes, start: int) -> bytes:
+    if kind == "tensor":
+        return _moved_tensor(message, location, start)
     pieces: list[bytes | memoryview] = []
-    for found, whole, payload in _fields(message):
-        pieces.append(_field(number, change(payload)) if found == number else whole)
+    for number, whole, payload in _fields(message):
+        part = _PARTS[kind].get(number)
+        # Most nodes have nothing to do with the weights: a look at their bytes is faster than a walk through them.
+        if part is None or (part != "graph" and _OLD_NAME not in bytes(payload)):
+            pieces.append(whole)
+        else:
+            pieces.append(_field(number, _moved(part, payload, location, start)))
+    return b"".join(pieces)
+
+
+def _moved_tensor(message: memoryview, location: bytes, start: int) -> bytes:
+    pieces: list[bytes | memoryview] = []
+    entries: dict[bytes, bytes] = {}
+    for number, whole, payload in _fields(message):
+        if number == _EXTERNAL_DATA:
+            said = {field: bytes(text) for field, _, text in _fields(payload)}
+            entries[said.get(_KEY, b"")] = said.get(_VALUE, b"")
+        else:
+            pieces.append(whole)
+    if entries:
+        # A writer may leave out an offset of 0; here it is none any more.
+        entries |= {b"location": location, b"offset": str(start + int(entries.get(b"offset", b"0"))).encode()}
+    pieces += [_field(_EXTERNAL_DATA, _field(_KEY, key) + _field(_VALUE, value)) for key, value in entries.items()]
     return b"".join(pieces)
 
 

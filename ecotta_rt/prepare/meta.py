@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from ecotta_rt.prepare.bits import is_channels_last, pack_between, unpack
+from ecotta_rt.prepare.hold import hold_back
 from ecotta_rt.prepare.statistics import Statistics
 
 __all__ = ["PARAMETERS", "MetaGroup", "lean_meta_group"]
@@ -124,7 +125,7 @@ class _Branch(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, norm_weight, mean, inverse, bits, *kept = ctx.saved_tensors
         rule, conv = ctx.rule, ctx.rule.group.conv
-        convolved = kept[0] if kept else rule.convolve(x, weight)
+        convolved = kept[0] if kept else rule.convolve(hold_back(x, gradient), weight)
         masked = unpack(bits, ctx.shape, ctx.channels_last, gradient.dtype).mul_(gradient)
         eps, through_batch = rule.group.conv_norm.eps, rule.statistics.through_batch
         inner, grad_norm_weight, grad_norm_bias = _norm_backward(

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["NORMALISATIONS", "Moments", "Normalisation", "Statistics", "batch_moments", "move"]
+__all__ = ["NORMALISATIONS", "Moments", "Normalisation", "Statistics", "batch_moments", "move", "tracked_moments"]
 
 Normalisation = Literal["batch", "running", "source"]
 NORMALISATIONS: tuple[str, ...] = get_args(Normalisation)

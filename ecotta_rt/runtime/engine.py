@@ -69,8 +69,9 @@ class Runtime:
         self._runs: dict[str, _Run] = {}
         step = "accumulate" if frame_by_frame else _name(bundle, "step", self.batch, fast)
         self.graph = step if adapt else None
-        for name in (*(("accumulate", "update") if frame_by_frame else (self.graph,)),) if adapt else ():
-            self._run(str(name))
+        learning = ("accumulate", "update") if frame_by_frame else (step,)
+        for name in learning if adapt else (_name(bundle, "predict", self._piece),):
+            self._run(name)
 
     @classmethod
     def load(

@@ -16,7 +16,7 @@ from typing import Any
 from ecotta_rt.bundle import Bundle
 from ecotta_rt.errors import InputFileError, UsageError
 
-__all__ = ["MEMORY_KINDS", "OPTIMISATIONS", "SessionOptions", "open_session"]
+__all__ = ["MEMORY_KINDS", "OPTIMISATIONS", "SessionOptions", "open_session", "session_settings"]
 
 OPTIMISATIONS = ("all", "extended")
 """What onnxruntime does to a graph at load: `all` also reorders weights for the processor's fastest kernels, which
@@ -68,22 +68,10 @@ def open_session(bundle: Bundle, graph: str, options: SessionOptions) -> Any:
     """
     import onnxruntime as ort
 
-    settings = ort.SessionOptions()
-    settings.intra_op_num_threads = options.threads
-    settings.inter_op_num_threads = 1
-    settings.log_severity_level = 3
+    settings = session_settings(options)
+    # The nodes are written in an order that keeps few tensors alive.
     settings.execution_order = ort.ExecutionOrder.PRIORITY_BASED
-    settings.enable_mem_pattern = False
-    settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    settings.add_session_config_entry("session.disable_prepacking", "1")
-    if options.optimisation == "extended":
-        settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
-    if options.memory == "arena" and _share_arena(ort):
-        settings.add_session_config_entry("session.use_env_allocators", "1")
-    elif options.memory == "returning":
-        settings.enable_cpu_mem_arena = False
-        return_freed_memory()
-    folder = str(bundle.path.resolve().parent)
+    folder = str(bundle.file.parent)
     settings.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
     content = bundle.relocated_graph(graph)
     try:
@@ -93,6 +81,27 @@ def open_session(bundle: Bundle, graph: str, options: SessionOptions) -> Any:
         raise InputFileError(
             f"{bundle.path}, graph {graph!r}: onnxruntime {ort.__version__} refuses it: {reason}"
         ) from error
+
+
+def session_settings(options: SessionOptions) -> Any:
+    """onnxruntime.SessionOptions for a small device, as the table above says."""
+    import onnxruntime as ort
+
+    settings = ort.SessionOptions()
+    settings.intra_op_num_threads = options.threads
+    settings.inter_op_num_threads = 1
+    settings.log_severity_level = 3
+    settings.enable_mem_pattern = False
+    settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    settings.add_session_config_entry("session.disable_prepacking", "1")
+    if options.optimisation == "extended":
+        settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    if options.memory == "arena" and _share_arena(ort):
+        settings.add_session_config_entry("session.use_env_allocators", "1")
+    elif options.memory == "returning":
+        settings.enable_cpu_mem_arena = False
+        _return_freed_memory()
+    return settings
 
 
 _arena_is_shared: bool | None = None
@@ -112,7 +121,7 @@ def _share_arena(ort: Any) -> bool:
     return _arena_is_shared
 
 
-def return_freed_memory() -> None:
+def _return_freed_memory() -> None:
     """Let the C library give every freed tensor back to the system at once; without glibc nothing happens."""
     with suppress(OSError, AttributeError):
         libc = ctypes.CDLL(None)

@@ -1,12 +1,22 @@
-"""Reports and rows as `ecotta-bench --memory` makes them, without measuring anything."""
+"""Reports and rows as `ecotta-bench --memory` makes them without measuring anything, and a small network to measure."""
 
+import io
+import json
+import sys
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from ecotta_rt.bench.bundles import BundleOrder, ForwardOrder
 from ecotta_rt.bench.environment import Environment
+from ecotta_rt.bench.job import Job
+from ecotta_rt.bench.recording import write_recording
 from ecotta_rt.bench.results import ModelFacts, Report, Row, StreamFacts
+from ecotta_rt.bench.streams import Segment
 
 MIB = 1024 * 1024
 
@@ -53,3 +63,86 @@ def row() -> Callable[..., Row]:
 def report() -> Callable[..., Report]:
     """Makes a report of the given rows; keywords change fields."""
     return make_report
+
+
+@dataclass(frozen=True)
+class SmallNetwork:
+    """A CIFAR ResNet-20 with random weights and what was made from it, for batches of two."""
+
+    network: Path
+    warmed: Path
+    order: BundleOrder
+    bundle: Path
+    forward: Path
+    recording: Path
+
+    def job(self, method: str, **changes: Any) -> Job:
+        values: dict[str, Any] = {
+            "network": str(self.network),
+            "resource": str(self.warmed),
+            "recording": str(self.recording),
+            "source_recording": None,
+            "batch": 2,
+            "normalisation": "running",
+            "gradient": "exact",
+            "memory_format": "channels_last",
+            "allocator": "libc",
+            "threads": 1,
+            "seed": 0,
+            "engine": "onnx",
+            "bundle": str(self.bundle),
+            "forward": str(self.forward),
+        }
+        return Job(method=method, **{**values, **changes})
+
+
+@pytest.fixture(scope="session")
+def small_network(tmp_path_factory) -> SmallNetwork:
+    """Made by the very process that makes bundles for the bench, here without its own interpreter."""
+    torch = pytest.importorskip("torch")
+    from ecotta_rt.bench.peers import export_worker
+    from ecotta_rt.prepare.attach import attach
+    from ecotta_rt.prepare.checkpoint import load_network, save_network
+    from ecotta_rt.prepare.engine import TorchEngine
+    from ecotta_rt.prepare.networks import build_network
+    from ecotta_rt.prepare.partition import partition
+
+    folder = tmp_path_factory.mktemp("small")
+    network, warmed = folder / "net.safetensors", folder / "net.ecotta-k4.safetensors"
+    torch.manual_seed(0)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as the process has it: tracing is small pieces of work
+    save_network(build_network("resnet-20"), network, model="resnet-20")
+    TorchEngine(attach(partition(load_network(network), torch.zeros(1, 3, 32, 32), 4), 3)).state.save(warmed)
+    order = BundleOrder(str(network), str(warmed), "running", "exact", (2,), True, False, tuple("abcdefghij"))
+    tasks = {
+        "bundle": (folder / "net.ecotta", order),
+        "forward": (folder / "forward.onnx", ForwardOrder(str(network), 2)),
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(export_worker, "claim_stdout", lambda: lambda message: None)
+        for path, made in tasks.values():
+            task = {"kind": type(made).__name__, "path": str(path), "order": asdict(made)}
+            patch.setattr("sys.stdin", io.StringIO(json.dumps(task)))
+            assert export_worker.main() == 0
+    torch.set_num_threads(threads)
+    draws = np.random.default_rng(0)
+    (folder / "stream").mkdir()
+    write_recording(
+        folder / "stream",
+        [
+            Segment(name, draws.integers(0, 256, (2, 32, 32, 3), np.uint8), draws.integers(0, 10, 2))
+            for name in ("fog", "snow")
+        ],
+    )
+    return SmallNetwork(network, warmed, order, tasks["bundle"][0], tasks["forward"][0], folder / "stream")
+
+
+# What the console script of a measured process does, in an interpreter to which torch cannot be brought.
+WITHOUT_TORCH = "import sys; sys.modules['torch'] = None; from {module} import main; sys.exit(main())"
+
+
+@pytest.fixture(scope="session")
+def without_torch() -> Callable[[str], tuple[str, ...]]:
+    """The command that runs a module of ours where `import torch` fails."""
+    return lambda module: (sys.executable, "-P", "-c", WITHOUT_TORCH.format(module=module))

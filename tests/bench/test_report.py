@@ -97,3 +97,11 @@ def test_a_run_without_rows_prints_no_table(report):
 
     assert "activations" not in text
     assert "wrn-40-2" in text
+
+
+def test_planned_memory_of_onnxruntime_is_told_apart_from_measured(row, report):
+    text = printed(report(row("ecotta-k4", engine="onnx")))
+
+    assert "batch 64, engine onnx" in text
+    assert "activations and step peak are planned" in text
+    assert "planned" not in printed(report(row("tent")))

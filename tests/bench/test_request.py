@@ -1,10 +1,13 @@
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from ecotta_rt.bench import plan as plan_module
 from ecotta_rt.bench import request as request_module
 from ecotta_rt.bench.peers import DEFAULT_METHODS
-from ecotta_rt.bench.request import Request, make_plan
+from ecotta_rt.bench.plan import make_plan
+from ecotta_rt.bench.request import Request
 from ecotta_rt.errors import EcottaError, Unavailable, UsageError
 
 
@@ -70,6 +73,16 @@ def test_each_method_gets_the_file_it_needs(asked, tmp_path):
         ({"batch": 1, "methods": ("tent",)}, r"tent cannot run: .*--batch 2"),
         ({"batch": 1, "methods": ("ecotta-k4",)}, r"ecotta-k4 cannot run: .*--normalisation running"),
         ({"frames": 1, "methods": ("bn",)}, r"bn cannot run"),
+        ({"engine": "tensorflow"}, r"--engine 'tensorflow': known are torch, onnx"),
+        ({"engine": "onnx", "optimisation": "most"}, r"--optimisation 'most': known are all, extended"),
+        ({"engine": "onnx", "memory_kind": "heap"}, r"--memory-kind 'heap': known are arena, returning"),
+        ({"engine": "onnx", "methods": ("tent",)}, r"tent cannot run: onnxruntime computes no gradients.*torch"),
+        ({"engine": "onnx", "frames": 100}, r"--frames 100: a graph takes exactly --batch 64 frames"),
+        ({"engine": "onnx", "frame_by_frame": True}, r"--frame-by-frame with --normalisation batch"),
+        ({"engine": "onnx", "memory_format": "contiguous"}, r"--memory-format is for --engine torch"),
+        ({"fast": True}, r"--fast is for --engine onnx"),
+        ({"memory_kind": "returning"}, r"--memory-kind is for --engine onnx"),
+        ({"bundle": Path("net.ecotta")}, r"--bundle is for --engine onnx"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_before_any_work(asked, change, message):
@@ -119,3 +132,66 @@ def test_a_missing_torch_is_named_with_its_extra(asked, monkeypatch):
 def test_a_folder_without_known_files_is_refused(asked, tmp_path):
     with pytest.raises(EcottaError, match="none of the layouts"):
         make_plan(replace(asked, data=str(tmp_path / "networks")))
+
+
+def test_onnxruntime_gets_the_methods_that_have_a_graph_and_orders_for_them(asked):
+    plan = make_plan(replace(asked, engine="onnx"))
+
+    assert plan.request.methods == ("source", "ecotta-k4", "ecotta-k5", "ecotta-k4-constant", "ecotta-k4-warmed")
+    assert {method: order.mode for method, order in plan.orders.items()} == {
+        "ecotta-k4": "batch",
+        "ecotta-k5": "batch",
+        "ecotta-k4-constant": "batch-constant",
+        "ecotta-k4-warmed": "batch",
+    }
+    assert plan.forward.batch == plan.orders["ecotta-k4"].batches[0] == 64
+    assert "computes no gradients" in plan.left_out["tent"]
+
+
+def test_each_engine_has_its_own_allocator_unless_one_is_named(asked):
+    allocators = [
+        make_plan(replace(asked, engine=engine, allocator=allocator)).request.allocator
+        for engine, allocator in (("torch", None), ("onnx", None), ("onnx", "returning"))
+    ]
+
+    assert allocators == ["returning", "libc", "returning"]
+
+
+def test_frame_by_frame_asks_for_graphs_of_one_frame_whatever_the_batch(asked):
+    request = replace(asked, engine="onnx", batch=16, normalisation="running", frame_by_frame=True)
+
+    plan = make_plan(replace(request, methods=("ecotta-k4",)))
+
+    assert plan.request.batch == 16
+    assert plan.orders["ecotta-k4"].batches == (1,)
+    assert plan.orders["ecotta-k4"].frame_by_frame
+
+
+def test_onnxruntime_does_not_ask_for_torch_before_something_has_to_be_made(asked, monkeypatch):
+    monkeypatch.setattr(request_module, "find_spec", lambda name: None)
+
+    assert make_plan(replace(asked, engine="onnx")).request.methods
+
+
+@pytest.fixture
+def fits_k4(asked, tmp_path, monkeypatch):
+    """A bundle of the user's that only the methods with four parts can use."""
+
+    def check(path, order):
+        if "k5" in order.warmed:
+            raise UsageError(f"--bundle {path}: it was not made from {order.warmed}")
+
+    monkeypatch.setattr(plan_module, "check_bundle", check)
+    return replace(asked, engine="onnx", bundle=tmp_path / "net.ecotta", normalisation="running")
+
+
+def test_a_named_bundle_leaves_out_what_it_does_not_fit(fits_k4):
+    plan = make_plan(fits_k4)
+
+    assert plan.request.methods == ("source", "ecotta-k4", "ecotta-k4-warmed")
+    assert "it was not made from" in plan.left_out["ecotta-k5"]
+
+
+def test_a_method_that_was_named_must_fit_the_named_bundle(fits_k4):
+    with pytest.raises(UsageError, match="ecotta-k5 cannot run: --bundle .* was not made from"):
+        make_plan(replace(fits_k4, methods=("ecotta-k5",)))

@@ -151,7 +151,7 @@ def test_a_machine_that_is_too_small_is_no_bug_of_ours(monkeypatch, error):
     def run(*_):
         raise error
 
-    monkeypatch.setattr(worker, "_claim_stdout", lambda: told.append)
+    monkeypatch.setattr(worker, "claim_stdout", lambda: told.append)
     monkeypatch.setattr(worker.Job, "from_json", lambda text: None)
     monkeypatch.setattr("sys.stdin", io.StringIO("{}"))
     monkeypatch.setattr(worker, "_run", run)
@@ -161,7 +161,7 @@ def test_a_machine_that_is_too_small_is_no_bug_of_ours(monkeypatch, error):
 
 
 def test_any_other_error_of_a_library_stays_one(monkeypatch):
-    monkeypatch.setattr(worker, "_claim_stdout", lambda: None)
+    monkeypatch.setattr(worker, "claim_stdout", lambda: None)
     monkeypatch.setattr(worker.Job, "from_json", lambda text: None)
     monkeypatch.setattr("sys.stdin", io.StringIO("{}"))
     monkeypatch.setattr(worker, "_run", lambda *_: 1 + torch.ones(2) @ torch.ones(3))

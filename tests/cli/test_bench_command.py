@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ecotta_rt.bench import measure
+from ecotta_rt.bench import exporting, latency_race, measure
 from ecotta_rt.bench.results import Report
 from ecotta_rt.bench.streams import CORRUPTIONS
 from ecotta_rt.cli import bench
@@ -37,12 +37,54 @@ print(json.dumps({"row": asdict(Row(
     2**20, 2**21, 2**28, 2**28, 2**29, 3.0, 1.0, 11, {"threads": job.threads}))}))
 """
 
+ONNX_WORKER = """
+import json, pathlib, sys
+from dataclasses import asdict
+from ecotta_rt.bench.job import Job
+from ecotta_rt.bench.results import Row
+
+job = Job.from_json(sys.stdin.read())
+files = [pathlib.Path(file).name for file in (job.bundle, job.forward) if file]
+print(json.dumps({"row": asdict(Row(
+    job.method, job.engine, job.batch, job.normalisation, 4, 25.0, {"fog": 25.0},
+    2**20, 2**21, 2**25, 2**26, 2**27, 3.0, 1.0, 11, {"files": " ".join(files), "fast": int(job.fast)}))}))
+"""
+
+# Makes what is missing: an empty file, so that nothing but its name tells what it is.
+MAKER = """
+import json, pathlib, sys
+task = json.loads(sys.stdin.read())
+path = pathlib.Path(task["path"])
+path.parent.mkdir(exist_ok=True)
+path.touch()
+"""
+
+RACER = """
+import json, os, sys
+job = json.loads(sys.stdin.readline())
+if job["method"] == "bn":
+    sys.exit("no luck")
+facts = {"normalisation": job["normalisation"], "session_options": {"threads": job["threads"]}}
+print(json.dumps({"ready": facts}), flush=True)
+for turn, line in enumerate(sys.stdin):
+    order = json.loads(line)
+    if job["method"] == "tent" and "ALIVE" in os.environ and job["threads"] == 2:
+        alive = open(os.environ["ALIVE"], "w")
+        print("up", file=alive, flush=True)
+        sys.stdin.close()
+        __import__("signal").pause()
+    ms = {"source": 1.0, "tent": 8.0}.get(job["method"], 4.0)
+    print(json.dumps({"step_ms": [ms] * order["steps"], "process_peak_bytes": 2**27}), flush=True)
+"""
+
 # What the console script does, with the stand-in, and with a look at what has been imported.
 COMMAND = f"""
 import sys
-from ecotta_rt.bench import measure
+from ecotta_rt.bench import exporting, latency_race, measure
 from ecotta_rt.cli import bench
 measure._WORKER = (sys.executable, "-c", {WORKER!r})
+exporting._WORKER = (sys.executable, "-c", {MAKER!r})
+latency_race._WORKER = (sys.executable, "-c", {RACER!r})
 code = bench.main(sys.argv[1:])
 print(*sorted({{"torch", "matplotlib", "onnxruntime"}} & set(sys.modules)), file=sys.stderr)
 sys.exit(code)
@@ -61,6 +103,7 @@ def assets(tmp_path, checkout, monkeypatch) -> Path:
     (folder / "data").symlink_to(checkout / "benchmarks" / "data")
     (folder / "networks" / "wrn-40-2-fashion-mnist.safetensors").touch()
     monkeypatch.setenv("ECOTTA_ASSETS", str(folder))
+    monkeypatch.setenv("ECOTTA_CACHE", str(tmp_path / "cache"))
     return folder
 
 
@@ -159,7 +202,12 @@ def test_a_method_that_fails_does_not_stop_the_others(stand_in, capsys, tmp_path
         (("--plot", "folder.png"), 2, "this is a folder"),
         (("--json", "none/result.json"), 2, "no folder"),
         (("--json", "."), 2, "this is a folder"),
-        (("--engine", "onnx"), 2, "--engine 'onnx': known are torch"),
+        (("--engine", "tensorrt"), 2, "--engine 'tensorrt': known are torch, onnx"),
+        (("--engine", "onnx", "--methods", "tent"), 2, "use --engine torch"),
+        (("--engine", "onnx", "--methods", "ecotta-k4"), 69, "ecotta-k4.safetensors is missing"),
+        (("--fast",), 2, "--fast is for --engine onnx"),
+        (("--batch", "1,64"), 2, "--batch 1,64: --memory takes one"),
+        (("--rounds", "3"), 2, "--rounds: only for --latency"),
         (("--batch", "1", "--methods", "ecotta-k4"), 2, "--normalisation running"),
         (("--methods", "ecotta-k4"), 69, "ecotta-k4.safetensors is missing"),
         (("--data", "none"), 2, "no such folder"),
@@ -177,6 +225,130 @@ def test_a_mistake_is_one_line_and_an_exit_code(assets, capsys, monkeypatch, tmp
     assert err.startswith("ecotta-bench: error: ")
     assert err.count("\n") == 1
     assert message in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("--methods", "tnet"), 2, "did you mean tent?"),
+        (("--methods", "all"), 2, "would not end"),
+        (("--batch", "64,64"), 2, "--batch 64,64: give one or more different numbers"),
+        (("--batch", "100000"), 2, "test images"),
+        (("--threads", "0"), 2, "--threads 0"),
+        (("--rounds", "0"), 2, "--rounds 0"),
+        (("--normalisation", "batches"), 2, "did you mean batch?"),
+        (("--frames", "8", "--fast"), 2, "--frames, --fast: only for --memory"),
+        (("--methods", "ecotta-k4"), 69, "ecotta-k4.safetensors is missing"),
+        (("--methods", "tent", "--bundle", "none.ecotta"), 4, "none.ecotta"),
+        (("--json", "none/result.json"), 2, "no folder"),
+    ],
+)
+def test_a_mistake_in_a_race_is_one_line_and_an_exit_code(
+    assets, capsys, monkeypatch, tmp_path, arguments, code, message
+):
+    monkeypatch.chdir(tmp_path)
+
+    found, out, err = run_bench(capsys, "--latency", *arguments)
+
+    assert (found, out) == (code, "")
+    assert err.startswith("ecotta-bench: error: ")
+    assert err.count("\n") == 1
+    assert message in err
+
+
+@pytest.fixture
+def onnx_stand_in(assets, monkeypatch) -> None:
+    (assets / "networks" / "wrn-40-2-fashion-mnist.ecotta-k4.safetensors").touch()
+    monkeypatch.setattr(measure, "_WORKER", (sys.executable, "-c", ONNX_WORKER))
+    monkeypatch.setattr(exporting, "_WORKER", (sys.executable, "-c", MAKER))
+    monkeypatch.setattr(latency_race, "_WORKER", (sys.executable, "-c", RACER))
+
+
+def test_onnx_rows_come_from_graphs_that_are_made_where_they_are_missing(onnx_stand_in, capsys):
+    options = ("--engine", "onnx", "--normalisation", "running", "--methods", "source,ecotta-k4", "--fast", "--json")
+
+    code, out, err = run_bench(capsys, *SMALL, *options)
+
+    source, step = json.loads(out)["rows"]
+    assert code == 0
+    assert source["session_options"]["files"].startswith("wrn-40-2-fashion-mnist.forward-4.")
+    assert step["session_options"]["files"].startswith("wrn-40-2-fashion-mnist.ecotta-k4.running.")
+    assert (step["engine"], step["normalisation"], step["session_options"]["fast"]) == ("onnx", "running", 1)
+    assert err.count("making wrn-40-2-fashion-mnist") == 2
+
+
+def test_a_graph_that_cannot_be_made_fails_its_method_alone(onnx_stand_in, capsys, monkeypatch):
+    refusing = MAKER.replace("path.touch()", 'path.touch() if "forward" in path.name else sys.exit("no rule")')
+    monkeypatch.setattr(exporting, "_WORKER", (sys.executable, "-c", refusing))
+    options = ("--engine", "onnx", "--methods", "source,ecotta-k4", "--normalisation", "running", "--json")
+
+    code, out, _ = run_bench(capsys, *SMALL, *options)
+
+    written = json.loads(out)
+    assert code == 1
+    assert [row["method"] for row in written["rows"]] == ["source"]
+    assert "no rule" in written["failures"][0]["message"]
+
+
+RACE = ("--latency", "--batch", "2", "--threads", "1", "--rounds", "2", "--methods")
+
+
+def test_a_race_writes_times_and_ratios(onnx_stand_in, capsys, tmp_path):
+    target = tmp_path / "latency.json"
+    options = (*RACE, "ecotta-k4,tent", "--normalisation", "running", "--json", str(target))
+
+    code, out, err = run_bench(capsys, *options)
+
+    written = json.loads(target.read_text())
+    assert code == 0
+    assert [(row["engine"], row["method"]) for row in written["rows"]] == [
+        *(("onnx", "forward"), ("onnx", "ecotta-k4"), ("torch", "ecotta-k4"), ("torch", "tent"))
+    ]
+    step = written["rows"][1]
+    assert step["ratio_to_forward"] == {"min": 4.0, "median": 4.0}
+    assert step["ratio_to_tent"] == {"min": 0.5, "median": 0.5}
+    assert written["complete"] is True
+    assert "x forward" in out
+    assert "\x1b" not in out
+    assert "1/1  batch 2, 1 thread  4 contestants" in err
+
+
+def test_a_contestant_that_dies_does_not_stop_the_race(onnx_stand_in, capsys):
+    code, out, _ = run_bench(capsys, *RACE, "bn,tent", "--json")
+
+    written = json.loads(out)
+    assert code == 1
+    assert [row["method"] for row in written["rows"]] == ["forward", "tent"]
+    assert written["failures"][0]["method"] == "torch bn, batch 2, 1 thread"
+    assert written["complete"] is False
+
+
+def test_an_interrupted_race_reports_what_was_timed(assets, checkout, tmp_path):
+    os.mkfifo(tmp_path / "alive")
+    options = ("--latency", "--batch", "2", "--threads", "1,2", "--rounds", "2", "--methods", "tent", "--json")
+    environment = {**os.environ, "ALIVE": str(tmp_path / "alive"), "TMPDIR": str(tmp_path)}
+    process = subprocess.Popen(
+        [sys.executable, "-c", COMMAND, *options],
+        cwd=checkout,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+    with (tmp_path / "alive").open() as alive:  # opens when TENT has its turn in the second race
+        assert alive.readline() == "up\n"
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate()
+        assert alive.read() == ""  # end of file: that process is gone
+
+    written = json.loads(out)
+    assert process.returncode == EXIT_INTERRUPTED
+    assert [(row["threads"], row["method"]) for row in written["rows"]] == [(1, "forward"), (1, "tent"), (2, "forward")]
+    assert written["complete"] is False
+    assert "interrupted, races that were over: 1 of 2" in err
+    assert err.splitlines()[-1] == ""  # nothing heavy was imported
+    assert not list(tmp_path.glob("ecotta-bench-*"))
 
 
 def test_what_to_measure_must_be_said(assets, capsys):

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ecotta_rt.bench.peers.batch_norm import use_batch_statistics
-from ecotta_rt.bench.peers.checks import input_channels, require_batch, require_classes
+from ecotta_rt.bench.peers.checks import input_channels, require_batch, require_classes, require_frames
 from ecotta_rt.bench.peers.cotta_augment import augment
 from ecotta_rt.errors import UsageError
 
@@ -34,6 +34,8 @@ class Cotta:
         confidence: Under this mean confidence of the source network the teacher averages (p_th).
         restore: Probability of each weight to return to the source in each step (p).
         seed: Of augmentations and restored weights.
+        single_frames: Take a batch of one frame too, so that its step can be timed. Its own statistics then stand for
+            the batch's, and predictions collapse.
     """
 
     name = "cotta"
@@ -49,6 +51,7 @@ class Cotta:
         confidence: float = 0.92,
         restore: float = 0.01,
         seed: int = 0,
+        single_frames: bool = False,
     ) -> None:
         if augmentations < 1:
             raise UsageError(
@@ -59,6 +62,7 @@ class Cotta:
         self.teacher = copy.deepcopy(self.anchor)
         self.network = copy.deepcopy(self.anchor).requires_grad_(True)
         self._channels = input_channels(self.network)
+        self._require = require_frames if single_frames else require_batch
         self.trainable_parameters = sum(parameter.numel() for parameter in self.network.parameters())
         self._learning_rate = learning_rate
         self._teacher_memory = teacher_memory
@@ -70,7 +74,7 @@ class Cotta:
         self.reset()
 
     def __call__(self, frames: Tensor) -> Tensor:
-        require_batch(frames, self._channels)
+        self._require(frames, self._channels)
         # Teacher before student, so that the student's graph is not kept through 32 forward passes.
         target = self._teach(frames)
         require_classes(target.shape[1])

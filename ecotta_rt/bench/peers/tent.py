@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ecotta_rt.bench.peers.batch_norm import affine_parameters, use_batch_statistics
-from ecotta_rt.bench.peers.checks import input_channels, require_batch, require_classes
+from ecotta_rt.bench.peers.checks import input_channels, require_batch, require_classes, require_frames
 from ecotta_rt.prepare.losses import entropy_nats
 
 __all__ = ["Tent"]
@@ -26,17 +26,26 @@ class Tent:
         episodic: Return to the source network whenever the stream changes corruption. That the stream tells so is
             knowledge a device does not have; the authors' CIFAR-10-C example uses it.
         learning_rate: Adam's.
+        single_frames: Take a batch of one frame too, so that its step can be timed. Its own statistics then stand for
+            the batch's, and predictions collapse.
     """
 
     normalisation = "batch"
 
     def __init__(
-        self, network: nn.Module, *, name: str = "tent", episodic: bool = False, learning_rate: float = 1e-3
+        self,
+        network: nn.Module,
+        *,
+        name: str = "tent",
+        episodic: bool = False,
+        learning_rate: float = 1e-3,
+        single_frames: bool = False,
     ) -> None:
         self.name = name
         self.network = copy.deepcopy(network)
         use_batch_statistics(self.network)
         self._channels = input_channels(self.network)
+        self._require = require_frames if single_frames else require_batch
         # Nothing else requires a gradient, so autograd keeps no more than TENT needs.
         self._affine = list(affine_parameters(self.network).values())
         self._source = [parameter.detach().clone() for parameter in self._affine]
@@ -46,7 +55,7 @@ class Tent:
         self.reset()
 
     def __call__(self, frames: Tensor) -> Tensor:
-        require_batch(frames, self._channels)
+        self._require(frames, self._channels)
         with torch.enable_grad():
             logits: Tensor = self.network(frames)
             require_classes(logits.shape[1])

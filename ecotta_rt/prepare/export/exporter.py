@@ -34,6 +34,7 @@ from ecotta_rt.prepare.export.passes.stack_scales import stack_scales
 from ecotta_rt.prepare.export.traced import Traced, trace_accumulate, trace_predict, trace_step, trace_update
 from ecotta_rt.prepare.options import StepOptions
 from ecotta_rt.prepare.step import Step, StepState
+from ecotta_rt.prepare.tracing import shape_of
 from ecotta_rt.state import AdaptState
 
 __all__ = ["PASSES", "GraphRequest", "Report", "build_graph", "export", "requests_for"]
@@ -125,6 +126,7 @@ def export(
     """
     options = options or StepOptions(normalisation="running")
     requests = requests_for(batches, options, fast)
+    _require_a_name_a_logit(network, classes)
     start = to_step_state(network, state)
     weights, models = FrozenWeights(_known_names(network)), dict[str, ir.Model]()
     for done, request in enumerate(requests):
@@ -157,6 +159,15 @@ def export(
         made_with={"torch": torch.__version__, "onnx": onnx.__version__, "opset": str(OPSET)},
         metadata=dict(state.metadata),
     )
+
+
+def _require_a_name_a_logit(network: AdaptableNetwork, classes: Sequence[str]) -> None:
+    logits = shape_of(network.head.graph.output_node().all_input_nodes[0]) or ()
+    if logits != (len(classes),):
+        raise UsageError(
+            f"{len(classes)} class names, and the network gives [N, {', '.join(map(str, logits))}]: "
+            "give one name for each logit, in their order"
+        )
 
 
 def build_graph(network: AdaptableNetwork, state: StepState, options: StepOptions, request: GraphRequest) -> ir.Model:

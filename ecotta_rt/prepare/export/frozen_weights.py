@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ecotta_rt.bundle import place_weights
 from ecotta_rt.prepare.export.builder import constant_of
 
-__all__ = ["FrozenWeights"]
+__all__ = ["FrozenWeights", "digest_of"]
 
 _SMALLEST = 256
 """Numbers below which a constant stays in its graph: its entry in the list would be longer than itself."""

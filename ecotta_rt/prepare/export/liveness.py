@@ -42,7 +42,8 @@ class Liveness:
         peak_bytes: The largest of them.
         peak_node: Its index.
         tenants: What is alive there, largest first.
-        activation_bytes: Most bytes of forward tensors (recomputed ones included) that a later backward node reads.
+        activation_bytes: Most bytes of forward tensors (recomputed ones included) that a later backward node reads, or
+            that are computed from again.
     """
 
     by_node: tuple[int, ...]
@@ -122,8 +123,11 @@ def _activation_bytes(
             again.update(node.outputs)
     last_read: dict[ir.Value, int] = {}
     for i, node in enumerate(nodes):
-        if i > last_forward and not set(node.outputs) <= again:
-            last_read.update({root[v]: i for v in node.inputs if v is not None and root.get(v) in born})
+        if i > last_forward:
+            repeats = set(node.outputs) <= again
+            read = {root[v] for v in node.inputs if v is not None and root.get(v) in born}
+            # What a second computation makes for itself alone is not kept; what it starts from is.
+            last_read.update({value: i for value in read if not repeats or value in first})
     changes = [0] * (len(nodes) + 1)
     for value in born:
         if value in first | again and value in last_read:

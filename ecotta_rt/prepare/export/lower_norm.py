@@ -4,7 +4,7 @@ ONNX's BatchNormalization in training mode returns the *biased* running variance
 one. The step wants the biased one everywhere, so the operator fits as it is.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,8 +36,20 @@ def _native_batch_norm(
     bias = bias or g.constant(np.zeros(shape[1], np.float32))
     if not training:
         return g.op("BatchNormalization", x, weight, bias, mean, variance, epsilon=eps), None, None
-    mean, variance = _moments(g, x, shape)
-    y = g.op("BatchNormalization", x, weight, bias, mean, variance, epsilon=eps)
+    # With momentum 0 the "running" moments that come out are those of this batch.
+    start_mean, start_variance = next(_start_moments(g, x, node)), next(_start_moments(g, x, node))
+    y, mean, variance = g.ops(
+        "BatchNormalization",
+        3,
+        x,
+        weight,
+        bias,
+        start_mean,
+        start_variance,
+        epsilon=eps,
+        training_mode=1,
+        momentum=0.0,
+    )
     inverse = g.op("Reciprocal", g.op("Sqrt", g.op("Add", variance, g.scalar(eps))))
     return y, mean, inverse
 
@@ -76,16 +88,28 @@ def _negated(g: GraphBuilder, piece: ir.Value) -> ir.Value:
     return pieces[split.outputs.index(piece)]
 
 
-def _moments(g: GraphBuilder, x: ir.Value, shape: Sequence[int]) -> tuple[ir.Value, ir.Value]:
-    """Mean and biased variance a channel of `[N, C, H, W]`, each `[C]`.
+def _start_moments(g: GraphBuilder, x: ir.Value, node: fx.Node) -> Iterator[ir.Value]:
+    """Zeros for the moments that go into a norm in training mode: for each norm a pair that nobody else reads.
 
-    The norm operator in training mode would give both at once, but see `_tracked_moments` for what it overwrites.
+    onnxruntime overwrites them, so they may be no constants (those are shared), nor two nodes that compute the same
+    (those are merged): they are pieces of one vector, which is computed from a pixel so that nobody folds it.
     """
-    axes = g.ints(0, 2, 3)
-    mean = g.op("ReduceMean", x, axes, keepdims=1)
-    centred = g.op("Sub", x, mean)
-    variance = g.op("ReduceMean", g.op("Mul", centred, centred), axes, keepdims=0)
-    return g.op("Reshape", mean, g.ints(shape[1])), variance
+    if "start moments" not in g.memory:
+        norms = [n for n in node.graph.nodes if _is_training_norm(n)]
+        channels = [shape_at(n.args[0])[1] for n in norms for _ in range(2)]
+        rank = len(x.shape) if x.shape is not None else 4
+        pixel = g.op("Slice", x, g.ints(*[0] * rank), g.ints(*[1] * rank), g.ints(*range(rank)))
+        # By way of an integer: 0 * NaN would be NaN.
+        nothing = g.op("Mul", g.op("Cast", g.op("Reshape", pixel, g.ints(1)), to=ir.DataType.INT64.value), g.ints(0))
+        zeros = g.op("Expand", g.op("Cast", nothing, to=ir.DataType.FLOAT.value), g.ints(sum(channels)))
+        pieces = g.ops("Split", len(channels), zeros, g.ints(*channels), axis=0) if len(channels) > 1 else (zeros,)
+        g.memory["start moments"] = iter(pieces)
+    pieces_left: Iterator[ir.Value] = g.memory["start moments"]
+    return pieces_left
+
+
+def _is_training_norm(node: fx.Node) -> bool:
+    return str(node.target) == "aten.native_batch_norm.default" and bool(node.args[5])
 
 
 @rule("aten.native_batch_norm_backward")

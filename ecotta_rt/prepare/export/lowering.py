@@ -18,10 +18,11 @@ from torch import Tensor, fx
 
 from ecotta_rt.errors import NetworkError
 from ecotta_rt.prepare.export.builder import MASK_DOMAIN, RECOMPUTED, GraphBuilder, constant_of
+from ecotta_rt.prepare.export.held import hold_back
 from ecotta_rt.prepare.export.overwritten import refuse_overwritten_views
 from ecotta_rt.prepare.export.traced import Traced
 
-__all__ = ["DTYPES", "Rule", "hold_back", "is_number", "lower", "named", "rule", "shape_after", "shape_at"]
+__all__ = ["DTYPES", "Rule", "is_number", "lower", "named", "rule", "shape_after", "shape_at"]
 
 Rule = Callable[..., Any]
 """(builder, node, *arguments, **keywords) -> ir.Value, or a tuple of them."""
@@ -479,17 +480,6 @@ def _hold_back(g: GraphBuilder, node: fx.Node, x: ir.Value, gradient: ir.Value) 
     maker = held.producer()
     assert maker is not None
     maker.metadata_props[RECOMPUTED] = "1"
-    return held
-
-
-def hold_back(g: GraphBuilder, x: ir.Value, shape: Sequence[int], gradient: ir.Value, rank: int) -> ir.Value:
-    """`x`, but not before `gradient` (of this rank) is there.
-
-    A Reshape that changes nothing, to a shape in which the gradient seems to have a say: no copy, and no optimiser can
-    see through it.
-    """
-    held = g.op("Reshape", x, shape_after(g, shape, gradient, rank))
-    held.shape, held.type = ir.Shape(list(shape)), ir.TensorType(ir.DataType.FLOAT)
     return held
 
 

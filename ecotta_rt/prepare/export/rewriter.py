@@ -1,6 +1,6 @@
 """What every graph pass needs: new nodes in the right place, one value for another, dead nodes out."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -71,14 +71,14 @@ class Rewriter:
     def replace(self, node: ir.Node, *values: ir.Value) -> None:
         """Let everybody who reads `node` read `values`, and remove it."""
         for old, new in zip(node.outputs, values, strict=True):
-            if new.shape is None and old.type is not None:
-                new.shape, new.type = old.shape, old.type
             name = old.name if old in self.graph.outputs else None
             if name is not None and (
                 new in self.graph.inputs or new in self.graph.outputs or new.const_value is not None
             ):
                 with self.before(node):
                     new = self.op("Identity", new)
+            if new.shape is None and old.type is not None:
+                new.shape, new.type = old.shape, old.type
             ir.convenience.replace_all_uses_with(old, new, replace_graph_outputs=True)
             if name is not None:
                 old.name, new.name = None, name
@@ -101,9 +101,3 @@ class Rewriter:
         name = f"r{self._count}"
         self._taken.add(name)
         return name
-
-
-def axes_of(value: ir.Value | None) -> Sequence[int] | None:
-    """The numbers in a constant int64 vector."""
-    tensor = None if value is None else value.const_value
-    return None if tensor is None else [int(n) for n in tensor.numpy()]

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import onnx_ir as ir
 
 from ecotta_rt.prepare.export.builder import MASK_DOMAIN
+from ecotta_rt.prepare.export.held import hold_back
 from ecotta_rt.prepare.export.rewriter import Rewriter
 
 __all__ = ["MaskForm", "choose_masks"]
@@ -93,5 +94,23 @@ def _replace_sign(r: Rewriter, sub: ir.Node) -> None:
     with r.before(pack):
         # One byte an element from here to the backward, not four.
         small = r.op("Cast", r.op("Sign", pack.inputs[0]), to=ir.DataType.INT8.value)
-    with r.before(sub):
-        r.replace(sub, r.op("Cast", small, to=ir.DataType.FLOAT.value))
+        small.type = ir.TensorType(ir.DataType.INT8)
+    for mul in list(sub.outputs[0].consumers()):
+        _expand_late(r, mul, sub.outputs[0], small)
+    if sub.outputs[0].consumers():
+        with r.before(sub):
+            r.replace(sub, r.op("Cast", small, to=ir.DataType.FLOAT.value))
+
+
+def _expand_late(r: Rewriter, mul: ir.Node, sign: ir.Value, small: ir.Value) -> None:
+    """Make the float sign where its gradient joins another: made early, it would wait at four bytes an element."""
+    joins = list(mul.outputs[0].consumers())
+    if mul.op_type != "Mul" or len(joins) != 1 or joins[0].op_type != "Add" or mul.outputs[0].shape is None:
+        return
+    other = next((value for value in joins[0].inputs if value is not mul.outputs[0]), None)
+    scale = next((value for value in mul.inputs if value is not sign), None)
+    if other is None or scale is None or other.shape is None:
+        return
+    with r.before(joins[0]):
+        held = hold_back(r, small, mul.outputs[0].shape.numpy(), other, len(other.shape))
+        r.replace(mul, r.op("Mul", r.op("Cast", held, to=ir.DataType.FLOAT.value), scale))

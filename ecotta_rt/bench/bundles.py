@@ -1,0 +1,205 @@
+"""Find the bundle and the inference-only graph that a run needs, or say where they would be made.
+
+A bundle is looked for in this order; the first that has what is wanted is taken:
+
+    named by the user                                                     must have it
+    beside the network, or in the folder `bundles` beside that            wrn-40-2-cifar-10.ecotta-k4.running.ecotta
+    in the cache, $ECOTTA_CACHE or ~/.cache/ecotta_rt                     its name has a digest of all it was made from
+
+What is in the cache under that name was made from these weights, by this code, with these options; what is not there
+is made once, by `exporting`. This side never imports torch.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ecotta_rt.bundle import GraphEntry, Manifest, read_bundle
+from ecotta_rt.errors import InputFileError, UsageError
+from ecotta_rt.state import AdaptState
+
+__all__ = [
+    "BundleOrder",
+    "ForwardOrder",
+    "cache_folder",
+    "check_bundle",
+    "find_bundle",
+    "graph_for",
+    "normalisation_of",
+]
+
+VARIABLE = "ECOTTA_CACHE"
+_PACKAGE = Path(__file__).resolve().parents[1]
+_MAKERS = ("prepare", "bundle")  # packages whose code decides what a bundle holds
+_KEY_DIGITS = 16
+
+
+@dataclass(frozen=True)
+class ForwardOrder:
+    """The inference-only graph of a network: no meta groups, source statistics folded into the convolutions.
+
+    Attributes:
+        network: File of the trained network.
+        batch: Frames a run.
+        frame_size: Height and width.
+    """
+
+    network: str
+    batch: int
+    frame_size: tuple[int, int] = (32, 32)
+
+    def path(self) -> Path:
+        """Where it is kept; it may be missing."""
+        return _cached(self, [self.network], f"{_stem(self.network)}.forward-{self.batch}", ".onnx")
+
+
+@dataclass(frozen=True)
+class BundleOrder:
+    """A bundle that some methods need.
+
+    Attributes:
+        network: File of the trained network.
+        warmed: File of the warmed-up meta groups.
+        normalisation: `batch`, `running` or `source`.
+        gradient: `exact` or `constant`; counts in `batch` normalisation alone.
+        batches: Frames a step, a graph for each.
+        frame_by_frame: Whether the graphs that learn frame by frame are wanted too.
+        fast: Whether the steps that store weights twice are wanted too.
+        classes: Class names by logit.
+        frame_size: Height and width.
+    """
+
+    network: str
+    warmed: str
+    normalisation: str
+    gradient: str
+    batches: tuple[int, ...]
+    frame_by_frame: bool
+    fast: bool
+    classes: tuple[str, ...]
+    frame_size: tuple[int, int] = (32, 32)
+
+    @property
+    def mode(self) -> str:
+        """How such bundles are called: the normalisation, and `batch-constant`."""
+        constant = self.normalisation == "batch" and self.gradient == "constant"
+        return "batch-constant" if constant else self.normalisation
+
+    def cached_path(self) -> Path:
+        """Where one that is made for this order is kept; it may be missing."""
+        return _cached(self, [self.network, self.warmed], f"{_stem(self.warmed)}.{self.mode}", ".ecotta")
+
+
+def cache_folder() -> Path:
+    """Where things are kept that take long to make: `$ECOTTA_CACHE`, else `ecotta_rt` in the user's cache folder."""
+    chosen = os.environ.get(VARIABLE)
+    if chosen:
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ecotta_rt"
+
+
+def find_bundle(order: BundleOrder) -> Path | None:
+    """A bundle that has all that is ordered, the fast steps too; None where one has to be made."""
+    network = Path(order.network)
+    name = f"{_stem(order.warmed)}.{order.mode}.ecotta"
+    for path in (network.with_name(name), network.parent.parent / "bundles" / name):
+        if path.is_file() and _usable(path, order):
+            return path
+    cached = order.cached_path()
+    return cached if cached.is_file() else None
+
+
+def check_bundle(path: Path, order: BundleOrder) -> None:
+    """Refuse a bundle that the user named and that has not what is ordered. Fast steps are taken where they are.
+
+    Raises:
+        UsageError: It is of another network, state, normalisation, gradient or batch size; the message says which.
+        InputFileError: It is no bundle.
+    """
+    reason = _lacks(read_bundle(path).manifest, order)
+    if reason is not None:
+        raise UsageError(f"--bundle {path}: {reason}")
+
+
+def normalisation_of(path: Path) -> str:
+    """The normalisation of a bundle.
+
+    Raises:
+        InputFileError: It is no bundle.
+    """
+    return read_bundle(path, verify=False).manifest.normalisation
+
+
+def graph_for(manifest: Manifest, kind: str, batch: int, fast: bool = False) -> GraphEntry | None:
+    """A graph of that kind and batch; one that stores its weights twice only where `fast` asks for it."""
+    wanted = "twice" if fast else "once"
+    return next(
+        (
+            graph
+            for graph in manifest.graphs
+            if (graph.kind, graph.batch) == (kind, batch) and graph.variant.get("weights", "once") == wanted
+        ),
+        None,
+    )
+
+
+def _usable(path: Path, order: BundleOrder) -> bool:
+    try:
+        manifest = read_bundle(path).manifest
+    except InputFileError:
+        return False
+    fast_enough = not order.fast or any(graph_for(manifest, "step", batch, True) for batch in order.batches)
+    return fast_enough and _lacks(manifest, order) is None
+
+
+def _lacks(manifest: Manifest, order: BundleOrder) -> str | None:
+    """What the bundle has not, in words."""
+    if manifest.normalisation != order.normalisation:
+        return (
+            f"its normalisation is {manifest.normalisation}, and {order.normalisation} was asked for; "
+            f"add --normalisation {manifest.normalisation}"
+        )
+    gradient = manifest.options.get("frozen_gradient")
+    if order.normalisation == "batch" and gradient != order.gradient:
+        return f"its gradient is {gradient}, and {order.gradient} was asked for; add --gradient {gradient}"
+    if hashlib.sha256(AdaptState.load(order.warmed).to_bytes()).hexdigest() != manifest.state_sha256:
+        return f"it was not made from {order.warmed}"
+    for batch in order.batches:
+        missing = [kind for kind in ("step", "predict") if graph_for(manifest, kind, batch) is None]
+        if missing:
+            sizes = sorted({graph.batch for graph in manifest.graphs if graph.kind == "step"})
+            return f"it has no {missing[0]} for {batch} frames, only for {sizes}; change --batch, or export it again"
+    if order.frame_by_frame and graph_for(manifest, "accumulate", 1) is None:
+        return "it has no graph that learns frame by frame; export it again with --frame-by-frame"
+    return None
+
+
+def _stem(file: str) -> str:
+    return Path(file).name.removesuffix(".safetensors")
+
+
+def _cached(order: object, files: list[str], name: str, suffix: str) -> Path:
+    facts: Mapping[str, object] = {
+        # Where the files lie is no matter, what is in them is.
+        **{key: value for key, value in asdict(order).items() if key not in ("network", "warmed")},  # type: ignore[call-overload]
+        "files": [_digest(Path(file)) for file in files],
+        "code": _code_digest(),
+    }
+    key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:_KEY_DIGITS]
+    return cache_folder() / f"{name}.{key}{suffix}"
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _code_digest() -> str:
+    """Of the code that makes bundles: one from before a change must not be measured for one from after it."""
+    digest = hashlib.sha256()
+    for path in sorted(path for package in _MAKERS for path in (_PACKAGE / package).rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()

@@ -1,0 +1,210 @@
+"""The options of `ecotta-bench`: its parser, and what it makes of them for each of the two measurements."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from ecotta_rt.bench.allocator import ALLOCATORS
+from ecotta_rt.bench.latency_contestants import LATENCY_METHODS
+from ecotta_rt.bench.latency_request import LatencyRequest
+from ecotta_rt.bench.peers import METHODS
+from ecotta_rt.bench.request import ENGINES, GRADIENTS, MEMORY_FORMATS, NORMALISATIONS, ORDERS, Request
+from ecotta_rt.bench.streams import CORRUPTIONS
+from ecotta_rt.errors import UsageError
+from ecotta_rt.runtime.session import MEMORY_KINDS, OPTIMISATIONS
+from ecotta_rt.this_machine import usable_cores
+
+__all__ = ["STDOUT", "bench_parser", "latency_request", "memory_request"]
+
+STDOUT = Path("-")
+"""What a bare `--json` stands for."""
+
+ValueT = TypeVar("ValueT")
+
+_DESCRIPTION = """\
+Measure test-time adaptation methods side by side, on one stream of corrupted images.
+
+--memory plays the stream once to each method, each in a fresh process, and reports three levels of memory beside the
+error of that very run: activations kept for the backward, the peak of live tensors, and the peak of the process. With
+--engine onnx the methods run from a bundle in a process without torch, as on a device.
+
+--latency lets inference alone, EcoTTA's step in onnxruntime, and EcoTTA, TENT and CoTTA in torch take turns, and
+reports the time of a step as ratios.
+
+A bundle or inference-only graph that is missing is made once, in a process with torch, and kept in $ECOTTA_CACHE
+(~/.cache/ecotta_rt); `python benchmarks/export_networks.py` makes those of the embedded networks.
+"""
+
+_EPILOG = f"""\
+Methods:
+{{methods}}
+  all               all of them
+
+Contestants of --latency: {", ".join(LATENCY_METHODS)}; `forward`, inference alone, always takes part. A name with
+-fast is the step that stores weights twice, where a bundle has one; named, it is made.
+
+Corruptions, in the official order:
+  {" ".join(CORRUPTIONS[:8])}
+  {" ".join(CORRUPTIONS[8:])}
+
+Examples:
+  ecotta-bench --memory                                     the embedded images, every method but cotta
+  ecotta-bench --memory --methods source,tent,ecotta-k4 --device all
+  ecotta-bench --memory --data CIFAR-10-C --frames 1000 --seed 1 --json result.json --plot result.svg
+  ecotta-bench --memory --data ~/data --download
+  ecotta-bench --memory --methods ecotta-k4 --batch 1 --normalisation running --json > one-by-one.json
+  ecotta-bench --memory --engine onnx --batch 1 --normalisation running --threads 1
+  ecotta-bench --memory --engine onnx --bundle net.ecotta --methods ecotta-k4 --normalisation running --frame-by-frame
+  ecotta-bench --latency --json latency.json                batch 1 and 64, one and two threads
+  ecotta-bench --latency --batch 1 --threads 1 --methods ecotta-k4 --normalisation running --rounds 30
+
+Ctrl-C ends the run and reports what is done.
+
+Exit codes:
+  0 everything measured, 130 interrupted; else that of the first method without a result (1 where its process died)
+  2 usage, 4 bad input file, 69 a missing extra or file, 74 input/output error
+"""
+
+_MEMORY_ONLY = (
+    *("engine", "frames", "corruptions", "severity", "order", "memory_format", "allocator", "device", "plot"),
+    *("download", "frame_by_frame", "fast"),
+)
+_LATENCY_ONLY = ("rounds",)
+
+
+def bench_parser() -> argparse.ArgumentParser:
+    """The parser. What is not given is None, empty or False, so that each measurement has its own defaults."""
+    methods = "\n".join(f"  {name:<17} {entry.description}" for name, entry in METHODS.items())
+    parser = argparse.ArgumentParser(
+        "ecotta-bench",
+        description=_DESCRIPTION,
+        epilog=_EPILOG.format(methods=methods),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    mode = parser.add_mutually_exclusive_group(required=True)
+    mode.add_argument("--memory", action="store_true", help="measure memory and error")
+    mode.add_argument("--latency", action="store_true", help="measure the time of a step, contestants in turns")
+    _add_common(parser)
+    _add_memory(parser)
+    parser.add_argument("--rounds", metavar="N", type=int, help=f"--latency: turns each ({LatencyRequest.rounds})")
+    return parser
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    add, usual = parser.add_argument, Request()
+    add("--model", metavar="M", default=usual.model, help=f"trained network, by model id or file ({usual.model})")
+    add("--methods", metavar="A,B", type=_names, default=(), help="which methods (all but cotta; see below)")
+    add("--batch", metavar="N", type=_numbers, default=(), help=f"frames a step ({usual.batch}; --latency: 1,64)")
+    add("--threads", metavar="N", type=_numbers, default=(), help="threads a process (all cores; --latency: 1,2)")
+    modes = _one_of(NORMALISATIONS, "EcoTTA's norms")
+    add("--normalisation", metavar="MODE", type=_names, default=(), help=f"{modes}; --latency: all")
+    add("--gradient", metavar="MODE", default=usual.gradient, help=_one_of(GRADIENTS, "through EcoTTA's frozen norms"))
+    add("--data", metavar="DATA", default=usual.data, help=f"{usual.data}, or a folder with CIFAR-10-C, CIFAR-10 ...")
+    add("--seed", metavar="S", type=int, default=usual.seed, help=f"of stream and methods ({usual.seed})")
+    add("--json", metavar="FILE", type=Path, nargs="?", const=STDOUT, help="write the figures (to stdout alone)")
+    onnx = parser.add_argument_group("onnx")
+    add = onnx.add_argument
+    add("--bundle", metavar="FILE", type=Path, action="append", default=[], help="graphs to run, instead of looking")
+    add("--optimisation", metavar="O", default=usual.optimisation, help=_one_of(OPTIMISATIONS, "of graphs at load"))
+    add("--memory-kind", metavar="K", default=usual.memory_kind, help=_one_of(MEMORY_KINDS, "where tensors live"))
+
+
+def _add_memory(parser: argparse.ArgumentParser) -> None:
+    memory, usual = parser.add_argument_group("--memory"), Request()
+    add = memory.add_argument
+    add("--engine", metavar="E", help=_one_of(ENGINES, "what computes the step"))
+    add("--frame-by-frame", action="store_true", help="onnx: learn from each batch in the memory of one frame")
+    add("--fast", action="store_true", help="onnx: prefer the step that stores weights twice")
+    add("--download", action="store_true", help="first fetch CIFAR-10-C (2.9 GB) into the folder of --data")
+    add("--frames", metavar="N", type=int, help="frames a corruption (192)")
+    add("--corruptions", metavar="A,B", type=_names, default=(), help="which, in the order played (all 15)")
+    add("--severity", metavar="S", type=int, help=f"1 to 5 ({usual.severity})")
+    add("--order", metavar="ORDER", help=_one_of(ORDERS, "of the corruptions"))
+    add("--memory-format", metavar="F", help=_one_of(MEMORY_FORMATS, "torch: of all tensors"))
+    add("--allocator", metavar="A", help=f"freed memory: {', '.join(ALLOCATORS)} (torch: returning, onnx: libc)")
+    add("--device", metavar="ID", type=_names, action="append", default=[], help="mark what fits this device, or all")
+    add("--plot", metavar="FILE", type=Path, help="draw error against memory, .png or .svg")
+
+
+def memory_request(args: argparse.Namespace) -> Request:
+    """What `--memory` was asked for.
+
+    Raises:
+        UsageError: An option of `--latency`, or several values where one is meant.
+    """
+    _refuse(args, _LATENCY_ONLY, "--latency")
+    usual = Request()
+    return Request(
+        model=args.model,
+        methods=args.methods,
+        batch=_single("--batch", args.batch, usual.batch),
+        normalisation=_single("--normalisation", args.normalisation, usual.normalisation),
+        gradient=args.gradient,
+        data=args.data,
+        frames=args.frames,
+        corruptions=args.corruptions or CORRUPTIONS,
+        severity=usual.severity if args.severity is None else args.severity,
+        order=usual.order if args.order is None else args.order,
+        seed=args.seed,
+        threads=_single("--threads", args.threads, usable_cores()),
+        memory_format=usual.memory_format if args.memory_format is None else args.memory_format,
+        allocator=args.allocator,
+        devices=tuple(device for devices in args.device for device in devices),
+        engine=usual.engine if args.engine is None else args.engine,
+        bundle=_single("--bundle", args.bundle, None),
+        frame_by_frame=args.frame_by_frame,
+        fast=args.fast,
+        optimisation=args.optimisation,
+        memory_kind=args.memory_kind,
+    )
+
+
+def latency_request(args: argparse.Namespace) -> LatencyRequest:
+    """What `--latency` was asked for.
+
+    Raises:
+        UsageError: An option of `--memory`.
+    """
+    _refuse(args, _MEMORY_ONLY, "--memory")
+    usual = LatencyRequest()
+    return LatencyRequest(
+        model=args.model,
+        methods=args.methods,
+        batches=args.batch or usual.batches,
+        threads=args.threads or tuple(threads for threads in usual.threads if threads <= max(1, usable_cores())),
+        normalisations=args.normalisation or usual.normalisations,
+        gradient=args.gradient,
+        rounds=usual.rounds if args.rounds is None else args.rounds,
+        data=args.data,
+        seed=args.seed,
+        bundles=tuple(args.bundle),
+        optimisation=args.optimisation,
+        memory_kind=args.memory_kind,
+    )
+
+
+def _refuse(args: argparse.Namespace, names: Sequence[str], mode: str) -> None:
+    given = [f"--{name.replace('_', '-')}" for name in names if getattr(args, name) not in (None, False, (), [])]
+    if given:
+        raise UsageError(f"{', '.join(given)}: only for {mode}")
+
+
+def _single(option: str, values: Sequence[ValueT], usual: ValueT) -> ValueT:
+    if len(values) > 1:
+        given = ",".join(map(str, values))
+        raise UsageError(f"{option} {given}: --memory takes one; run it once for each")
+    return values[0] if values else usual
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in _names(text))
+
+
+def _one_of(choices: Sequence[str], what: str) -> str:
+    return f"{what}: {', '.join(choices)} ({choices[0]})"

@@ -1,0 +1,129 @@
+"""Which bundle a run takes, and when one has to be made anew."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ecotta_rt.bench import bundles
+from ecotta_rt.bench.bundles import BundleOrder, ForwardOrder, cache_folder, check_bundle, find_bundle, normalisation_of
+from ecotta_rt.errors import InputFileError, UsageError
+
+NAME = "net.ecotta-k4.running.ecotta"
+
+
+@pytest.fixture
+def order(small_network, tmp_path, monkeypatch) -> BundleOrder:
+    """An order whose files lie in a folder of their own, with an empty cache."""
+    monkeypatch.setenv("ECOTTA_CACHE", str(tmp_path / "cache"))
+    networks = tmp_path / "assets" / "networks"
+    networks.mkdir(parents=True)
+    for file in (small_network.network, small_network.warmed):
+        shutil.copy(file, networks)
+    return replace(
+        small_network.order,
+        network=str(networks / small_network.network.name),
+        warmed=str(networks / small_network.warmed.name),
+    )
+
+
+@pytest.mark.parametrize("folder", ["networks", "bundles"])
+def test_a_bundle_beside_the_network_or_in_bundles_is_found(order, small_network, folder):
+    place = Path(order.network).parent.parent / folder
+    place.mkdir(exist_ok=True)
+    shutil.copy(small_network.bundle, place / NAME)
+
+    assert find_bundle(order) == place / NAME
+
+
+def test_one_that_has_not_what_is_wanted_is_passed_over(order, small_network):
+    shutil.copy(small_network.bundle, Path(order.network).with_name(NAME))
+
+    assert find_bundle(replace(order, batches=(1, 2))) is None
+
+
+def test_a_damaged_one_is_passed_over(order):
+    Path(order.network).with_name(NAME).write_bytes(b"no bundle")
+
+    assert find_bundle(order) is None
+
+
+def test_what_was_made_for_an_order_is_found_in_the_cache(order, small_network):
+    order.cached_path().parent.mkdir()
+    shutil.copy(small_network.bundle, order.cached_path())
+
+    assert find_bundle(order) == order.cached_path()
+    assert find_bundle(replace(order, fast=True)) is None
+
+
+def test_the_cache_goes_by_what_a_bundle_is_made_from(order, small_network, monkeypatch):
+    before = order.cached_path()
+    elsewhere = replace(order, network=str(small_network.network), warmed=str(small_network.warmed))
+
+    assert elsewhere.cached_path() == before
+    assert replace(order, batches=(1,)).cached_path() != before
+
+    Path(order.network).write_bytes(b"other weights")
+    assert order.cached_path() != before
+
+    monkeypatch.setattr(bundles, "_code_digest", lambda: "other code")
+    assert elsewhere.cached_path() != before
+
+
+def test_constant_statistics_make_another_bundle_in_batch_mode_alone(order):
+    batch = replace(order, normalisation="batch")
+
+    assert batch.mode == "batch"
+    assert replace(batch, gradient="constant").mode == "batch-constant"
+    assert replace(order, gradient="constant").mode == "running"
+
+
+def test_the_inference_only_graph_is_kept_by_network_and_batch(order):
+    one, two = (ForwardOrder(order.network, batch).path() for batch in (1, 2))
+
+    assert one != two
+    assert one.name.startswith("net.forward-1.")
+    assert one.parent == cache_folder()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"normalisation": "batch"}, "its normalisation is running.*add --normalisation running"),
+        ({"batches": (64,)}, r"no step for 64 frames, only for \[2\]; change --batch"),
+    ],
+)
+def test_a_named_bundle_that_does_not_fit_is_refused_with_what_to_change(small_network, change, message):
+    with pytest.raises(UsageError, match=f"--bundle .*{message}"):
+        check_bundle(small_network.bundle, replace(small_network.order, **change))
+
+
+def test_a_named_bundle_of_another_state_is_refused(order, small_network):
+    from ecotta_rt.state import AdaptState
+
+    state = AdaptState.load(order.warmed)
+    replace(state, metadata={"warmed": "longer"}).save(order.warmed)
+
+    with pytest.raises(UsageError, match="it was not made from"):
+        check_bundle(small_network.bundle, order)
+
+
+def test_a_named_bundle_that_fits_is_taken_and_tells_its_normalisation(small_network):
+    check_bundle(small_network.bundle, small_network.order)
+
+    assert normalisation_of(small_network.bundle) == "running"
+
+
+def test_a_file_that_is_no_bundle_is_an_input_error(small_network):
+    with pytest.raises(InputFileError, match="not a bundle"):
+        check_bundle(small_network.network, small_network.order)
+
+
+def test_the_cache_is_where_the_user_says_else_where_caches_are(monkeypatch, tmp_path):
+    monkeypatch.setenv("ECOTTA_CACHE", str(tmp_path))
+    assert cache_folder() == tmp_path
+
+    monkeypatch.delenv("ECOTTA_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert cache_folder() == tmp_path / "xdg" / "ecotta_rt"
