@@ -3,8 +3,9 @@
     ecotta-bench --memory --json benchmarks/results/fashion-mnist-c.json
     python benchmarks/render_results.py
 
-A table stands between `<!-- BEGIN RESULTS: NAME -->` and `<!-- END RESULTS: NAME -->` and comes from NAME.json, which
-is what `ecotta-bench --memory --json` wrote. A test fails when a table and its file differ.
+A table stands between `<!-- BEGIN RESULTS: NAME -->` and `<!-- END RESULTS: NAME -->` and comes from NAME.json, or from
+all files of a folder NAME: what `ecotta-bench --memory` or `--latency` wrote with `--json`. A test fails when a table
+and its file differ.
 """
 
 import json
@@ -23,8 +24,76 @@ HEADER = (
 )
 
 
-def render(report: dict[str, Any]) -> str:
+DEVICE_HEADER = (
+    "| method | normalisation | batch | error % | activations MiB | process: imports, load, run MiB "
+    "| step / fastest forward | session |\n"
+    "| --- | --- | ---: | ---: | ---: | ---: | ---: | --- |"
+)
+
+LATENCY_HEADER = (
+    "| batch | threads | method | engine | normalisation | x fastest forward | x torch TENT | steps |\n"
+    "| ---: | ---: | --- | --- | --- | ---: | ---: | ---: |"
+)
+
+
+def render(reports: list[dict[str, Any]]) -> str:
     """One table in Markdown, and under it what, where and with what it was measured."""
+    if reports[0].get("measured") == "latency":
+        return _render_latency(reports[0])
+    if reports[0]["rows"][0]["engine"] == "onnx":
+        return _render_device(reports)
+    return _render_methods(reports[0])
+
+
+def _render_device(reports: list[dict[str, Any]]) -> str:
+    lines = [DEVICE_HEADER]
+    for report in reports:
+        for row in report["rows"]:
+            sizes = (row["process_baseline_bytes"], row["load_peak_bytes"], row["process_peak_bytes"])
+            options = row["session_options"]
+            forward = row["forward_ms_per_frame"]
+            cells = [
+                row["method"],
+                row["normalisation"],
+                str(row["batch"]),
+                f"{row['error_percent']:.1f}",
+                f"{row['activation_bytes'] / 2**20:.1f}",
+                ", ".join(f"{size / 2**20:.0f}" for size in sizes),
+                f"{row['ms_per_frame'] / forward:.2f}",
+                ", ".join(str(options[key]) for key in ("graph", "optimisation", "memory") if key in options),
+            ]
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*lines, "", _origin(reports[0]), ""])
+
+
+def _render_latency(report: dict[str, Any]) -> str:
+    lines = [LATENCY_HEADER]
+    for row in report["rows"]:
+        ratios = [row["ratio_to_forward"], row["ratio_to_tent"]]
+        cells = [str(row["batch"]), str(row["threads"]), row["method"], row["engine"], row["normalisation"]]
+        cells += [f"{ratio['median']:.2f}" if ratio else "" for ratio in ratios]
+        lines.append(f"| {' | '.join([*cells, str(row['steps'])])} |")
+    environment = report["environment"]
+    versions = environment["versions"]
+    origin = (
+        f"{report['model']['name']}; medians of steps taken in turn. {environment['cpu']}, torch {versions['torch']}, "
+        f"onnxruntime {versions['onnxruntime']}, Python {versions['python']}."
+    )
+    return "\n".join([*lines, "", origin, ""])
+
+
+def _origin(report: dict[str, Any]) -> str:
+    stream, environment = report["stream"], report["environment"]
+    versions = environment["versions"]
+    return (
+        f"{report['model']['name']}, {stream['name']}: {len(stream['corruptions'])} corruptions x {stream['frames']} "
+        f"frames, severity {stream['severity']}, seed {stream['seed']}. {environment['cpu']}, "
+        f"{report['rows'][0]['session_options']['threads']} thread, onnxruntime {versions['onnxruntime']}, "
+        f"Python {versions['python']}. One seed on one machine is an observation, not a result."
+    )
+
+
+def _render_methods(report: dict[str, Any]) -> str:
     tent = next((row["ms_per_frame"] for row in report["rows"] if row["method"] == "tent"), None)
     lines = [HEADER]
     for row in report["rows"]:
@@ -55,8 +124,9 @@ def rendered(text: str, results: Path) -> str:
     """`text` with every block whose file exists written anew."""
 
     def write(match: re.Match[str]) -> str:
-        file = results / f"{match[2]}.json"
-        body = render(json.loads(file.read_text())) if file.is_file() else match[3]
+        file, folder = results / f"{match[2]}.json", results / match[2]
+        files = [file] if file.is_file() else sorted(folder.glob("*.json"))
+        body = render([json.loads(path.read_text()) for path in files]) if files else match[3]
         return f"{match[1]}{body}{match[4]}"
 
     return BLOCK.sub(write, text)

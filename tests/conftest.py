@@ -101,7 +101,7 @@ class Tiny:
 
     @functools.cache  # noqa: B019  # one of it a test run
     def bundle(self, normalisation):
-        """A bundle of `network()`, made once; with frame-by-frame graphs but in `batch` mode, without the fast step."""
+        """A bundle of `network()`, made once; with frame-by-frame graphs but in `batch` mode, fast in `source` mode."""
         from ecotta_rt.prepare.engine import initial_state, to_adapt_state
         from ecotta_rt.prepare.export.exporter import export
 
@@ -115,6 +115,7 @@ class Tiny:
             classes=["ant", "bee", "cat", "dog", "elk"],
             batches=(self.batch,) if batched else (1, self.batch),
             options=self.options(normalisation, frame_by_frame=not batched),
+            fast=normalisation == "source",
         )
         return path
 

@@ -75,12 +75,14 @@ def open_session(bundle: Bundle, graph: str, options: SessionOptions) -> Any:
     settings.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
     content = bundle.relocated_graph(graph)
     try:
-        return ort.InferenceSession(content, settings, providers=["CPUExecutionProvider"])
+        session = ort.InferenceSession(content, settings, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's errors have no common base
         reason = str(error).strip().splitlines()[0][:300]
         raise InputFileError(
             f"{bundle.path}, graph {graph!r}: onnxruntime {ort.__version__} refuses it: {reason}"
         ) from error
+    _trim_heap()
+    return session
 
 
 def session_settings(options: SessionOptions) -> Any:
@@ -119,6 +121,12 @@ def _share_arena(ort: Any) -> bool:
         except Exception:  # an application that embeds us may have its own
             _arena_is_shared = False
     return _arena_is_shared
+
+
+def _trim_heap() -> None:
+    """Give back what loading used and freed, some megabytes; without glibc nothing happens."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _return_freed_memory() -> None:

@@ -230,9 +230,11 @@ def test_every_step_from_the_same_state_agrees_to_one_in_a_hundred_thousand(tiny
 
     found = script.compare(case, (tiny.floats(batch, seed) for seed in range(12)), yardstick_every=6)
 
-    assert found["steps"] == 12 and found["steps_that_learn"] >= 3
+    assert found["restarted"]["steps"] == 12 and found["steps_that_learn"] >= 3
     assert max(found["restarted"]["worst"].values()) < 1e-5
     assert found["restarted"]["gate_flips"] == 0
+    if batch == 1:
+        assert found["equal_signs"]["steps"] == 12
     drift = found["free_running"]["exported"]
     assert drift["gate_flips"] == 0
     assert max(drift["after_steps"]["10"][section] for section in script.SECTIONS) < 1e-4
@@ -263,10 +265,10 @@ def test_a_relative_difference_is_one_of_the_largest_value(script):
 def test_two_hundred_steps_of_the_embedded_network_agree(script, tmp_path, name):
     """Each from the same state: logits, parameters and statistics to 1e-5, in every step.
 
-    The momentum cannot be held to that: see benchmarks/compare_engines.py on signs that only rounding decides. It must
-    lie no further from torch than torch does from itself, in float64 or in another memory layout (the mean over the
-    steps, since single steps depend on who happens to round which sign over); of single frames most meet 1e-5 anyway.
-    ECOTTA_PARITY_STEPS takes fewer steps.
+    The momentum too, in every step in which both engines found the same signs in ReLUs and L1 terms. One that only
+    rounding decides is another now and then: see benchmarks/compare_engines.py. Then the momentum must lie no further
+    from torch than torch does from itself, in float64 or in another memory layout; in the median of the steps, since a
+    single step depends on whose sign it is. ECOTTA_PARITY_STEPS takes fewer steps.
     """
     steps = int(os.environ.get("ECOTTA_PARITY_STEPS", "200"))
     case = script.make_case(name, tmp_path)
@@ -274,11 +276,12 @@ def test_two_hundred_steps_of_the_embedded_network_agree(script, tmp_path, name)
     found = script.compare(case, script.frames_of(steps, case.batch), free_running=False)
 
     restarted = found["restarted"]
-    assert found["steps"] == steps and found["steps_that_learn"] > steps / 4
+    assert restarted["steps"] == steps and found["steps_that_learn"] > steps / 4
     assert max(restarted["worst"][section] for section in ("logits", "parameters", "statistics")) < script.LIMIT
     assert restarted["gate_flips"] == 0
-    own = max(yardstick["mean"]["momentum"] for yardstick in found["yardsticks"].values())
-    assert restarted["mean"]["momentum"] < max(script.LIMIT, 2 * own)
+    own = max(yardstick["median"]["momentum"] for yardstick in found["yardsticks"].values())
+    assert restarted["median"]["momentum"] < max(script.LIMIT, 2 * own)
     assert restarted["worst"]["momentum"] < 0.05
     if case.batch == 1:
-        assert restarted["steps_above_limit"]["momentum"] < 0.3 * steps
+        assert found["equal_signs"]["steps"] > steps / 4
+        assert max(found["equal_signs"]["worst"].values()) < script.LIMIT

@@ -27,7 +27,7 @@ def answer(bundle, tiny, options=None):
 def leave_malloc_alone(monkeypatch):
     """What `memory="returning"` sets holds for the whole process, so also for the tests after these."""
     calls = []
-    monkeypatch.setattr(session_module, "return_freed_memory", lambda: calls.append("asked"))
+    monkeypatch.setattr(session_module, "_return_freed_memory", lambda: calls.append("asked"))
     return calls
 
 

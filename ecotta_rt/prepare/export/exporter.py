@@ -183,6 +183,8 @@ def build_graph(network: AdaptableNetwork, state: StepState, options: StepOption
 
 def _trace(network: AdaptableNetwork, state: StepState, options: StepOptions, request: GraphRequest) -> Traced:
     frames = torch.zeros(request.batch, *frame_shape(network))
+    # What one frame's recomputation saves is less than its nodes cost.
+    options = replace(options, recompute_meta=options.recompute_meta and request.batch > 1)
     if request.kind in ("accumulate", "update"):
         options = replace(options, frame_by_frame=True)
         step = Step(network, options)

@@ -16,21 +16,20 @@ class Writer(Protocol):
     def ints(self, *numbers: int) -> ir.Value: ...
 
 
-def hold_back(g: Writer, x: ir.Value, shape: Sequence[int], gradient: ir.Value, rank: int) -> ir.Value:
+def hold_back(g: Writer, x: ir.Value, shape: Sequence[int], gradient: ir.Value, count: int) -> ir.Value:
     """`x`, but not before `gradient` is there.
 
-    A Reshape that changes nothing, to a shape in which the gradient seems to have a say: no copy, and no optimiser can
-    see through it.
+    A Reshape that changes nothing, to a shape that is worked out from how many numbers the gradient has: no copy, no
+    number is read, and onnxruntime, which folds Shape, does not fold Size.
 
     Args:
         g: Where to write.
         x: Of any element type.
         shape: Of `x`.
-        gradient: float32, whatever its shape.
-        rank: Of `gradient`.
+        gradient: Whatever its shape.
+        count: How many numbers it has.
     """
-    one = g.op("Slice", gradient, g.ints(*[0] * rank), g.ints(*[1] * rank), g.ints(*range(rank)))
-    nothing = g.op("Mul", g.op("Cast", g.op("Reshape", one, g.ints(1)), to=ir.DataType.INT64.value), g.ints(0))
-    held = g.op("Reshape", x, g.op("Add", g.ints(*shape), nothing))
+    same = g.op("Add", g.op("Size", gradient), g.ints(*(side - count for side in shape)))
+    held = g.op("Reshape", x, same)
     held.shape, held.type = ir.Shape(list(shape)), x.type or ir.TensorType(ir.DataType.FLOAT)
     return held

@@ -8,6 +8,7 @@ A frozen weight is turned round once, here; a learned one by nodes of the graph.
 gradient of a plain one, so its own gradients are a plain convolution and the same products with the parts exchanged.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -170,9 +171,9 @@ def _weight_gradient(
     frames, out_channels, height, width = out_shape
     in_channels, groups, (rows, columns) = in_shape[1], common["group"], window[2:]
     (down, right), (top, left), (far, wide) = common["strides"], common["pads"][:2], common["dilations"]
-    if frames > 1:
-        x = hold_back(g, x, in_shape, gradient, 4)
+    x = hold_back(g, x, in_shape, gradient, math.prod(out_shape))
     padded = g.op("Pad", x, g.ints(0, 0, top, left, 0, 0, top, left)) if top or left else x
+    padded_shape = (frames, in_channels, in_shape[2] + 2 * top, in_shape[3] + 2 * left)
     positions = height * width
 
     def tap(u: int, v: int, source: ir.Value) -> ir.Value:
@@ -185,26 +186,34 @@ def _weight_gradient(
 
     window_places = [(u, v) for u in range(rows) for v in range(columns)]
     if frames == 1 and groups == 1:
-        # All taps side by side: one well-shaped product, and for one frame a copy of nine feature maps is small.
-        taps = [tap(u, v, padded) for u, v in window_places]
-        beside = taps[0] if len(taps) == 1 else g.op("Concat", *taps, axis=0)
-        flat = g.op("Reshape", beside, g.ints(len(taps) * in_channels, positions))
-        product = g.op("Gemm", g.op("Reshape", gradient, g.ints(out_channels, positions)), flat, transB=1)
+        # A row of taps side by side: a well-shaped product, and for one frame a copy of three feature maps is small.
+        flat_gradient = g.op("Reshape", gradient, g.ints(out_channels, positions))
+        by_row: list[ir.Value] = []
+        for u in range(rows):
+            if by_row:
+                count = out_channels * columns * in_channels
+                padded = hold_back(g, padded, padded_shape, by_row[-1], count)
+            taps = [tap(u, v, padded) for v in range(columns)]
+            beside = taps[0] if len(taps) == 1 else g.op("Concat", *taps, axis=0)
+            flat = g.op("Reshape", beside, g.ints(len(taps) * in_channels, positions))
+            by_row.append(g.op("Gemm", flat_gradient, flat, transB=1))
+        product = by_row[0] if len(by_row) == 1 else g.op("Concat", *by_row, axis=1)
         by_tap = g.op("Reshape", product, g.ints(out_channels, rows, columns, in_channels))
         return g.op("Transpose", by_tap, perm=[0, 3, 1, 2])
     # One product a frame, or a frame and group.
     apart = [frames] if groups == 1 else [frames, groups]
     axes = list(range(len(apart)))
     flat_gradient = g.op("Reshape", gradient, g.ints(*apart, out_channels // groups, positions))
-    padded_shape = (frames, in_channels, in_shape[2] + 2 * top, in_shape[3] + 2 * left)
     products: list[ir.Value] = []
-    before, rank = gradient, 4
+    axis = len(apart) + 1
+    before, count = gradient, math.prod(out_shape)
     for u, v in window_places:
         # One tap after the other: a batch's feature map is large, and what reads only `x` might run at any time.
-        source = hold_back(g, padded, padded_shape, before, rank)
+        source = hold_back(g, padded, padded_shape, before, count)
         seen = g.op("Reshape", tap(u, v, source), g.ints(*apart, in_channels // groups, positions))
         turned = g.op("Transpose", seen, perm=[*axes, len(apart) + 1, len(apart)])
-        before, rank = g.op("ReduceSum", g.op("MatMul", flat_gradient, turned), g.ints(0), keepdims=0), len(apart) + 1
-        products.append(g.op("Unsqueeze", before, g.ints(rank)))
-    stacked = products[0] if len(products) == 1 else g.op("Concat", *products, axis=rank)
+        before = g.op("ReduceSum", g.op("MatMul", flat_gradient, turned), g.ints(0), keepdims=0)
+        count = out_channels * in_channels // groups
+        products.append(g.op("Unsqueeze", before, g.ints(axis)))
+    stacked = products[0] if len(products) == 1 else g.op("Concat", *products, axis=axis)
     return g.op("Reshape", stacked, g.ints(*window))

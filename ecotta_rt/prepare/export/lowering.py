@@ -7,6 +7,7 @@ a rule is an error that names it and the place in the network it came from. Conv
 have files of their own.
 """
 
+import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -476,7 +477,7 @@ def _unpack(
 @rule("ecotta.hold_back")
 def _hold_back(g: GraphBuilder, node: fx.Node, x: ir.Value, gradient: ir.Value) -> ir.Value:
     source: Any = node.args[1]
-    held = hold_back(g, x, shape_at(node), gradient, len(shape_at(source)))
+    held = hold_back(g, x, shape_at(node), gradient, math.prod(shape_at(source)))
     maker = held.producer()
     assert maker is not None
     maker.metadata_props[RECOMPUTED] = "1"

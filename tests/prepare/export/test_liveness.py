@@ -188,20 +188,27 @@ def test_a_stretch_is_recomputed_only_when_its_gradient_is_there(batch_step, tin
     makers = {value.name: value.producer() for node in batch_step.graph for value in node.outputs}
     for node in held:
         readers = [reader.name for reader in node.outputs[0].consumers() if reader.name in when]
-        source = makers[node.inputs[1].name]  # Add(shape, Mul(Cast(Reshape(Slice(gradient))), 0))
-        while source.op_type != "Slice":
+        source = makers[node.inputs[1].name]  # Add(Size(gradient), what makes it the shape)
+        while source.op_type != "Size":
             source = next(maker for maker in (makers.get(v.name) for v in source.inputs) if maker is not None)
         gradient = source.inputs[0].producer()
         assert readers
         assert when[gradient.name] < when[node.name] < min(when[name] for name in readers)
 
 
-def test_no_optimiser_merges_the_second_computation_with_the_first(batch_step, tiny, tmp_path):
-    """The norms of the recomputed segment read the held tensor; were it seen through, their moments would be gone."""
+@pytest.mark.parametrize(
+    "op_types",
+    [("ReduceMean",), ("Conv", "ConvTranspose", "FusedConv")],
+    ids=["moments of frozen norms", "convolutions of meta groups"],
+)
+def test_no_optimiser_merges_the_second_computation_with_the_first(batch_step, tiny, tmp_path, op_types):
+    """Both read a held tensor; were it seen through, their nodes would be common subexpressions."""
 
-    def moments(level):
+    def count(level):
         ran = nodes_as_they_ran(batch_step, first_feeds(batch_step, tiny), level, tmp_path)
-        return sum(op_type == "ReduceMean" for _, op_type in ran)
+        return sum(op_type in op_types for _, op_type in ran)
 
     levels = onnxruntime.GraphOptimizationLevel
-    assert moments(levels.ORT_ENABLE_ALL) == moments(levels.ORT_DISABLE_ALL)
+    written = sum(node.op_type in op_types for node in batch_step.graph)
+    assert count(levels.ORT_DISABLE_ALL) == written
+    assert count(levels.ORT_ENABLE_EXTENDED) == written

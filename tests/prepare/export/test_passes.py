@@ -164,9 +164,9 @@ def mask(g, x, low, high):
     return g.op("Unpack", packed, domain=MASK_DOMAIN, shape=[2, 3])
 
 
-def chosen(outputs, builder, form, **feeds):
+def chosen(outputs, builder, **feeds):
     model = builder.finish(outputs, "g")
-    choose_masks(model, form)
+    choose_masks(model)
     assert {node.domain for node in model.graph} == {""}
     assert list(model.graph.opset_imports) == [""]
     infer_shapes(model)
@@ -177,7 +177,6 @@ X = np.array([[-1, 0, 1e-30], [5.9, 6, 7]], np.float32)
 G = np.array([[1, 2, 3], [4, 5, 6]], np.float32)
 
 
-@pytest.mark.parametrize("form", ["bool", "bit"])
 @pytest.mark.parametrize(
     ("low", "high", "passes"),
     [
@@ -186,11 +185,11 @@ G = np.array([[1, 2, 3], [4, 5, 6]], np.float32)
         (-np.inf, 0, [[1, 0, 0], [0, 0, 0]]),
     ],
 )
-def test_a_mask_lets_the_gradient_through_strictly_between_its_bounds(low, high, passes, form):
+def test_a_mask_lets_the_gradient_through_strictly_between_its_bounds(low, high, passes):
     g = GraphBuilder()
     x, gradient = g.input("x", FLOAT, [2, 3]), g.input("g", FLOAT, [2, 3])
 
-    _, (found,) = chosen([("y", g.op("Mul", mask(g, x, low, high), gradient))], g, form, x=X, g=G)
+    _, (found,) = chosen([("y", g.op("Mul", mask(g, x, low, high), gradient))], g, x=X, g=G)
 
     np.testing.assert_array_equal(found, G * np.array(passes, np.float32))
 
@@ -198,7 +197,7 @@ def test_a_mask_lets_the_gradient_through_strictly_between_its_bounds(low, high,
 def test_a_mask_that_meets_a_gradient_becomes_a_choice_and_stays_a_bool_until_then():
     g = GraphBuilder()
     x, gradient = g.input("x", FLOAT, [2, 3]), g.input("g", FLOAT, [2, 3])
-    model, _ = chosen([("y", g.op("Mul", gradient, mask(g, x, 0, np.inf)))], g, "bool", x=X, g=G)
+    model, _ = chosen([("y", g.op("Mul", gradient, mask(g, x, 0, np.inf)))], g, x=X, g=G)
 
     assert op_types(model) == ["Greater", "Where"]
     assert model.graph[0].outputs[0].dtype == ir.DataType.BOOL
@@ -211,7 +210,7 @@ def test_a_mask_read_twice_is_made_once():
     masks = [g.op("Unpack", packed, domain=MASK_DOMAIN, shape=[2, 3]) for _ in range(2)]
     outputs = [("y", g.op("Mul", masks[0], gradient)), ("z", g.op("Mul", masks[1], g.op("Neg", gradient)))]
 
-    model, (y, z) = chosen(outputs, g, "bool", x=X, g=G)
+    model, (y, z) = chosen(outputs, g, x=X, g=G)
 
     assert op_types(model).count("Greater") == 1
     np.testing.assert_array_equal(y, -z)
@@ -221,7 +220,7 @@ def test_a_mask_used_for_something_else_is_zeros_and_ones():
     g = GraphBuilder()
     x = g.input("x", FLOAT, [2, 3])
 
-    model, (found,) = chosen([("y", g.op("Exp", mask(g, x, 0, 6)))], g, "bool", x=X)
+    model, (found,) = chosen([("y", g.op("Exp", mask(g, x, 0, 6)))], g, x=X)
 
     assert op_types(model) == ["Greater", "Less", "And", "Cast", "Exp"]
     np.testing.assert_allclose(found, np.exp([[0, 0, 1], [1, 0, 0]]), rtol=1e-6)
@@ -233,7 +232,7 @@ def test_above_less_below_is_a_sign_of_one_byte():
     sign = g.op("Sub", mask(g, x, 0, np.inf), mask(g, x, -np.inf, 0))
 
     model, (found,) = chosen(
-        [("y", g.op("Mul", sign, gradient))], g, "bool", x=X - np.float32(1e-30), g=np.array(2, np.float32)
+        [("y", g.op("Mul", sign, gradient))], g, x=X - np.float32(1e-30), g=np.array(2, np.float32)
     )
 
     assert op_types(model) == ["Sign", "Cast", "Cast", "Mul"]
@@ -241,12 +240,42 @@ def test_above_less_below_is_a_sign_of_one_byte():
     np.testing.assert_array_equal(found, [[-2, -2, 0], [2, 2, 2]])
 
 
+def sign_that_joins(reads_sign_again=False):
+    """Other + sign(x) * scale, as the gradient of an L1 term joins that of the features; x is [2, 3]."""
+    g = GraphBuilder()
+    x, scale = g.input("x", FLOAT, [2, 3]), g.input("g", FLOAT, [])
+    sign = g.op("Sub", mask(g, x, 0, np.inf), mask(g, x, -np.inf, 0))
+    other = g.op("Exp", x)
+    scaled = g.op("Mul", sign, scale)
+    for value in (scaled, other):
+        value.shape, value.type = ir.Shape([2, 3]), ir.TensorType(FLOAT)  # as lowering notes them
+    outputs = [("y", g.op("Add", other, scaled)), *([("z", g.op("Neg", sign))] if reads_sign_again else [])]
+    return chosen(outputs, g, x=X, g=np.array(2, np.float32))
+
+
+def test_a_sign_that_joins_another_gradient_stays_a_byte_until_that_is_there():
+    model, (found,) = sign_that_joins()
+
+    assert op_types(model) == ["Sign", "Cast", "Exp", "Size", "Add", "Reshape", "Cast", "Mul", "Add"]
+    held = model.graph[5]
+    assert held.inputs[0].dtype == ir.DataType.INT8
+    assert model.graph[3].inputs[0] is model.graph[2].outputs[0], "held until the other gradient is there"
+    np.testing.assert_allclose(found, np.exp(X) + 2 * np.sign(X), rtol=1e-6)
+
+
+def test_a_sign_that_others_read_too_is_made_for_them():
+    _, (joined, negated) = sign_that_joins(reads_sign_again=True)
+
+    np.testing.assert_allclose(joined, np.exp(X) + 2 * np.sign(X), rtol=1e-6)
+    np.testing.assert_array_equal(negated, -np.sign(X))
+
+
 def test_a_difference_of_masks_of_two_tensors_is_no_sign():
     g = GraphBuilder()
     x, other = g.input("x", FLOAT, [2, 3]), g.input("other", FLOAT, [2, 3])
     difference = g.op("Sub", mask(g, x, 0, np.inf), mask(g, other, -np.inf, 0))
 
-    model, (found,) = chosen([("y", difference)], g, "bool", x=X, other=-X)
+    model, (found,) = chosen([("y", difference)], g, x=X, other=-X)
 
     assert "Sign" not in op_types(model)
     np.testing.assert_array_equal(found, (X > 0).astype(np.float32) - (-X < 0))

@@ -1,7 +1,7 @@
 """Choose a form for the masks that the frozen ReLUs keep for the backward.
 
 Requires: Pack and Unpack nodes of the domain `ecotta.mask`, as `lowering.py` writes them.
-Ensures: none are left; what lives from forward to backward is one bool (or one bit) an element.
+Ensures: none are left; what lives from forward to backward is one bool an element, and a byte for a sign.
 
     Unpack(Pack(x)) * g                       ->  Where(mask, g, 0)
     Unpack(Pack(d > 0)) - Unpack(Pack(d < 0)) ->  Sign(d), as int8
@@ -9,7 +9,7 @@ Ensures: none are left; what lives from forward to backward is one bool (or one 
 """
 
 import math
-from typing import Any, Literal
+from typing import Any
 
 import onnx_ir as ir
 
@@ -17,29 +17,27 @@ from ecotta_rt.prepare.export.builder import MASK_DOMAIN
 from ecotta_rt.prepare.export.held import hold_back
 from ecotta_rt.prepare.export.rewriter import Rewriter
 
-__all__ = ["MaskForm", "choose_masks"]
-
-MaskForm = Literal["bool", "bit"]
+__all__ = ["choose_masks"]
 
 
-def choose_masks(model: ir.Model, form: MaskForm = "bool") -> None:
+def choose_masks(model: ir.Model) -> None:
     """Replace every Pack and Unpack in place."""
     rewriter = Rewriter(model.graph)
     for node in list(model.graph):
         if node.domain == MASK_DOMAIN and node.op_type == "Unpack":
-            _replace_unpack(rewriter, node, form)
+            _replace_unpack(rewriter, node)
     rewriter.remove_dead_nodes()
     model.graph.opset_imports.pop(MASK_DOMAIN, None)
 
 
-def _replace_unpack(r: Rewriter, unpack: ir.Node, form: MaskForm) -> None:
+def _replace_unpack(r: Rewriter, unpack: ir.Node) -> None:
     if unpack.graph is None:  # gone already, as half of a sign
         return
     for user in list(unpack.outputs[0].consumers()):
         if user.op_type == "Sub" and _is_sign(user):
             _replace_sign(r, user)
     for user in list(unpack.outputs[0].consumers()):
-        if user.op_type == "Mul" and form == "bool":
+        if user.op_type == "Mul":
             gradient = next(value for value in user.inputs if value is not unpack.outputs[0])
             mask = _mask(r, _packed(unpack))
             with r.before(user):
@@ -112,5 +110,5 @@ def _expand_late(r: Rewriter, mul: ir.Node, sign: ir.Value, small: ir.Value) -> 
     if other is None or scale is None or other.shape is None:
         return
     with r.before(joins[0]):
-        held = hold_back(r, small, mul.outputs[0].shape.numpy(), other, len(other.shape))
+        held = hold_back(r, small, mul.outputs[0].shape.numpy(), other, math.prod(other.shape.numpy()))
         r.replace(mul, r.op("Mul", r.op("Cast", held, to=ir.DataType.FLOAT.value), scale))
