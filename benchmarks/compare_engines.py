@@ -165,6 +165,9 @@ class _Watched:
         content: bytes = model.SerializeToString()
         return content
 
+    def require_unreplaced(self) -> None:
+        self._bundle.require_unreplaced()
+
 
 @contextmanager
 def _signs_of_torch() -> Iterator[set[bytes]]:

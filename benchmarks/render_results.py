@@ -30,19 +30,51 @@ DEVICE_HEADER = (
     "| --- | --- | ---: | ---: | ---: | ---: | ---: | --- |"
 )
 
+DEVICE_NOTE = (
+    '"Step / fastest forward": the mean of the adapting loop over the median of the fastest inference-only graph, '
+    "which is timed afterwards in the same process."
+)
+
 LATENCY_HEADER = (
     "| batch | threads | method | engine | normalisation | x fastest forward | x torch TENT | steps |\n"
     "| ---: | ---: | --- | --- | --- | ---: | ---: | ---: |"
 )
 
 
-def render(reports: list[dict[str, Any]]) -> str:
-    """One table in Markdown, and under it what, where and with what it was measured."""
-    if reports[0].get("measured") == "latency":
-        return _render_latency(reports[0])
-    if reports[0]["rows"][0]["engine"] == "onnx":
-        return _render_device(reports)
-    return _render_methods(reports[0])
+def render(reports: dict[str, dict[str, Any]]) -> str:
+    """One table in Markdown, and under it what, where and with what it was measured.
+
+    Args:
+        reports: File name -> what is in it.
+
+    Raises:
+        ValueError: The files were not measured on the same machine, versions, stream and network.
+    """
+    _require_one_origin(reports)
+    first = next(iter(reports.values()))
+    if first.get("measured") == "latency":
+        return _render_latency(first)
+    if first["rows"][0]["engine"] == "onnx":
+        return _render_device(list(reports.values()))
+    return _render_methods(first)
+
+
+def _require_one_origin(reports: dict[str, dict[str, Any]]) -> None:
+    """One note stands under all rows, so it must be true of all."""
+    origins = {file: _facts(report) for file, report in reports.items()}
+    (first, facts), *others = origins.items()
+    for file, other in others:
+        differing = [name for name in facts if facts[name] != other[name]]
+        if differing:
+            told = "; ".join(f"{name}: {facts[name]} and {other[name]}" for name in differing)
+            raise ValueError(f"{first} and {file} do not belong in one table: {told}; measure them again together")
+
+
+def _facts(report: dict[str, Any]) -> dict[str, Any]:
+    environment, model = report["environment"], report["model"]
+    facts = {name: environment[name] for name in ("cpu", "threads", "versions")}
+    facts |= {f"model {name}": model[name] for name in ("name", "digest")}
+    return {**facts, "stream": report["stream"]} if "stream" in report else facts
 
 
 def _render_device(reports: list[dict[str, Any]]) -> str:
@@ -63,7 +95,7 @@ def _render_device(reports: list[dict[str, Any]]) -> str:
                 ", ".join(str(options[key]) for key in ("graph", "optimisation", "memory") if key in options),
             ]
             lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join([*lines, "", _origin(reports[0]), ""])
+    return "\n".join([*lines, "", f"{_origin(reports[0])} {DEVICE_NOTE}", ""])
 
 
 def _render_latency(report: dict[str, Any]) -> str:
@@ -126,7 +158,7 @@ def rendered(text: str, results: Path) -> str:
     def write(match: re.Match[str]) -> str:
         file, folder = results / f"{match[2]}.json", results / match[2]
         files = [file] if file.is_file() else sorted(folder.glob("*.json"))
-        body = render([json.loads(path.read_text()) for path in files]) if files else match[3]
+        body = render({path.name: json.loads(path.read_text()) for path in files}) if files else match[3]
         return f"{match[1]}{body}{match[4]}"
 
     return BLOCK.sub(write, text)

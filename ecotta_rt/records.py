@@ -13,14 +13,13 @@ from numpy.typing import NDArray
 
 __all__ = ["Frame", "Prediction", "Why"]
 
-Why = Literal["adapted", "uncertain", "not-finite", "off", "waiting"]
+Why = Literal["adapted", "uncertain", "not-finite", "off"]
 """Why a state moved or stayed as it was:
 
     adapted      the update was made
     uncertain    no frame had an entropy below the threshold: a zero step
-    not-finite   a gradient was NaN or infinite: refused, the state is the one before
+    not-finite   an answer, a gradient or the next state was NaN or infinite: refused, the state is the one before
     off          nobody asked for adaptation
-    waiting      gradients are added up; the update comes with a later frame
 """
 
 

@@ -66,7 +66,7 @@ def test_a_bundle_of_the_first_version_is_read_for_ever(small):
     assert manifest.frame == FrameSpec(3, 4, 4)
     assert manifest.options == {"lr": 0.001, "sgd_momentum": 0.9, "nesterov": False, "gradient": "exact"}
     step = manifest.graph("step-2")
-    assert (step.kind, step.batch, step.nodes, step.activation_bytes, step.step_peak_bytes) == ("step", 2, 10, 32, 128)
+    assert (step.kind, step.batch, step.nodes, step.activation_bytes, step.step_peak_bytes) == ("step", 2, 14, 32, 128)
     assert step.variant == {"masks": "bool", "recompute": "none"}
     assert step.inputs[3] == ArrayShape("frames", (2, 3, 4, 4))
     assert step.outputs[4] == ArrayShape("kept", (2,), "bool")

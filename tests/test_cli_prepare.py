@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 
@@ -7,6 +8,7 @@ from ecotta_rt.prepare.checkpoint import load_network, save_network
 from ecotta_rt.prepare.engine import TorchEngine
 from ecotta_rt.prepare.networks import build_network
 from ecotta_rt.prepare.partition import partition
+from ecotta_rt.runtime.engine import Runtime
 from ecotta_rt.state import AdaptState
 
 TINY = ["--data", "fashion-mnist-c", "--frames", "64", "--epochs", "2", "--batch", "32", "--statistics-frames", "32"]
@@ -25,9 +27,10 @@ def test_a_network_becomes_a_warmed_up_one_that_an_engine_takes(network_file, ca
 
     warmed = network_file.with_name("net.ecotta-k4.safetensors")
     shown = capsys.readouterr()
-    assert shown.out.strip() == str(warmed)
+    assert shown.out.split() == [str(warmed), str(network_file.with_name("net.ecotta"))]
     assert "epoch 2/2" in shown.err
-    assert sorted(p.name for p in warmed.parent.iterdir()) == ["net.ecotta-k4.safetensors", "net.safetensors"]
+    written = sorted(p.name for p in warmed.parent.iterdir())
+    assert written == ["net.ecotta", "net.ecotta-k4.safetensors", "net.safetensors"]
     network = attach(partition(load_network(network_file), torch.zeros(1, 3, 32, 32), 4))
     assert TorchEngine(network, state=AdaptState.load(warmed))(torch.rand(4, 3, 32, 32)).shape == (4, 10)
 
@@ -78,12 +81,38 @@ def test_a_network_of_ones_own_is_frozen_in_evaluation_mode(tmp_path, capsys):
 def test_a_warmed_up_state_is_not_overwritten_unless_asked(network_file, capsys):
     warmed = network_file.with_name("net.ecotta-k5.safetensors")
     warmed.write_bytes(b"precious")
+    alone = ["prepare", str(network_file), "--parts", "5", "--no-bundle", *TINY]
 
-    assert main(["prepare", str(network_file), "--parts", "5", *TINY]) == 2
+    assert main(alone) == 2
     assert "--force" in capsys.readouterr().err
     assert warmed.read_bytes() == b"precious"
-    assert main(["prepare", str(network_file), "--parts", "5", "--force", *TINY]) == 0
+    assert main([*alone, "--force"]) == 0
     assert len(AdaptState.load(warmed).parameters) == 25
+
+
+def test_a_state_that_exists_is_exported_as_it_is_and_the_bundle_runs(network_file, capsys):
+    assert main(["prepare", str(network_file), "--no-bundle", *TINY]) == 0
+    warmed = network_file.with_name("net.ecotta-k4.safetensors")
+    before = warmed.read_bytes()
+    bundle = network_file.with_name("other.ecotta")
+
+    assert main(["prepare", str(network_file), "--bundle", str(bundle), *TINY]) == 0
+
+    assert "exported as it is" in capsys.readouterr().err
+    assert warmed.read_bytes() == before
+    runtime = Runtime.load(bundle)
+    assert runtime.class_names[9] == "Ankle boot"
+    assert runtime(np.zeros((1, 32, 32, 3), np.uint8)).probabilities.shape == (1, 10)
+    assert main(["prepare", str(network_file), "--bundle", str(bundle), *TINY]) == 2
+    assert f"{bundle} exists" in capsys.readouterr().err
+
+
+def test_a_damaged_state_is_not_exported(network_file, capsys):
+    network_file.with_name("net.ecotta-k4.safetensors").write_bytes(b"precious")
+
+    assert main(["prepare", str(network_file), *TINY]) == 4
+    assert "net.ecotta-k4.safetensors" in capsys.readouterr().err
+    assert not network_file.with_name("net.ecotta").exists()
 
 
 @pytest.mark.parametrize(
@@ -101,6 +130,10 @@ def test_a_warmed_up_state_is_not_overwritten_unless_asked(network_file, capsys)
         (["NET", *TINY, "--parts", "99"], 2, "99 parts"),
         (["NET", *TINY, "--jitter", "7"], 2, "jitter=7"),
         (["NET", *TINY, "--epochs", "0"], 2, "epochs=0"),
+        (["NET", *TINY, "--normalisation", "batch", "--step-batch", "1"], 2, "batch 1"),
+        (["NET", *TINY, "--step-batch", "0"], 2, "batches [0]"),
+        (["NET", *TINY, "--normalisation", "batch", "--frame-by-frame"], 2, "frame_by_frame"),
+        (["NET", *TINY, "--step-lr", "-1"], 2, "lr=-1"),
     ],
 )
 def test_a_users_mistake_is_one_line_and_writes_nothing(network_file, capsys, arguments, code, reason):

@@ -4,6 +4,7 @@ import importlib.util
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ecotta_rt.cli.main import COMMANDS
@@ -18,11 +19,12 @@ def test_the_readmes_code_runs(tmp_path, monkeypatch, checkout):
     (tmp_path / "benchmarks").symlink_to(checkout / "benchmarks")
     monkeypatch.chdir(tmp_path)
     frames = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    names = {"stream": [frames, frames]}
+    names = {"stream": [frames, frames], "frame": np.zeros((1, 32, 32, 3), np.uint8)}
 
     exec("\n".join(BLOCKS), names)
 
     assert names["labels"].shape == (4,)
+    assert names["prediction"].probabilities.shape == (1, 10)
     assert (tmp_path / "adapted.safetensors").is_file()
     assert names["profiler"].report.activation_bytes > 0
 
@@ -34,7 +36,8 @@ def test_the_readmes_tables_are_those_of_the_result_files(checkout):
     results = checkout / "benchmarks" / "results"
 
     assert script.BLOCK.findall(README)
-    assert all((results / f"{name}.json").is_file() for _, name, _, _ in script.BLOCK.findall(README))
+    names = [name for _, name, _, _ in script.BLOCK.findall(README)]
+    assert all((results / f"{name}.json").is_file() or list((results / name).glob("*.json")) for name in names)
     assert script.rendered(README, results) == README
 
 

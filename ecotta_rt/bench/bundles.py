@@ -3,7 +3,8 @@
 A bundle is looked for in this order; the first that has what is wanted is taken:
 
     named by the user                                                     must have it
-    beside the network, or in the folder `bundles` beside that            wrn-40-2-cifar-10.ecotta-k4.running.ecotta
+    beside the network, or in the folder `bundles` beside that, and       wrn-40-2-cifar-10.ecotta-k4.running.ecotta
+        written by this very code
     in the cache, $ECOTTA_CACHE or ~/.cache/ecotta_rt                     its name has a digest of all it was made from
 
 What is in the cache under that name was made from these weights, by this code, with these options; what is not there
@@ -13,12 +14,14 @@ is made once, by `exporting`. This side never imports torch.
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from ecotta_rt.bench.adaptation import ADAPTATION
 from ecotta_rt.bundle import GraphEntry, Manifest, read_bundle
 from ecotta_rt.errors import InputFileError, UsageError
+from ecotta_rt.prepare.export.code_digest import code_digest
 from ecotta_rt.state import AdaptState
 
 __all__ = [
@@ -29,11 +32,19 @@ __all__ = [
     "find_bundle",
     "graph_for",
     "normalisation_of",
+    "note_on_code",
 ]
 
 VARIABLE = "ECOTTA_CACHE"
-_PACKAGE = Path(__file__).resolve().parents[1]
-_MAKERS = ("prepare", "bundle")  # packages whose code decides what a bundle holds
+_HERE = Path(__file__).resolve().parent
+# Beside prepare/ and bundle/, what decides what a bundle or an inference-only graph holds.
+_MAKERS = (
+    "adaptation.py",
+    "peers/export_worker.py",
+    "peers/forward_graph.py",
+    "peers/forward_time.py",
+    "peers/step_options.py",
+)
 _KEY_DIGITS = 16
 
 
@@ -101,13 +112,25 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ecotta_rt"
 
 
-def find_bundle(order: BundleOrder) -> Path | None:
-    """A bundle that has all that is ordered, the fast steps too; None where one has to be made."""
+def find_bundle(order: BundleOrder, say: Callable[[str], None]) -> Path | None:
+    """A bundle that has all that is ordered, the fast steps too; None where one has to be made.
+
+    Args:
+        order: What is wanted.
+        say: Hears which bundle is passed over, and why.
+
+    Raises:
+        InputFileError: The order's warmed-up meta groups cannot be read.
+    """
+    state_sha256 = _state_sha256(order)
     network = Path(order.network)
     name = f"{_stem(order.warmed)}.{order.mode}.ecotta"
     for path in (network.with_name(name), network.parent.parent / "bundles" / name):
-        if path.is_file() and _usable(path, order):
-            return path
+        if path.is_file():
+            reason = _unusable(path, order, state_sha256)
+            if reason is None:
+                return path
+            say(f"{path} is passed over: {reason}")
     cached = order.cached_path()
     return cached if cached.is_file() else None
 
@@ -116,10 +139,11 @@ def check_bundle(path: Path, order: BundleOrder) -> None:
     """Refuse a bundle that the user named and that has not what is ordered. Fast steps are taken where they are.
 
     Raises:
-        UsageError: It is of another network, state, normalisation, gradient or batch size; the message says which.
-        InputFileError: It is no bundle.
+        UsageError: It is of another network, state, normalisation, gradient or batch size, or adapts otherwise than the
+            bench does; the message says which.
+        InputFileError: It is no bundle, or the order's warmed-up meta groups cannot be read.
     """
-    reason = _lacks(read_bundle(path).manifest, order)
+    reason = _lacks(read_bundle(path).manifest, order, _state_sha256(order))
     if reason is not None:
         raise UsageError(f"--bundle {path}: {reason}")
 
@@ -131,6 +155,17 @@ def normalisation_of(path: Path) -> str:
         InputFileError: It is no bundle.
     """
     return read_bundle(path, verify=False).manifest.normalisation
+
+
+def note_on_code(path: Path) -> str | None:
+    """What to tell about a bundle that the user named and that other code wrote; None where this code did.
+
+    Raises:
+        InputFileError: It is no bundle.
+    """
+    if _of_this_code(read_bundle(path, verify=False).manifest):
+        return None
+    return f"--bundle {path} was made by other code than this: its figures are those of that code"
 
 
 def graph_for(manifest: Manifest, kind: str, batch: int, fast: bool = False) -> GraphEntry | None:
@@ -146,16 +181,28 @@ def graph_for(manifest: Manifest, kind: str, batch: int, fast: bool = False) -> 
     )
 
 
-def _usable(path: Path, order: BundleOrder) -> bool:
+def _unusable(path: Path, order: BundleOrder, state_sha256: str) -> str | None:
+    """Why a bundle that nobody named is not taken, in words."""
     try:
         manifest = read_bundle(path).manifest
-    except InputFileError:
-        return False
-    fast_enough = not order.fast or any(graph_for(manifest, "step", batch, True) for batch in order.batches)
-    return fast_enough and _lacks(manifest, order) is None
+    except InputFileError as error:
+        return str(error)
+    if not _of_this_code(manifest):
+        return "it was made by other code than this"
+    if order.fast and not any(graph_for(manifest, "step", batch, True) for batch in order.batches):
+        return "it has no fast step"
+    return _lacks(manifest, order, state_sha256)
 
 
-def _lacks(manifest: Manifest, order: BundleOrder) -> str | None:
+def _of_this_code(manifest: Manifest) -> bool:
+    return manifest.metadata.get("exporter") == code_digest()
+
+
+def _state_sha256(order: BundleOrder) -> str:
+    return hashlib.sha256(AdaptState.load(order.warmed).to_bytes()).hexdigest()
+
+
+def _lacks(manifest: Manifest, order: BundleOrder, state_sha256: str) -> str | None:
     """What the bundle has not, in words."""
     if manifest.normalisation != order.normalisation:
         return (
@@ -165,8 +212,15 @@ def _lacks(manifest: Manifest, order: BundleOrder) -> str | None:
     gradient = manifest.options.get("frozen_gradient")
     if order.normalisation == "batch" and gradient != order.gradient:
         return f"its gradient is {gradient}, and {order.gradient} was asked for; add --gradient {gradient}"
-    if hashlib.sha256(AdaptState.load(order.warmed).to_bytes()).hexdigest() != manifest.state_sha256:
+    if state_sha256 != manifest.state_sha256:
         return f"it was not made from {order.warmed}"
+    other = [
+        f"{name} {manifest.options.get(name, 'not set')} where the bench has {value}"
+        for name, value in ADAPTATION.items()
+        if manifest.options.get(name) != value
+    ]
+    if other:
+        return f"it adapts otherwise than the other contestants: {', '.join(other)}; export it again with the bench's"
     for batch in order.batches:
         missing = [kind for kind in ("step", "predict") if graph_for(manifest, kind, batch) is None]
         if missing:
@@ -199,7 +253,7 @@ def _digest(path: Path) -> str:
 
 def _code_digest() -> str:
     """Of the code that makes bundles: one from before a change must not be measured for one from after it."""
-    digest = hashlib.sha256()
-    for path in sorted(path for package in _MAKERS for path in (_PACKAGE / package).rglob("*.py")):
-        digest.update(path.read_bytes())
+    digest = hashlib.sha256(code_digest().encode())
+    for name in _MAKERS:
+        digest.update((_HERE / name).read_bytes())
     return digest.hexdigest()

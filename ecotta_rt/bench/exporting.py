@@ -27,7 +27,7 @@ def bundle_for(order: BundleOrder, say: Say) -> Path:
         Unavailable: It has to be made and torch is missing.
         EcottaError: It cannot be made; the message has the reason, and the error the exit code of the cause.
     """
-    found = find_bundle(order)
+    found = find_bundle(order, say)
     return found or _make(order, order.cached_path(), say)
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ecotta_rt.errors import InputFileError
 from ecotta_rt.runtime.session import SessionOptions, session_settings
 
-__all__ = ["Forward", "fastest_forward", "fastest_forward_ms", "frugal_forward"]
+__all__ = ["Forward", "fastest_forward", "frugal_forward"]
 
 Floats = NDArray[np.float32]
 
@@ -96,11 +96,6 @@ def fastest_forward(path: Path, threads: int, frames: Floats) -> tuple[Forward, 
         tried.append((_median_s(lambda run=forward: run(frames)), forward, options))  # type: ignore[misc]
     seconds, forward, options = min(tried, key=lambda one: one[0])
     return forward, options, 1e3 * seconds / len(frames)
-
-
-def fastest_forward_ms(path: Path, threads: int, frames: Floats) -> float:
-    """Milliseconds a frame of plain inference at its fastest."""
-    return fastest_forward(path, threads, frames)[2]
 
 
 def _candidates(threads: int) -> list[dict[str, str | int]]:

@@ -4,7 +4,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from ecotta_rt.bench.bundles import graph_for
+from ecotta_rt.bench.bundles import graph_for, note_on_code
 from ecotta_rt.bench.environment import read_environment
 from ecotta_rt.bench.exporting import bundle_for, forward_for
 from ecotta_rt.bench.job import Job
@@ -55,6 +55,8 @@ class LatencyRun:
         """
         for who, reason in self._plan.left_out.items():
             self._watch.doing(f"{who} is left out: {reason}")
+        for note in filter(None, map(note_on_code, self._plan.named.values())):
+            self._watch.doing(note)
         with tempfile.TemporaryDirectory(prefix="ecotta-bench-") as folder:
             self._record(Path(folder))
             forwards = {batch: forward_for(order, self._watch.doing) for batch, order in self._plan.forwards.items()}

@@ -4,6 +4,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+from ecotta_rt.bench.bundles import note_on_code
 from ecotta_rt.bench.environment import read_environment
 from ecotta_rt.bench.exporting import bundle_for, forward_for
 from ecotta_rt.bench.job import Job
@@ -47,6 +48,8 @@ class MemoryRun:
         request = self._plan.request
         for method, reason in self._plan.left_out.items():
             self._watch.doing(f"{method} is left out: {reason}")
+        if request.bundle is not None and (note := note_on_code(request.bundle)):
+            self._watch.doing(note)
         with tempfile.TemporaryDirectory(prefix="ecotta-bench-") as folder:
             stream, source = self._record_stream(Path(folder)), self._record_source(Path(folder))
             for method in request.methods:

@@ -13,6 +13,7 @@ from typing import Any, Literal, cast, get_args
 
 from ecotta_rt.bundle.json_fields import JsonFields, parse_json
 from ecotta_rt.bundle.layout import ArrayShape, StateLayout
+from ecotta_rt.bundle.ports import SINGLE_FRAME, find_other_port, required_ports
 from ecotta_rt.errors import InputFileError
 from ecotta_rt.onnx_wire import ELEMENT_TYPES
 
@@ -228,6 +229,8 @@ class Manifest:
             raise fields.error("graphs", "none, expected at least one")
         _check_weights(manifest, fields)
         _refuse_twice("graphs", [graph.name for graph in manifest.graphs], fields)
+        for index, graph in enumerate(manifest.graphs):
+            _check_ports(manifest, graph, f"graphs[{index}]", fields)
         return manifest
 
 
@@ -355,6 +358,29 @@ def _check_weights(manifest: Manifest, fields: JsonFields) -> None:
         end, before = entry.offset + entry.bytes, entry.name
     if end > manifest.weights_bytes:
         raise fields.error("weights", f"{before!r} ends at byte {end}, and weights.bin has {manifest.weights_bytes}")
+
+
+def _check_ports(manifest: Manifest, graph: GraphEntry, key: str, fields: JsonFields) -> None:
+    if graph.kind in SINGLE_FRAME and graph.batch != 1:
+        raise fields.error(f"{key}.batch", f"{graph.batch} frames in {graph.name!r}; {graph.kind} graphs are of 1")
+    frame, layout = manifest.frame, manifest.layout
+    sizes = {
+        "N": graph.batch,
+        "channels": frame.channels,
+        "height": frame.height,
+        "width": frame.width,
+        "C": len(manifest.classes),
+        "K": manifest.parts,
+        "P": layout.parameter_count,
+        "S": layout.statistic_count,
+    }
+    inputs, outputs = required_ports(graph.kind, sizes, manifest.normalisation)
+    for what, found, required in (("inputs", graph.inputs, inputs), ("outputs", graph.outputs, outputs)):
+        problem = find_other_port(found, required)
+        if problem is not None:
+            raise fields.error(
+                f"{key}.{what}", f"{problem}, in the {graph.kind} graph {graph.name!r}; was it made for other frames?"
+            )
 
 
 def _refuse_twice(key: str, names: Sequence[str], fields: JsonFields) -> None:

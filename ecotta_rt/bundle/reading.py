@@ -40,7 +40,12 @@ class Bundle:
     """
 
     def __init__(
-        self, path: Path, manifest: Manifest, members: Mapping[str, Member], mapped: NDArray[np.uint8]
+        self,
+        path: Path,
+        manifest: Manifest,
+        members: Mapping[str, Member],
+        mapped: NDArray[np.uint8],
+        opened: os.stat_result,
     ) -> None:
         self.path = path
         self.file = path.resolve()
@@ -48,6 +53,7 @@ class Bundle:
         self.bytes = mapped.size
         self._members = members
         self._mapped = mapped
+        self._identity = _identity(opened)
         self._weights = {entry.name: entry for entry in manifest.weights}
 
     def graph(self, name: str) -> bytes:
@@ -74,6 +80,21 @@ class Bundle:
         For onnxruntime with `session.model_external_initializers_file_folder_path` set to the folder of `file`.
         """
         return relocate(self.graph(name), self.file.name, self._members[WEIGHTS].start)
+
+    def require_unreplaced(self) -> None:
+        """Refuse to go on when `file` is another one by now: the graph would be of the old, the weights of the new.
+
+        Raises:
+            InputFileError: It was replaced, changed or removed.
+        """
+        try:
+            now = _identity(os.stat(self.file))
+        except OSError as error:
+            raise InputFileError(
+                f"{self.path}: was removed while it was open ({error.strerror}); put it back and load it again"
+            ) from error
+        if now != self._identity:
+            raise InputFileError(f"{self.path}: was replaced while it was open; load it again")
 
     def weights(self) -> Mapping[str, NDArray[np.float32]]:
         """The arrays of `weights.bin` by name: read-only views of the mapped file, no copies."""
@@ -136,9 +157,14 @@ def read_bundle(path: str | os.PathLike[str], *, verify: bool = True) -> Bundle:
             if verify:
                 _verify_weights(file, members[WEIGHTS], manifest, path)
             mapped = np.asarray(np.memmap(file, np.uint8, "r"))
+            opened = os.fstat(file.fileno())
     except OSError as error:
         raise InputFileError(f"{path}: cannot be read ({error.strerror or error})") from error
-    return Bundle(path, manifest, members, mapped)
+    return Bundle(path, manifest, members, mapped, opened)
+
+
+def _identity(status: os.stat_result) -> tuple[int, int, int, int]:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _read_manifest(file: BinaryIO, first: Member, path: Path) -> Manifest:

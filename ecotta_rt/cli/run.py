@@ -17,6 +17,7 @@ examples:
   ecotta run net.ecotta rtsp://user:secret@192.168.1.20/stream1 --state front-door.safetensors
   ecotta run net.ecotta replay:CIFAR-10-C:fog:5 --fresh --limit 1000
   ecotta run net.ecotta film.mp4 --realtime --no-adapt
+  ecotta run net.ecotta pictures/ --batch 16 --frame-by-frame
 
 exit codes: as `ecotta --help`; a run ended by SIGTERM exits with 0, by Ctrl-C with 130.
 """
@@ -54,9 +55,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--limit", metavar="N", type=int, help="end after N frames")
     add("--realtime", action="store_true", help="play a film at its own rate, dropping what comes too fast")
     add("--stretch", action="store_true", help="squeeze frames into shape (default: cut them around the centre)")
-    learning = parser.add_argument_group("learning").add_mutually_exclusive_group()
+    group = parser.add_argument_group("learning")
+    learning = group.add_mutually_exclusive_group()
     learning.add_argument("--adapt-every", metavar="N", type=int, default=1, help="learn from each N-th batch (1)")
-    learning.add_argument("--no-adapt", action="store_true", help="answer only")
+    learning.add_argument(
+        "--no-adapt",
+        action="store_true",
+        help="answer only; in running normalisation the statistics still follow the stream",
+    )
+    group.add_argument(
+        "--batch", metavar="N", type=int, help="frames a step (default: the fewest that the bundle has a graph for)"
+    )
+    group.add_argument(
+        "--frame-by-frame",
+        action="store_true",
+        help="run the N frames of a step one after the other: any N, in the memory of one frame (default N: 1)",
+    )
+    group.add_argument(
+        "--fast", action="store_true", help="less time for more memory a step, where the bundle has a graph for it"
+    )
     state = parser.add_argument_group("state")
     add = state.add_mutually_exclusive_group().add_argument
     add("--state", metavar="FILE", type=Path, help=f"what was learned (default: BUNDLE with suffix {_STATE_SUFFIX})")
@@ -109,6 +126,8 @@ def _check_paths(args: argparse.Namespace) -> None:
         raise InputFileError(f"{args.bundle}: no such file; expected a bundle (.ecotta)")
     if args.threads is not None and args.threads < 1:
         raise UsageError(f"--threads {args.threads}: give 1 or more")
+    if args.batch is not None and args.batch < 1:
+        raise UsageError(f"--batch {args.batch}: give 1 or more")
     written = {"--out": args.out, "--state": None if args.no_state else _state_path(args)}
     for option, path in written.items():
         if path is not None and path.resolve() == args.bundle.resolve():
@@ -120,7 +139,15 @@ def _check_paths(args: argparse.Namespace) -> None:
 def _load(args: argparse.Namespace) -> "Runtime":
     from ecotta_rt.runtime.engine import Runtime
 
-    return Runtime.load(args.bundle, device=args.device, adapt=not args.no_adapt, threads=args.threads)
+    return Runtime.load(
+        args.bundle,
+        batch=args.batch,
+        frame_by_frame=args.frame_by_frame,
+        fast=args.fast,
+        adapt=not args.no_adapt,
+        device=args.device,
+        threads=args.threads,
+    )
 
 
 def _keeper(args: argparse.Namespace, runtime: "Runtime") -> "StateKeeper | None":

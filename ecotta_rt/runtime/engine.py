@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ecotta_rt.bundle import Bundle, read_bundle
 from ecotta_rt.errors import BadFrames, BudgetExceeded, InputFileError, UsageError
 from ecotta_rt.records import Prediction, Why
-from ecotta_rt.runtime.session import SessionOptions, open_session
+from ecotta_rt.runtime.session import SessionOptions, first_line, open_session
 from ecotta_rt.state import AdaptState
 
 __all__ = ["Runtime"]
@@ -67,9 +67,9 @@ class Runtime:
         self._sums = {name: np.zeros_like(self._now["parameters"]) for name in _SUMS if frame_by_frame}
         self._next_sums = {name: np.zeros_like(vector) for name, vector in self._sums.items()}
         self._runs: dict[str, _Run] = {}
-        step = "accumulate" if frame_by_frame else _name(bundle, "step", self.batch, fast)
-        self.graph = step if adapt else None
-        learning = ("accumulate", "update") if frame_by_frame else (step,)
+        kinds = ("accumulate", "update") if frame_by_frame else ("step",)
+        learning = [_name(bundle, kind, self._piece, fast) for kind in kinds]
+        self.graph = learning[0] if adapt else None
         for name in learning if adapt else (_name(bundle, "predict", self._piece),):
             self._run(name)
 
@@ -122,7 +122,7 @@ class Runtime:
             options=options,
         )
         if profile is not None:
-            _require_fits(runtime, profile.id, profile.default_limit_bytes)
+            runtime._require_fits(profile.id, profile.default_limit_bytes)
         return runtime
 
     def __call__(self, frames: NDArray[np.uint8] | Floats) -> Prediction:
@@ -137,6 +137,7 @@ class Runtime:
 
         Raises:
             BadFrames: Another size, number or type of frames, NaN or infinity; the state is as it was.
+            InputFileError: onnxruntime cannot run the graph; the state is as it was.
             UsageError: Loaded with `adapt=False`.
         """
         if self.graph is None:
@@ -147,17 +148,22 @@ class Runtime:
     def predict(self, frames: NDArray[np.uint8] | Floats) -> Prediction:
         """Answer without learning; in `running` normalisation the statistics still follow the frames.
 
+        `why` is "off", or "not-finite" when an answer or the next statistics are NaN or infinite: the statistics then
+        stay as they were before that run of the graph (frame by frame: before that frame).
+
         Args and Raises: As calling it.
         """
         self._require_usable(frames)
         run = self._run(_name(self._bundle, "predict", self._piece))
-        logits = []
+        logits, finite = [], True
         for piece in self._pieces(frames):
             results = run(piece, self._now, self._next)
             logits.append(results["logits"].copy())
             if np.isfinite(logits[-1]).all() and self._written_are_finite(run):
                 self._take_over(*run.writes)
-        return _prediction(np.concatenate(logits), None, adapted=False, why="off")
+            else:
+                finite = False
+        return _prediction(np.concatenate(logits), None, adapted=False, why="off" if finite else "not-finite")
 
     @property
     def state(self) -> AdaptState:
@@ -206,10 +212,22 @@ class Runtime:
 
     def _accumulated(self, frames: NDArray[Any]) -> Prediction:
         """`batch` runs of one frame, then one update; nothing is taken over before all of them are finite."""
-        accumulate, update = self._run("accumulate"), self._run("update")
+        before = self._now["statistics"].copy()
+        try:
+            prediction = self._accumulate_and_update(frames)
+        except BaseException:  # an interruption too: the frames so far have moved the statistics
+            self._now["statistics"][:] = before
+            raise
+        if prediction.why == "not-finite":
+            self._now["statistics"][:] = before
+        return prediction
+
+    def _accumulate_and_update(self, frames: NDArray[Any]) -> Prediction:
+        """Leaves the statistics moved whatever comes of it."""
+        accumulate = self._run(_name(self._bundle, "accumulate", 1))
+        update = self._run(_name(self._bundle, "update", 1))
         for vector in self._sums.values():
             vector[:] = 0
-        before = self._now["statistics"].copy()
         logits, kept, finite = [], [], True
         for piece in self._pieces(frames):
             results = accumulate(piece, {**self._now, **self._sums}, {**self._next, **self._next_sums})
@@ -227,9 +245,7 @@ class Runtime:
         }
         results = update(None, {**self._now, **self._sums, **counts}, self._next)
         why = _why(bool(results["moved"]), all_kept, finite and self._written_are_finite(update))
-        if why == "not-finite":
-            self._now["statistics"][:] = before
-        else:
+        if why != "not-finite":
             self._take_over(*update.writes)
         return _prediction(all_logits, all_kept, why == "adapted", why)
 
@@ -245,6 +261,22 @@ class Runtime:
         if name not in self._runs:
             self._runs[name] = _Run(self._bundle, name, self.session_options)
         return self._runs[name]
+
+    def _require_fits(self, device: str, limit_bytes: int) -> None:
+        """Refuse now what the kernel would kill later: what is resident with the graphs loaded, and a run's tensors."""
+        import psutil
+
+        largest = max((run.entry for run in self._runs.values()), key=lambda entry: entry.step_peak_bytes)
+        need = psutil.Process().memory_info().rss + largest.step_peak_bytes
+        if need > limit_bytes:
+            raise BudgetExceeded(
+                f"{device} allows {limit_bytes >> 20} MiB, and this process needs about {need >> 20} MiB, "
+                f"{largest.step_peak_bytes >> 20} of them for the tensors of graph {largest.name!r}; load a smaller "
+                "batch, or learn frame by frame",
+                need_bytes=need,
+                limit_bytes=limit_bytes,
+                largest_tenant=largest.name,
+            )
 
     def _pieces(self, frames: NDArray[Any]) -> Any:
         for start in range(0, len(frames), self._piece):
@@ -279,12 +311,15 @@ class _Run:
     """One graph, started, with its small results in buffers of their own.
 
     Attributes:
+        entry: What the manifest says of it.
         writes: Parts of the state that it gives back.
     """
 
     def __init__(self, bundle: Bundle, graph: str, options: SessionOptions) -> None:
         entry = bundle.manifest.graph(graph)
         assert entry is not None
+        self.entry = entry
+        self._origin = f"{bundle.path}, graph {graph!r}"
         self._session = open_session(bundle, graph, options)
         self._binding = self._session.io_binding()
         self._inputs = [port.name for port in entry.inputs]
@@ -307,6 +342,9 @@ class _Run:
 
         Returns:
             The other outputs, in buffers that the next run overwrites.
+
+        Raises:
+            InputFileError: onnxruntime cannot run it.
         """
         for name in self._inputs:
             array = frames if name == "frames" else reads[name]
@@ -314,7 +352,10 @@ class _Run:
         for output, name in self._state_outputs.items():
             array = self._results[output] if output in self._results else writes[name]
             self._binding.bind_ortvalue_output(output, self._value(array))
-        self._session.run_with_iobinding(self._binding)
+        try:
+            self._session.run_with_iobinding(self._binding)
+        except Exception as error:  # onnxruntime's errors have no common base
+            raise InputFileError(f"{self._origin}: onnxruntime could not run it: {first_line(error)}") from error
         return self._results
 
     def _value(self, array: Any) -> Any:
@@ -374,20 +415,3 @@ def _why(moved: bool, kept: NDArray[np.bool_], finite: bool) -> Why:
         return "adapted"
     # With frames below the threshold only a gradient that is not finite keeps the step from moving.
     return "not-finite" if not finite or kept.any() else "uncertain"
-
-
-def _require_fits(runtime: Runtime, device: str, limit_bytes: int) -> None:
-    """Refuse now what the kernel would kill later: what is resident with the graph loaded, and the step's tensors."""
-    import psutil
-
-    entry = runtime._bundle.manifest.graph(runtime.graph) if runtime.graph else None
-    tensors = 0 if entry is None else entry.step_peak_bytes
-    need = psutil.Process().memory_info().rss + tensors
-    if need > limit_bytes:
-        raise BudgetExceeded(
-            f"{device} allows {limit_bytes >> 20} MiB, and this process needs about {need >> 20} MiB, "
-            f"{tensors >> 20} of them for the step's tensors; load a smaller batch, or learn frame by frame",
-            need_bytes=need,
-            limit_bytes=limit_bytes,
-            largest_tenant=str(runtime.graph),
-        )

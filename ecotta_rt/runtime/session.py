@@ -1,11 +1,15 @@
 """Start onnxruntime on one graph of a bundle, with the options that were measured to suit a small device.
 
-option            value               why (benchmarks/results/session-options.json)
+option            value               why
 execution order   as written          the exporter writes nodes in an order that keeps few tensors alive
 memory pattern    off                 its plan holds twice what the tensors need
 arena             grows by request    a doubling arena rounds every growth up to the next power of two
 spinning          off                 idle threads would burn the battery between two frames
 weights           mapped              straight from the bundle file, see `ecotta_rt.bundle.relocate`
+prepacking        off                 it would keep a second copy of the weights of every product
+
+With optimisation "all", the default, onnxruntime lays the weights of convolutions out anew when it loads a graph, which
+copies them: all but those that the exporter keeps out of its reach.
 """
 
 import ctypes
@@ -16,7 +20,7 @@ from typing import Any
 from ecotta_rt.bundle import Bundle
 from ecotta_rt.errors import InputFileError, UsageError
 
-__all__ = ["MEMORY_KINDS", "OPTIMISATIONS", "SessionOptions", "open_session", "session_settings"]
+__all__ = ["MEMORY_KINDS", "OPTIMISATIONS", "SessionOptions", "first_line", "open_session", "session_settings"]
 
 OPTIMISATIONS = ("all", "extended")
 """What onnxruntime does to a graph at load: `all` also reorders weights for the processor's fastest kernels, which
@@ -64,7 +68,7 @@ def open_session(bundle: Bundle, graph: str, options: SessionOptions) -> Any:
 
     Raises:
         UsageError: The bundle has no such graph.
-        InputFileError: onnxruntime refuses it.
+        InputFileError: onnxruntime refuses it, or the bundle file was replaced since it was opened.
     """
     import onnxruntime as ort
 
@@ -74,15 +78,23 @@ def open_session(bundle: Bundle, graph: str, options: SessionOptions) -> Any:
     folder = str(bundle.file.parent)
     settings.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
     content = bundle.relocated_graph(graph)
+    # onnxruntime opens the file anew, by its name. Asked on both sides: only so nothing was replaced in between.
+    bundle.require_unreplaced()
     try:
         session = ort.InferenceSession(content, settings, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's errors have no common base
-        reason = str(error).strip().splitlines()[0][:300]
+        bundle.require_unreplaced()  # the better reason
         raise InputFileError(
-            f"{bundle.path}, graph {graph!r}: onnxruntime {ort.__version__} refuses it: {reason}"
+            f"{bundle.path}, graph {graph!r}: onnxruntime {ort.__version__} refuses it: {first_line(error)}"
         ) from error
+    bundle.require_unreplaced()
     _trim_heap()
     return session
+
+
+def first_line(error: Exception) -> str:
+    """What onnxruntime says, short enough for a message."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
 
 
 def session_settings(options: SessionOptions) -> Any:

@@ -7,7 +7,16 @@ from pathlib import Path
 import pytest
 
 from ecotta_rt.bench import bundles
-from ecotta_rt.bench.bundles import BundleOrder, ForwardOrder, cache_folder, check_bundle, find_bundle, normalisation_of
+from ecotta_rt.bench.adaptation import ADAPTATION
+from ecotta_rt.bench.bundles import (
+    BundleOrder,
+    ForwardOrder,
+    cache_folder,
+    check_bundle,
+    find_bundle,
+    normalisation_of,
+    note_on_code,
+)
 from ecotta_rt.errors import InputFileError, UsageError
 
 NAME = "net.ecotta-k4.running.ecotta"
@@ -34,27 +43,71 @@ def test_a_bundle_beside_the_network_or_in_bundles_is_found(order, small_network
     place.mkdir(exist_ok=True)
     shutil.copy(small_network.bundle, place / NAME)
 
-    assert find_bundle(order) == place / NAME
+    assert find_bundle(order, print) == place / NAME
 
 
 def test_one_that_has_not_what_is_wanted_is_passed_over(order, small_network):
     shutil.copy(small_network.bundle, Path(order.network).with_name(NAME))
+    said = []
 
-    assert find_bundle(replace(order, batches=(1, 2))) is None
+    assert find_bundle(replace(order, batches=(1, 2)), said.append) is None
+    assert "passed over: it has no step for 1 frames" in said[0]
+
+
+def test_one_that_other_code_made_is_passed_over_and_that_is_said(order, small_network, monkeypatch):
+    shutil.copy(small_network.bundle, Path(order.network).with_name(NAME))
+    monkeypatch.setattr(bundles, "code_digest", lambda: "other code")
+    said = []
+
+    assert find_bundle(order, said.append) is None
+    assert "passed over: it was made by other code" in said[0]
+
+
+def test_a_named_bundle_of_other_code_is_noted(small_network, monkeypatch):
+    assert note_on_code(small_network.bundle) is None
+
+    monkeypatch.setattr(bundles, "code_digest", lambda: "other code")
+    assert "was made by other code" in note_on_code(small_network.bundle)
+
+
+@pytest.mark.parametrize("option", ADAPTATION)
+def test_a_named_bundle_that_adapts_otherwise_is_refused(small_network, monkeypatch, option):
+    monkeypatch.setattr(bundles, "ADAPTATION", {**ADAPTATION, option: "another"})
+
+    with pytest.raises(UsageError, match=f"adapts otherwise.*: {option} {ADAPTATION[option]} where .* another"):
+        check_bundle(small_network.bundle, small_network.order)
+
+
+def test_the_bench_adapts_by_the_papers_protocol_at_a_rate_for_64_frames():
+    pytest.importorskip("torch")
+    from ecotta_rt.bench.peers.step_options import step_options
+    from ecotta_rt.prepare.options import StepOptions
+
+    expected = StepOptions(normalisation="running", frozen_gradient="constant", frame_by_frame=True, lr_batch=64)
+
+    assert step_options("running", "constant", frame_by_frame=True) == expected
+
+
+def test_meta_groups_that_cannot_be_read_are_no_reason_to_make_a_bundle(order, small_network):
+    shutil.copy(small_network.bundle, Path(order.network).with_name(NAME))
+    Path(order.warmed).write_bytes(b"damaged")
+
+    with pytest.raises(InputFileError, match=r"ecotta-k4\.safetensors"):
+        find_bundle(order, print)
 
 
 def test_a_damaged_one_is_passed_over(order):
     Path(order.network).with_name(NAME).write_bytes(b"no bundle")
 
-    assert find_bundle(order) is None
+    assert find_bundle(order, print) is None
 
 
 def test_what_was_made_for_an_order_is_found_in_the_cache(order, small_network):
     order.cached_path().parent.mkdir()
     shutil.copy(small_network.bundle, order.cached_path())
 
-    assert find_bundle(order) == order.cached_path()
-    assert find_bundle(replace(order, fast=True)) is None
+    assert find_bundle(order, print) == order.cached_path()
+    assert find_bundle(replace(order, fast=True), print) is None
 
 
 def test_the_cache_goes_by_what_a_bundle_is_made_from(order, small_network, monkeypatch):

@@ -55,7 +55,7 @@ def test_people_see_what_is_in_a_bundle(small, capsys):
     ):
         assert words in out
     rows = [line.split() for line in out.splitlines()]
-    assert "step-2 step 2 10 0.00 0.00 0.00 masks bool, recompute none".split() in rows
+    assert "step-2 step 2 14 0.00 0.00 0.00 masks bool, recompute none".split() in rows
 
 
 def test_one_graph_in_detail(small, capsys):
@@ -83,9 +83,9 @@ def test_a_graphs_json_comes_beside_the_text(small, capsys, tmp_path):
     graph = json.loads((tmp_path / "facts.json").read_text())["graph"]
     assert code == 0
     assert "predict-2" in out
-    assert graph["operators"] == {"Conv": 1, "ReduceMean": 1, "Split": 1, "Mul": 1, "Add": 1}
+    assert graph["operators"] == {"Conv": 1, "ReduceMean": 1, "Split": 1, "Mul": 1, "Add": 1, "Identity": 1}
     assert graph["weights"] == ["pick.bias", "pick.weight"]
-    assert (graph["opset"], graph["kind"], graph["nodes"]) == (18, "predict", 5)
+    assert (graph["opset"], graph["kind"], graph["nodes"]) == (18, "predict", 6)
 
 
 def test_a_state_is_told_from_a_bundle_and_orders_the_terminal_nothing(adapted, capsys):

@@ -135,8 +135,23 @@ def test_options_reach_the_loop_and_the_runtime(runtime, bundle, replay, tmp_pat
 
     assert code == 0
     assert [answer["adapted"] for answer in lines(out.read_text())] == [*4 * [False], True] * 2 + 2 * [False]
-    assert runtime.loaded == {"path": bundle, "device": "raspberry-pi-4-2gb", "adapt": True, "threads": 2}
+    assert runtime.loaded == {
+        "path": bundle,
+        "device": "raspberry-pi-4-2gb",
+        "adapt": True,
+        "threads": 2,
+        "batch": None,
+        "frame_by_frame": False,
+        "fast": False,
+    }
     assert capsys.readouterr().out == ""
+
+
+def test_the_size_and_the_way_of_a_step_are_chosen(runtime, bundle, replay):
+    assert run(bundle, replay, "--batch", 5, "--frame-by-frame", "--fast", "--limit", 1) == 0
+
+    chosen = {name: runtime.loaded[name] for name in ("batch", "frame_by_frame", "fast")}
+    assert chosen == {"batch": 5, "frame_by_frame": True, "fast": True}
 
 
 def test_a_frame_that_cannot_be_used_is_a_line_and_not_the_end(runtime, bundle, tmp_path, capsys):
@@ -170,6 +185,7 @@ def test_a_diverged_state_is_a_warning_and_the_last_good_one_stays(runtime, bund
         (["--adapt-every", "0"], "--no-adapt never learns"),
         (["--limit", "0"], "limit 0"),
         (["--threads", "0"], "--threads 0"),
+        (["--batch", "0"], "--batch 0: give 1 or more"),
         (["--save-every", "0"], "above 0"),
         (["--state", "BUNDLE"], "would replace the bundle"),
         (["--out", "BUNDLE"], "would replace the bundle"),

@@ -59,27 +59,37 @@ def make(path: Path) -> None:
 
 
 def _predict(weights: tuple[WeightEntry, ...]) -> bytes:
-    return _model("predict", _forward(), [_value("logits", [_BATCH, 2])], weights)
+    nodes = [*_forward(), helper.make_node("Identity", ["statistics"], ["next_statistics"])]
+    outputs = [_value("logits", [_BATCH, 2]), _value("next_statistics", [4])]
+    return _model("predict", nodes, ["parameters", "statistics"], outputs, weights)
 
 
 def _step(weights: tuple[WeightEntry, ...]) -> bytes:
     """Answers, and learns in the simplest way there is: parameters move by the momentum."""
     nodes = [
         *_forward(),
-        helper.make_node("Sub", ["parameters", "momentum"], ["new_parameters"]),
-        helper.make_node("Identity", ["momentum"], ["new_momentum"]),
-        helper.make_node("Identity", ["statistics"], ["new_statistics"]),
+        helper.make_node("Sub", ["parameters", "momentum"], ["next_parameters"]),
+        helper.make_node("Identity", ["momentum"], ["next_momentum"]),
+        helper.make_node("Identity", ["statistics"], ["next_statistics"]),
         helper.make_node("ReduceMax", ["logits", "last_axis"], ["best"], keepdims=0),
         helper.make_node("Greater", ["best", "threshold"], ["kept"]),
+        helper.make_node("Neg", ["best"], ["entropy_nats"]),  # no entropy, but as little of it as the best is good
+        helper.make_node("ReduceL1", ["means"], ["all"], keepdims=0),
+        helper.make_node("Reshape", ["all", "last_axis"], ["l1"]),
+        helper.make_node("Less", ["threshold", "all"], ["moved"]),
     ]
     outputs = [
         _value("logits", [_BATCH, 2]),
-        _value("new_parameters", [4]),
-        _value("new_momentum", [4]),
-        _value("new_statistics", [4]),
+        _value("next_parameters", [4]),
+        _value("next_momentum", [4]),
+        _value("next_statistics", [4]),
         _value("kept", [_BATCH], _BOOL),
+        _value("entropy_nats", [_BATCH]),
+        _value("l1", [1]),
+        _value("moved", [], _BOOL),
     ]
-    return _model("step", nodes, outputs, weights)
+    inputs = ["parameters", "momentum", "statistics"]
+    return _model("step", nodes, inputs, outputs, weights)
 
 
 def _forward() -> list[onnx.NodeProto]:
@@ -93,10 +103,13 @@ def _forward() -> list[onnx.NodeProto]:
 
 
 def _model(
-    name: str, nodes: list[onnx.NodeProto], outputs: list[onnx.ValueInfoProto], weights: tuple[WeightEntry, ...]
+    name: str,
+    nodes: list[onnx.NodeProto],
+    vectors: list[str],
+    outputs: list[onnx.ValueInfoProto],
+    weights: tuple[WeightEntry, ...],
 ) -> bytes:
-    inputs = [_value("parameters", [4]), _value("momentum", [4]), _value("statistics", [4])]
-    inputs.append(_value("frames", [_BATCH, 3, _SIDE, _SIDE]))
+    inputs = [*(_value(vector, [4]) for vector in vectors), _value("frames", [_BATCH, 3, _SIDE, _SIDE])]
     constants = [
         helper.make_tensor("plane", TensorProto.INT64, [2], [2, 3]),
         helper.make_tensor("last_axis", TensorProto.INT64, [1], [1]),

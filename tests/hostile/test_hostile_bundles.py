@@ -5,6 +5,7 @@ import os
 import struct
 import zipfile
 from contextlib import suppress
+from copy import deepcopy
 from dataclasses import replace
 
 import numpy as np
@@ -398,6 +399,54 @@ def test_any_value_in_any_field_is_read_or_refused(small, value, field):
         Manifest.from_json(json.dumps(manifest), "m")
 
 
+# What a graph takes and gives: a manifest may agree with its graph, and a runtime could still not run it.
+
+
+@pytest.mark.parametrize("kind", ["inputs", "outputs"])
+def test_a_graph_that_lacks_what_its_kind_has_is_refused_when_the_bundle_is_opened(parts, kind):
+    for index, port in enumerate(parts.manifest["graphs"][1][kind]):
+        changed = deepcopy(parts.manifest)
+        del changed["graphs"][1][kind][index]
+
+        with pytest.raises(InputFileError, match=rf"graphs\[1\].{kind}': '{port['name']}' is missing, expected "):
+            read_bundle(parts.pack(manifest=json.dumps(changed).encode()))
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (put("graphs", 1, "kind", value="predict"), "inputs': 'momentum' is not known; expected frames, parameters"),
+        (put("graphs", 0, "kind", value="step"), "inputs': 'momentum' is missing"),
+        (put("graphs", 0, "kind", value="accumulate"), "batch': 2 frames in 'predict-2'; accumulate graphs are of 1"),
+        (put("graphs", 1, "kind", value="update"), "batch': 2 frames in 'step-2'; update graphs are of 1"),
+        (put("graphs", 0, "batch", value=1), r"'frames' is float32 \[2, 3, 4, 4\], expected float32 \[1, 3, 4, 4\]"),
+        (put("frame", "width", value=5), r"'frames' is float32 \[2, 3, 4, 4\], expected float32 \[2, 3, 4, 5\]"),
+        (put("classes", value=["a", "b", "c"]), r"'logits' is float32 \[2, 2\], expected float32 \[2, 3\]"),
+        (put("parts", value=2), r"'l1' is float32 \[1\], expected float32 \[2\]"),
+        (put("layout", "parameters", 0, "shape", value=[3]), r"'parameters' is float32 \[4\], expected float32 \[5\]"),
+        (put("layout", "statistics", value=[]), r"'statistics' is float32 \[4\], expected float32 \[0\]"),
+        (put("normalisation", value="source"), "inputs': 'statistics' is not known"),
+        (put("graphs", 1, "outputs", 4, "dtype", value="float32"), r"'kept' is float32 \[2\], expected bool \[2\]"),
+        (put("graphs", 1, "outputs", 7, "name", value="next_passwords"), "outputs': 'moved' is missing"),
+    ],
+)
+def test_a_graph_that_does_not_fit_the_rest_of_the_manifest_is_refused(parts, change, reason):
+    change(parts.manifest)
+
+    with pytest.raises(InputFileError, match=f"manifest.json: field .*{reason}"):
+        read_bundle(parts.pack())
+
+
+def test_what_passes_every_check_can_be_run(small):
+    pytest.importorskip("onnxruntime")
+    from ecotta_rt.runtime.engine import Runtime
+
+    runtime = Runtime.load(small)
+
+    assert runtime(np.full((2, 4, 4, 3), 200, np.uint8)).why == "adapted"
+    assert runtime.predict(np.zeros((2, 4, 4, 3), np.uint8)).why == "off"
+
+
 # Graphs.
 
 
@@ -504,7 +553,7 @@ def one_node_more(model):
         (other_input, "its inputs are .*, and the manifest says"),
         (symbolic_input, "'frames' is float32, .'N', 3, 4, 4.; expected fixed sizes"),
         (other_output, "its outputs are other float32"),
-        (one_node_more, "11 nodes, and the manifest says 10"),
+        (one_node_more, "15 nodes, and the manifest says 14"),
     ],
 )
 def test_a_graph_that_asks_for_more_than_a_bundle_gives_is_refused(parts, read_all, graph, change, reason):

@@ -268,7 +268,7 @@ def test_two_hundred_steps_of_the_embedded_network_agree(script, tmp_path, name)
     The momentum too, in every step in which both engines found the same signs in ReLUs and L1 terms. One that only
     rounding decides is another now and then: see benchmarks/compare_engines.py. Then the momentum must lie no further
     from torch than torch does from itself, in float64 or in another memory layout; in the median of the steps, since a
-    single step depends on whose sign it is. ECOTTA_PARITY_STEPS takes fewer steps.
+    single step depends on whose sign it is, which may cost it 5e-3. ECOTTA_PARITY_STEPS takes fewer steps.
     """
     steps = int(os.environ.get("ECOTTA_PARITY_STEPS", "200"))
     case = script.make_case(name, tmp_path)
@@ -281,7 +281,7 @@ def test_two_hundred_steps_of_the_embedded_network_agree(script, tmp_path, name)
     assert restarted["gate_flips"] == 0
     own = max(yardstick["median"]["momentum"] for yardstick in found["yardsticks"].values())
     assert restarted["median"]["momentum"] < max(script.LIMIT, 2 * own)
-    assert restarted["worst"]["momentum"] < 0.05
+    assert restarted["worst"]["momentum"] < 5e-3
     if case.batch == 1:
         assert found["equal_signs"]["steps"] > steps / 4
         assert max(found["equal_signs"]["worst"].values()) < script.LIMIT

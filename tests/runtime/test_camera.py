@@ -111,7 +111,8 @@ def test_a_device_that_is_not_there_is_told_with_those_that_are(tmp_path):
         v4l2_camera(str(tmp_path / "video7"))
 
 
-def test_the_password_of_a_network_camera_is_never_shown(monkeypatch):
+@pytest.mark.parametrize("password", ["secret", "sec/secret", "sec@secret/secret"])
+def test_the_password_of_a_network_camera_is_never_shown(monkeypatch, password):
     pytest.importorskip("av", reason="PyAV is not installed: extra `camera`")
     asked = []
 
@@ -121,11 +122,11 @@ def test_the_password_of_a_network_camera_is_never_shown(monkeypatch):
         raise fail("connection reset")
 
     monkeypatch.setattr(camera, "pictures", pictures)
-    items = iter(rtsp_camera("rtsp://user:secret@host:554/one", ManualClock()))
+    items = iter(rtsp_camera(f"rtsp://user:{password}@host:554/one", ManualClock()))
 
     seen = [next(items), next(items)]
 
-    assert asked[0][0] == "rtsp://user:secret@host:554/one"
+    assert asked[0][0] == f"rtsp://user:{password}@host:554/one"
     assert asked[0][1]["timeout_s"] > 0
     assert [item.name for item in seen] == 2 * ["rtsp://host:554/one"]
     assert "secret" not in seen[1].why

@@ -300,12 +300,47 @@ def test_what_overflows_is_refused_with_all_of_its_step(load, tiny, normalisatio
         frames[1] *= np.float32(scale)
         prediction = runtime(frames) if learns else runtime.predict(frames)
 
-        assert (prediction.adapted, prediction.why) == (False, "not-finite" if learns else "off")
+        assert (prediction.adapted, prediction.why) == (False, "not-finite")
         if learns or not frame_by_frame:
             assert_equal(runtime.state, before)
         assert all(np.isfinite(array).all() for array in runtime.state.statistics.values())
 
     assert runtime(tiny.floats(seed=3)).why == "adapted"
+
+
+class Failing:
+    """A session that fails at its n-th run from now."""
+
+    def __init__(self, session, fail_at):
+        self.session, self.left = session, fail_at
+
+    def run_with_iobinding(self, binding):
+        self.left -= 1
+        if not self.left:
+            raise RuntimeError("[ONNXRuntimeError] : 6 : Failed to allocate memory\nat line 7")
+        self.session.run_with_iobinding(binding)
+
+
+@pytest.mark.parametrize(
+    ("frame_by_frame", "graph", "fail_at"), [(True, "accumulate", 3), (True, "update", 1), (False, "step-4", 1)]
+)
+def test_a_run_that_fails_is_a_sentence_and_leaves_the_state_as_it_was(load, tiny, frame_by_frame, graph, fail_at):
+    runtime, untouched = (load("running", frame_by_frame=frame_by_frame) for _ in range(2))
+    for one in (runtime, untouched):
+        one(tiny.floats(seed=1))
+    before = runtime.state
+    run = runtime._runs[graph]
+    session, run._session = run._session, Failing(run._session, fail_at)
+
+    with pytest.raises(InputFileError, match=f"graph '{graph}': onnxruntime could not run it: .*allocate") as caught:
+        runtime(tiny.floats(seed=2))
+
+    assert len(str(caught.value).splitlines()) == 1
+    assert_equal(runtime.state, before)
+    run._session = session
+    runtime(tiny.floats(seed=3))
+    untouched(tiny.floats(seed=3))
+    assert_equal(runtime.state, untouched.state)
 
 
 def test_frame_by_frame_one_bad_frame_spoils_no_other_answer(load, tiny):
@@ -550,8 +585,18 @@ def test_more_than_the_device_allows_is_refused_with_need_and_limit(load, small_
     assert caught.value.largest_tenant == "step-4"
 
 
+@pytest.mark.parametrize(
+    ("keywords", "graph"), [({"adapt": False}, "predict-4"), ({"frame_by_frame": True}, "accumulate")]
+)
+def test_whatever_graph_is_opened_counts_against_the_device(load, small_device, keywords, graph):
+    with pytest.raises(BudgetExceeded, match=f"for the tensors of graph '{graph}'") as caught:
+        load("running", device=small_device, **keywords)
+
+    assert caught.value.largest_tenant == graph
+
+
 def test_a_device_bounds_the_threads(load, tiny, small_device, monkeypatch):
-    monkeypatch.setattr("ecotta_rt.runtime.engine._require_fits", lambda *_: None)
+    monkeypatch.setattr(Runtime, "_require_fits", lambda *_: None)
 
     assert load("running", device=small_device, threads=8).session_options.threads == 1
     assert load("running", threads=2).session_options.threads == 2

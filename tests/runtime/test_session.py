@@ -121,6 +121,49 @@ def test_a_link_to_a_bundle_will_do(tiny, bundle, tmp_path):
     np.testing.assert_array_equal(answer(read_bundle(link), tiny), answer(bundle, tiny))
 
 
+# A file that is replaced while it is open
+
+
+def replace_bundle(path, content):
+    path.with_suffix(".new").write_bytes(content)
+    path.with_suffix(".new").replace(path)
+
+
+@pytest.fixture
+def own(bundle, tmp_path):
+    """A bundle that may be replaced."""
+    (tmp_path / "own.ecotta").write_bytes(bundle.path.read_bytes())
+    return read_bundle(tmp_path / "own.ecotta")
+
+
+def test_a_bundle_that_was_replaced_is_not_started(own):
+    replace_bundle(own.path, own.path.read_bytes())
+
+    with pytest.raises(InputFileError, match=r"own\.ecotta: was replaced while it was open; load it again"):
+        open_session(own, "predict-1", SessionOptions())
+
+
+def test_a_bundle_that_is_replaced_while_it_starts_is_not_used(own, monkeypatch):
+    start = onnxruntime.InferenceSession
+
+    def start_and_replace(*given, **options):
+        session = start(*given, **options)
+        replace_bundle(own.path, own.path.read_bytes())
+        return session
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", start_and_replace)
+
+    with pytest.raises(InputFileError, match="was replaced while it was open; load it again"):
+        open_session(own, "predict-1", SessionOptions())
+
+
+def test_a_bundle_that_was_removed_is_not_started(own):
+    own.path.unlink()
+
+    with pytest.raises(InputFileError, match="was removed while it was open"):
+        open_session(own, "predict-1", SessionOptions())
+
+
 # What is refused
 
 

@@ -13,9 +13,9 @@ import torch
 
 from ecotta_rt.bench.child_lines import Tell, claim_stdout
 from ecotta_rt.bench.peers.forward_graph import export_forward
+from ecotta_rt.bench.peers.step_options import step_options
 from ecotta_rt.errors import EXIT_INTERRUPTED, EcottaError
 from ecotta_rt.prepare.checkpoint import load_network
-from ecotta_rt.prepare.options import StepOptions
 from ecotta_rt.prepare.pipeline import export_bundle
 
 __all__ = ["main"]
@@ -37,11 +37,7 @@ def main() -> int:
 
 
 def _make_bundle(order: dict[str, Any], path: Path, tell: Tell) -> None:
-    options = StepOptions(
-        normalisation=order["normalisation"],
-        frozen_gradient=order["gradient"],
-        frame_by_frame=order["frame_by_frame"],
-    )
+    options = step_options(order["normalisation"], order["gradient"], frame_by_frame=order["frame_by_frame"])
     export_bundle(
         order["network"],
         load_network(order["network"]),

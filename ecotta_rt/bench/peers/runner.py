@@ -23,6 +23,7 @@ from ecotta_rt.bench.peers.forward_time import fastest_forward_ms
 from ecotta_rt.bench.peers.memory_format import MEMORY_FORMATS, to_memory_format
 from ecotta_rt.bench.peers.method import Method
 from ecotta_rt.bench.peers.registry import METHODS, build_method
+from ecotta_rt.bench.peers.step_options import step_options
 from ecotta_rt.bench.peers.warm_libraries import warm_libraries
 from ecotta_rt.bench.play import Played, play
 from ecotta_rt.bench.process_memory import peak_resident_bytes, reset_peak, resident_bytes
@@ -30,7 +31,6 @@ from ecotta_rt.bench.recording import Recording, Span, cut_batches
 from ecotta_rt.bench.results import Row
 from ecotta_rt.errors import UsageError
 from ecotta_rt.prepare.checkpoint import load_network, read_network_file
-from ecotta_rt.prepare.options import StepOptions
 from ecotta_rt.prepare.profiler import profile_step
 from ecotta_rt.state import AdaptState
 
@@ -109,9 +109,7 @@ def _needs(job: Job) -> dict[str, Any]:
         needs["source_frames"] = _frames(clean, clean.spans[0], job)
     if "warmed" in takes and job.resource is not None:
         needs["warmed"] = AdaptState.load(Path(job.resource))
-        # Both words come from a command line; StepOptions checks them.
-        words: Any = {"normalisation": job.normalisation, "frozen_gradient": job.gradient, "lr_batch": 64}
-        needs["step_options"] = StepOptions(**words)
+        needs["step_options"] = step_options(job.normalisation, job.gradient)
     if "fine_tuned" in takes and job.resource is not None:
         needs["fine_tuned"] = to_memory_format(load_network(job.resource), job.memory_format)
     return needs

@@ -13,9 +13,9 @@ from ecotta_rt.bench.job import Job
 from ecotta_rt.bench.peers.memory_format import MEMORY_FORMATS, to_memory_format
 from ecotta_rt.bench.peers.method import Method
 from ecotta_rt.bench.peers.registry import METHODS, build_method
+from ecotta_rt.bench.peers.step_options import step_options
 from ecotta_rt.errors import UsageError
 from ecotta_rt.prepare.checkpoint import load_network, read_network_file
-from ecotta_rt.prepare.options import StepOptions
 from ecotta_rt.state import AdaptState
 
 __all__ = ["TorchStep", "open_torch_step"]
@@ -78,8 +78,8 @@ def _build(job: Job, memory_format: str) -> Method:
     if "warmed" in entry.takes:
         if job.resource is None:
             raise UsageError(f"{job.method}: the job names no warmed-up meta groups")
-        words: Any = {"normalisation": job.normalisation, "frozen_gradient": job.gradient}
-        needs = {"warmed": AdaptState.load(Path(job.resource)), "step_options": StepOptions(**words)}
+        options = step_options(job.normalisation, job.gradient)
+        needs = {"warmed": AdaptState.load(Path(job.resource)), "step_options": options}
     if "fine_tuned" in entry.takes and job.resource is not None:
         needs = {"fine_tuned": to_memory_format(load_network(job.resource), memory_format)}
     if job.batch == 1 and job.method in ("tent", "tent-episodic", "cotta"):

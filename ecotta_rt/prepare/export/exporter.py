@@ -22,6 +22,7 @@ from ecotta_rt.errors import UsageError
 from ecotta_rt.prepare.attach import AdaptableNetwork
 from ecotta_rt.prepare.engine import frame_shape, to_adapt_state, to_step_state
 from ecotta_rt.prepare.export.builder import OPSET
+from ecotta_rt.prepare.export.code_digest import code_digest
 from ecotta_rt.prepare.export.frozen_weights import FrozenWeights, digest_of
 from ecotta_rt.prepare.export.liveness import infer_shapes, live_bytes
 from ecotta_rt.prepare.export.lowering import lower
@@ -30,6 +31,7 @@ from ecotta_rt.prepare.export.passes.fold_scales import fold_scales
 from ecotta_rt.prepare.export.passes.join_splits import join_splits
 from ecotta_rt.prepare.export.passes.keep_weights_once import keep_weights_once
 from ecotta_rt.prepare.export.passes.masks import choose_masks
+from ecotta_rt.prepare.export.passes.skip_backward import skip_backward
 from ecotta_rt.prepare.export.passes.stack_scales import stack_scales
 from ecotta_rt.prepare.export.traced import Traced, trace_accumulate, trace_predict, trace_step, trace_update
 from ecotta_rt.prepare.options import StepOptions
@@ -76,6 +78,10 @@ def requests_for(batches: Sequence[int], options: StepOptions, fast: bool = Fals
     Raises:
         UsageError: No batch size, one below 1, one twice, or a single frame in `batch` normalisation.
     """
+    if options.frame_by_frame and options.schedule != "one-step":
+        raise UsageError(
+            "frame_by_frame with schedule 'two-step' cannot be exported: its second forward needs all frames"
+        )
     if not batches or min(batches) < 1 or len(set(batches)) < len(batches):
         raise UsageError(f"batches {list(batches)}: give one or more different sizes, each at least 1")
     if options.normalisation == "batch" and 1 in batches:
@@ -114,7 +120,8 @@ def export(
         model: Name of the architecture, for people.
         classes: Class names in the order of the logits.
         batches: Frames a step, one graph for each.
-        options: How the device adapts; `frame_by_frame` adds the graphs for it.
+        options: How the device adapts; `frame_by_frame` adds the graphs for it. Default: `running`, with the paper's
+            step size in proportion to the frames of a step.
         fast: Add a step graph for each batch size that trades memory for time.
         report: Hears of each graph.
 
@@ -124,11 +131,12 @@ def export(
         InputFileError: `state` belongs to another network.
         TransferError: `path` cannot be written.
     """
-    options = options or StepOptions(normalisation="running")
+    options = options or StepOptions(normalisation="running", lr_batch=64)
     requests = requests_for(batches, options, fast)
     _require_a_name_a_logit(network, classes)
     start = to_step_state(network, state)
     weights, models = FrozenWeights(_known_names(network)), dict[str, ir.Model]()
+    facts: dict[str, GraphFacts] = {}
     for done, request in enumerate(requests):
         if report is not None:
             report(request.name, done, len(requests))
@@ -136,9 +144,12 @@ def export(
         if request.weights == "twice" and _same(models[request.name], models[request.name.removesuffix("-fast")]):
             del models[request.name]  # no weight of it was heavy enough to be stored once
             continue
+        facts[request.name] = _facts(models[request.name], request)
+        if request.kind == "step" and request.batch == 1 and request.weights == "twice":  # time before memory
+            skip_backward(models[request.name])
         weights.collect(models[request.name])
     graphs = {
-        request.name: (_facts(models[request.name], request), weights.move_out(models[request.name]))
+        request.name: (facts[request.name], weights.move_out(models[request.name]))
         for request in requests
         if request.name in models
     }
@@ -157,7 +168,7 @@ def export(
         weights=weights.arrays,
         state=state,
         made_with={"torch": torch.__version__, "onnx": onnx.__version__, "opset": str(OPSET)},
-        metadata=dict(state.metadata),
+        metadata={**state.metadata, "exporter": code_digest()},
     )
 
 
@@ -170,11 +181,17 @@ def _require_a_name_a_logit(network: AdaptableNetwork, classes: Sequence[str]) -
         )
 
 
-def build_graph(network: AdaptableNetwork, state: StepState, options: StepOptions, request: GraphRequest) -> ir.Model:
-    """Trace, lower and rewrite one graph; its weights are still in it."""
+def build_graph(
+    network: AdaptableNetwork,
+    state: StepState,
+    options: StepOptions,
+    request: GraphRequest,
+    passes: Sequence[Callable[[ir.Model], None]] = PASSES,
+) -> ir.Model:
+    """Trace, lower and rewrite one graph, by `passes` in their order; its weights are still in it."""
     traced = _trace(network, state, options, request)
     model = lower(traced, request.name)
-    for rewrite in PASSES:
+    for rewrite in passes:
         if rewrite is not keep_weights_once or request.weights == "once":
             rewrite(model)
     infer_shapes(model)

@@ -27,7 +27,7 @@ class FrozenWeights:
     """Collects large constants, then points the graphs at them.
 
     Args:
-        names: Bytes of a known weight's sha256 -> the name its owner gave it; others are named after their digest.
+        names: `digest_of` a known weight -> the name its owner gave it; others are named after their digest.
 
     Attributes:
         arrays: float32 arrays by name, in the order of `weights.bin`.
@@ -53,7 +53,7 @@ class FrozenWeights:
             # Renaming the value renames its key; the tensor has a name of its own.
             value.name = name
             value.const_value = ir.tensor(array, name=name)
-            self.arrays.setdefault(name, array)
+            assert digest_of(self.arrays.setdefault(name, array)) == digest, f"two weights are called {name}"
 
     def move_out(self, model: ir.Model) -> bytes:
         """The model as an ONNX file whose collected constants are references into `weights.bin`.

@@ -137,12 +137,13 @@ def _activation_bytes(
 
 
 def _shape(value: ir.Value) -> tuple[int, ...]:
-    if value.shape is None:
-        return ()
-    return tuple(side if isinstance(side, int) else 1 for side in value.shape)
+    sides = () if value.shape is None else tuple(value.shape)
+    if value.shape is None or not all(isinstance(side, int) for side in sides):
+        raise ValueError(f"{value.name} is of unknown shape {sides}: its bytes cannot be counted")
+    return tuple(int(side) for side in sides)  # type: ignore[arg-type]
 
 
 def _size_bytes(value: ir.Value) -> int:
-    if value.shape is None or value.dtype is None:
-        return 0
+    if value.dtype is None:
+        raise ValueError(f"{value.name} is of unknown type: its bytes cannot be counted")
     return int(math.prod(_shape(value)) * value.dtype.itemsize)

@@ -23,6 +23,9 @@ from ecotta_rt.prepare.export.lowering import named, rule, shape_at
 
 __all__: list[str] = []
 
+_LARGE = 1 << 18
+"""Numbers from which it pays to make the shifted copies of one frame a row at a time."""
+
 
 @rule("aten.convolution", "aten._convolution")
 def _convolution(
@@ -190,7 +193,7 @@ def _weight_gradient(
         flat_gradient = g.op("Reshape", gradient, g.ints(out_channels, positions))
         by_row: list[ir.Value] = []
         for u in range(rows):
-            if by_row:
+            if by_row and len(window_places) * in_channels * positions > _LARGE:
                 count = out_channels * columns * in_channels
                 padded = hold_back(g, padded, padded_shape, by_row[-1], count)
             taps = [tap(u, v, padded) for v in range(columns)]

@@ -17,7 +17,7 @@ from ecotta_rt.prepare.export.lowering import rule, shape_at
 __all__: list[str] = []
 
 
-@rule("aten.native_batch_norm", "aten._native_batch_norm_legit_no_training", "aten.cudnn_batch_norm")
+@rule("aten.native_batch_norm", "aten._native_batch_norm_legit_no_training")
 def _native_batch_norm(
     g: GraphBuilder,
     node: fx.Node,

@@ -448,7 +448,7 @@ def _filled(number: float) -> Rule:
 
 
 rule("aten.zeros_like", "aten.zeros", "aten.new_zeros")(_filled(0))
-rule("aten.ones_like", "aten.ones", "aten.scalar_tensor_ones")(_filled(1))
+rule("aten.ones_like", "aten.ones")(_filled(1))
 rule("aten.empty", "aten.empty_like")(_filled(0))  # torch's own kernels return these beside their results, unread
 
 

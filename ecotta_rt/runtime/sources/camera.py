@@ -116,4 +116,4 @@ def rtsp_camera(url: str, clock: Clock | None = None) -> Camera:
     require_av()
     advice = "Check address, port, path, user and password; does `ffprobe -rtsp_transport tcp URL` reach it?"
     connect = partial(pictures, url, Unavailable, strict=False, options=_RTSP, timeout_s=_TIMEOUT_S)
-    return Camera(connect, re.sub(r"//[^/]*@", "//", url), advice, clock)
+    return Camera(connect, re.sub(r"//.*@", "//", url), advice, clock)

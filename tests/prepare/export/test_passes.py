@@ -9,14 +9,17 @@ import onnxruntime
 import pytest
 from onnx_ir.passes.common import TopologicalSortPass
 
+from ecotta_rt.bundle import StateLayout
+from ecotta_rt.prepare.engine import initial_state, to_adapt_state
 from ecotta_rt.prepare.export.builder import MASK_DOMAIN, GraphBuilder
-from ecotta_rt.prepare.export.exporter import PASSES
+from ecotta_rt.prepare.export.exporter import PASSES, GraphRequest, build_graph
 from ecotta_rt.prepare.export.liveness import infer_shapes
 from ecotta_rt.prepare.export.passes.fold_constants import fold_constants
 from ecotta_rt.prepare.export.passes.fold_scales import fold_scales
 from ecotta_rt.prepare.export.passes.join_splits import join_splits
 from ecotta_rt.prepare.export.passes.keep_weights_once import HEAVY, keep_weights_once
 from ecotta_rt.prepare.export.passes.masks import choose_masks
+from ecotta_rt.prepare.export.passes.skip_backward import skip_backward
 from ecotta_rt.prepare.export.passes.stack_scales import stack_scales
 
 FLOAT = ir.DataType.FLOAT
@@ -546,3 +549,31 @@ def test_the_passes_come_in_the_order_that_each_requires():
     assert PASSES.index(fold_constants) == 0
     assert PASSES.index(choose_masks) < PASSES.index(fold_scales)
     assert PASSES.index(keep_weights_once) < PASSES.index(fold_scales), "a scaled weight is no longer its gradient's"
+
+
+def test_a_step_that_skips_the_backward_gives_what_the_whole_step_gives(tiny):
+    """For frames that pass the gate and for frames that do not."""
+    network, options = tiny.network(), tiny.options("running")
+    state = initial_state(network)
+    frames = tiny.floats(12)[:, None]
+    whole = build_graph(network, state, options, GraphRequest("step-1", "step", 1))
+    skipping = build_graph(network, state, options, GraphRequest("step-1", "step", 1))
+
+    skip_backward(skipping)
+
+    assert [v.name for v in skipping.graph.outputs] == [v.name for v in whole.graph.outputs]
+    assert sum(node.op_type == "If" for node in skipping.graph) == 1
+    sessions = [
+        onnxruntime.InferenceSession(ir.to_proto(model).SerializeToString(), providers=["CPUExecutionProvider"])
+        for model in (whole, skipping)
+    ]
+    layout = StateLayout.of(to_adapt_state(state, ""))
+    vectors = dict(zip(("parameters", "momentum", "statistics"), layout.pack(to_adapt_state(state, "")), strict=True))
+    gates = set()
+    for frame in frames:
+        feeds = {"frames": frame, **vectors}
+        expected, found = (session.run(None, feeds) for session in sessions)
+        for value, name, other in zip(expected, [o.name for o in sessions[0].get_outputs()], found, strict=True):
+            np.testing.assert_allclose(other, value, rtol=1e-6, atol=1e-7, err_msg=name)
+        gates.add(bool(expected[2].any()))
+    assert gates == {True, False}, "the frames must try both branches"

@@ -1,6 +1,6 @@
 """Do not hold a large frozen weight twice: once for the forward convolution and once turned round for its gradient.
 
-Requires: shapes (`infer_shapes`).
+Requires: the shapes that `lower` notes; a convolution of unknown shape is left alone.
 Ensures: where a weight has `HEAVY` times the numbers of the feature map it meets, its gradient is ConvTranspose with
 the same weight, and the forward Conv has an explicit empty bias. That means what no bias means, but onnxruntime then
 leaves the weight where it is mapped instead of copying it into its blocked layout.
@@ -29,9 +29,7 @@ _PLACES = ("strides", "pads", "dilations")
 def keep_weights_once(model: ir.Model) -> None:
     """Rewrite `model` in place."""
     rewriter = Rewriter(model.graph)
-    forward: dict[
-        bytes, ir.Node
-    ] = {}  # digest of the weight turned round -> the convolution that it is the gradient of
+    forward: dict[bytes, ir.Node] = {}  # by the digest of its weight turned round
     for node in list(model.graph):
         if node.op_type != "Conv" or constant_of(node.inputs[1]) is None:
             continue

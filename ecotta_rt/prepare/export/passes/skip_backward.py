@@ -1,0 +1,67 @@
+"""Leave the backward pass out where nothing passed the gate.
+
+Requires: a step of one frame with the outputs `kept`, `moved`, `next_parameters`, `next_momentum`.
+Ensures: the nodes that only those last three need stand in the branch of an If on `kept`; the other branch hands
+parameters and momentum on and says that nothing moved. All other outputs are as before.
+
+An empty gate is a zero step by definition, so the results are the same; a frame that the network is unsure of costs
+little more than its forward pass. For larger batches the gate is hardly ever empty. WRN-40-2, one frame: about 0.3
+forward passes less on a stream of which a third does not pass, and 5 MiB more: onnxruntime plans the branch apart.
+
+Run it last, behind the accounting: a nested graph hides its tensors from `live_bytes`.
+"""
+
+import numpy as np
+import onnx_ir as ir
+
+from ecotta_rt.prepare.export.rewriter import Rewriter
+
+__all__ = ["skip_backward"]
+
+_LEARNED = {"moved": None, "next_parameters": "parameters", "next_momentum": "momentum"}
+
+
+def skip_backward(model: ir.Model) -> None:
+    """Rewrite `model` in place."""
+    graph = model.graph
+    outputs = {str(value.name): value for value in graph.outputs}
+    inputs = {str(value.name): value for value in graph.inputs}
+    forward = _ancestors([value for name, value in outputs.items() if name not in _LEARNED])
+    backward = [node for node in graph if node not in forward]
+    learned = [outputs[name] for name in _LEARNED]
+    if any(value.producer() not in set(backward) for value in learned):
+        return  # something that only hands its input on: nothing to skip
+    rewriter = Rewriter(graph)  # before the nodes move: it must know their names
+    no, scalar = rewriter.constant(False, np.bool_), rewriter.constant(np.zeros(0, np.int64))
+    graph.remove(backward)
+    for value in learned:
+        graph.outputs.remove(value)
+    results = [ir.Value(name=value.name, type=value.type, shape=value.shape) for value in learned]
+    for value in learned:
+        value.name = f"{value.name}.then"
+    kept = [no if source is None else inputs[source] for source in _LEARNED.values()]
+    same = [ir.Value(name=f"{result.name}.else", type=result.type, shape=result.shape) for result in results]
+    hand_on = [ir.node("Identity", [source], outputs=[value]) for source, value in zip(kept, same, strict=True)]
+    then_branch = ir.Graph([], learned, nodes=backward, name="learn")
+    else_branch = ir.Graph([], same, nodes=hand_on, name="leave")
+    condition = ir.Value(name="kept.any")
+    graph.append(ir.node("Reshape", [outputs["kept"], scalar], outputs=[condition]))
+    graph.append(
+        ir.node(
+            "If", [condition], {"then_branch": then_branch, "else_branch": else_branch}, outputs=results, name="gate"
+        )
+    )
+    graph.outputs.extend(results)
+    by_name = {str(value.name): value for value in graph.outputs}
+    graph.outputs[:] = [by_name[name] for name in outputs]
+
+
+def _ancestors(values: list[ir.Value]) -> set[ir.Node]:
+    found: set[ir.Node] = set()
+    waiting = [value.producer() for value in values]
+    while waiting:
+        node = waiting.pop()
+        if node is not None and node not in found:
+            found.add(node)
+            waiting += [value.producer() for value in node.inputs if value is not None]
+    return found

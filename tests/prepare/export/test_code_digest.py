@@ -1,0 +1,24 @@
+"""The digest that tells bundles of different code apart."""
+
+import shutil
+
+from ecotta_rt.prepare.export import code_digest as module
+
+
+def test_it_is_the_same_in_every_place_and_another_after_every_change(tmp_path, monkeypatch):
+    here = module.code_digest()
+    for package in ("prepare", "bundle"):
+        shutil.copytree(module._PACKAGE / package, tmp_path / package)
+    monkeypatch.setattr(module, "_PACKAGE", tmp_path)
+    options = tmp_path / "prepare" / "options.py"
+
+    assert module.code_digest() == here
+    options.write_bytes(options.read_bytes().replace(b"\n", b"\r\n"))
+    assert module.code_digest() == here
+
+    options.write_text(options.read_text(encoding="utf-8") + "# changed\n", encoding="utf-8")
+    changed = module.code_digest()
+    assert changed != here
+
+    options.rename(options.with_name("choices.py"))
+    assert module.code_digest() not in (here, changed)
