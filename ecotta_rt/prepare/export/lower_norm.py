@@ -84,6 +84,8 @@ def _negated(g: GraphBuilder, piece: ir.Value) -> ir.Value:
     if split not in g.memory:
         negative = g.op("Neg", split.inputs[0])
         g.memory[split] = g.ops("Split", len(split.outputs), negative, split.inputs[1], axis=0)
+        for mirrored, known in zip(g.memory[split], split.outputs, strict=True):
+            mirrored.shape, mirrored.type = known.shape, known.type
     pieces: tuple[ir.Value, ...] = g.memory[split]
     return pieces[split.outputs.index(piece)]
 
@@ -102,7 +104,9 @@ def _start_moments(g: GraphBuilder, x: ir.Value, node: fx.Node) -> Iterator[ir.V
         # By way of an integer: 0 * NaN would be NaN.
         nothing = g.op("Mul", g.op("Cast", g.op("Reshape", pixel, g.ints(1)), to=ir.DataType.INT64.value), g.ints(0))
         zeros = g.op("Expand", g.op("Cast", nothing, to=ir.DataType.FLOAT.value), g.ints(sum(channels)))
-        pieces = g.ops("Split", len(channels), zeros, g.ints(*channels), axis=0) if len(channels) > 1 else (zeros,)
+        pieces = g.ops("Split", len(channels), zeros, g.ints(*channels), axis=0)
+        for piece, count in zip(pieces, channels, strict=True):  # shape inference does not read long lists of sizes
+            piece.shape, piece.type = ir.Shape([count]), ir.TensorType(ir.DataType.FLOAT)
         g.memory["start moments"] = iter(pieces)
     pieces_left: Iterator[ir.Value] = g.memory["start moments"]
     return pieces_left

@@ -66,6 +66,8 @@ def _stack(r: Rewriter, first: ir.Node, chains: list[_Chain]) -> None:
         scales = r.op("Reshape", r.op("Mul", inverse, weights), r.ints(1, -1, 1, 1))
         pieces = r.ops("Split", len(chains), scales, r.ints(*(chain.channels for chain in chains)), axis=1)
     for chain, piece in zip(chains, pieces, strict=True):
+        # Shape inference does not read long lists of sizes.
+        piece.shape, piece.type = ir.Shape([1, chain.channels, 1, 1]), ir.TensorType(ir.DataType.FLOAT)
         r.replace(chain.last, piece)
 
 
