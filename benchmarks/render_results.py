@@ -86,7 +86,7 @@ def _render_device(reports: list[dict[str, Any]]) -> str:
             forward = row["forward_ms_per_frame"]
             cells = [
                 row["method"],
-                row["normalisation"],
+                row["normalisation"] + (", constant" if options.get("gradient") == "constant" else ""),
                 str(row["batch"]),
                 f"{row['error_percent']:.1f}",
                 f"{row['activation_bytes'] / 2**20:.1f}",
