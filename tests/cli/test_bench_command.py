@@ -14,6 +14,7 @@ from ecotta_rt.bench.results import Report
 from ecotta_rt.bench.streams import CORRUPTIONS
 from ecotta_rt.cli import bench
 from ecotta_rt.errors import EXIT_INTERRUPTED, TransferError
+from ecotta_rt.state import AdaptState
 
 WORKER = """
 import json, os, sys
@@ -258,7 +259,7 @@ def test_a_mistake_in_a_race_is_one_line_and_an_exit_code(
 
 @pytest.fixture
 def onnx_stand_in(assets, monkeypatch) -> None:
-    (assets / "networks" / "wrn-40-2-fashion-mnist.ecotta-k4.safetensors").touch()
+    AdaptState({}, {}, {}, "no network").save(assets / "networks" / "wrn-40-2-fashion-mnist.ecotta-k4.safetensors")
     monkeypatch.setattr(measure, "_WORKER", (sys.executable, "-c", ONNX_WORKER))
     monkeypatch.setattr(exporting, "_WORKER", (sys.executable, "-c", MAKER))
     monkeypatch.setattr(latency_race, "_WORKER", (sys.executable, "-c", RACER))
