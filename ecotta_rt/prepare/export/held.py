@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 import onnx_ir as ir
 
-__all__ = ["Writer", "hold_back"]
+__all__ = ["Writer", "hold_back", "shape_after"]
 
 
 class Writer(Protocol):
@@ -33,3 +33,10 @@ def hold_back(g: Writer, x: ir.Value, shape: Sequence[int], gradient: ir.Value, 
     held = g.op("Reshape", x, same)
     held.shape, held.type = ir.Shape(list(shape)), x.type or ir.TensorType(ir.DataType.FLOAT)
     return held
+
+
+def shape_after(g: Writer, shape: Sequence[int], gradient: ir.Value, rank: int) -> ir.Value:
+    """`shape` as a tensor that is known only once `gradient` (of this rank) is there."""
+    one = g.op("Slice", gradient, g.ints(*[0] * rank), g.ints(*[1] * rank), g.ints(*range(rank)))
+    nothing = g.op("Mul", g.op("Cast", g.op("Reshape", one, g.ints(1)), to=ir.DataType.INT64.value), g.ints(0))
+    return g.op("Add", g.ints(*shape), nothing)

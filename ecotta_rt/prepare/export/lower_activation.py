@@ -13,7 +13,7 @@ import torch
 from torch import fx
 
 from ecotta_rt.prepare.export.builder import GraphBuilder
-from ecotta_rt.prepare.export.lowering import DTYPES, Rule, is_number, rule
+from ecotta_rt.prepare.export.rules import DTYPES, Rule, is_number, rule
 
 __all__: list[str] = []
 

@@ -19,7 +19,7 @@ from torch import fx
 from ecotta_rt.errors import NetworkError
 from ecotta_rt.prepare.export.builder import GraphBuilder, constant_of
 from ecotta_rt.prepare.export.held import hold_back
-from ecotta_rt.prepare.export.lowering import named, rule, shape_at
+from ecotta_rt.prepare.export.rules import named, rule, shape_at
 
 __all__: list[str] = []
 

@@ -12,7 +12,7 @@ import onnx_ir as ir
 from torch import fx
 
 from ecotta_rt.prepare.export.builder import GraphBuilder
-from ecotta_rt.prepare.export.lowering import rule, shape_at
+from ecotta_rt.prepare.export.rules import rule, shape_at
 
 __all__: list[str] = []
 

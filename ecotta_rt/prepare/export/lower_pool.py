@@ -22,7 +22,8 @@ from torch import fx
 
 from ecotta_rt.errors import NetworkError
 from ecotta_rt.prepare.export.builder import GraphBuilder
-from ecotta_rt.prepare.export.lowering import named, rule, shape_after, shape_at
+from ecotta_rt.prepare.export.held import shape_after
+from ecotta_rt.prepare.export.rules import named, rule, shape_at
 
 __all__: list[str] = []
 
