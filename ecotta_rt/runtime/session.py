@@ -1,4 +1,4 @@
-"""Start onnxruntime on one graph of a bundle, with the options that were measured to suit a small device.
+"""Start onnxruntime on one graph of a bundle, with options chosen by trial on x86-64 for a small process.
 
 option            value               why
 execution order   as written          the exporter writes nodes in an order that keeps few tensors alive

@@ -5,8 +5,8 @@ Ensures: the nodes that only those last three need stand in the branch of an If 
 parameters and momentum on and says that nothing moved. All other outputs are as before.
 
 An empty gate is a zero step by definition, so the results are the same; a frame that the network is unsure of costs
-little more than its forward pass. For larger batches the gate is hardly ever empty. WRN-40-2, one frame: about 0.3
-forward passes less on a stream of which a third does not pass, and 5 MiB more: onnxruntime plans the branch apart.
+little more than its forward pass. For larger batches the gate is hardly ever empty. It costs some memory, about 5 MiB
+for WRN-40-2, since onnxruntime plans the branch apart.
 
 Run it last, behind the accounting: a nested graph hides its tensors from `live_bytes`.
 """

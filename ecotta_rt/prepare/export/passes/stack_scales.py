@@ -5,8 +5,8 @@ Ensures: chains Mul(Reciprocal(Sqrt(Add(v_i, eps))), w_i) with the same eps, con
 are one chain on the vector of all v_i, and a Split. A v_i that is made only behind the first of the chains' results,
 perhaps from it, is left alone.
 
-In `running` mode every frozen norm has such a chain. An operator costs onnxruntime some 3 microseconds and 10
-kilobytes, however little it computes: better once for thousands of numbers than forty times for a few dozen.
+In `running` mode every frozen norm has such a chain, and an operator costs onnxruntime time and memory however little
+it computes: 148 of a thousand nodes and about 1 % of the time in benchmarks/results/passes.json.
 """
 
 from dataclasses import dataclass
