@@ -11,6 +11,11 @@ Each frame gives one JSON line: its answer, or why it was refused. Cameras drop 
 for; files wait. What was learned is kept in a file beside the bundle and taken up by the next run. Ctrl-C and SIGTERM
 end the run after the batch in progress, with the state saved; a second one ends it at once.
 
+A guard watches memory (this process's, its control group's, the machine's), temperature and throttling, and does with
+less before the kernel kills: full -> sparse (learns less often) -> statistics (learns no more) -> inference (the state
+is held) -> drop (new frames are dropped, and counted). It goes up again when there is room. Each step is a JSON line of
+its own, with "event": "guard", and a line on stderr.
+
 examples:
   ecotta run net.ecotta pictures/
   ecotta run net.ecotta /dev/video0 --adapt-every 4 --out answers.jsonl
@@ -18,6 +23,8 @@ examples:
   ecotta run net.ecotta replay:CIFAR-10-C:fog:5 --fresh --limit 1000
   ecotta run net.ecotta film.mp4 --realtime --no-adapt
   ecotta run net.ecotta pictures/ --batch 16 --frame-by-frame
+  ecotta run net.ecotta /dev/video0 --device raspberry-pi-zero-2w     its default limit
+  ecotta run net.ecotta /dev/video0 --memory-limit 150MiB --max-temperature 70
 
 exit codes: as `ecotta --help`; a run ended by SIGTERM exits with 0, by Ctrl-C with 130.
 """
@@ -27,6 +34,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -35,6 +43,7 @@ from ecotta_rt.errors import EXIT_INTERRUPTED, InputFileError, UsageError
 
 if TYPE_CHECKING:
     from ecotta_rt.runtime.engine import Runtime
+    from ecotta_rt.runtime.guard import Guard
     from ecotta_rt.runtime.loop import Loop
     from ecotta_rt.runtime.sinks import JsonLines
     from ecotta_rt.runtime.state_keeper import StateKeeper
@@ -84,6 +93,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     machine = parser.add_argument_group("machine")
     machine.add_argument("--device", metavar="ID", help="keep to this device's limits: see ecotta devices")
     machine.add_argument("--threads", metavar="N", type=int, help="threads of the network")
+    machine.add_argument(
+        "--memory-limit",
+        metavar="SIZE",
+        help="what this process may have, such as 200MiB (default: the device's limit)",
+    )
+    machine.add_argument(
+        "--max-temperature", metavar="C", type=float, help="do less above so many degrees Celsius (default 80)"
+    )
+    machine.add_argument(
+        "--guard", choices=("on", "off"), default="on", help="off: neither memory nor temperature is watched"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -95,16 +115,17 @@ def run(args: argparse.Namespace) -> int:
 
     options = LoopOptions(_adapt_every(args), args.limit, "stretch" if args.stretch else "cover")
     _check_paths(args)
+    guard = _guard(args)
     runtime = _load(args)
     keeper = _keeper(args, runtime)
     source = open_source(args.source, classes=len(runtime.class_names) or None, realtime=args.realtime)
     progress = StreamProgress(SystemClock(), answers_on_screen=args.out is None and sys.stdout.isatty())
     listeners = [progress.after_batch, *([keeper.after_batch] if keeper else [])]
     with _sink(args.out) as sink:
-        loop = Loop(source, runtime, sink, options, after_batch=listeners)
+        loop = Loop(source, runtime, sink, options, after_batch=listeners, guard=guard, on_step=progress.show_step)
         with _stopped_by_signals(loop) as received:
             try:
-                with progress:
+                with progress, _watched(loop, guard):
                     loop.run()
             finally:
                 print(f"ecotta run: {loop.tally}", file=sys.stderr)
@@ -148,6 +169,31 @@ def _load(args: argparse.Namespace) -> "Runtime":
         device=args.device,
         threads=args.threads,
     )
+
+
+def _guard(args: argparse.Namespace) -> "Guard | None":
+    from ecotta_rt.cli.byte_size import parse_byte_size
+    from ecotta_rt.device import load_device
+    from ecotta_rt.runtime.guard import Guard, GuardPolicy
+    from ecotta_rt.runtime.vitals import VitalsReader
+
+    if args.guard == "off":
+        if args.memory_limit is not None or args.max_temperature is not None:
+            raise UsageError("--memory-limit and --max-temperature are for the guard; leave --guard off away")
+        return None
+    limit_bytes = load_device(args.device).default_limit_bytes if args.device else None
+    if args.memory_limit is not None:
+        limit_bytes = parse_byte_size(args.memory_limit)
+    policy = GuardPolicy(limit_bytes=lambda: limit_bytes)
+    if args.max_temperature is not None:
+        policy = replace(policy, most_temperature_c=args.max_temperature)
+    return Guard(policy, VitalsReader())
+
+
+def _watched(loop: "Loop", guard: "Guard | None") -> AbstractContextManager[object]:
+    from ecotta_rt.runtime.watch import Watch
+
+    return nullcontext() if guard is None else Watch(loop.consult, guard.policy.check_every_s)
 
 
 def _keeper(args: argparse.Namespace, runtime: "Runtime") -> "StateKeeper | None":

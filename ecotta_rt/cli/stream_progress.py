@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ecotta_rt.runtime.clock import Clock
+    from ecotta_rt.runtime.guard import GuardEvent
     from ecotta_rt.runtime.loop import Tally
 
 __all__ = ["StreamProgress"]
@@ -44,3 +45,7 @@ class StreamProgress:
         self._next_s = now_s + _EVERY_S
         rate_hz = tally.frames / max(now_s - self._start_s, 1e-9)
         print(f"{_CLEAR}{tally}, {rate_hz:.1f} frames a second", end="", file=sys.stderr, flush=True)
+
+    def show_step(self, step: "GuardEvent") -> None:
+        """Leave a line of its own, on a terminal or not; the progress goes on below it."""
+        print(f"{_CLEAR if self._shown else ''}ecotta run: {step}", file=sys.stderr, flush=True)

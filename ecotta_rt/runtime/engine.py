@@ -6,6 +6,8 @@
 
 The state is held twice, side by side: a run reads one copy and writes the other, and what was written becomes current
 by a change of roles. So nothing is copied, and a result that is not to be trusted is simply not taken over.
+
+Where memory runs short `set_level` closes the graphs that learn and gives back what they held; the state stays.
 """
 
 from collections.abc import Mapping
@@ -16,8 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecotta_rt.bundle import Bundle, read_bundle
-from ecotta_rt.errors import BadFrames, BudgetExceeded, InputFileError, UsageError
+from ecotta_rt.errors import BadFrames, InputFileError, UsageError
 from ecotta_rt.records import Prediction, Why
+from ecotta_rt.runtime.give_back import give_back_memory
+from ecotta_rt.runtime.interrupted import Interrupted
+from ecotta_rt.runtime.level import Level
 from ecotta_rt.runtime.session import SessionOptions, first_line, open_session
 from ecotta_rt.state import AdaptState
 
@@ -38,6 +43,7 @@ class Runtime:
         class_names: By class.
         graph: The graph that learns; None with `adapt=False`.
         session_options: How it is run.
+        level: Rung of the ladder, see `set_level`.
     """
 
     def __init__(
@@ -56,22 +62,24 @@ class Runtime:
         self.frame_size = (manifest.frame.height, manifest.frame.width)
         self._bundle, self._layout, self._digest = bundle, manifest.layout, manifest.network_digest
         self._frame_by_frame = frame_by_frame
+        self.level = Level.FULL
         self.batch = _batch(bundle, batch, frame_by_frame)
         self._piece = 1 if frame_by_frame else self.batch  # frames a run of a graph
-        frame = (manifest.frame.channels, *self.frame_size)
-        self._frames = np.zeros((self._piece, *frame), np.float32)
+        self._frame_shape = (manifest.frame.channels, *self.frame_size)
+        self._frames: dict[int, Floats] = {}  # by frames a run
         initial = bundle.initial_state()
         self._metadata = dict(initial.metadata)
         self._now = dict(zip(_STATE, self._layout.pack(initial), strict=True))
-        self._next = {name: np.empty_like(vector) for name, vector in self._now.items()}
-        self._sums = {name: np.zeros_like(self._now["parameters"]) for name in _SUMS if frame_by_frame}
-        self._next_sums = {name: np.zeros_like(vector) for name, vector in self._sums.items()}
+        self._next = {"statistics": np.empty_like(self._now["statistics"])}
+        self._sums: dict[str, NDArray[Any]] = {}
+        self._next_sums: dict[str, NDArray[Any]] = {}
         self._runs: dict[str, _Run] = {}
+        self._step_options = _run_options()
         kinds = ("accumulate", "update") if frame_by_frame else ("step",)
         learning = [_name(bundle, kind, self._piece, fast) for kind in kinds]
+        self._learning = learning if adapt else []
         self.graph = learning[0] if adapt else None
-        for name in learning if adapt else (_name(bundle, "predict", self._piece),):
-            self._run(name)
+        self._open()
 
     @classmethod
     def load(
@@ -95,35 +103,42 @@ class Runtime:
             frame_by_frame: Learn from `batch` frames (any number) at once, in the memory of one.
             fast: Prefer a step that stores weights twice, less time for more memory, where the bundle has one.
             adapt: Off: only `predict` is used, and the graph that learns is not loaded.
-            device: Id of a device profile: more than its default limit is refused, and its cores bound the threads.
-            threads: Threads within one operator; default 1.
+            device: Id or file of a device profile. The fastest way to run the bundle that fits there is chosen: the
+                step, the session options and their threads, as far as the other arguments leave them open.
+            threads: Threads within one operator; default 1, or with `device` what is planned for it.
             options: All session options, instead of `threads`.
             verify: Compare the weights with their digest first.
 
         Raises:
             InputFileError: The bundle cannot be used, or onnxruntime refuses it.
             UsageError: The bundle has no graph for that batch, or an unknown device.
-            BudgetExceeded: With its graph loaded, this process already needs more than the device's limit.
+            BudgetExceeded: Nothing of it fits on the device; nothing was loaded.
         """
-        profile = None
+        bundle = read_bundle(path, verify=verify)
         if device is not None:
+            from ecotta_rt.budget import plan
             from ecotta_rt.device import load_device
 
-            profile = load_device(device)
-        if options is None:
-            wanted = 1 if threads is None else threads
-            options = SessionOptions(threads=wanted if profile is None else min(wanted, profile.cores))
-        runtime = cls(
-            read_bundle(path, verify=verify),
+            way = plan(
+                bundle.manifest,
+                load_device(device),
+                batch=batch,
+                adapt=adapt,
+                threads=threads,
+                frame_by_frame=frame_by_frame or None,
+                fast=fast or None,
+                session_options=None if options is None else options.as_json(),
+            )
+            batch, frame_by_frame, fast = way.batch, way.frame_by_frame, way.fast
+            options = SessionOptions(way.threads, way.optimisation, way.memory)
+        return cls(
+            bundle,
             batch=batch,
             frame_by_frame=frame_by_frame,
             fast=fast,
             adapt=adapt,
-            options=options,
+            options=options or SessionOptions(threads=1 if threads is None else threads),
         )
-        if profile is not None:
-            runtime._require_fits(profile.id, profile.default_limit_bytes)
-        return runtime
 
     def __call__(self, frames: NDArray[np.uint8] | Floats) -> Prediction:
         """Answer `frames`, then learn from them.
@@ -138,32 +153,76 @@ class Runtime:
         Raises:
             BadFrames: Another size, number or type of frames, NaN or infinity; the state is as it was.
             InputFileError: onnxruntime cannot run the graph; the state is as it was.
-            UsageError: Loaded with `adapt=False`.
+            UsageError: Loaded with `adapt=False`, or on a level that does not learn.
+            Interrupted: Somebody called `interrupt`; the state is as it was.
         """
         if self.graph is None:
             raise UsageError("this runtime was loaded with adapt=False; call predict, or load it again to learn")
+        if not self.level.learns:
+            raise UsageError(f"this runtime is on level {self.level}; call predict, or set_level(Level.FULL) to learn")
         self._require_usable(frames)
+        self._step_options.terminate = False
         return self._accumulated(frames) if self._frame_by_frame else self._stepped(frames)
 
-    def predict(self, frames: NDArray[np.uint8] | Floats) -> Prediction:
+    def interrupt(self) -> None:
+        """Give up the step in progress, if there is one, at its next node: its caller gets `Interrupted`.
+
+        For another thread. Answering alone is not given up.
+        """
+        self._step_options.terminate = True
+
+    def predict(self, frames: NDArray[np.uint8] | Floats, hold_statistics: bool = False) -> Prediction:
         """Answer without learning; in `running` normalisation the statistics still follow the frames.
 
         `why` is "off", or "not-finite" when an answer or the next statistics are NaN or infinite: the statistics then
         stay as they were before that run of the graph (frame by frame: before that frame).
 
-        Args and Raises: As calling it.
+        Args:
+            frames: As calling it.
+            hold_statistics: Leave the statistics as they are. Each frame is then answered in the memory of one, where
+                the bundle has a graph for single frames and the answer does not hang on the batch's own statistics.
+
+        Raises:
+            BadFrames, InputFileError: As calling it.
         """
         self._require_usable(frames)
-        run = self._run(_name(self._bundle, "predict", self._piece))
+        piece = self._held_piece() if hold_statistics else self._piece
+        run = self._run(_name(self._bundle, "predict", piece))
         logits, finite = [], True
-        for piece in self._pieces(frames):
-            results = run(piece, self._now, self._next)
+        for frames_of_run in self._pieces(frames, piece):
+            results = run(frames_of_run, self._now, self._next)
             logits.append(results["logits"].copy())
-            if np.isfinite(logits[-1]).all() and self._written_are_finite(run):
-                self._take_over(*run.writes)
-            else:
+            if not np.isfinite(logits[-1]).all() or not self._written_are_finite(run):
                 finite = False
+            elif not hold_statistics:
+                self._take_over(*run.writes)
         return _prediction(np.concatenate(logits), None, adapted=False, why="off" if finite else "not-finite")
+
+    def set_level(self, level: Level) -> None:
+        """Hold the graphs of one rung of the ladder and no others; memory of those closed goes back to the system.
+
+        What is not needed is closed first: two graphs at once is what a step down must not take. On a level that does
+        not learn `predict` answers; on `drop` it would have to open its graph again. The state stays in any case.
+
+        Raises:
+            InputFileError: onnxruntime cannot open a graph of that level.
+            MemoryError: There is no memory for it. After either the level is the one asked for, without the graph; go
+                to a lower one.
+        """
+        self.level = level
+        if self._close_others():
+            give_back_memory(self.session_options)
+        self._open()
+
+    @property
+    def transient_bytes(self) -> int:
+        """What the next batch will take for its tensors above what is held now, by the bundle's figures.
+
+        A graph's arena is there after its first run; with session memory `returning` it is gone after each.
+        """
+        returning = self.session_options.memory == "returning"
+        to_come = [run.entry.step_peak_bytes for run in self._runs.values() if returning or not run.has_run]
+        return max(to_come, default=0)
 
     @property
     def state(self) -> AdaptState:
@@ -202,7 +261,7 @@ class Runtime:
     def _stepped(self, frames: NDArray[Any]) -> Prediction:
         assert self.graph is not None
         run = self._run(self.graph)
-        results = run(self._scaled(frames), self._now, self._next)
+        results = run(self._scaled(frames, self.batch), self._now, self._next)
         logits, kept = results["logits"].copy(), results["kept"].copy()
         finite = bool(np.isfinite(logits).all()) and self._written_are_finite(run)
         why = _why(bool(results["moved"]), kept, finite)
@@ -229,7 +288,7 @@ class Runtime:
         for vector in self._sums.values():
             vector[:] = 0
         logits, kept, finite = [], [], True
-        for piece in self._pieces(frames):
+        for piece in self._pieces(frames, 1):
             results = accumulate(piece, {**self._now, **self._sums}, {**self._next, **self._next_sums})
             self._sums, self._next_sums = self._next_sums, self._sums
             good = bool(np.isfinite(results["logits"]).all()) and self._written_are_finite(accumulate)
@@ -249,6 +308,44 @@ class Runtime:
             self._take_over(*update.writes)
         return _prediction(all_logits, all_kept, why == "adapted", why)
 
+    def _wanted(self) -> list[str]:
+        """The graphs of this level."""
+        if self.level == Level.DROP:
+            return []
+        learning = self._learning if self.level.learns else []
+        if learning and self.level == Level.FULL:
+            return learning
+        piece = self._held_piece() if self.level == Level.INFERENCE else self._piece
+        return [*learning, _name(self._bundle, "predict", piece)]
+
+    def _close_others(self) -> bool:
+        """Whether anything was closed."""
+        others = self._runs.keys() - self._wanted()
+        for name in others:
+            del self._runs[name]
+        in_use = {run.entry.batch for run in self._runs.values()}
+        self._frames = {count: buffer for count, buffer in self._frames.items() if count in in_use}
+        if not (self.level.learns and self._learning):
+            for name in ("parameters", "momentum"):
+                self._next.pop(name, None)
+            self._sums, self._next_sums = {}, {}
+        return bool(others)
+
+    def _open(self) -> None:
+        if self.level.learns and self._learning:
+            for name in ("parameters", "momentum"):
+                self._next.setdefault(name, np.empty_like(self._now[name]))
+            if self._frame_by_frame and not self._sums:
+                self._sums = {name: np.zeros_like(self._now["parameters"]) for name in _SUMS}
+                self._next_sums = {name: np.zeros_like(vector) for name, vector in self._sums.items()}
+        for name in self._wanted():
+            self._run(name)
+
+    def _held_piece(self) -> int:
+        """Frames a run where each is answered from statistics that stay."""
+        single = any(graph.kind == "predict" and graph.batch == 1 for graph in self._bundle.manifest.graphs)
+        return 1 if single and self._bundle.manifest.normalisation != "batch" else self._piece
+
     def _written_are_finite(self, run: "_Run") -> bool:
         # Of the state alone: a sum of gradients that is not finite makes an update that does not move.
         return all(np.isfinite(self._next[name]).all() for name in run.writes if name in self._next)
@@ -259,36 +356,24 @@ class Runtime:
 
     def _run(self, name: str) -> "_Run":
         if name not in self._runs:
-            self._runs[name] = _Run(self._bundle, name, self.session_options)
+            run_options = self._step_options if name in self._learning else None
+            self._runs[name] = _Run(self._bundle, name, self.session_options, run_options)
         return self._runs[name]
 
-    def _require_fits(self, device: str, limit_bytes: int) -> None:
-        """Refuse now what the kernel would kill later: what is resident with the graphs loaded, and a run's tensors."""
-        import psutil
+    def _pieces(self, frames: NDArray[Any], size: int) -> Any:
+        for start in range(0, len(frames), size):
+            yield self._scaled(frames[start : start + size], size)
 
-        largest = max((run.entry for run in self._runs.values()), key=lambda entry: entry.step_peak_bytes)
-        need = psutil.Process().memory_info().rss + largest.step_peak_bytes
-        if need > limit_bytes:
-            raise BudgetExceeded(
-                f"{device} allows {limit_bytes >> 20} MiB, and this process needs about {need >> 20} MiB, "
-                f"{largest.step_peak_bytes >> 20} of them for the tensors of graph {largest.name!r}; load a smaller "
-                "batch, or learn frame by frame",
-                need_bytes=need,
-                limit_bytes=limit_bytes,
-                largest_tenant=largest.name,
-            )
-
-    def _pieces(self, frames: NDArray[Any]) -> Any:
-        for start in range(0, len(frames), self._piece):
-            yield self._scaled(frames[start : start + self._piece])
-
-    def _scaled(self, frames: NDArray[Any]) -> Floats:
-        """The frames as the graphs want them, in the one buffer there is for them."""
+    def _scaled(self, frames: NDArray[Any], count: int) -> Floats:
+        """The frames as the graphs want them, in the one buffer there is for so many."""
+        if count not in self._frames:
+            self._frames[count] = np.zeros((count, *self._frame_shape), np.float32)
+        buffer = self._frames[count]
         if frames.dtype == np.uint8:
-            np.divide(frames.transpose(0, 3, 1, 2), np.float32(255), out=self._frames, dtype=np.float32)
+            np.divide(frames.transpose(0, 3, 1, 2), np.float32(255), out=buffer, dtype=np.float32)
         else:
-            self._frames[:] = frames
-        return self._frames
+            buffer[:] = frames
+        return buffer
 
     def _require_usable(self, frames: NDArray[Any]) -> None:
         height, width = self.frame_size
@@ -313,14 +398,17 @@ class _Run:
     Attributes:
         entry: What the manifest says of it.
         writes: Parts of the state that it gives back.
+        has_run: Whether its tensors have had their memory.
     """
 
-    def __init__(self, bundle: Bundle, graph: str, options: SessionOptions) -> None:
+    def __init__(self, bundle: Bundle, graph: str, options: SessionOptions, run_options: Any) -> None:
         entry = bundle.manifest.graph(graph)
         assert entry is not None
         self.entry = entry
+        self.has_run = False
         self._origin = f"{bundle.path}, graph {graph!r}"
         self._session = open_session(bundle, graph, options)
+        self._run_options = run_options
         self._binding = self._session.io_binding()
         self._inputs = [port.name for port in entry.inputs]
         self._state_outputs = {port.name: port.name.removeprefix("next_") for port in entry.outputs}
@@ -345,6 +433,7 @@ class _Run:
 
         Raises:
             InputFileError: onnxruntime cannot run it.
+            Interrupted: The run options say so.
         """
         for name in self._inputs:
             array = frames if name == "frames" else reads[name]
@@ -353,8 +442,11 @@ class _Run:
             array = self._results[output] if output in self._results else writes[name]
             self._binding.bind_ortvalue_output(output, self._value(array))
         try:
-            self._session.run_with_iobinding(self._binding)
+            self._session.run_with_iobinding(self._binding, self._run_options)
+            self.has_run = True
         except Exception as error:  # onnxruntime's errors have no common base
+            if self._run_options is not None and self._run_options.terminate:
+                raise Interrupted(f"{self._origin}: given up half-way") from error
             raise InputFileError(f"{self._origin}: onnxruntime could not run it: {first_line(error)}") from error
         return self._results
 
@@ -371,6 +463,12 @@ class _Run:
 
 
 _MOST_VALUES = 64
+
+
+def _run_options() -> Any:
+    import onnxruntime as ort
+
+    return ort.RunOptions()
 
 
 def _batch(bundle: Bundle, batch: int | None, frame_by_frame: bool) -> int:

@@ -2,20 +2,29 @@
 
 What can go wrong with one frame is counted and told, and the stream goes on. Everything around it, saving the state or
 showing progress, listens to the tally after each batch.
+
+A guard is asked with each frame, so before each batch, and steps are made between batches: a frame that was accepted is
+answered, whatever the level. `consult` asks it from another thread while no frame comes; while a batch is learned from,
+it gives the learning up where memory is short, and the batch is answered without.
 """
 
-from collections.abc import Callable, Generator, Sequence
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
+from threading import Lock
 from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ecotta_rt.errors import BadFrames, EcottaError, UsageError
+from ecotta_rt.errors import BadFrames, EcottaError, InputFileError, UsageError
 from ecotta_rt.records import Frame, Prediction
 from ecotta_rt.runtime.clock import Clock, SystemClock
+from ecotta_rt.runtime.guard import Guard, GuardEvent
+from ecotta_rt.runtime.interrupted import Interrupted
+from ecotta_rt.runtime.level import Level
 from ecotta_rt.runtime.preprocess import Fit, preprocess
 from ecotta_rt.runtime.sinks import Answer, Sink
 from ecotta_rt.runtime.sources.source import Item, Refusal, Source
@@ -30,6 +39,7 @@ class Engine(Protocol):
         frame_size: Height and width of its frames, in pixels.
         batch: Frames that every call must have.
         class_names: By class; empty where nobody named them.
+        transient_bytes: What the next batch will take above what is held now.
     """
 
     @property
@@ -44,8 +54,17 @@ class Engine(Protocol):
     def __call__(self, frames: NDArray[np.uint8]) -> Prediction:
         """Answer, then learn from `frames`, uint8 `[batch, height, width, 3]` RGB."""
 
-    def predict(self, frames: NDArray[np.uint8]) -> Prediction:
+    @property
+    def transient_bytes(self) -> int: ...
+
+    def predict(self, frames: NDArray[np.uint8], hold_statistics: bool = False) -> Prediction:
         """Answer only."""
+
+    def interrupt(self) -> None:
+        """Let the step in progress, if there is one, end with `Interrupted`; called from another thread."""
+
+    def set_level(self, level: Level) -> None:
+        """Hold what this level needs and give the rest back; raises InputFileError or MemoryError where it cannot."""
 
 
 @dataclass(frozen=True)
@@ -79,12 +98,14 @@ class Tally:
     Attributes:
         frames: Frames answered.
         refused: Frames that could not be used.
-        dropped: Frames that a newer one replaced.
+        dropped: Frames that a newer one replaced, or that came while the guard let none in.
         offered: Batches given to learn from.
         adapted: Batches that moved the state's parameters.
         labelled: Answered frames whose class the source knows.
         correct: Those of them answered with that class.
         latency_ms: Sum over the answered frames.
+        levels: Frames answered on each level of the guard's ladder; on `drop`, frames dropped there.
+        steps: Steps of the guard, those that failed included.
     """
 
     frames: int = 0
@@ -95,6 +116,8 @@ class Tally:
     labelled: int = 0
     correct: int = 0
     latency_ms: float = 0.0
+    levels: Counter[Level] = field(default_factory=Counter)
+    steps: int = 0
 
     def __str__(self) -> str:
         text = f"{self.frames} frames, {self.dropped} dropped, {self.refused} refused, {self.adapted} updates"
@@ -102,7 +125,8 @@ class Tally:
             text += f", mean latency {self.latency_ms / self.frames:.1f} ms"
         if self.labelled:
             text += f", error {100 * (1 - self.correct / self.labelled):.1f} %"
-        return text
+        lowered = [f"{self.levels[level]} at {level}" for level in sorted(self.levels) if level != Level.FULL]
+        return ", ".join([text, *lowered])
 
 
 class _Ready(NamedTuple):
@@ -120,6 +144,8 @@ class Loop:
         options: How to run.
         clock: The one that the source dates its frames with.
         after_batch: Called with the tally after each batch.
+        guard: Says how much there is to do with; without one everything is done.
+        on_step: Called with each step of the guard.
 
     Attributes:
         tally: Counts so far.
@@ -134,6 +160,8 @@ class Loop:
         *,
         clock: Clock | None = None,
         after_batch: Sequence[Callable[[Tally], None]] = (),
+        guard: Guard | None = None,
+        on_step: Callable[[GuardEvent], None] | None = None,
     ) -> None:
         self.tally = Tally()
         self._source = source
@@ -142,8 +170,16 @@ class Loop:
         self._options = options or LoopOptions()
         self._clock = clock or SystemClock()
         self._after_batch = after_batch
+        self._guard = guard
+        self._on_step = on_step
+        self._level = Level.FULL if guard is None else guard.level
         self._whole_batches = 0
+        self._waiting: list[_Ready] = []
+        self._position = 0
+        self._shed = 0
         self._stopping = False
+        self._turn = Lock()  # whoever holds it may use engine, sink and guard
+        self._failure: Exception | None = None
 
     def run(self) -> Tally:
         """Run to the end of the source, the limit, or `stop`.
@@ -158,13 +194,39 @@ class Loop:
         """
         try:
             with closing(iter(self._source)) as items:
-                for batch in self._batches(items):
-                    self._answer(batch)
-                    for listener in self._after_batch:
-                        listener(self.tally)
+                for item in self._given(islice(items, self._options.limit)):
+                    with self._turn:
+                        accepted = self._take(item)
+                    if self._guard is not None and not accepted:
+                        # A camera drops the others itself, and a folder is not emptied in a second.
+                        self._clock.sleep_s(self._guard.policy.check_every_s)
+                    if self._stopping:
+                        break
+            with self._turn:
+                self._answer_waiting()
         finally:
-            self.tally.dropped = self._source.dropped
+            self.tally.dropped = self._dropped()
+        if self._failure is not None:
+            raise self._failure
         return self.tally
+
+    def consult(self) -> None:
+        """Ask the guard now and make the step: for a thread that watches meanwhile.
+
+        While a batch is in progress nothing is done but giving up its learning, where memory is short: a large batch
+        on a small board takes longer than the kernel waits. What goes wrong ends the run, and `run` raises it.
+        """
+        if not self._turn.acquire(blocking=False):
+            if self._guard is not None and self._level.learns and self._guard.must_not_wait():
+                self._engine.interrupt()
+            return
+        try:
+            self._ask_guard()
+        except Exception as error:
+            self._failure = error
+            self.stop()
+        finally:
+            self._turn.release()
 
     def stop(self) -> None:
         """End the run after the batch in progress; may be called from a signal handler or another thread."""
@@ -172,26 +234,106 @@ class Loop:
             self._stopping = True
             self._source.close()
 
-    def _batches(self, items: Generator[Item, None, None]) -> Generator[list[_Ready], None, None]:
-        """Whole batches, and what is left when the frames end, for whatever reason."""
-        waiting: list[_Ready] = []
-        failure: EcottaError | None = None
+    def _given(self, items: Iterator[Item]) -> Generator[Item, None, None]:
+        """What the source gives, until it ends or fails; a failure waits until the frames so far are answered."""
         try:
-            for item in islice(items, self._options.limit):
-                ready = self._prepare(item)
-                if ready is not None:
-                    waiting.append(ready)
-                if len(waiting) == self._engine.batch:
-                    yield waiting
-                    waiting = []
-                if self._stopping:
-                    break
+            yield from items
         except EcottaError as error:
-            failure = error
-        if waiting:
-            yield waiting
-        if failure is not None:
-            raise failure
+            self._failure = self._failure or error
+
+    def _take(self, item: Item) -> bool:
+        """Accept a frame, and answer when a batch is whole; returns whether frames are let in."""
+        self._position = item.index
+        self._ask_guard()
+        if self._level == Level.DROP and isinstance(item, Frame):
+            self._shed += 1
+            self.tally.levels[Level.DROP] += 1
+            self.tally.dropped = self._dropped()
+            return False
+        ready = self._prepare(item)
+        if ready is not None:
+            self._waiting.append(ready)
+        if len(self._waiting) == self._engine.batch:
+            self._answer_waiting()
+        return True
+
+    def _answer_waiting(self) -> None:
+        if not self._waiting:
+            return
+        batch, self._waiting = self._waiting, []
+        # Outside the handler: an error at hand keeps the graph alive that the guard is about to close.
+        if not self._is_answered(batch):
+            self._waiting = batch
+            self._ask_guard()
+            if not self._waiting:  # answered before everything was closed
+                return
+            self._waiting = []
+            self._answer(batch, learn=False)
+        for listener in self._after_batch:
+            listener(self.tally)
+
+    def _is_answered(self, batch: list[_Ready]) -> bool:
+        """Answer; False where the learning was given up, and the answer with it."""
+        try:
+            self._answer(batch)
+        except Interrupted:
+            return False
+        return True
+
+    def _dropped(self) -> int:
+        return self._source.dropped + self._shed
+
+    def _ask_guard(self) -> None:
+        if self._guard is None:
+            return
+        step = self._guard.check(self._position, self._engine.transient_bytes)
+        if step is None:
+            return
+        down = step.level > step.before
+        if down:
+            self._tell(step)  # before it is made: should it come too late, the last line says what was tried
+        reached = self._go_to(step)
+        if reached != step.level:
+            self._tell(self._guard.cannot_load(step, reached))
+        elif not down:
+            self._tell(step)
+
+    def _tell(self, step: GuardEvent) -> None:
+        self.tally.steps += 1
+        self._sink.event(step)
+        if self._on_step is not None:
+            self._on_step(step)
+
+    def _go_to(self, step: GuardEvent) -> Level:
+        """Make the step.
+
+        Returns:
+            The level reached: where its graphs cannot be opened, the one before, or the next below that can.
+        """
+        candidates = [level for level in Level if level >= step.level and not step.level < level < step.before]
+        for level in candidates:
+            if level == Level.DROP:
+                self._answer_the_last()
+            try:
+                self._engine.set_level(level)
+            except (InputFileError, MemoryError):
+                continue
+            self._level = level
+            return level
+        raise AssertionError("drop opens nothing")
+
+    def _answer_the_last(self) -> None:
+        """Frames that wait for a whole batch are answered before all graphs are closed."""
+        waiting = self._waiting
+        try:
+            if waiting and self._level < Level.INFERENCE:
+                self._level = Level.INFERENCE
+                self._engine.set_level(self._level)
+            self._answer_waiting()
+        except (InputFileError, MemoryError) as error:
+            self._waiting = []
+            for frame, _ in waiting:
+                self._refuse(Refusal(frame.index, frame.name, f"no memory to answer it: {error}"))
 
     def _prepare(self, item: Item) -> _Ready | None:
         if isinstance(item, Refusal):
@@ -203,35 +345,43 @@ class Loop:
             self._refuse(Refusal(item.index, item.name, str(error)))
             return None
 
-    def _answer(self, batch: list[_Ready]) -> None:
+    def _answer(self, batch: list[_Ready], learn: bool = True) -> None:
         try:
-            prediction = self._ask(batch)
+            prediction = self._ask(batch, learn)
         except BadFrames as error:
             for frame, _ in batch:
                 self._refuse(Refusal(frame.index, frame.name, str(error)))
             return
         now_s = self._clock.now_s()
         self.tally.adapted += prediction.adapted
-        self.tally.dropped = self._source.dropped
+        self.tally.dropped = self._dropped()
         for position, (frame, _) in enumerate(batch):
             answer = self._answer_to(frame, prediction, position, now_s)
             self.tally.frames += 1
+            self.tally.levels[self._level] += 1
             self.tally.latency_ms += answer.latency_ms
             self.tally.labelled += answer.correct is not None
             self.tally.correct += bool(answer.correct)
             self._sink.answer(answer)
 
-    def _ask(self, batch: list[_Ready]) -> Prediction:
+    def _ask(self, batch: list[_Ready], learn: bool) -> Prediction:
         frames = np.stack([ready.pixels for ready in batch])
         if len(batch) < self._engine.batch:
             # Repeated in turn, so that statistics over the batch are those of its frames; learning would count the
             # same frames twice.
-            return self._engine.predict(frames[np.arange(self._engine.batch) % len(batch)])
-        self._whole_batches += 1
-        if self._options.adapt_every == 0 or self._whole_batches % self._options.adapt_every:
-            return self._engine.predict(frames)
+            return self._predict(frames[np.arange(self._engine.batch) % len(batch)])
+        self._whole_batches += learn
+        every = self._options.adapt_every
+        if self._guard is not None and self._level == Level.SPARSE:
+            every *= self._guard.policy.sparse_every
+        if not learn or not self._level.learns or every == 0 or self._whole_batches % every:
+            return self._predict(frames)
+        prediction = self._engine(frames)
         self.tally.offered += 1
-        return self._engine(frames)
+        return prediction
+
+    def _predict(self, frames: NDArray[np.uint8]) -> Prediction:
+        return self._engine.predict(frames, hold_statistics=self._level >= Level.INFERENCE)
 
     def _answer_to(self, frame: Frame, prediction: Prediction, position: int, now_s: float) -> Answer:
         class_index = int(prediction.labels[position])

@@ -10,6 +10,7 @@ from typing import Protocol, TextIO
 
 from ecotta_rt.errors import TransferError
 from ecotta_rt.records import Why
+from ecotta_rt.runtime.guard import GuardEvent
 from ecotta_rt.runtime.sources.source import Refusal
 
 __all__ = ["Answer", "JsonLines", "Kept", "Sink", "json_lines_file"]
@@ -29,7 +30,7 @@ class Answer:
         adapted: Whether the network learned from the batch it came in; the answer is from before.
         why: See `ecotta_rt.records.Why`.
         latency_ms: From when it was captured to this answer; so the wait for the rest of its batch is in it.
-        dropped: Frames that the source has dropped so far.
+        dropped: Frames that the source or the guard has dropped so far.
         truth: Name of its true class, where the source knows it.
         correct: Whether the answer is that.
     """
@@ -56,6 +57,9 @@ class Sink(Protocol):
     def refuse(self, refusal: Refusal) -> None:
         """Take note of a frame that could not be used; it may come before answers to frames before it."""
 
+    def event(self, event: GuardEvent) -> None:
+        """Take note of a step of the guard; it may come before answers to frames before it."""
+
 
 class JsonLines:
     """One JSON object a line, each there at once.
@@ -80,6 +84,9 @@ class JsonLines:
     def refuse(self, refusal: Refusal) -> None:
         self._write({"frame": refusal.index, "name": refusal.name, "refused": refusal.why})
 
+    def event(self, event: GuardEvent) -> None:
+        self._write(event.as_json())
+
     def _write(self, fields: dict[str, object]) -> None:
         try:
             print(json.dumps(fields), file=self._file, flush=True)
@@ -95,17 +102,22 @@ class Kept:
     Attributes:
         answers: In the order they came.
         refusals: In the order they came.
+        events: In the order they came.
     """
 
     def __init__(self) -> None:
         self.answers: list[Answer] = []
         self.refusals: list[Refusal] = []
+        self.events: list[GuardEvent] = []
 
     def answer(self, answer: Answer) -> None:
         self.answers.append(answer)
 
     def refuse(self, refusal: Refusal) -> None:
         self.refusals.append(refusal)
+
+    def event(self, event: GuardEvent) -> None:
+        self.events.append(event)
 
 
 @contextmanager

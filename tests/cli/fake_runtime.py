@@ -19,6 +19,7 @@ class Runtime:
     frame_size = (2, 2)
     class_names = tuple(f"class-{i}" for i in range(10))
     loaded = None
+    transient_bytes = 0
 
     def __init__(self, batch):
         self.batch = batch
@@ -43,8 +44,14 @@ class Runtime:
         self.state = self._state(np.nan if str(self.calls) == os.environ.get("FAKE_DIVERGE") else count)
         return answer
 
-    def predict(self, frames):
+    def predict(self, frames, hold_statistics=False):
         return self._answer(frames, False)
+
+    def interrupt(self):
+        pass
+
+    def set_level(self, level):
+        pass
 
     def _answer(self, frames, adapted):
         self.calls += 1

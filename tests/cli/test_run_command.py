@@ -10,6 +10,9 @@ import numpy as np
 import pytest
 
 from ecotta_rt.cli.main import main
+from ecotta_rt.runtime import vitals
+from ecotta_rt.runtime.clock import ManualClock
+from ecotta_rt.runtime.vitals import Vitals
 from ecotta_rt.state import AdaptState
 
 FAKE = Path(__file__).parent / "fake_runtime.py"
@@ -31,6 +34,7 @@ def runtime(monkeypatch):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     monkeypatch.setitem(sys.modules, spec.name, module)
+    monkeypatch.setattr(vitals, "VitalsReader", lambda: Vitals)  # whatever this machine is doing
     return module.Runtime
 
 
@@ -68,7 +72,7 @@ def run(*arguments):
 
 def child(*arguments, **environment):
     return subprocess.run(
-        [sys.executable, "-c", CHILD, "run", *map(str, arguments)],
+        [sys.executable, "-c", CHILD, "run", *map(str, arguments), "--guard", "off"],
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
@@ -193,6 +197,11 @@ def test_a_diverged_state_is_a_warning_and_the_last_good_one_stays(runtime, bund
         (["--realtime"], "--realtime is for films"),
         (["--state", "x", "--no-state"], "not allowed with"),
         (["--adapt-every", "2", "--no-adapt"], "not allowed with"),
+        (["--memory-limit", "much"], "'much' is not a size"),
+        (["--max-temperature", "353"], "ceiling of 353 degrees"),
+        (["--guard", "off", "--max-temperature", "70"], "are for the guard"),
+        (["--guard", "off", "--memory-limit", "1GiB"], "are for the guard"),
+        (["--device", "abacus"], "unknown device 'abacus'"),
     ],
 )
 def test_options_that_cannot_be_meant_are_usage_errors(runtime, bundle, replay, arguments, message, capsys):
@@ -211,11 +220,56 @@ def test_a_missing_bundle_and_a_missing_source_are_named(runtime, bundle, capsys
     assert "nowhere: no such file or folder" in capsys.readouterr().err
 
 
+def guarded(monkeypatch, capsys, reading, *arguments):
+    """The answers, the steps and what stderr says of a run that takes one reading."""
+    monkeypatch.setattr("ecotta_rt.runtime.guard.SystemClock", ManualClock)  # on which no second reading falls due
+    monkeypatch.setattr(vitals, "VitalsReader", lambda: lambda: reading)
+    assert run(*arguments) == 0
+    printed = capsys.readouterr()
+    found = lines(printed.out)
+    return [line for line in found if "label" in line], [line for line in found if "event" in line], printed.err
+
+
+@pytest.mark.parametrize("options", [["--memory-limit", "190MiB"], ["--device", "raspberry-pi-zero-2w"]])
+def test_above_the_limit_given_or_the_devices_it_answers_and_learns_no_more(
+    runtime, bundle, replay, monkeypatch, capsys, options
+):
+    reading = Vitals(pss_bytes=195 * 2**20)
+
+    answers, steps, told = guarded(monkeypatch, capsys, reading, bundle, replay, *options)
+
+    assert [answer["frame"] for answer in answers] == list(range(20))
+    assert {answer["why"] for answer in answers} == {"off"}
+    assert (steps[0]["from"], steps[0]["to"], steps[0]["why"]) == ("full", "statistics", "limit")
+    assert "ecotta run: guard: full -> statistics (limit: 195 of 19" in told
+    assert "20 at statistics" in told
+
+
+def test_above_the_temperature_given_it_learns_less_often(runtime, bundle, replay, monkeypatch, capsys):
+    reading = Vitals(temperature_c=66.0)
+
+    answers, steps, _ = guarded(monkeypatch, capsys, reading, bundle, replay, "--max-temperature", 65)
+
+    assert [answer["frame"] for answer in answers if answer["adapted"]] == [3, 7, 11, 15, 19]
+    assert [step["to"] for step in steps] == ["sparse"]
+
+
+def test_the_guard_can_be_left_out(runtime, bundle, replay, monkeypatch, capsys):
+    reading = Vitals(temperature_c=140.0, available_bytes=0)
+
+    answers, steps, _ = guarded(monkeypatch, capsys, reading, bundle, replay, "--guard", "off")
+
+    assert steps == []
+    assert all(answer["adapted"] for answer in answers)
+
+
 def test_help_shows_sources_and_examples(capsys):
     assert run("--help") == 0
 
     printed = capsys.readouterr().out
-    assert all(word in printed for word in ("examples:", "rtsp://", "replay:", "--save-every", "exit codes:"))
+    assert all(
+        word in printed for word in ("examples:", "rtsp://", "replay:", "--save-every", "--memory-limit", "exit codes:")
+    )
 
 
 @pytest.mark.parametrize(("name", "code"), [("SIGTERM", 0), ("SIGINT", 130)])
@@ -241,7 +295,10 @@ def test_a_reader_that_leaves_ends_the_run_with_the_state_saved(bundle, replay):
     os.close(reader)
 
     done = subprocess.run(
-        [sys.executable, "-c", CHILD, "run", str(bundle), replay], stdout=writer, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", CHILD, "run", str(bundle), replay, "--guard", "off"],
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     os.close(writer)
 

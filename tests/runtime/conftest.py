@@ -4,15 +4,21 @@ import numpy as np
 import pytest
 
 from ecotta_rt.records import Prediction
+from ecotta_rt.runtime.level import Level
 from ecotta_rt.state import AdaptState
 
 CLASSES = ("dark", "bright")
 
 
 class FakeEngine:
-    """Says "bright" of frames whose mean is above 127; the parameter `w` counts the batches learned from."""
+    """Says "bright" of frames whose mean is above 127; the parameter `w` counts the batches learned from.
+
+    `log` has every call in order: the levels set, and what was learned from, answered or held. Levels in `closed`
+    cannot be set: there is no memory for their graphs.
+    """
 
     class_names = CLASSES
+    transient_bytes = 0
 
     def __init__(self, batch=1, frame_size=(2, 2)):
         self.batch = batch
@@ -20,6 +26,7 @@ class FakeEngine:
         self.learned, self.predicted, self.saved = [], [], []
         self.digest = "ab" * 32
         self.fail_with = None
+        self.log, self.closed = [], ()
 
     @property
     def state(self):
@@ -38,10 +45,20 @@ class FakeEngine:
     def __call__(self, frames):
         answer = self._answer(frames, adapted=True)
         self.learned.append(frames)
+        self.log.append("learn")
         return answer
 
-    def predict(self, frames):
+    def interrupt(self):
+        self.log.append("interrupt")
+
+    def set_level(self, level: Level):
+        self.log.append(str(level))
+        if str(level) in self.closed:
+            raise MemoryError(str(level))
+
+    def predict(self, frames, hold_statistics=False):
         self.predicted.append(frames)
+        self.log.append("held" if hold_statistics else "answer")
         return self._answer(frames, adapted=False)
 
     def _answer(self, frames, adapted):

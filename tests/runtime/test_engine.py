@@ -9,6 +9,7 @@ from ecotta_rt.device import load_device
 from ecotta_rt.errors import BadFrames, BudgetExceeded, InputFileError, UsageError
 from ecotta_rt.prepare.engine import TorchEngine, initial_state, to_adapt_state
 from ecotta_rt.prepare.export.exporter import export
+from ecotta_rt.runtime import engine
 from ecotta_rt.runtime.engine import Runtime
 from ecotta_rt.runtime.session import SessionOptions, open_session
 from ecotta_rt.state import AdaptState
@@ -314,11 +315,11 @@ class Failing:
     def __init__(self, session, fail_at):
         self.session, self.left = session, fail_at
 
-    def run_with_iobinding(self, binding):
+    def run_with_iobinding(self, binding, options):
         self.left -= 1
         if not self.left:
             raise RuntimeError("[ONNXRuntimeError] : 6 : Failed to allocate memory\nat line 7")
-        self.session.run_with_iobinding(binding)
+        self.session.run_with_iobinding(binding, options)
 
 
 @pytest.mark.parametrize(
@@ -576,28 +577,42 @@ def small_device(tmp_path):
     return str(path)
 
 
-def test_more_than_the_device_allows_is_refused_with_need_and_limit(load, small_device):
-    with pytest.raises(BudgetExceeded, match=r"watch allows 32 MiB, and this process needs about \d+ MiB") as caught:
+def test_what_the_device_has_no_room_for_is_refused_before_anything_is_loaded(load, small_device, monkeypatch):
+    monkeypatch.setattr(engine, "open_session", lambda *_: pytest.fail("a graph was loaded"))
+
+    with pytest.raises(BudgetExceeded, match=r"watch allows 32 MiB, .* needs \d+ MiB") as caught:
         load("running", device=small_device)
 
     assert caught.value.exit_code == 3
     assert caught.value.limit_bytes == 32 << 20 < caught.value.need_bytes
-    assert caught.value.largest_tenant == "step-4"
+    assert caught.value.largest_tenant
 
 
 @pytest.mark.parametrize(
-    ("keywords", "graph"), [({"adapt": False}, "predict-4"), ({"frame_by_frame": True}, "accumulate")]
+    ("keywords", "graph"),
+    [({"adapt": False}, "predict-4"), ({"frame_by_frame": True}, "accumulate and update"), ({}, "step-4")],
 )
-def test_whatever_graph_is_opened_counts_against_the_device(load, small_device, keywords, graph):
-    with pytest.raises(BudgetExceeded, match=f"for the tensors of graph '{graph}'") as caught:
+def test_a_refusal_names_the_graphs_that_were_asked_for(load, small_device, keywords, graph):
+    with pytest.raises(BudgetExceeded, match=f"the smallest way to run this bundle \\({graph}"):
         load("running", device=small_device, **keywords)
 
-    assert caught.value.largest_tenant == graph
+
+def test_a_device_chooses_how_the_bundle_is_run(load, tiny):
+    runtime = load("running", device="raspberry-pi-zero-2w")
+
+    assert runtime.graph == "step-4"
+    assert runtime.session_options == SessionOptions(threads=2, optimisation="extended")
+    assert runtime(tiny.frames()).why == "adapted"
 
 
-def test_a_device_bounds_the_threads(load, tiny, small_device, monkeypatch):
-    monkeypatch.setattr(Runtime, "_require_fits", lambda *_: None)
+def test_options_that_are_given_are_kept_to_on_a_device(load):
+    options = SessionOptions(threads=1, memory="returning")
 
-    assert load("running", device=small_device, threads=8).session_options.threads == 1
+    assert load("source", device="this-machine", options=options).session_options == options
+    with pytest.raises(UsageError, match="no graph for what was asked for together"):
+        load("running", device="this-machine", fast=True)
+
+
+def test_a_device_bounds_the_threads(load):
+    assert load("running", device="raspberry-pi-zero-2w", threads=8).session_options.threads == 4
     assert load("running", threads=2).session_options.threads == 2
-    assert load("running", device="this-machine").session_options.threads == 1

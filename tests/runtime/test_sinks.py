@@ -5,6 +5,8 @@ from dataclasses import replace
 import pytest
 
 from ecotta_rt.errors import TransferError
+from ecotta_rt.runtime.guard import GuardEvent
+from ecotta_rt.runtime.level import Level
 from ecotta_rt.runtime.sinks import Answer, JsonLines, json_lines_file
 from ecotta_rt.runtime.sources.source import Refusal
 
@@ -15,7 +17,7 @@ def lines_of(*entries):
     file = io.StringIO()
     sink = JsonLines(file)
     for entry in entries:
-        (sink.refuse if isinstance(entry, Refusal) else sink.answer)(entry)
+        {Refusal: sink.refuse, Answer: sink.answer, GuardEvent: sink.event}[type(entry)](entry)
     return [json.loads(line) for line in file.getvalue().splitlines()]
 
 
@@ -53,6 +55,20 @@ def test_what_a_diverged_network_says_is_still_json():
 
 def test_a_refusal_is_one_json_line_whatever_the_name():
     assert lines_of(Refusal(4, "odd\nname.png", "torn")) == [{"frame": 4, "name": "odd\nname.png", "refused": "torn"}]
+
+
+def test_a_step_of_the_guard_is_one_json_line_among_the_answers():
+    step = GuardEvent(3, Level.FULL, Level.STATISTICS, "limit", 261, 200)
+
+    assert lines_of(step, ANSWER)[0] == {
+        "event": "guard",
+        "from": "full",
+        "to": "statistics",
+        "why": "limit",
+        "usage_bytes": 261,
+        "limit_bytes": 200,
+        "frame": 3,
+    }
 
 
 def test_each_line_is_in_the_file_at_once(tmp_path):

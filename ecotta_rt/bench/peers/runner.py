@@ -19,6 +19,7 @@ from torch import Tensor
 from ecotta_rt.bench.allocator import describe_allocator, keep_freed_memory
 from ecotta_rt.bench.child_lines import Tell
 from ecotta_rt.bench.job import Job
+from ecotta_rt.bench.memory_cage import leave_cage
 from ecotta_rt.bench.peers.forward_time import fastest_forward_ms
 from ecotta_rt.bench.peers.memory_format import MEMORY_FORMATS, to_memory_format
 from ecotta_rt.bench.peers.method import Method
@@ -26,12 +27,12 @@ from ecotta_rt.bench.peers.registry import METHODS, build_method
 from ecotta_rt.bench.peers.step_options import step_options
 from ecotta_rt.bench.peers.warm_libraries import warm_libraries
 from ecotta_rt.bench.play import Played, play
-from ecotta_rt.bench.process_memory import peak_resident_bytes, reset_peak, resident_bytes
 from ecotta_rt.bench.recording import Recording, Span, cut_batches
 from ecotta_rt.bench.results import Row
 from ecotta_rt.errors import UsageError
 from ecotta_rt.prepare.checkpoint import load_network, read_network_file
 from ecotta_rt.prepare.profiler import profile_step
+from ecotta_rt.process_memory import peak_resident_bytes, reset_peak, resident_bytes
 from ecotta_rt.state import AdaptState
 
 __all__ = ["run_method"]
@@ -63,6 +64,8 @@ def run_method(job: Job, tell: Tell) -> Row:
     played = _play(method, recording, job, tell)
     process_peak = peak_resident_bytes()
 
+    if job.way_out is not None:  # what follows is not the method's, and must not be its end
+        leave_cage(job.way_out)
     keep_freed_memory()
     example = _frames(recording, next(cut_batches(recording.spans[-1], job.batch)), job)
     forward_ms = fastest_forward_ms(load_network(job.network), example)

@@ -1,0 +1,112 @@
+"""The memory of the control groups that this process lives in: limit and usage, the tightest of them first.
+
+A group's usage counts the page cache of every file that its processes have read. The kernel takes such pages away
+before it kills anybody, so a group that is full of them is under no pressure; a camera daemon that logs to a file would
+look full after a day. Pages that somebody has mapped count all the same: those are programs, libraries and the weights
+of a bundle, and without them nothing runs but the disk. So what is taken off the usage is
+
+    inactive_file + active_file - file_mapped        not below 0
+
+Source: kernel documentation, admin-guide/cgroup-v2.rst (memory.current, memory.max, memory.stat) and
+admin-guide/cgroup-v1/memory.rst (memory.usage_in_bytes, memory.limit_in_bytes, the total_ fields of memory.stat).
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["ControlGroup", "GroupMemory", "control_groups", "tightest"]
+
+_PROC = Path("/proc")
+_CGROUP_ROOT = Path("/sys/fs/cgroup")
+_NO_LIMIT = 2**60  # version 1 writes the largest number of whole pages, a little under 2^63
+
+
+@dataclass(frozen=True)
+class GroupMemory:
+    """What a group uses of what it may.
+
+    Attributes:
+        usage_bytes: What the kernel could not simply take away.
+        limit_bytes: Above it the kernel kills.
+    """
+
+    usage_bytes: int
+    limit_bytes: int
+
+
+@dataclass(frozen=True)
+class ControlGroup:
+    """Where a group's figures lie; read anew each time, since a limit may be moved while we run.
+
+    Attributes:
+        folder: The group's.
+        version: 1 or 2.
+    """
+
+    folder: Path
+    version: int
+
+    def memory(self) -> GroupMemory | None:
+        """Usage and limit; None where it has no limit, or is gone."""
+        one = self.version == 1
+        limit = _number(self.folder / ("memory.limit_in_bytes" if one else "memory.max"))
+        usage = _number(self.folder / ("memory.usage_in_bytes" if one else "memory.current"))
+        if limit is None or usage is None or limit >= _NO_LIMIT:
+            return None
+        return GroupMemory(max(usage - self._reclaimable_bytes(), 0), limit)
+
+    def _reclaimable_bytes(self) -> int:
+        prefix, mapped = ("total_", "total_mapped_file") if self.version == 1 else ("", "file_mapped")
+        stat = dict(line.partition(" ")[::2] for line in _text(self.folder / "memory.stat").splitlines())
+        inactive, active, in_use = (
+            int(value) if (value := stat.get(key, "")).isdecimal() else 0
+            for key in (f"{prefix}inactive_file", f"{prefix}active_file", mapped)
+        )
+        return max(inactive + active - in_use, 0)
+
+
+def control_groups(proc: Path = _PROC, cgroup_root: Path = _CGROUP_ROOT) -> tuple[ControlGroup, ...]:
+    """The groups of this process that count memory, from its own up to the root.
+
+    Inside a container the path in /proc may be the host's, of which nothing is mounted; the mount itself is then ours.
+
+    Args:
+        proc: Where procfs is mounted.
+        cgroup_root: Where the control groups are mounted, version 1 or 2.
+    """
+    found = []
+    for line in _text(proc / "self" / "cgroup").splitlines():
+        hierarchy, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if hierarchy == "0":
+            found += [ControlGroup(folder, 2) for folder in _upwards(cgroup_root, path)]
+        elif "memory" in controllers.split(","):
+            found += [ControlGroup(folder, 1) for folder in _upwards(cgroup_root / "memory", path)]
+    return tuple(group for group in found if _number_file(group).is_file())
+
+
+def tightest(groups: tuple[ControlGroup, ...]) -> GroupMemory | None:
+    """Of the groups with a limit the one that uses the largest share of it: not always the one with the least limit."""
+    found = [memory for group in groups if (memory := group.memory()) is not None]
+    return max(found, key=lambda memory: memory.usage_bytes / max(memory.limit_bytes, 1), default=None)
+
+
+def _number_file(group: ControlGroup) -> Path:
+    return group.folder / ("memory.limit_in_bytes" if group.version == 1 else "memory.max")
+
+
+def _upwards(mount: Path, path: str) -> list[Path]:
+    parts = [part for part in path.split("/") if part not in ("", "..")]
+    return [mount.joinpath(*parts[:depth]) for depth in range(len(parts), -1, -1)]
+
+
+def _number(path: Path) -> int | None:
+    text = _text(path).strip()
+    return int(text) if text.isdecimal() else None  # version 2 writes "max" for no limit
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return ""

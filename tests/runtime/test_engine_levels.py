@@ -1,0 +1,301 @@
+"""The device's engine on the rungs of the ladder: what it holds, what it answers, and that its state survives."""
+
+import numpy as np
+import pytest
+
+from ecotta_rt.errors import InputFileError, UsageError
+from ecotta_rt.runtime.engine import Runtime
+from ecotta_rt.runtime.interrupted import Interrupted
+from ecotta_rt.runtime.level import Level
+from ecotta_rt.runtime.session import SessionOptions, open_session
+
+MODES = ("batch", "running", "source")
+SECTIONS = ("parameters", "momentum", "statistics")
+WAYS = [("batch", False), ("running", False), ("running", True), ("source", False), ("source", True)]
+
+
+@pytest.fixture
+def load(tiny):
+    def load(normalisation, **keywords):
+        return Runtime.load(tiny.bundle(normalisation), **{"batch": tiny.batch, **keywords})
+
+    return load
+
+
+def assert_equal(found, expected):
+    """Bit for bit."""
+    for section in SECTIONS:
+        for name, array in getattr(expected, section).items():
+            np.testing.assert_array_equal(getattr(found, section)[name], array, err_msg=f"{section} {name}")
+
+
+@pytest.mark.parametrize(("normalisation", "frame_by_frame"), WAYS)
+def test_down_and_up_again_is_as_if_it_had_only_skipped_learning(load, tiny, normalisation, frame_by_frame):
+    stepping, skipping = (load(normalisation, frame_by_frame=frame_by_frame) for _ in range(2))
+    answers = {stepping: [], skipping: []}
+
+    for seed, level in enumerate(
+        [Level.FULL, Level.FULL, Level.STATISTICS, Level.SPARSE, Level.STATISTICS, Level.FULL]
+    ):
+        stepping.set_level(level)
+        for runtime in (stepping, skipping):
+            frames = tiny.floats(seed=seed)
+            answers[runtime].append(runtime(frames) if level.learns else runtime.predict(frames))
+
+    for found, expected in zip(answers[stepping], answers[skipping], strict=True):
+        np.testing.assert_array_equal(found.probabilities, expected.probabilities)
+        assert (found.adapted, found.why) == (expected.adapted, expected.why)
+    assert_equal(stepping.state, skipping.state)
+
+
+@pytest.mark.parametrize(("normalisation", "frame_by_frame"), WAYS)
+def test_inference_and_dropping_leave_the_whole_state_as_it_is(load, tiny, tmp_path, normalisation, frame_by_frame):
+    runtime, untouched = (load(normalisation, frame_by_frame=frame_by_frame) for _ in range(2))
+    for one in (runtime, untouched):
+        one(tiny.floats(seed=1))
+
+    runtime.set_level(Level.INFERENCE)
+    prediction = runtime.predict(tiny.floats(seed=2), hold_statistics=True)
+    runtime.set_level(Level.DROP)
+
+    assert prediction.why == "off"
+    assert_equal(runtime.state, untouched.state)
+    runtime.save_state(tmp_path / "state.safetensors")
+    runtime.set_level(Level.FULL)
+    np.testing.assert_array_equal(
+        runtime(tiny.floats(seed=3)).probabilities, untouched(tiny.floats(seed=3)).probabilities
+    )
+    assert_equal(runtime.state, untouched.state)
+
+
+def test_with_statistics_held_each_frame_is_answered_as_if_it_were_the_first(load, tiny):
+    runtime, single = load("running"), load("running", batch=1)
+    runtime(tiny.floats(seed=1))
+    state = runtime.state
+
+    found = runtime.predict(tiny.floats(seed=2), hold_statistics=True)
+
+    for frame, probabilities in zip(tiny.floats(seed=2), found.probabilities, strict=True):
+        single.restore(state)
+        np.testing.assert_array_equal(single.predict(frame[None]).probabilities[0], probabilities)
+
+
+def test_a_batchs_own_statistics_are_not_taken_apart(load, tiny):
+    held, plain = load("batch"), load("batch")
+
+    found = held.predict(tiny.frames(), hold_statistics=True)
+
+    np.testing.assert_array_equal(found.probabilities, plain.predict(tiny.frames()).probabilities)
+
+
+def test_a_held_answer_that_is_not_finite_is_told(load, tiny):
+    runtime = load("running")
+    frames = tiny.floats()
+    frames[1] *= np.float32(1e37)
+
+    prediction = runtime.predict(frames, hold_statistics=True)
+
+    assert prediction.why == "not-finite"
+    assert np.isfinite(prediction.probabilities[[0, 2, 3]]).all()
+
+
+# What is held
+
+
+def watch_openings(monkeypatch):
+    """The graphs opened, each with what was held at that moment; `runtime` is set once there is one."""
+    opened = []
+
+    def record(bundle, graph, options):
+        held = record.runtime._runs if record.runtime else {}
+        opened.append((graph, tuple(sorted(held))))
+        return open_session(bundle, graph, options)
+
+    record.runtime = None
+    monkeypatch.setattr("ecotta_rt.runtime.engine.open_session", record)
+    return opened, record
+
+
+@pytest.mark.parametrize(
+    ("normalisation", "frame_by_frame", "opened_on"),
+    [
+        (
+            "running",
+            False,
+            {
+                Level.STATISTICS: [("predict-4", ())],
+                Level.INFERENCE: [("predict-1", ())],
+                Level.DROP: [],
+                Level.SPARSE: [("step-4", ()), ("predict-4", ("step-4",))],
+                Level.FULL: [],
+            },
+        ),
+        (
+            "batch",
+            False,
+            {
+                Level.STATISTICS: [("predict-4", ())],
+                Level.INFERENCE: [],
+                Level.DROP: [],
+                Level.FULL: [("step-4", ())],
+            },
+        ),
+        (
+            "source",
+            True,
+            {
+                Level.STATISTICS: [("predict-1", ())],
+                Level.INFERENCE: [],
+                Level.FULL: [("accumulate", ()), ("update", ("accumulate",))],
+            },
+        ),
+    ],
+)
+def test_what_a_level_does_not_need_is_closed_before_what_it_needs_is_opened(
+    load, monkeypatch, normalisation, frame_by_frame, opened_on
+):
+    opened, record = watch_openings(monkeypatch)
+    record.runtime = runtime = load(normalisation, frame_by_frame=frame_by_frame)
+
+    for level, graphs in opened_on.items():
+        opened.clear()
+        runtime.set_level(level)
+        assert opened == graphs, str(level)
+        assert runtime.level == level
+    assert (runtime.graph in runtime._runs) == (level == Level.FULL)
+
+
+def test_what_is_closed_is_given_back(load, monkeypatch):
+    given_back = []
+    monkeypatch.setattr("ecotta_rt.runtime.engine.give_back_memory", given_back.append)
+    runtime = load("running")
+
+    runtime.set_level(Level.FULL)
+    assert given_back == [], "nothing was closed"
+    runtime.set_level(Level.STATISTICS)
+    assert given_back == [runtime.session_options]
+
+
+def test_buffers_for_learning_and_for_whole_batches_go_too(load, tiny):
+    runtime = load("running", frame_by_frame=False)
+    runtime(tiny.floats())
+    assert set(runtime._next) == set(SECTIONS)
+
+    runtime.set_level(Level.INFERENCE)
+    runtime.predict(tiny.floats(), hold_statistics=True)
+
+    assert set(runtime._next) == {"statistics"}
+    assert [buffer.shape for buffer in runtime._frames.values()] == [(1, 3, 8, 8)]
+
+
+def test_a_runtime_that_was_loaded_without_learning_never_opens_such_a_graph(load, tiny, monkeypatch):
+    opened, _ = watch_openings(monkeypatch)
+    runtime = load("source", adapt=False)
+
+    for level in (Level.INFERENCE, Level.DROP, Level.SPARSE, Level.FULL):
+        runtime.set_level(level)
+    runtime.predict(tiny.floats())
+
+    assert [graph for graph, _ in opened] == ["predict-4", "predict-1", "predict-4"]
+
+
+@pytest.mark.parametrize("level", [Level.STATISTICS, Level.INFERENCE, Level.DROP])
+def test_on_a_level_that_does_not_learn_nothing_is_learned_by_mistake(load, tiny, level):
+    runtime = load("running")
+    runtime.set_level(level)
+
+    with pytest.raises(UsageError, match=f"on level {level}; call predict, or set_level"):
+        runtime(tiny.floats())
+
+
+@pytest.mark.parametrize("error", [MemoryError("none left"), InputFileError("onnxruntime refuses it: bad allocation")])
+def test_a_graph_that_cannot_be_opened_leaves_the_state_and_the_way_down_open(load, tiny, monkeypatch, error):
+    runtime, untouched = load("running"), load("running")
+    for one in (runtime, untouched):
+        one(tiny.floats(seed=1))
+    runtime.set_level(Level.STATISTICS)
+
+    def fail(bundle, graph, options):
+        if graph.startswith("step"):
+            raise error
+        return open_session(bundle, graph, options)
+
+    monkeypatch.setattr("ecotta_rt.runtime.engine.open_session", fail)
+    with pytest.raises(type(error)):
+        runtime.set_level(Level.FULL)
+    runtime.set_level(Level.STATISTICS)
+
+    for one in (runtime, untouched):
+        one.predict(tiny.floats(seed=2))
+    assert_equal(runtime.state, untouched.state)
+
+
+# What the next batch will take
+
+
+def test_tensors_count_until_the_arena_has_them(load, tiny):
+    runtime = load("running")
+    entries = {graph.name: graph for graph in runtime._bundle.manifest.graphs}
+
+    assert runtime.transient_bytes == entries["step-4"].step_peak_bytes > 0
+    runtime(tiny.floats())
+    assert runtime.transient_bytes == 0
+    runtime.set_level(Level.STATISTICS)
+    assert runtime.transient_bytes == entries["predict-4"].step_peak_bytes
+    runtime.set_level(Level.DROP)
+    assert runtime.transient_bytes == 0
+
+
+def test_where_each_tensor_goes_back_they_count_always(load, tiny, monkeypatch):
+    monkeypatch.setattr("ecotta_rt.runtime.session._return_freed_memory", lambda: None)
+    runtime = load("source", options=SessionOptions(memory="returning"))
+
+    runtime(tiny.floats())
+
+    assert runtime.transient_bytes > 0
+
+
+# Giving up
+
+
+class Halfway:
+    """A session whose n-th run from now is told to end."""
+
+    def __init__(self, runtime, session, at):
+        self.runtime, self.session, self.left = runtime, session, at
+
+    def run_with_iobinding(self, binding, options):
+        self.left -= 1
+        if not self.left:
+            self.runtime.interrupt()
+        self.session.run_with_iobinding(binding, options)
+
+
+@pytest.mark.parametrize(
+    ("frame_by_frame", "graph", "at"), [(False, "step-4", 1), (True, "accumulate", 3), (True, "update", 1)]
+)
+def test_a_step_that_is_given_up_leaves_the_state_as_it_was_and_the_next_one_is_made(
+    load, tiny, frame_by_frame, graph, at
+):
+    runtime, untouched = (load("running", frame_by_frame=frame_by_frame) for _ in range(2))
+    for one in (runtime, untouched):
+        one(tiny.floats(seed=1))
+    run = runtime._runs[graph]
+    session, run._session = run._session, Halfway(runtime, run._session, at)
+
+    with pytest.raises(Interrupted, match="given up half-way"):
+        runtime(tiny.floats(seed=2))
+
+    assert_equal(runtime.state, untouched.state)
+    run._session = session
+    for one in (runtime, untouched):
+        one(tiny.floats(seed=3))
+    assert_equal(runtime.state, untouched.state)
+
+
+def test_answering_is_not_given_up(load, tiny):
+    runtime = load("running")
+
+    runtime.interrupt()
+
+    assert runtime.predict(tiny.floats()).why == "off"

@@ -1,0 +1,314 @@
+"""The loop under a guard: what it does on each rung, and that no accepted frame is lost."""
+
+from threading import Event
+
+import numpy as np
+import pytest
+
+from ecotta_rt.errors import TransferError
+from ecotta_rt.records import Frame
+from ecotta_rt.runtime.clock import ManualClock
+from ecotta_rt.runtime.guard import Guard, GuardPolicy
+from ecotta_rt.runtime.interrupted import Interrupted
+from ecotta_rt.runtime.level import Level
+from ecotta_rt.runtime.loop import Loop, LoopOptions
+from ecotta_rt.runtime.sinks import Kept
+from ecotta_rt.runtime.sources.source import Refusal
+from ecotta_rt.runtime.vitals import Vitals
+from ecotta_rt.runtime.watch import Watch
+
+MIB = 2**20
+CALM = Vitals(pss_bytes=50 * MIB)
+HOT = Vitals(temperature_c=81.0)
+SHORT = Vitals(pss_bytes=97 * MIB)
+FAR = Vitals(pss_bytes=500 * MIB)
+
+
+class Stream:
+    """One frame a second; from frame n on the reading is `readings[n]`."""
+
+    dropped = 0
+
+    def __init__(self, count, readings):
+        self.count, self.readings = count, readings
+        self.now, self.clock = CALM, ManualClock()
+        self.closed = False
+
+    def __iter__(self):
+        for index in range(self.count):
+            if self.closed:
+                return
+            self.clock.advance_s(1.0)
+            self.now = self.readings.get(index, self.now)
+            yield Frame(np.full((2, 2, 3), 200, np.uint8), index, self.clock.now_s(), f"frame-{index}")
+
+    def close(self):
+        self.closed = True
+
+
+def guarded(engine, count, readings, options=None, **policy):
+    """The sink, the tally and the engine's log of a stream."""
+    stream, sink = Stream(count, readings), Kept()
+    guard = Guard(GuardPolicy(limit_bytes=lambda: 100 * MIB, **policy), lambda: stream.now, stream.clock)
+    loop = Loop(stream, engine, sink, options, clock=stream.clock, guard=guard)
+    loop.run()
+    return sink, loop.tally
+
+
+def steps(sink):
+    return [(event.frame, str(event.before), str(event.level), event.why) for event in sink.events]
+
+
+def test_a_calm_stream_is_answered_and_learned_from_as_without_a_guard(make_engine):
+    engine = make_engine()
+
+    sink, tally = guarded(engine, 5, {})
+
+    assert engine.log == 5 * ["learn"]
+    assert (steps(sink), tally.steps, dict(tally.levels)) == ([], 0, {Level.FULL: 5})
+
+
+def test_heat_makes_the_duty_cycle_four_times_as_short(make_engine):
+    engine = make_engine()
+
+    sink, tally = guarded(engine, 20, {4: HOT}, cool_s=1000)
+
+    assert steps(sink) == [(4, "full", "sparse", "temperature")]
+    assert engine.log == [*4 * ["learn"], "sparse", *4 * [*3 * ["answer"], "learn"]]
+    assert dict(tally.levels) == {Level.FULL: 4, Level.SPARSE: 16}
+
+
+def test_the_shorter_cycle_is_of_the_one_asked_for_and_never_learning_stays_never(make_engine):
+    third, never = make_engine(), make_engine()
+
+    guarded(third, 24, {0: HOT}, LoopOptions(adapt_every=3), cool_s=1000)
+    guarded(never, 24, {0: HOT}, LoopOptions(adapt_every=0), cool_s=1000)
+
+    assert [index for index, word in enumerate(third.log[1:]) if word == "learn"] == [11, 23]
+    assert "learn" not in never.log
+
+
+def test_short_of_memory_it_answers_with_statistics_that_follow_then_held(make_engine):
+    engine = make_engine()
+
+    sink, tally = guarded(engine, 6, {2: SHORT, 3: CALM, 4: SHORT, 5: CALM})
+
+    assert engine.log == ["learn", "learn", "statistics", "answer", "answer", "inference", "held", "held"]
+    assert [answer.frame for answer in sink.answers] == list(range(6))
+    assert [answer.why for answer in sink.answers] == 2 * ["adapted"] + 4 * ["off"]
+    assert tally.offered == 2
+    assert str(tally).endswith("2 updates, mean latency 0.0 ms, 2 at statistics, 2 at inference")
+
+
+def test_frames_that_wait_are_answered_before_new_ones_are_dropped(make_engine):
+    engine = make_engine(batch=4)
+
+    sink, tally = guarded(engine, 9, {5: SHORT, 6: SHORT, 7: SHORT})
+
+    assert engine.log == ["learn", "statistics", "inference", "held", "drop"]
+    assert [answer.frame for answer in sink.answers] == [0, 1, 2, 3, 4, 5, 6]
+    assert (tally.frames, tally.dropped, tally.levels[Level.DROP]) == (7, 2, 2)
+
+
+def test_a_jump_to_dropping_answers_them_in_the_least_memory(make_engine):
+    """As heat makes it, from a level on which the statistics follow."""
+    engine = make_engine(batch=4)
+
+    sink, _ = guarded(engine, 8, {0: Vitals(temperature_c=90.0)}, cool_s=1)
+
+    assert steps(sink) == [
+        (0, "full", "sparse", "temperature"),
+        (1, "sparse", "statistics", "temperature"),
+        (2, "statistics", "drop", "temperature"),
+    ]
+    assert engine.log == ["sparse", "statistics", "inference", "held", "drop"]
+    assert [answer.frame for answer in sink.answers] == [0, 1]
+
+
+def test_dropped_frames_count_and_refused_ones_are_still_told(make_engine):
+    engine, clock, sink = make_engine(), ManualClock(), Kept()
+    guard = Guard(GuardPolicy(limit_bytes=lambda: MIB), lambda: FAR, clock)
+
+    class Source:
+        dropped = 3
+
+        def __iter__(self):
+            for index in range(4):
+                clock.advance_s(1)
+                yield Frame(np.zeros((2, 2, 3), np.uint8), index, 0.0)
+            yield Refusal(4, "torn", "truncated")
+
+        def close(self):
+            pass
+
+    tally = Loop(Source(), engine, sink, clock=clock, guard=guard).run()
+
+    assert [answer.frame for answer in sink.answers] == [0], "at `inference`, which had to be tried"
+    assert (tally.dropped, tally.levels[Level.DROP], tally.refused) == (6, 3, 1)
+    assert clock.slept_s == 3 * [0.25], "a folder is not emptied in a second"
+
+
+def test_the_way_up_is_one_rung_after_the_other(make_engine):
+    engine, available = make_engine(), {3: Vitals(available_bytes=0), 4: Vitals(available_bytes=500 * MIB)}
+
+    sink, _ = guarded(engine, 60, available)
+
+    assert [(before, after) for _, before, after, _ in steps(sink)] == [
+        ("full", "statistics"),
+        ("statistics", "sparse"),
+        ("sparse", "full"),
+    ]
+    assert [word for word in engine.log if word not in ("learn", "answer")] == ["statistics", "sparse", "full"]
+    assert engine.log[-1] == "learn"
+
+
+def test_a_graph_that_cannot_be_opened_leaves_the_run_where_it_was(make_engine):
+    engine = make_engine()
+    engine.closed = ("sparse",)
+
+    sink, tally = guarded(engine, 20, {3: Vitals(available_bytes=0), 4: Vitals(available_bytes=500 * MIB)})
+
+    assert steps(sink)[1:] == [(14, "statistics", "statistics", "cannot-load")]
+    assert engine.log[3:] == ["statistics", *11 * ["answer"], "sparse", "statistics", *6 * ["answer"]]
+    assert tally.frames == 20
+
+
+def test_on_the_way_down_the_next_rung_that_can_be_opened_is_taken(make_engine):
+    engine = make_engine()
+    engine.closed = ("statistics",)
+
+    sink, tally = guarded(engine, 5, {2: SHORT, 3: CALM})
+
+    assert steps(sink) == [(2, "full", "statistics", "limit"), (2, "statistics", "inference", "cannot-load")]
+    assert engine.log[3:] == ["inference", "held", "held", "held"]
+    assert tally.frames == 5
+
+
+def test_frames_that_wait_and_cannot_be_answered_any_more_are_told(make_engine):
+    engine = make_engine(batch=4)
+    engine.closed = ("statistics", "inference")
+
+    sink, tally = guarded(engine, 7, {5: SHORT})
+
+    assert [refusal.index for refusal in sink.refusals] == [4]
+    assert "no memory to answer it" in sink.refusals[0].why
+    assert (tally.frames, tally.refused, tally.dropped) == (4, 1, 2)
+    assert steps(sink)[-1] == (5, "statistics", "drop", "cannot-load")
+
+
+def test_steps_are_heard_of(make_engine):
+    heard, stream = [], Stream(3, {1: SHORT})
+    guard = Guard(GuardPolicy(limit_bytes=lambda: 100 * MIB), lambda: stream.now, stream.clock)
+
+    Loop(stream, make_engine(), Kept(), clock=stream.clock, guard=guard, on_step=heard.append).run()
+
+    assert str(heard[0]) == "guard: full -> statistics (limit: 97 of 100 MiB)"
+
+
+# While no frame comes
+
+
+class Stuck:
+    """A camera that gives one frame and then hangs until it is closed, while `loop` is watched over."""
+
+    dropped = 0
+    loop = None
+
+    def __init__(self):
+        self.free = Event()
+
+    def __iter__(self):
+        yield Frame(np.full((2, 2, 3), 200, np.uint8), 0, 0.0)
+        with Watch(self.loop.consult, 0.001):
+            assert self.free.wait(60)
+
+    def close(self):
+        self.free.set()
+
+
+def test_a_limit_lowered_while_no_frame_comes_is_noticed_and_what_waits_is_answered(make_engine):
+    source, sink, engine = Stuck(), Kept(), make_engine(batch=2)
+    readings = iter([CALM, SHORT, SHORT, SHORT])
+    guard = Guard(GuardPolicy(limit_bytes=lambda: 100 * MIB, check_every_s=0.001), lambda: next(readings))
+
+    def end_at_drop(event):
+        if event.level == Level.DROP:
+            loop.stop()
+
+    source.loop = loop = Loop(source, engine, sink, guard=guard, on_step=end_at_drop)
+    tally = loop.run()
+
+    assert [answer.frame for answer in sink.answers] == [0]
+    assert engine.log == ["statistics", "inference", "held", "drop"]
+    assert tally.dropped == 0
+
+
+def test_what_goes_wrong_meanwhile_ends_the_run(make_engine):
+    class Full(Kept):
+        def event(self, event):
+            raise TransferError("the disk is full")
+
+    readings = iter([CALM, SHORT])
+    guard = Guard(GuardPolicy(limit_bytes=lambda: 100 * MIB, check_every_s=0.001), lambda: next(readings))
+    source = Stuck()
+    source.loop = Loop(source, make_engine(batch=2), Full(), guard=guard)
+
+    with pytest.raises(TransferError, match="disk"):
+        source.loop.run()
+
+
+# While a batch is learned from
+
+
+class Consulted:
+    """Makes an engine whose steps are consulted about half-way, with readings of their own; and runs it."""
+
+    def __init__(self, make_engine, readings, batch=1, closed=()):
+        class Engine(make_engine):
+            def __call__(engine, frames):
+                self.loop.consult()
+                if engine.log[-1:] == ["interrupt"]:
+                    raise Interrupted("half-way")
+                return super().__call__(frames)
+
+        self.engine, self.sink = Engine(batch), Kept()
+        self.engine.closed = closed
+        stream, readings = Stream(2 * batch, {}), iter(readings)
+        guard = Guard(GuardPolicy(limit_bytes=lambda: 100 * MIB, check_every_s=5), lambda: next(readings), stream.clock)
+        self.loop = Loop(stream, self.engine, self.sink, clock=stream.clock, guard=guard)
+        self.tally = self.loop.run()
+
+
+def test_while_a_batch_is_learned_from_nobody_steps_and_a_calm_reading_changes_nothing(make_engine):
+    assert Consulted(make_engine, [CALM, HOT, CALM]).engine.log == ["learn", "learn"]
+
+
+def test_short_of_memory_the_learning_is_given_up_and_the_batch_answered_without(make_engine):
+    run = Consulted(make_engine, [CALM, SHORT, SHORT], batch=3)
+
+    assert run.engine.log == ["interrupt", "statistics", "answer", "answer"]
+    assert [answer.frame for answer in run.sink.answers] == list(range(6))
+    assert (run.tally.offered, run.tally.adapted, run.tally.levels[Level.STATISTICS]) == (0, 0, 6)
+    assert steps(run.sink) == [(2, "full", "statistics", "limit")]
+
+
+def test_where_it_was_short_for_a_moment_only_the_batch_is_answered_and_the_next_one_learned_from(make_engine):
+    run = Consulted(make_engine, [CALM, SHORT, CALM, CALM])
+
+    assert run.engine.log == ["interrupt", "answer", "learn"]
+    assert steps(run.sink) == []
+
+
+def test_where_nothing_can_be_opened_any_more_the_batch_is_told(make_engine):
+    run = Consulted(make_engine, [CALM, SHORT, SHORT], closed=("statistics", "inference"))
+
+    assert [refusal.index for refusal in run.sink.refusals] == [0]
+    assert (run.tally.frames, run.tally.refused, run.tally.dropped) == (0, 1, 1)
+
+
+def test_a_loop_without_a_guard_has_nobody_to_consult(make_engine):
+    loop = Loop(Stream(1, {}), make_engine(), Kept())
+
+    loop.consult()
+
+    assert loop.tally.steps == 0
