@@ -4,8 +4,8 @@
     python benchmarks/render_results.py
 
 A table stands between `<!-- BEGIN RESULTS: NAME -->` and `<!-- END RESULTS: NAME -->` and comes from NAME.json, or from
-all files of a folder NAME: what `ecotta-bench --memory` or `--latency` wrote with `--json`. A test fails when a table
-and its file differ.
+all files of a folder NAME: what `ecotta-bench --memory` or `--latency` wrote with `--json`, or measure_limits.py. A
+test fails when a table and its file differ.
 """
 
 import json
@@ -40,6 +40,17 @@ LATENCY_HEADER = (
     "| ---: | ---: | --- | --- | --- | ---: | ---: | ---: |"
 )
 
+LIMITS_HEADER = (
+    "| limit | engine | batch | method | outcome | error % | process: load, run MiB | of the limit % "
+    "| control group MiB |\n"
+    "| --- | --- | ---: | --- | --- | ---: | ---: | ---: | ---: |"
+)
+
+LIMITS_NOTE = (
+    'Each in a memory control group without swap. "Of the limit": the larger of load and run. "Control group": the '
+    "most it was charged for, which leaves out pages of libraries that other processes had read before."
+)
+
 
 def render(reports: dict[str, dict[str, Any]]) -> str:
     """One table in Markdown, and under it what, where and with what it was measured.
@@ -50,8 +61,10 @@ def render(reports: dict[str, dict[str, Any]]) -> str:
     Raises:
         ValueError: The files were not measured on the same machine, versions, stream and network.
     """
-    _require_one_origin(reports)
     first = next(iter(reports.values()))
+    if first.get("measured") == "limits":
+        return _render_limits(first["runs"])
+    _require_one_origin(reports)
     if first.get("measured") == "latency":
         return _render_latency(first)
     if first["rows"][0]["engine"] == "onnx":
@@ -96,6 +109,36 @@ def _render_device(reports: list[dict[str, Any]]) -> str:
             ]
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join([*lines, "", f"{_origin(reports[0])} {DEVICE_NOTE}", ""])
+
+
+def _render_limits(runs: list[dict[str, Any]]) -> str:
+    reports = {f"run {number}": run["report"] for number, run in enumerate(runs, start=1)}
+    _require_one_origin(reports)
+    lines = [LIMITS_HEADER]
+    for run in runs:
+        options, report = run["options"], run["report"]
+        rows = {row["method"]: row for row in report["rows"]}
+        for method, held in report["enforced"]["held"].items():
+            limit_bytes, row = report["enforced"]["limit_bytes"], rows.get(method)
+            cells = [f"{limit_bytes / 10**6:g} MB", options["engine"], options["batch"], method]
+            if row is None:
+                cells += ["**killed**" if held["oom_kills"] else "failed", "", "", ""]
+            else:
+                peaks = (row["load_peak_bytes"], row["process_peak_bytes"])
+                cells += ["lives", f"{row['error_percent']:.1f}", ", ".join(f"{peak / 2**20:.0f}" for peak in peaks)]
+                cells.append(f"{100 * max(peaks) / limit_bytes:.0f}")
+            cells.append("" if held["peak_bytes"] is None else f"{held['peak_bytes'] / 2**20:.0f}")
+            lines.append(f"| {' | '.join(cells)} |")
+    first = runs[0]["report"]
+    stream, environment = first["stream"], first["environment"]
+    versions = environment["versions"]
+    origin = (
+        f"{first['model']['name']}, {stream['name']}: {len(stream['corruptions'])} corruptions x {stream['frames']} "
+        f"frames, severity {stream['severity']}, seed {stream['seed']}. {environment['cpu']}, "
+        f"{environment['threads']} thread, torch {versions['torch']}, onnxruntime {versions['onnxruntime']}, "
+        f"Python {versions['python']}. {LIMITS_NOTE}"
+    )
+    return "\n".join([*lines, "", origin, ""])
 
 
 def _render_latency(report: dict[str, Any]) -> str:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import IO
 
 from ecotta_rt.bench.allocator import ALLOCATORS
+from ecotta_rt.bench.memory_cage import MemoryCage, limit_in_words
 
-__all__ = ["cause_of_death", "child_environment", "module_command", "scratch_file"]
+__all__ = ["cause_of_death", "cause_of_kill", "child_environment", "module_command", "scratch_file"]
 
 _PACKAGE_PARENT = Path(__file__).resolve().parents[2]
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -57,3 +58,16 @@ def cause_of_death(code: int, complaints: IO[str]) -> str:
     last_words = "\n".join(complaints.read().strip().splitlines()[-_LAST_WORDS:])
     ended = f"signal {-code} ({signal.Signals(-code).name})" if code < 0 else f"exit code {code}"
     return f"its process ended with {ended} and without a result; its last words:\n{last_words or '(none)'}"
+
+
+def cause_of_kill(cage: MemoryCage, frames: int) -> str:
+    """What to say of a process that the kernel killed because the limit of its cage was reached.
+
+    Args:
+        cage: The cage, still open.
+        frames: How many it had answered.
+    """
+    peak_bytes = cage.held().peak_bytes
+    held = "" if peak_bytes is None else f"; its control group held {peak_bytes / 2**20:.1f} MiB at the most"
+    when = f"after {frames} frames" if frames else "before the first batch was done"
+    return f"killed at {limit_in_words(cage.limit_bytes)} by the kernel's out-of-memory killer, {when}{held}"

@@ -30,6 +30,8 @@ class Job:
         fast: Prefer the step that stores weights twice.
         optimisation: What onnxruntime does to a graph at load; see `ecotta_rt.runtime.session`.
         memory_kind: Where a session's tensors live; see there.
+        way_out: Of the memory cage that the process is in, for either engine; None where it is in none. It leaves when
+            the stream is over, since what is measured afterwards is not the method's.
     """
 
     method: str
@@ -51,6 +53,7 @@ class Job:
     fast: bool = False
     optimisation: str = "all"
     memory_kind: str = "arena"
+    way_out: str | None = None
 
     def to_json(self) -> str:
         """The job in one line."""

@@ -10,9 +10,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ecotta_rt.bench.child_process import cause_of_death, child_environment, module_command, scratch_file
+from ecotta_rt.bench.child_process import cause_of_death, cause_of_kill, child_environment, module_command, scratch_file
 from ecotta_rt.bench.job import Job
+from ecotta_rt.bench.memory_cage import MemoryCage
 from ecotta_rt.bench.results import Failure, Row
+from ecotta_rt.errors import BudgetExceeded
 
 __all__ = ["Progress", "measure_method"]
 
@@ -34,7 +36,9 @@ class Progress:
     wrong: int = 0
 
 
-def measure_method(job: Job, on_progress: Callable[[Progress], None] = lambda progress: None) -> Row | Failure:
+def measure_method(
+    job: Job, on_progress: Callable[[Progress], None] = lambda progress: None, cage: MemoryCage | None = None
+) -> Row | Failure:
     """Run one job in a process of its own.
 
     The process does not outlive this call, whatever ends it: on Ctrl-C it is killed before the interrupt goes on.
@@ -42,22 +46,33 @@ def measure_method(job: Job, on_progress: Callable[[Progress], None] = lambda pr
     Args:
         job: What to run.
         on_progress: Called after the network is built and after each batch.
+        cage: An open one that the process is to be in until the stream is over; we stay outside.
 
     Returns:
         The row, with `fits` still empty, or what went wrong.
     """
+    command = _WORKER if cage is None else cage.command(_WORKER)
+    seen = Progress()
+
+    def hear(progress: Progress) -> None:
+        nonlocal seen
+        seen = progress
+        on_progress(progress)
+
     with scratch_file() as order, scratch_file() as complaints:
-        order.write(job.to_json())
+        order.write(replace(job, way_out=None if cage is None else cage.way_out).to_json())
         order.seek(0)
         environment = child_environment(job.threads, job.allocator)
         with subprocess.Popen(
-            _WORKER, stdin=order, stdout=subprocess.PIPE, stderr=complaints, text=True, env=environment
+            command, stdin=order, stdout=subprocess.PIPE, stderr=complaints, text=True, env=environment
         ) as worker:
             try:
-                outcome = _listen(worker.stdout or (), job, on_progress)
+                outcome = _listen(worker.stdout or (), job, hear)
                 code = worker.wait()
             finally:
                 worker.kill()  # nothing happens to one that has ended
+        if outcome is None and cage is not None and cage.held().oom_kills:
+            return Failure(job.method, cause_of_kill(cage, seen.frames), BudgetExceeded.exit_code)
         return outcome or Failure(job.method, cause_of_death(code, complaints), 1)
 
 

@@ -9,11 +9,12 @@ from ecotta_rt.bench.environment import read_environment
 from ecotta_rt.bench.exporting import bundle_for, forward_for
 from ecotta_rt.bench.job import Job
 from ecotta_rt.bench.measure import Progress, measure_method
+from ecotta_rt.bench.memory_cage import CageRecord, MemoryCage
 from ecotta_rt.bench.peers import METHODS
 from ecotta_rt.bench.plan import Plan
 from ecotta_rt.bench.progress import Watch
 from ecotta_rt.bench.recording import write_recording
-from ecotta_rt.bench.results import Failure, ModelFacts, Report, Row, StreamFacts
+from ecotta_rt.bench.results import Enforced, Failure, ModelFacts, Report, Row, StreamFacts
 from ecotta_rt.bench.streams import Segment, Stream, open_stream, source_frames
 from ecotta_rt.errors import EcottaError, UsageError
 
@@ -38,6 +39,7 @@ class MemoryRun:
         self._plan, self._watch = plan, watch
         self._stream: StreamFacts | None = None
         self._parameters: int | None = None
+        self._held: dict[str, CageRecord] = {}
 
     def run(self) -> None:
         """Measure all methods of the plan, one after the other.
@@ -76,15 +78,27 @@ class MemoryRun:
             failures=tuple(outcome for outcome in self.outcomes if isinstance(outcome, Failure)),
             left_out=dict(plan.left_out),
             complete=len(rows) == len(plan.request.methods),
+            enforced=plan.enforced and replace(plan.enforced, held=dict(self._held)),
         )
 
     def _measure(self, job: Job) -> None:
         corruptions, frames = len(self._plan.request.corruptions), self._plan.request.frames or 0
         self._watch.started(job.method, corruptions * frames)
-        outcome = measure_method(job, self._advance)
+        try:
+            outcome = self._outcome(job, self._plan.enforced)
+        except EcottaError as error:  # the cage's
+            outcome = Failure(job.method, str(error), error.exit_code)
         if isinstance(outcome, Row):
             outcome = replace(outcome, fits={d.id: d.fits(outcome.need_bytes) for d in self._plan.devices})
         self._done(outcome)
+
+    def _outcome(self, job: Job, enforced: Enforced | None) -> Row | Failure:
+        if enforced is None:
+            return measure_method(job, self._advance)
+        with MemoryCage(enforced.limit_bytes) as cage:
+            outcome = measure_method(job, self._advance, cage)
+            self._held[job.method] = cage.held()
+            return outcome
 
     def _done(self, outcome: Row | Failure) -> None:
         self.outcomes.append(outcome)

@@ -6,11 +6,13 @@ from pathlib import Path
 
 from ecotta_rt.bench.bundles import BundleOrder, ForwardOrder, check_bundle
 from ecotta_rt.bench.graph_use import ONNX_METHODS, graph_use
+from ecotta_rt.bench.memory_cage import MemoryCage
 from ecotta_rt.bench.network_files import NetworkFiles, dataset_of, find_network
 from ecotta_rt.bench.peers import METHODS, expand
 from ecotta_rt.bench.request import Request, check_request, load_devices
+from ecotta_rt.bench.results import Enforced
 from ecotta_rt.bench.streams.sources import find_source
-from ecotta_rt.device import DeviceProfile
+from ecotta_rt.device import DeviceProfile, load_device
 from ecotta_rt.errors import Unavailable, UsageError
 
 __all__ = ["DEFAULT_FRAMES", "Plan", "make_plan"]
@@ -30,6 +32,7 @@ class Plan:
         orders: Method id -> bundle that it needs, which may have to be made; onnx only.
         forward: The inference-only graph, which may have to be made; onnx only.
         left_out: Methods of the default set that cannot run here, each with the reason.
+        enforced: The hard limit, under which nothing has run yet; None where none was asked for.
     """
 
     request: Request
@@ -39,6 +42,7 @@ class Plan:
     orders: Mapping[str, BundleOrder] = field(default_factory=dict)
     forward: ForwardOrder | None = None
     left_out: Mapping[str, str] = field(default_factory=dict)
+    enforced: Enforced | None = None
 
 
 def make_plan(request: Request) -> Plan:
@@ -48,7 +52,8 @@ def make_plan(request: Request) -> Plan:
         UsageError: An unknown name, a value out of range, values that contradict each other, or a method that was
             named and cannot run.
         InputFileError: `data` is a folder that cannot be read as a data set, or `bundle` no bundle.
-        Unavailable: The engine, the embedded sample, or a file that a named method needs is missing.
+        Unavailable: The engine, the embedded sample, or a file that a named method needs is missing; or no hard limit
+            can be set here.
         ConfigurationError: The file of a device profile is wrong.
     """
     check_request(request)
@@ -62,7 +67,21 @@ def make_plan(request: Request) -> Plan:
     closed = replace(request, methods=methods, frames=frames, batch=batch, allocator=allocator)
     named = bool(request.methods)
     plan = _choose_methods(closed, files, load_devices(request.devices), named)
+    plan = replace(plan, enforced=_enforced(request.enforce))
     return plan if request.engine == "torch" else _with_orders(plan, tuple(source.classes), named)
+
+
+def _enforced(limit: int | str | None) -> Enforced | None:
+    """The limit, once a cage of it could be made: better refused now than after the stream has been made."""
+    if limit is None:
+        return None
+    if isinstance(limit, str):
+        device = load_device(limit)
+        enforced = Enforced(device.default_limit_bytes, device.id, {})
+    else:
+        enforced = Enforced(limit, None, {})
+    with MemoryCage(enforced.limit_bytes):
+        return enforced
 
 
 def _count_frames(request: Request, there: int) -> int:

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TextIO
 
-from ecotta_rt.bench.results import Report, Row
+from ecotta_rt.bench.memory_cage import limit_in_words
+from ecotta_rt.bench.results import Enforced, Report, Row
 from ecotta_rt.bench.table import Column, print_table
 
 __all__ = ["print_report"]
@@ -26,6 +27,11 @@ _LEGEND = (
 
 _PLANNED = "engine onnx: activations and step peak are planned when a graph is made; all other figures are measured"
 
+_CAGE_LEGEND = (
+    "cage peak: most that the control group was charged for until the stream was over: with pages of files that it was "
+    "the first to read, without those of libraries that other processes had read before"
+)
+
 _DEVICE_LEGEND = "fits: the larger of load and process peak, against the device's default limit (see `ecotta devices`)"
 
 
@@ -38,8 +44,8 @@ def print_report(report: Report, file: TextIO) -> None:
     """
     print(_headline(report), file=file)
     if report.rows:
-        print_table(report.rows, [*_COLUMNS, *_device_columns(report)], file)
-    for note in (*_failures(report), *_device_notes(report), *_footnotes(report)):
+        print_table(report.rows, [*_COLUMNS, *_cage_columns(report.enforced), *_device_columns(report)], file)
+    for note in (*_enforced_notes(report.enforced), *_failures(report), *_device_notes(report), *_footnotes(report)):
         print(note, file=file)
 
 
@@ -76,6 +82,25 @@ def _headline(report: Report) -> str:
 
 def _engines(report: Report) -> list[str]:
     return sorted({row.engine for row in report.rows})
+
+
+def _cage_columns(enforced: Enforced | None) -> list[Column[Row]]:
+    return [] if enforced is None else [Column("cage", "peak MiB", partial(_cage_peak, enforced))]
+
+
+def _cage_peak(enforced: Enforced, row: Row) -> str:
+    record = enforced.held.get(row.method)
+    return "-" if record is None or record.peak_bytes is None else _mib(record.peak_bytes)
+
+
+def _enforced_notes(enforced: Enforced | None) -> list[str]:
+    if enforced is None:
+        return []
+    whose = "" if enforced.device is None else f", the default limit of {enforced.device}"
+    return [
+        f"enforced: {limit_in_words(enforced.limit_bytes)}{whose}, by a control group without swap; "
+        f"killed: {', '.join(enforced.killed) or 'none'}"
+    ]
 
 
 def _failures(report: Report) -> list[str]:
@@ -120,6 +145,7 @@ def _footnotes(report: Report) -> list[str]:
         baseline = _mib(max(row.process_baseline_bytes for row in report.rows))
         notes += [line.format(baseline=baseline) for line in _LEGEND]
         notes += [_PLANNED] if "onnx" in _engines(report) else []
+        notes += [] if report.enforced is None else [_CAGE_LEGEND]
         notes += [_DEVICE_LEGEND] if _devices(report) else []
         notes += ["options: " + ", ".join(_options(report.rows))]
     versions = ", ".join(f"{name} {version}" for name, version in environment.versions.items())

@@ -62,6 +62,8 @@ class Request:
         fast: Prefer the step that stores weights twice.
         optimisation: One of `OPTIMISATIONS` of a session.
         memory_kind: One of `MEMORY_KINDS` of a session.
+        enforce: A hard limit for each method's process, in bytes, or the device whose default limit it is; None for
+            none.
     """
 
     model: str = "wrn-40-2"
@@ -85,6 +87,7 @@ class Request:
     fast: bool = False
     optimisation: str = "all"
     memory_kind: str = "arena"
+    enforce: int | str | None = None
 
 
 def check_request(request: Request) -> None:
@@ -96,6 +99,8 @@ def check_request(request: Request) -> None:
     _check_values(request)
     expand(request.methods)
     load_devices(request.devices)
+    if isinstance(request.enforce, str):
+        load_device(request.enforce)
     if request.engine == "torch" and find_spec("torch") is None:
         raise Unavailable("measuring methods needs torch, which is not installed: pip install 'ecotta_rt[bench]'")
 

@@ -10,9 +10,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from ecotta_rt.bench.environment import Environment
+from ecotta_rt.bench.memory_cage import CageRecord
 from ecotta_rt.whole_file import write_whole
 
-__all__ = ["SCHEMA", "Failure", "ModelFacts", "Report", "Row", "StreamFacts"]
+__all__ = ["SCHEMA", "Enforced", "Failure", "ModelFacts", "Report", "Row", "StreamFacts"]
 
 SCHEMA = 1
 """Version of the JSON object; it changes when a key is renamed, removed or changes its meaning."""
@@ -107,6 +108,26 @@ class ModelFacts:
 
 
 @dataclass(frozen=True)
+class Enforced:
+    """The hard limit under which each method ran: a memory control group of its own, without swap.
+
+    Attributes:
+        limit_bytes: The limit.
+        device: Id of the device whose default limit that is; None where a size was named.
+        held: Method id -> what its group has seen until the stream was over, for each that was started.
+    """
+
+    limit_bytes: int
+    device: str | None
+    held: Mapping[str, CageRecord]
+
+    @property
+    def killed(self) -> tuple[str, ...]:
+        """Methods that the kernel killed at the limit."""
+        return tuple(method for method, record in self.held.items() if record.oom_kills)
+
+
+@dataclass(frozen=True)
 class Report:
     """One run of `ecotta-bench --memory`.
 
@@ -118,6 +139,7 @@ class Report:
         failures: Methods that were started and gave no row.
         left_out: Methods of the default set that cannot run here, each with the reason.
         complete: Whether every method that was to run has a row.
+        enforced: The hard limit, where one was asked for; else its key is not in the JSON object.
     """
 
     environment: Environment
@@ -127,10 +149,14 @@ class Report:
     failures: tuple[Failure, ...] = ()
     left_out: Mapping[str, str] = field(default_factory=dict)
     complete: bool = True
+    enforced: Enforced | None = None
 
     def to_json(self) -> str:
         """The object of `--json`, with `schema` first."""
-        return json.dumps({"schema": SCHEMA, **asdict(self)}, indent=2) + "\n"
+        keys = {"schema": SCHEMA, **asdict(self)}
+        if self.enforced is None:
+            del keys["enforced"]
+        return json.dumps(keys, indent=2) + "\n"
 
     def write_json(self, path: Path) -> None:
         """Write `to_json` to a file, whole or not at all."""

@@ -11,6 +11,7 @@ from ecotta_rt.bench.latency_request import LatencyRequest
 from ecotta_rt.bench.peers import METHODS
 from ecotta_rt.bench.request import ENGINES, GRADIENTS, MEMORY_FORMATS, NORMALISATIONS, ORDERS, Request
 from ecotta_rt.bench.streams import CORRUPTIONS
+from ecotta_rt.cli.byte_size import parse_byte_size
 from ecotta_rt.errors import UsageError
 from ecotta_rt.runtime.session import MEMORY_KINDS, OPTIMISATIONS
 from ecotta_rt.this_machine import usable_cores
@@ -27,7 +28,9 @@ Measure test-time adaptation methods side by side, on one stream of corrupted im
 
 --memory plays the stream once to each method, each in a fresh process, and reports three levels of memory beside the
 error of that very run: activations kept for the backward, the peak of live tensors, and the peak of the process. With
---engine onnx the methods run from a bundle in a process without torch, as on a device.
+--engine onnx the methods run from a bundle in a process without torch, as on a device. With --enforce each process is,
+until the stream is over, in a memory control group of its own with a device's default limit and no swap: what exceeds
+it is killed by the kernel, as on the device. That takes root, or systemd-run --user --scope.
 
 --latency lets inference alone, EcoTTA's step in onnxruntime, and EcoTTA, TENT and CoTTA in torch take turns, and
 reports the time of a step as ratios.
@@ -56,19 +59,22 @@ Examples:
   ecotta-bench --memory --methods ecotta-k4 --batch 1 --normalisation running --json > one-by-one.json
   ecotta-bench --memory --engine onnx --batch 1 --normalisation running --threads 1
   ecotta-bench --memory --engine onnx --bundle net.ecotta --methods ecotta-k4 --normalisation running --frame-by-frame
+  ecotta-bench --memory --engine onnx --batch 1 --normalisation running --enforce raspberry-pi-zero-2w
+  ecotta-bench --memory --methods source,tent,cotta,ecotta-k4 --enforce 512MB
   ecotta-bench --latency --json latency.json                batch 1 and 64, one and two threads
   ecotta-bench --latency --batch 1 --threads 1 --methods ecotta-k4 --normalisation running --rounds 30
 
 Ctrl-C ends the run and reports what is done.
 
 Exit codes:
-  0 everything measured, 130 interrupted; else that of the first method without a result (1 where its process died)
+  0 everything measured, 130 interrupted; else that of the first method without a result (1 where its process
+  died, 3 where it was killed at the limit of --enforce)
   2 usage, 4 bad input file, 69 a missing extra or file, 74 input/output error
 """
 
 _MEMORY_ONLY = (
     *("engine", "frames", "corruptions", "severity", "order", "memory_format", "allocator", "device", "plot"),
-    *("download", "frame_by_frame", "fast"),
+    *("download", "enforce", "frame_by_frame", "fast"),
 )
 _LATENCY_ONLY = ("rounds",)
 
@@ -125,6 +131,7 @@ def _add_memory(parser: argparse.ArgumentParser) -> None:
     add("--memory-format", metavar="F", help=_one_of(MEMORY_FORMATS, "torch: of all tensors"))
     add("--allocator", metavar="A", help=f"freed memory: {', '.join(ALLOCATORS)} (torch: returning, onnx: libc)")
     add("--device", metavar="ID", type=_names, action="append", default=[], help="mark what fits this device, or all")
+    add("--enforce", metavar="LIMIT", help="let the kernel kill what exceeds a device's default limit, or a size")
     add("--plot", metavar="FILE", type=Path, help="draw error against memory, .png or .svg")
 
 
@@ -158,6 +165,7 @@ def memory_request(args: argparse.Namespace) -> Request:
         fast=args.fast,
         optimisation=args.optimisation,
         memory_kind=args.memory_kind,
+        enforce=_limit(args.enforce),
     )
 
 
@@ -189,6 +197,12 @@ def _refuse(args: argparse.Namespace, names: Sequence[str], mode: str) -> None:
     given = [f"--{name.replace('_', '-')}" for name in names if getattr(args, name) not in (None, False, (), [])]
     if given:
         raise UsageError(f"{', '.join(given)}: only for {mode}")
+
+
+def _limit(text: str | None) -> int | str | None:
+    """A size in bytes, or the name of a device: no id begins with a digit."""
+    is_size = text is not None and text[:1].isdecimal() and not text.endswith(".toml")
+    return parse_byte_size(text) if text is not None and is_size else text
 
 
 def _single(option: str, values: Sequence[ValueT], usual: ValueT) -> ValueT:

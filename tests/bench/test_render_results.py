@@ -6,6 +6,9 @@ import json
 
 import pytest
 
+from ecotta_rt.bench.memory_cage import CageRecord
+from ecotta_rt.bench.results import Enforced
+
 
 @pytest.fixture
 def script(checkout):
@@ -47,3 +50,31 @@ def test_files_of_different_origins_are_refused_by_name(script, made, where, cha
 
     with pytest.raises(ValueError, match=r"1\.json and 2\.json do not belong in one table"):
         script.render({"1.json": made, "2.json": other})
+
+
+def under_a_limit(report, row, made, **options):
+    """What measure_limits.py keeps of a run in which TENT was killed."""
+    held = {"ecotta-k4": CageRecord(60 * 2**20, 0), "tent": CageRecord(200_000_000, 1)}
+    live = row("ecotta-k4", load_peak_bytes=70 * 2**20, process_peak_bytes=90 * 2**20)
+    written = report(live, enforced=Enforced(200_000_000, "raspberry-pi-zero-2w", held), complete=False)
+    environment = {**made["environment"], "versions": {**made["environment"]["versions"], "torch": "2.13.0"}}
+    report_json = {**json.loads(written.to_json()), "environment": environment}
+    return {"options": {"engine": "torch", "batch": "64", **options}, "report": report_json}
+
+
+def test_runs_under_hard_limits_tell_who_lives_and_who_is_killed(script, made, report, row):
+    run = under_a_limit(report, row, made)
+
+    table = script.render({"limits.json": {"measured": "limits", "runs": [run]}})
+
+    assert "| 200 MB | torch | 64 | ecotta-k4 | lives | 27.3 | 70, 90 | 47 | 60 |\n" in table
+    assert "| 200 MB | torch | 64 | tent | **killed** |  |  |  | 191 |\n" in table
+    assert "without swap" in table
+
+
+def test_runs_under_hard_limits_of_different_origins_are_refused(script, made, report, row):
+    runs = [under_a_limit(report, row, made) for _ in range(2)]
+    runs[1]["report"]["stream"]["frames"] = 8
+
+    with pytest.raises(ValueError, match="run 1 and run 2 do not belong in one table"):
+        script.render({"limits.json": {"measured": "limits", "runs": runs}})

@@ -1,8 +1,9 @@
 import io
 import re
 
+from ecotta_rt.bench.memory_cage import CageRecord
 from ecotta_rt.bench.report import print_report
-from ecotta_rt.bench.results import Failure
+from ecotta_rt.bench.results import Enforced, Failure
 
 
 class Terminal(io.StringIO):
@@ -105,3 +106,22 @@ def test_planned_memory_of_onnxruntime_is_told_apart_from_measured(row, report):
     assert "batch 64, engine onnx" in text
     assert "activations and step peak are planned" in text
     assert "planned" not in printed(report(row("tent")))
+
+
+def test_a_hard_limit_is_told_with_whom_the_kernel_killed(row, report):
+    held = {"bn": CageRecord(420 * 2**20, 0), "tent": CageRecord(512_000_000, 1), "old": CageRecord(None, 0)}
+    rows = (row("bn"), row("old"))
+
+    text = printed(report(*rows, enforced=Enforced(512_000_000, "iphone-13", held), complete=False))
+
+    assert "enforced: 512 MB (488.3 MiB), the default limit of iphone-13, by a control group without swap" in text
+    assert "; killed: tent\n" in text
+    assert [line.split()[-1] for line in text.splitlines() if line.startswith(("bn ", "old "))] == ["420.0", "-"]
+    assert "cage peak: most that the control group" in text
+    assert "cage" not in printed(report(row("bn")))
+
+
+def test_a_limit_that_killed_nobody_says_so(row, report):
+    text = printed(report(row("bn"), enforced=Enforced(512_000_000, None, {"bn": CageRecord(1, 0)})))
+
+    assert "enforced: 512 MB (488.3 MiB), by a control group without swap; killed: none\n" in text

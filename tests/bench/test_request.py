@@ -1,3 +1,4 @@
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -83,6 +84,7 @@ def test_each_method_gets_the_file_it_needs(asked, tmp_path):
         ({"fast": True}, r"--fast is for --engine onnx"),
         ({"memory_kind": "returning"}, r"--memory-kind is for --engine onnx"),
         ({"bundle": Path("net.ecotta")}, r"--bundle is for --engine onnx"),
+        ({"enforce": "raspberry-pi-9"}, r"unknown device 'raspberry-pi-9'"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_before_any_work(asked, change, message):
@@ -120,6 +122,30 @@ def test_all_devices_are_every_profile_once(asked):
     ids = [device.id for device in plan.devices]
     assert ids[0] == "raspberry-pi-4-1gb"
     assert len(ids) == len(set(ids)) > 10
+
+
+@pytest.fixture
+def caged(monkeypatch):
+    """Limits for which a cage was opened; none is made."""
+    limits = []
+    monkeypatch.setattr(plan_module, "MemoryCage", lambda limit_bytes: limits.append(limit_bytes) or nullcontext())
+    return limits
+
+
+@pytest.mark.parametrize(
+    ("limit", "limit_bytes", "device"),
+    [("raspberry-pi-zero-2w", 200_000_000, "raspberry-pi-zero-2w"), (512_000_000, 512_000_000, None)],
+)
+def test_a_hard_limit_is_a_devices_or_a_size_and_is_tried_before_any_work(asked, caged, limit, limit_bytes, device):
+    plan = make_plan(replace(asked, enforce=limit))
+
+    assert caged == [limit_bytes]
+    assert (plan.enforced.limit_bytes, plan.enforced.device) == (limit_bytes, device)
+
+
+def test_nobody_gets_a_hard_limit_unasked(asked, caged):
+    assert make_plan(asked).enforced is None
+    assert caged == []
 
 
 def test_a_missing_torch_is_named_with_its_extra(asked, monkeypatch):

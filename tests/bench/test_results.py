@@ -1,6 +1,7 @@
 import json
 
-from ecotta_rt.bench.results import Failure
+from ecotta_rt.bench.memory_cage import CageRecord
+from ecotta_rt.bench.results import Enforced, Failure
 
 # DESIGN's words for the object that others read; a key more is a change of schema too.
 TOP = ["schema", "environment", "stream", "model", "rows", "failures", "left_out", "complete"]
@@ -34,3 +35,16 @@ def test_a_method_without_a_result_is_in_the_json_too(report):
 def test_what_a_device_needs_is_the_larger_of_load_and_run(row):
     assert row(load_peak_bytes=900, process_peak_bytes=800).need_bytes == 900
     assert row(load_peak_bytes=700, process_peak_bytes=800).need_bytes == 800
+
+
+def test_a_hard_limit_adds_one_key_that_is_not_there_otherwise(row, report):
+    held = {"tent": CageRecord(peak_bytes=200, oom_kills=1), "bn": CageRecord(peak_bytes=None, oom_kills=0)}
+
+    written = json.loads(report(row("bn"), enforced=Enforced(200, "my-board", held)).to_json())
+
+    assert list(written) == [*TOP, "enforced"]
+    assert written["enforced"] == {
+        "limit_bytes": 200,
+        "device": "my-board",
+        "held": {"tent": {"peak_bytes": 200, "oom_kills": 1}, "bn": {"peak_bytes": None, "oom_kills": 0}},
+    }

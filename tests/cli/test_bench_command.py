@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from ecotta_rt.bench import exporting, latency_race, measure
+from ecotta_rt.bench.memory_cage import MemoryCage
 from ecotta_rt.bench.results import Report
 from ecotta_rt.bench.streams import CORRUPTIONS
 from ecotta_rt.cli import bench
-from ecotta_rt.errors import EXIT_INTERRUPTED, TransferError
+from ecotta_rt.errors import EXIT_INTERRUPTED, TransferError, Unavailable
 from ecotta_rt.state import AdaptState
 
 WORKER = """
@@ -161,6 +162,38 @@ def test_a_json_file_that_cannot_be_written_does_not_cost_the_table(stand_in, ca
     assert "no space" in err
 
 
+@pytest.fixture
+def hungry_stand_in(assets, monkeypatch) -> None:
+    """Bites off more than 64 MB for `tent`; skips where no control group may be made."""
+    try:
+        with MemoryCage(64_000_000):
+            pass
+    except Unavailable as error:
+        pytest.skip(str(error))
+    hungry = WORKER.replace('if job.method == "bn":', 'x = b"x" * (10**8 if job.method == "tent" else 1)\nif False:')
+    monkeypatch.setattr(measure, "_WORKER", (sys.executable, "-c", hungry))
+
+
+@pytest.mark.usefixtures("hungry_stand_in")
+def test_a_method_that_the_kernel_kills_at_the_limit_is_told_and_the_others_go_on(capsys, tmp_path):
+    target = tmp_path / "result.json"
+    options = ("--methods", "tent,source", "--enforce", "64MB", "--json", str(target))
+
+    code, out, err = run_bench(capsys, *SMALL, *options)
+
+    written = json.loads(target.read_text())
+    assert code == 3
+    assert [row["method"] for row in written["rows"]] == ["source"]
+    assert (written["enforced"]["limit_bytes"], written["enforced"]["device"]) == (64_000_000, None)
+    assert {method: record["oom_kills"] for method, record in written["enforced"]["held"].items()} == {
+        "tent": 1,
+        "source": 0,
+    }
+    assert "tent: no result: killed at 64 MB (61.0 MiB) by the kernel's out-of-memory killer" in out
+    assert "enforced: 64 MB (61.0 MiB), by a control group without swap; killed: tent\n" in out
+    assert "1/2  tent  no result" in err
+
+
 def test_a_plot_is_drawn_when_asked_for(stand_in, capsys, tmp_path):
     code, _, _ = run_bench(capsys, *SMALL, "--methods", "source,tent", "--plot", str(tmp_path / "plot.svg"))
 
@@ -209,6 +242,9 @@ def test_a_method_that_fails_does_not_stop_the_others(stand_in, capsys, tmp_path
         (("--fast",), 2, "--fast is for --engine onnx"),
         (("--batch", "1,64"), 2, "--batch 1,64: --memory takes one"),
         (("--rounds", "3"), 2, "--rounds: only for --latency"),
+        (("--enforce", "raspberry-pi-9"), 2, "unknown device 'raspberry-pi-9'"),
+        (("--enforce", "512 MegaBytes"), 2, "'512 MegaBytes' is not a size"),
+        (("--enforce", "1000000GB"), 69, "cannot be enforced"),
         (("--batch", "1", "--methods", "ecotta-k4"), 2, "--normalisation running"),
         (("--methods", "ecotta-k4"), 69, "ecotta-k4.safetensors is missing"),
         (("--data", "none"), 2, "no such folder"),
@@ -238,6 +274,7 @@ def test_a_mistake_is_one_line_and_an_exit_code(assets, capsys, monkeypatch, tmp
         (("--threads", "0"), 2, "--threads 0"),
         (("--rounds", "0"), 2, "--rounds 0"),
         (("--normalisation", "batches"), 2, "did you mean batch?"),
+        (("--enforce", "512MB"), 2, "--enforce: only for --memory"),
         (("--frames", "8", "--fast"), 2, "--frames, --fast: only for --memory"),
         (("--methods", "ecotta-k4"), 69, "ecotta-k4.safetensors is missing"),
         (("--methods", "tent", "--bundle", "none.ecotta"), 4, "none.ecotta"),
