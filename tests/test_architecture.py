@@ -12,7 +12,9 @@ PACKAGE = Path(__file__).parent.parent / "ecotta_rt"
 
 LIGHT = {
     *("_version", "bundle", "device", "digest", "errors", "extras", "onnx_wire", "state", "this_machine", "toml_file"),
-    *("records", "whole_file"),
+    *("process_memory", "records", "whole_file"),
+    *("budget", "protobuf_fields", "session_figures"),
+    "doctor",
 }
 
 # What each module or subpackage may import of ours, besides itself. A newcomer has to be given its place here.
@@ -23,16 +25,24 @@ MAY_IMPORT = {
     "this_machine": set(),
     "toml_file": {"errors"},
     "device": {"errors", "this_machine", "toml_file"},
+    "process_memory": {"errors"},
     "whole_file": {"errors"},
     "digest": set(),
     "records": set(),
     "state": {"errors", "whole_file"},
     "onnx_wire": {"errors"},
-    "bundle": {"_version", "digest", "errors", "onnx_wire", "state", "whole_file"},
-    "prepare": LIGHT,
+    "protobuf_fields": set(),
+    "session_figures": set(),
+    "bundle": {
+        *("_version", "digest", "errors", "onnx_wire", "protobuf_fields", "session_figures", "state", "whole_file")
+    },
+    "budget": {"bundle", "device", "errors", "session_figures"},
+    "doctor": {"device", "this_machine"},
     "runtime": LIGHT,
+    "planner": {*LIGHT, "runtime"},
+    "prepare": {*LIGHT, "planner"},
     "bench": {*LIGHT, "prepare", "runtime"},
-    "cli": {*LIGHT, "bench", "prepare", "runtime"},
+    "cli": {*LIGHT, "bench", "planner", "prepare", "runtime"},
     "": {*LIGHT, "prepare", "runtime"},  # ecotta_rt/__init__.py: where each public name is fetched from
 }
 

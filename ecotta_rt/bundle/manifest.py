@@ -16,6 +16,7 @@ from ecotta_rt.bundle.layout import ArrayShape, StateLayout
 from ecotta_rt.bundle.ports import SINGLE_FRAME, find_other_port, required_ports
 from ecotta_rt.errors import InputFileError
 from ecotta_rt.onnx_wire import ELEMENT_TYPES
+from ecotta_rt.session_figures import SessionFigures, Tenant
 
 __all__ = [
     "FORMAT",
@@ -34,8 +35,8 @@ __all__ = [
 ]
 
 FORMAT = "ecotta-bundle"
-VERSION = 1
-"""Raised when a reader of the old version would misunderstand or refuse the new one."""
+VERSION = 2
+"""Raised when a reader of the old version would misunderstand or refuse the new one. Version 1 had no `sessions`."""
 
 GraphKind = Literal["step", "predict", "accumulate", "update"]
 NORMALISATIONS = ("batch", "running", "source")
@@ -52,6 +53,9 @@ _MAX_ARRAYS = 1 << 16
 _MAX_CLASSES = 1 << 16
 _MAX_WORDS = 256
 _MAX_PORTS = 64
+_MAX_SESSIONS = 8
+_MAX_TENANTS = 16
+_OLDEST_VERSION = 1
 _MAX_RANK = 8
 _MAX_SIDE = 1 << 14
 _MAX_BATCH = 1 << 16
@@ -115,6 +119,7 @@ class GraphEntry:
         outputs: What it gives, in order.
         bytes: Size of the member.
         sha256: Digest of the member, hexadecimal.
+        sessions: What running it needs, for each way the planner looked at; empty where it did not.
     """
 
     name: str
@@ -128,6 +133,7 @@ class GraphEntry:
     outputs: tuple[ArrayShape, ...]
     bytes: int
     sha256: str
+    sessions: tuple[SessionFigures, ...] = ()
 
     @property
     def member(self) -> str:
@@ -219,9 +225,10 @@ class Manifest:
         fields = parse_json(encoded, origin)
         fields.text("format", choices=(FORMAT,))
         version = fields.number("version", 0, 1 << 31)
-        if version != VERSION:
+        if not _OLDEST_VERSION <= version <= VERSION:
+            known = f"{_OLDEST_VERSION} to {VERSION}"
             raise fields.error(
-                "version", f"is {version}, and this ecotta_rt reads {VERSION}; install the one that made it"
+                "version", f"is {version}, and this ecotta_rt reads {known}; install the one that made it"
             )
         manifest = _read_manifest(fields)
         fields.refuse_the_rest()
@@ -324,10 +331,28 @@ def _read_graph(fields: JsonFields) -> GraphEntry:
         outputs=fields.objects("outputs", _read_port, max_count=_MAX_PORTS),
         bytes=fields.number("bytes", 1, MAX_GRAPH_BYTES),
         sha256=_sha256(fields, "sha256"),
+        sessions=fields.objects("sessions", _read_session, max_count=_MAX_SESSIONS) if fields.has("sessions") else (),
     )
+    _refuse_twice("sessions", [session.optimisation for session in graph.sessions], fields)
     for key in ("inputs", "outputs"):
         _refuse_twice(key, [port.name for port in getattr(graph, key)], fields)
     return graph
+
+
+def _read_session(fields: JsonFields) -> SessionFigures:
+    return SessionFigures(
+        optimisation=fields.text("optimisation", max_characters=_MAX_NAME),
+        nodes=fields.number("nodes", 0, _MAX_NODES),
+        **{
+            key: fields.number(key, 0, _MAX_STEP_BYTES)
+            for key in ("live_bytes", "arena_bytes", "copied_bytes", "mapped_bytes")
+        },
+        tenants=fields.objects("tenants", _read_tenant, max_count=_MAX_TENANTS),
+    )
+
+
+def _read_tenant(fields: JsonFields) -> Tenant:
+    return Tenant(fields.text("name", max_characters=_MAX_NAME), fields.number("bytes", 0, _MAX_STEP_BYTES))
 
 
 def _shape(fields: JsonFields) -> tuple[int, ...]:

@@ -9,14 +9,12 @@ onnxruntime reads them all: so all are shifted, those in the attributes of nodes
 forgotten would be read from whatever file of the old name lies beside the bundle.
 """
 
-from collections.abc import Iterator
-
 from ecotta_rt.bundle.graph_check import WEIGHTS
+from ecotta_rt.protobuf_fields import read_fields
 
 __all__ = ["relocate"]
 
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
-_FIXED_BYTES = {_FIXED64: 8, _FIXED32: 4}
+_BYTES = 2  # the wire's kind of strings and messages
 
 _PARTS = {  # message -> number of a field -> the message in it, as far as tensors lie there
     "model": {7: "graph"},
@@ -48,7 +46,7 @@ def _moved(kind: str, message: memoryview, location: bytes, start: int) -> bytes
     if kind == "tensor":
         return _moved_tensor(message, location, start)
     pieces: list[bytes | memoryview] = []
-    for number, whole, payload in _fields(message):
+    for number, whole, payload in read_fields(message):
         part = _PARTS[kind].get(number)
         # Most nodes have nothing to do with the weights: a look at their bytes is faster than a walk through them.
         if part is None or (part != "graph" and _OLD_NAME not in bytes(payload)):
@@ -61,9 +59,9 @@ def _moved(kind: str, message: memoryview, location: bytes, start: int) -> bytes
 def _moved_tensor(message: memoryview, location: bytes, start: int) -> bytes:
     pieces: list[bytes | memoryview] = []
     entries: dict[bytes, bytes] = {}
-    for number, whole, payload in _fields(message):
+    for number, whole, payload in read_fields(message):
         if number == _EXTERNAL_DATA:
-            said = {field: bytes(text) for field, _, text in _fields(payload)}
+            said = {field: bytes(text) for field, _, text in read_fields(payload)}
             entries[said.get(_KEY, b"")] = said.get(_VALUE, b"")
         else:
             pieces.append(whole)
@@ -72,33 +70,6 @@ def _moved_tensor(message: memoryview, location: bytes, start: int) -> bytes:
         entries |= {b"location": location, b"offset": str(start + int(entries.get(b"offset", b"0"))).encode()}
     pieces += [_field(_EXTERNAL_DATA, _field(_KEY, key) + _field(_VALUE, value)) for key, value in entries.items()]
     return b"".join(pieces)
-
-
-def _fields(message: memoryview) -> Iterator[tuple[int, memoryview, memoryview]]:
-    """Number, whole field and payload of each field."""
-    position = 0
-    while position < len(message):
-        begin = position
-        tag, position = _read_varint(message, position)
-        kind = tag & 7
-        length = _FIXED_BYTES.get(kind, 0)
-        if kind == _BYTES:
-            length, position = _read_varint(message, position)
-        elif kind == _VARINT:
-            length = _read_varint(message, position)[1] - position
-        yield tag >> 3, message[begin : position + length], message[position : position + length]
-        position += length
-
-
-def _read_varint(message: memoryview, position: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = message[position]
-        position += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, position
-        shift += 7
 
 
 def _varint(value: int) -> bytes:

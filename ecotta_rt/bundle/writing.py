@@ -22,6 +22,7 @@ from ecotta_rt.bundle.manifest import (
 from ecotta_rt.bundle.stored_zip import NewMember, checksum, write_stored_zip
 from ecotta_rt.digest import sha256
 from ecotta_rt.errors import InputFileError, UsageError
+from ecotta_rt.session_figures import SessionFigures
 from ecotta_rt.state import AdaptState
 from ecotta_rt.whole_file import open_whole
 
@@ -46,6 +47,7 @@ class GraphFacts:
         activation_bytes: Most bytes kept for its own backward at any moment.
         step_peak_bytes: Most bytes of tensors alive at any moment.
         variant: What else it was made with.
+        sessions: What running it needs, as planned.
     """
 
     kind: GraphKind
@@ -53,6 +55,7 @@ class GraphFacts:
     activation_bytes: int
     step_peak_bytes: int
     variant: Mapping[str, str] = field(default_factory=dict)
+    sessions: tuple[SessionFigures, ...] = ()
 
 
 def write_bundle(
@@ -160,6 +163,7 @@ def _graph_entry(name: str, facts: GraphFacts, content: bytes, weights: Sequence
         outputs=graph_ports(scan.outputs, origin),
         bytes=len(content),
         sha256=sha256(content).hexdigest(),
+        sessions=facts.sessions,
     )
 
 

@@ -25,7 +25,9 @@ COMMANDS = {
     "prepare": "warm up a network for adaptation: network + checkpoint + data -> warmed-up network",
     "profile": "show what a training or adaptation step keeps in memory, by part and by tensor",
     "devices": "list the boards and phones we know, and what they give",
+    "doctor": "look whether this machine can run us, and what to do where it cannot",
     "inspect": "show what is in a bundle or an adapted state, having checked all of it",
+    "plan": "say whether a bundle fits a device, how to run it there, and what its memory is made of",
     "run": "answer and learn from a stream: bundle + pictures, film, camera or replay -> JSON lines",
 }
 """Name of each subcommand -> its line in the help. The module is `ecotta_rt.cli.NAME`."""

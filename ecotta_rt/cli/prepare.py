@@ -82,6 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--step-lr", type=float, default=5e-3, metavar="LR", help="step size for 64 frames, less for fewer (0.005)")
     add("--frame-by-frame", action="store_true", help="add graphs that learn from many frames in the memory of one")
     add("--fast", action="store_true", help="add steps that store weights twice: less time, more memory")
+    add("--device", metavar="ID", help="leave out graphs that do not fit there; an error when none does")
     add("--gradient", choices=("exact", "constant"), default="exact", help="through batch statistics (default exact)")
 
 
@@ -90,6 +91,7 @@ def run(args: argparse.Namespace) -> int:
     from ecotta_rt.bench.streams import source_frames
     from ecotta_rt.bench.streams.sources import find_source
     from ecotta_rt.cli.training_progress import TrainingProgress
+    from ecotta_rt.device import load_device
     from ecotta_rt.prepare.pipeline import default_kernel, export_bundle, frozen_network, prepare, warmed_path
 
     out = args.out or Path(args.network).with_suffix("")
@@ -99,6 +101,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"{bundle} exists; --force replaces it, --bundle chooses another name")
     if bundle is None and target.exists() and not args.force:
         raise UsageError(f"{target} exists; --force replaces it, --out chooses another name")
+    device = None if args.device is None else load_device(args.device)
     options, step, batches = _options(args), _step_options(args), _batches(args)
     kernel = default_kernel(args.network) if args.kernel is None else args.kernel
     classes = find_source(args.data).classes
@@ -132,6 +135,7 @@ def run(args: argparse.Namespace) -> int:
             batches=batches,
             options=step,
             fast=args.fast,
+            device=device,
             report=_tell,
         )
         print(bundle)
@@ -139,7 +143,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _tell(graph: str, done: int, total: int) -> None:
-    print(f"ecotta prepare: graph {done + 1} of {total}: {graph}", file=sys.stderr, flush=True)
+    what = f"graph {done + 1} of {total}: {graph}" if done < total else graph
+    print(f"ecotta prepare: {what}", file=sys.stderr, flush=True)
 
 
 def _batches(args: argparse.Namespace) -> tuple[int, ...]:

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from ecotta_rt.bundle import Manifest
+from ecotta_rt.device import DeviceProfile
 from ecotta_rt.errors import InputFileError, UsageError
 from ecotta_rt.prepare.attach import attach
 from ecotta_rt.prepare.checkpoint import load_network, read_network_file, save_network
@@ -143,6 +144,7 @@ def export_bundle(
     batches: Sequence[int],
     options: StepOptions,
     fast: bool = False,
+    device: DeviceProfile | None = None,
     report: ExportReport | None = None,
 ) -> Manifest:
     """Cut, attach, compile and write a bundle.
@@ -157,6 +159,7 @@ def export_bundle(
         batches: Frames a step; see `export`.
         options: How the device adapts.
         fast: See `export`.
+        device: See `export`.
         report: Hears of each graph.
 
     Raises:
@@ -174,5 +177,14 @@ def export_bundle(
     adaptable = attach(partition(network, torch.zeros(1, 3, *frame_size), len(weights)), int(weights[0].shape[-1]))
     model = name if name in MODELS else read_network_file(name).model if name.endswith(_SUFFIX) else Path(name).name
     return export(
-        adaptable, state, path, model=model, classes=classes, batches=batches, options=options, fast=fast, report=report
+        adaptable,
+        state,
+        path,
+        model=model,
+        classes=classes,
+        batches=batches,
+        options=options,
+        fast=fast,
+        device=device,
+        report=report,
     )

@@ -15,6 +15,7 @@ copies them: all but those that the exporter keeps out of its reach.
 import ctypes
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ecotta_rt.bundle import Bundle
@@ -63,8 +64,14 @@ class SessionOptions:
         return {"threads": self.threads, "optimisation": self.optimisation, "memory": self.memory}
 
 
-def open_session(bundle: Bundle, graph: str, options: SessionOptions) -> Any:
+def open_session(bundle: Bundle, graph: str, options: SessionOptions, optimised: Path | None = None) -> Any:
     """An onnxruntime.InferenceSession of one graph.
+
+    Args:
+        bundle: Where the graph is.
+        graph: Its name.
+        options: How to run it.
+        optimised: A file for the graph as onnxruntime has optimised it.
 
     Raises:
         UsageError: The bundle has no such graph.
@@ -75,6 +82,8 @@ def open_session(bundle: Bundle, graph: str, options: SessionOptions) -> Any:
     settings = session_settings(options)
     # The nodes are written in an order that keeps few tensors alive.
     settings.execution_order = ort.ExecutionOrder.PRIORITY_BASED
+    if optimised is not None:
+        settings.optimized_model_filepath = str(optimised)
     folder = str(bundle.file.parent)
     settings.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
     content = bundle.relocated_graph(graph)

@@ -290,12 +290,23 @@ def test_a_long_manifest_is_not_parsed(parts, read_all):
         (b'{"a": ' + b"9" * 5000 + b"}", "not JSON"),
         (b"{}", "'format': missing"),
         (b'{"format": "zip"}', "expected one of ecotta-bundle, found 'zip'"),
-        (b'{"format": "ecotta-bundle", "version": 2}', "is 2, and this ecotta_rt reads 1"),
+        (b'{"format": "ecotta-bundle", "version": 3}', "is 3, and this ecotta_rt reads 1 to 2"),
         (b'{"format": "ecotta-bundle", "version": true}', "expected a whole number .*, found True"),
     ],
 )
 def test_what_is_no_manifest_is_refused(parts, read_all, text, reason):
     refused(parts.pack(manifest=text), f"manifest.json: .*{reason}", read_all)
+
+
+SESSION = {
+    "optimisation": "all",
+    "nodes": 1,
+    "live_bytes": 1,
+    "arena_bytes": 1,
+    "copied_bytes": 1,
+    "mapped_bytes": 1,
+    "tenants": [],
+}
 
 
 def put(*path, value):
@@ -313,6 +324,15 @@ def put(*path, value):
         (put("extra", value=1), "'extra': unknown field; known here: format, version, made_with"),
         (put("graphs", 1, "extra", value=1), r"'graphs\[1\].extra': unknown field"),
         (put("frame", "mean", value=[0, 0, 0]), "'frame.mean': unknown field"),
+        (put("graphs", 0, "sessions", value=[{}]), r"'graphs\[0\].sessions\[0\].optimisation': missing"),
+        (put("graphs", 0, "sessions", value=[SESSION] * 2), "sessions': 'all' is given twice"),
+        (put("graphs", 0, "sessions", value=[SESSION] * 9), "sessions': 9 entries, more than 8"),
+        (
+            put("graphs", 0, "sessions", value=[{**SESSION, "live_bytes": -1}]),
+            "live_bytes': expected a whole number from 0",
+        ),
+        (put("graphs", 0, "sessions", value=[{**SESSION, "more": 1}]), "more': unknown field"),
+        (put("graphs", 0, "sessions", value=[{**SESSION, "tenants": [{"name": "a"}]}]), "bytes': missing"),
         (put("x" * 5000, value=1), "'x{57}...': unknown field"),
         (put("model", value=""), "'model': expected printable text"),
         (put("model", value="\x1b[2J"), r"'model': expected printable text on one line, found '\\x1b"),

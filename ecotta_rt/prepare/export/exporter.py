@@ -8,21 +8,24 @@ step whose weights are stored twice; with `frame_by_frame` also `accumulate` (on
 make a step of any number of frames in one frame's memory.
 """
 
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import onnx
 import onnx_ir as ir
 import torch
 
 from ecotta_rt.bundle import FrameSpec, GraphFacts, GraphKind, Manifest, StateLayout, write_bundle
+from ecotta_rt.device import DeviceProfile
 from ecotta_rt.errors import UsageError
 from ecotta_rt.prepare.attach import AdaptableNetwork
 from ecotta_rt.prepare.engine import frame_shape, to_adapt_state, to_step_state
 from ecotta_rt.prepare.export.builder import OPSET
 from ecotta_rt.prepare.export.code_digest import code_digest
+from ecotta_rt.prepare.export.fitting import fitting_graphs, planned
 from ecotta_rt.prepare.export.frozen_weights import FrozenWeights, digest_of
 from ecotta_rt.prepare.export.liveness import infer_shapes, live_bytes
 from ecotta_rt.prepare.export.lowering import lower
@@ -109,6 +112,7 @@ def export(
     batches: Sequence[int] = (1,),
     options: StepOptions | None = None,
     fast: bool = False,
+    device: DeviceProfile | None = None,
     report: Report | None = None,
 ) -> Manifest:
     """Write a bundle.
@@ -123,9 +127,11 @@ def export(
         options: How the device adapts; `frame_by_frame` adds the graphs for it. Default: `running`, with the paper's
             step size in proportion to the frames of a step.
         fast: Add a step graph for each batch size that trades memory for time.
+        device: Leave out the graphs that do not fit there.
         report: Hears of each graph.
 
     Raises:
+        BudgetExceeded: No graph that learns fits on `device`.
         UsageError: See `requests_for`; or class names that are not one a logit.
         NetworkError: An operator that has no ONNX rule.
         InputFileError: `state` belongs to another network.
@@ -154,22 +160,44 @@ def export(
         if request.name in models
     }
     channels, height, width = frame_shape(network)
-    return write_bundle(
-        path,
-        model=model,
-        network_digest=state.network_digest,
-        classes=classes,
-        parts=len(network.meta_groups),
-        frame=FrameSpec(channels, height, width),
-        normalisation=options.normalisation,
-        options={k: v for k, v in asdict(options).items() if k != "normalisation" and v is not None},
-        layout=StateLayout.of(to_adapt_state(start, state.network_digest)),
-        graphs=graphs,
-        weights=weights.arrays,
-        state=state,
-        made_with={"torch": torch.__version__, "onnx": onnx.__version__, "opset": str(OPSET)},
-        metadata={**state.metadata, "exporter": code_digest()},
-    )
+    contents: dict[str, Any] = {
+        "model": model,
+        "network_digest": state.network_digest,
+        "classes": classes,
+        "parts": len(network.meta_groups),
+        "frame": FrameSpec(channels, height, width),
+        "normalisation": options.normalisation,
+        "options": {k: v for k, v in asdict(options).items() if k != "normalisation" and v is not None},
+        "layout": StateLayout.of(to_adapt_state(start, state.network_digest)),
+        "weights": weights.arrays,
+        "state": state,
+        "made_with": {"torch": torch.__version__, "onnx": onnx.__version__, "opset": str(OPSET)},
+        "metadata": {**state.metadata, "exporter": code_digest()},
+    }
+    if report is not None:
+        report("the plan", len(requests), len(requests))
+    return write_bundle(path, graphs=_with_plans(graphs, contents, device, Path(path)), **contents)
+
+
+def _with_plans(
+    graphs: Mapping[str, tuple[GraphFacts, bytes]],
+    contents: Mapping[str, Any],
+    device: DeviceProfile | None,
+    path: Path,
+) -> dict[str, tuple[GraphFacts, bytes]]:
+    """The graphs with what running them needs; those that the device has no room for are left out."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+        first = Path(folder) / "first.ecotta"
+        write_bundle(first, graphs=graphs, **contents)
+        manifest = planned(first)
+    kept = fitting_graphs(manifest, device) if device is not None else graphs.keys()
+    sessions = {graph.name: graph.sessions for graph in manifest.graphs}
+    return {
+        name: (replace(facts, sessions=sessions[name]), content)
+        for name, (facts, content) in graphs.items()
+        if name in kept
+    }
 
 
 def _require_a_name_a_logit(network: AdaptableNetwork, classes: Sequence[str]) -> None:

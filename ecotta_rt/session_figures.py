@@ -1,0 +1,41 @@
+"""What a graph needs when onnxruntime runs it, as the planner found when the bundle was made."""
+
+from dataclasses import dataclass
+
+__all__ = ["SessionFigures", "Tenant"]
+
+
+@dataclass(frozen=True)
+class Tenant:
+    """A tensor that is alive at the worst moment.
+
+    Attributes:
+        name: What makes it, in words: `Conv block2.layer.1.conv1.weight, 64x64x16x16`.
+        bytes: Its size.
+    """
+
+    name: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class SessionFigures:
+    """One way to run one graph. Inputs, outputs and weights are not among the live tensors.
+
+    Attributes:
+        optimisation: What onnxruntime does to the graph at load, `all` or `extended`.
+        nodes: Nodes it has then, those of nested graphs included.
+        live_bytes: Most bytes of buffers alive at any moment of a run.
+        arena_bytes: What onnxruntime's arena holds for them: more, since chunks do not fit exactly.
+        copied_bytes: Weights that are laid out anew at load: private memory of the process.
+        mapped_bytes: Weights that are used where they lie in the file.
+        tenants: The largest tensors that are alive at the peak, the largest first.
+    """
+
+    optimisation: str
+    nodes: int
+    live_bytes: int
+    arena_bytes: int
+    copied_bytes: int
+    mapped_bytes: int
+    tenants: tuple[Tenant, ...] = ()

@@ -1,0 +1,99 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ecotta_rt.planner.arena import Arena
+
+
+def test_a_request_takes_whole_pieces_of_256_bytes():
+    arena = Arena()
+
+    arena.take(1)
+    arena.take(257)
+
+    assert (arena.held_bytes, arena.used_bytes) == (256 + 512, 256 + 512)
+
+
+def test_what_was_given_back_is_used_again():
+    arena = Arena()
+
+    arena.give_back(arena.take(1024))
+    arena.take(1000)
+
+    assert arena.held_bytes == 1024
+
+
+def test_a_request_of_more_than_half_a_chunk_gets_all_of_it():
+    """So 1,024 bytes lie idle, and a further request takes new memory."""
+    arena = Arena()
+    arena.give_back(arena.take(3072))
+
+    arena.take(2048)
+
+    assert arena.used_bytes == 3072
+    arena.take(1024)
+    assert arena.held_bytes == 3072 + 1024
+
+
+def test_a_request_of_at_most_half_a_chunk_leaves_the_rest_to_others():
+    arena = Arena()
+    arena.give_back(arena.take(4096))
+
+    arena.take(2048)
+    arena.take(2048)
+
+    assert (arena.held_bytes, arena.used_bytes) == (4096, 4096)
+
+
+def test_the_smallest_chunk_that_fits_is_taken():
+    arena = Arena()
+    large, small = arena.take(4096), arena.take(1024)
+    arena.give_back(large)
+    arena.give_back(small)
+
+    assert arena.take(1024) is small
+
+
+def test_free_neighbours_of_one_region_grow_together():
+    arena = Arena()
+    arena.give_back(arena.take(4096))
+    pieces = [arena.take(1024) for _ in range(4)]
+    for piece in (pieces[1], pieces[3], pieces[2], pieces[0]):
+        arena.give_back(piece)
+
+    arena.take(4096)
+
+    assert arena.held_bytes == 4096
+
+
+def test_regions_never_grow_together():
+    arena = Arena()
+    for piece in [arena.take(1024), arena.take(1024)]:
+        arena.give_back(piece)
+
+    arena.take(2048)
+
+    assert arena.held_bytes == 4096
+
+
+@given(st.lists(st.one_of(st.integers(1, 9000), st.integers(-20, -1)), max_size=80))
+def test_whatever_is_taken_and_given_back_nothing_is_lost(actions):
+    """A positive number is a request, a negative one gives back the n-th last that is still there."""
+    arena, taken = Arena(), []
+    for action in actions:
+        if action > 0:
+            chunk = arena.take(action)
+            assert action <= chunk.size < 2 * max(-(-action // 256) * 256, 1) or chunk.size == 256
+            taken.append(chunk)
+        elif taken:
+            arena.give_back(taken.pop(max(action, -len(taken))))
+        assert arena.used_bytes == sum(chunk.size for chunk in taken) <= arena.held_bytes
+    held = arena.held_bytes
+    for chunk in taken:
+        arena.give_back(chunk)
+    assert (arena.used_bytes, arena.held_bytes) == (0, held)
+    if held:
+        sizes = sorted(entry[1].size for entry in arena._free)
+        assert sum(sizes) == held
+        assert arena.take(sizes[-1]).size == pytest.approx(sizes[-1])
+        assert arena.held_bytes == held
