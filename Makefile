@@ -4,15 +4,16 @@ VENV ?= .venv
 PYTHON ?= python3
 PYTEST_ARGS ?=
 BENCH_ARGS ?= --memory
+SMOKE_ARGS ?=
 
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install bench test lint clean
+.PHONY: help install bench test lint wheel arm64-smoke clean
 
 help: ## show this list
-	@grep -E '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
+	@grep -E '^[a-z0-9-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z0-9-]+):.*## /  make \1\t/' | expand -t 24
 	@echo "  VENV=$(VENV) PYTHON=$(PYTHON) PYTEST_ARGS='...' BENCH_ARGS='$(BENCH_ARGS)'"
 
 install: $(INSTALLED) ## make the virtual environment and install this checkout into it
@@ -27,6 +28,12 @@ lint: $(INSTALLED) ## check style, formatting and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+wheel: $(INSTALLED) ## build the wheel into dist/
+	PYTHON=$(BIN)/python scripts/build-wheel dist --no-build-isolation
+
+arm64-smoke: $(INSTALLED) ## run a bundle on an emulated arm64 board and compare; as root, see scripts/arm64-smoke --help
+	scripts/arm64-smoke --python $(BIN)/python $(SMOKE_ARGS)
 
 clean: ## remove the virtual environment and what tools left behind
 	@test ! -e "$(VENV)" || test -f "$(VENV)/pyvenv.cfg" || { echo "make clean: $(VENV) is no virtual environment, left alone" >&2; exit 1; }

@@ -1,0 +1,66 @@
+"""Let onnxruntime write down what it makes of a bundle's graphs on this machine, and count the operators in it.
+
+Which kernels it picks, and so what it keeps in memory, depends on the processor: on x86-64 convolutions become blocked
+ones (`com.microsoft.nchwc`), with a second copy of their weights. Needs what a device has, no more.
+
+example:
+  python scripts/optimised_graphs.py net.ecotta /tmp/graphs     writes GRAPH.all.onnx, ..., and operators.json
+"""
+
+import argparse
+import json
+from collections import Counter
+from pathlib import Path
+
+from ecotta_rt.bundle import read_bundle
+from ecotta_rt.onnx_wire import scan_onnx
+from ecotta_rt.runtime.session import OPTIMISATIONS, SessionOptions, session_settings
+from ecotta_rt.whole_file import write_whole
+
+BLOCKED = "com.microsoft.nchwc"
+
+
+def main() -> None:
+    """Every graph of the bundle, with each optimisation."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("bundle", metavar="BUNDLE", type=Path)
+    parser.add_argument("folder", metavar="FOLDER", type=Path, help="where the graphs go")
+    args = parser.parse_args()
+    args.folder.mkdir(parents=True, exist_ok=True)
+    counts = {}
+    for entry in read_bundle(args.bundle).manifest.graphs:
+        for optimisation in OPTIMISATIONS:
+            target = args.folder / f"{entry.name}.{optimisation}.onnx"
+            save(args.bundle, entry.name, optimisation, target)
+            counts[target.stem] = count(target)
+            blocked = counts[target.stem]["blocked_nodes"]
+            print(f"{target.stem}: {counts[target.stem]['nodes']} nodes, {blocked} of them blocked", flush=True)
+    write_whole(args.folder / "operators.json", (json.dumps(counts, indent=2) + "\n").encode())
+
+
+def save(path: Path, graph: str, optimisation: str, target: Path) -> None:
+    """Load a graph as the runtime does, and have it written on the way."""
+    import onnxruntime as ort
+
+    bundle = read_bundle(path, verify=False)
+    settings = session_settings(SessionOptions(optimisation=optimisation))
+    settings.execution_order = ort.ExecutionOrder.PRIORITY_BASED
+    settings.add_session_config_entry("session.model_external_initializers_file_folder_path", str(bundle.file.parent))
+    settings.optimized_model_filepath = str(target)
+    ort.InferenceSession(bundle.relocated_graph(graph), settings, providers=["CPUExecutionProvider"])
+
+
+def count(path: Path) -> dict[str, object]:
+    """Nodes by operator, those of other domains as `domain:operator`; `inline_bytes` are tensors no longer mapped."""
+    scan = scan_onnx(path.read_bytes(), path.name)
+    names = Counter(f"{domain}:{operator}" if domain else operator for domain, operator in scan.nodes)
+    return {
+        "nodes": len(scan.nodes),
+        "blocked_nodes": sum(domain == BLOCKED for domain, _ in scan.nodes),
+        "inline_bytes": scan.inline_bytes,
+        "operators": dict(sorted(names.items())),
+    }
+
+
+if __name__ == "__main__":
+    main()
