@@ -4,8 +4,8 @@
     python benchmarks/render_results.py
 
 A table stands between `<!-- BEGIN RESULTS: NAME -->` and `<!-- END RESULTS: NAME -->` and comes from NAME.json, or from
-all files of a folder NAME: what `ecotta-bench --memory` or `--latency` wrote with `--json`, or measure_limits.py. A
-test fails when a table and its file differ.
+all files of a folder NAME: what `ecotta-bench --memory` or `--latency` wrote with `--json`, or measure_limits.py or
+compare_budgets.py. A test fails when a table and its file differ.
 """
 
 import json
@@ -46,6 +46,11 @@ LIMITS_HEADER = (
     "| --- | --- | ---: | --- | --- | ---: | ---: | ---: | ---: |"
 )
 
+BUDGETS_HEADER = (
+    "| network | normalisation | graphs | batch | planned MiB | verified MiB | measured MiB | planned / measured |\n"
+    "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: |"
+)
+
 LIMITS_NOTE = (
     'Each in a memory control group without swap. "Of the limit": the larger of load and run. "Control group": the '
     "most it was charged for, which leaves out pages of libraries that other processes had read before."
@@ -64,6 +69,8 @@ def render(reports: dict[str, dict[str, Any]]) -> str:
     first = next(iter(reports.values()))
     if first.get("measured") == "limits":
         return _render_limits(first["runs"])
+    if first.get("measured") == "budgets":
+        return _render_budgets(first)
     _require_one_origin(reports)
     if first.get("measured") == "latency":
         return _render_latency(first)
@@ -109,6 +116,28 @@ def _render_device(reports: list[dict[str, Any]]) -> str:
             ]
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join([*lines, "", f"{_origin(reports[0])} {DEVICE_NOTE}", ""])
+
+
+def _render_budgets(report: dict[str, Any]) -> str:
+    """Those of the usual session options in a table, all of them in a sentence."""
+    lines = [BUDGETS_HEADER]
+    for row in report["rows"]:
+        if row["session_options"] == {"threads": 1, "optimisation": "all", "memory": "arena"}:
+            graph = "accumulate, update" if row["frame_by_frame"] else row["graph"]
+            cells = [row["network"], row["normalisation"], graph, str(row["batch"])]
+            cells += [f"{row[f'{what}_bytes'] / 2**20:.0f}" for what in ("planned", "verified", "measured")]
+            cells.append(f"{row['planned_to_measured']:.2f}")
+            lines.append(f"| {' | '.join(cells)} |")
+    ratios = [row["planned_to_measured"] for row in report["rows"]]
+    environment = report["environment"]
+    versions = environment["versions"]
+    note = (
+        f"Peaks of the process, the larger of load and run. Over all {len(ratios)} ways that were measured, those with "
+        f"optimisation `extended`, memory `returning` or more threads too, the plan is {min(ratios):.2f} to "
+        f"{max(ratios):.2f} times what was measured. {environment['cpu']}, onnxruntime {versions['onnxruntime']}, "
+        f"Python {versions['python']}. Frames are random, and weights too but for WRN-40-2: memory does not care."
+    )
+    return "\n".join([*lines, "", note, ""])
 
 
 def _render_limits(runs: list[dict[str, Any]]) -> str:

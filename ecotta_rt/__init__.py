@@ -11,6 +11,7 @@ Importing this package loads no array library, no runtime and no torch: names ar
         ...
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,11 @@ from ecotta_rt.errors import (
     Unavailable,
     UsageError,
 )
+
+# By its Privacy.md onnxruntime's stock wheels report their use unless told not to; 1.31 starts a thread for its records
+# when it is imported. A device that watches rooms must not; whoever wants it sets the variable before. Here, since every
+# import of ours and every child process comes by first.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from ecotta_rt.device import DeviceProfile, device_ids, load_device
