@@ -126,7 +126,9 @@ def train(args: argparse.Namespace) -> None:
         order = torch.randperm(len(labels), generator=generator)
         for index in range(steps_per_epoch):
             group = order[index * args.batch : (index + 1) * args.batch]
-            batch = augmix(crop(frames[group], side, generator).float() / 255, generator)
+            batch = crop(frames[group], side, generator).float() / 255
+            clean = round(args.clean_share * len(batch))
+            batch = torch.cat([batch[:clean], augmix(batch[clean:], generator)])
             for settings in optimiser.param_groups:
                 settings["lr"] = rate(epoch * steps_per_epoch + index)
             with torch.autocast("cpu", torch.bfloat16):
@@ -176,6 +178,7 @@ def save(
         "batch": args.batch,
         "peak_lr": args.lr,
         "augmentation": "crop, flip, AugMix without consistency loss",
+        "share_without_augmix": args.clean_share,
         "label_smoothing": 0.1,
         "weight_decay": 5e-4,
         "precision": "bf16 autocast",
@@ -210,6 +213,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--epochs", type=int, default=6, help="epochs on whole frames, after those")
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--lr", type=float, default=0.2)
+    parser.add_argument("--clean-share", type=float, default=0.0, help="part of each batch that AugMix leaves alone")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--start", type=Path, metavar="FILE", help="go on from the weights of a network file of ours")
     parser.add_argument(

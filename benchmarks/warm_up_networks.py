@@ -3,13 +3,13 @@
     python benchmarks/warm_up_networks.py benchmarks/networks/wrn-40-2-cifar-10.safetensors \
         --data $ECOTTA_DATA/cifar-10-batches-bin --epochs 1 --precision bfloat16
 
-All of them see the same frames in the same order with the same augmentation, steps and rates; the seed is the same.
+All of them see the same frames in the same order with the same augmentation and number of steps; the seed is the same.
 What exists already is left alone, and an interrupted run goes on after its last whole epoch.
 """
 
 import argparse
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from ecotta_rt.bench.streams import source_frames
@@ -28,12 +28,15 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--parts", type=int, nargs="*", default=[4, 5])
     parser.add_argument("--statistics-frames", type=int)
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--fine-tune-lr", type=float, help="step size of the control alone (default: as the groups')")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)
     frames, labels = source_frames(args.data, args.frames, args.seed)
     options = WarmUpOptions(
         epochs=args.epochs, precision=args.precision, statistics_frames=args.statistics_frames, seed=args.seed
     )
+    # New groups learn from nothing; a trained network is harmed by steps as large as theirs.
+    tuning = options if args.fine_tune_lr is None else replace(options, lr=args.fine_tune_lr)
     about = read_network_file(args.network)
     out = args.network.with_suffix("")
     origin = f"{len(labels)} training images of {about.recipe.get('data_set', Path(args.data).name)}"
@@ -59,8 +62,8 @@ def main(argv: list[str] | None = None) -> int:
         checkpoint = target.with_suffix(".checkpoint")
         with TrainingProgress("fine-tuning") as progress:
             network = load_network(args.network)
-            fine_tune(network, frames, labels, options, report=progress, checkpoint=checkpoint)
-        recipe = {"fine_tuned_from": args.network.name, "on": origin, "options": asdict(options)}
+            fine_tune(network, frames, labels, tuning, report=progress, checkpoint=checkpoint)
+        recipe = {"fine_tuned_from": args.network.name, "on": origin, "options": asdict(tuning)}
         save_network(network, target, model=about.model, recipe=recipe)
         checkpoint.unlink(missing_ok=True)
     return 0

@@ -30,8 +30,8 @@ from ecotta_rt.errors import (
 )
 
 # By its Privacy.md onnxruntime's stock wheels report their use unless told not to; 1.31 starts a thread for its records
-# when it is imported. A device that watches rooms must not; whoever wants it sets the variable before. Here, since every
-# import of ours and every child process comes by first.
+# when it is imported. A device that watches rooms must not; whoever wants it sets the variable before. Here, since
+# every import of ours and every child process comes by first.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
