@@ -41,6 +41,7 @@ MAY_IMPORT = {
     "runtime": LIGHT,
     "planner": {*LIGHT, "runtime"},
     "prepare": {*LIGHT, "planner"},
+    "verifier": LIGHT,
     "bench": {*LIGHT, "prepare", "runtime"},
     "cli": {*LIGHT, "bench", "planner", "prepare", "runtime"},
     "": {*LIGHT, "prepare", "runtime"},  # ecotta_rt/__init__.py: where each public name is fetched from
@@ -49,7 +50,7 @@ MAY_IMPORT = {
 # Where a package may be imported; anywhere for those not listed.
 HOMES = {
     "torch": ("prepare/", "bench/peers/"),
-    "onnx": ("prepare/",),
+    "onnx": ("prepare/", "verifier/"),
     "onnxscript": ("prepare/",),
     "scipy": ("bench/",),
     "PIL": ("bench/",),
