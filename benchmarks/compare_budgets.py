@@ -6,13 +6,14 @@
     python benchmarks/render_results.py
 
 Reads benchmarks/results/budgets/measured.json and writes benchmarks/results/budgets.json. The plan is
-`ecotta_rt.budget`'s, the verification `ecotta_rt.prepare.verify`'s; they share no code. Exit code 1 when a plan is
+`ecotta_rt.budget`'s, the verification `ecotta_rt.verifier.verify`'s; they share no code. Exit code 1 when a plan is
 below what was measured, or more than 15 % above it.
 """
 
 import argparse
 import json
 import sys
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,8 @@ from ecotta_rt.budget import Plan, alternatives
 from ecotta_rt.bundle import Bundle, Manifest, read_bundle
 from ecotta_rt.device import load_device
 from ecotta_rt.planner.figures import with_figures
-from ecotta_rt.prepare.verify import verify
-from ecotta_rt.prepare.verify_process import measure_start
+from ecotta_rt.verifier.process import measure_start
+from ecotta_rt.verifier.verify import verify
 from ecotta_rt.whole_file import write_whole
 
 HERE = Path(__file__).parent
@@ -44,7 +45,7 @@ process_start = cache(measure_start)
 def planned(row: dict[str, Any], manifest: Manifest) -> Plan:
     """The plan for the very way that was measured."""
     options = row["session_options"]
-    board = load_device("this-machine")
+    board = replace(load_device("this-machine"), cores=options["threads"])  # threads may exceed them, as when measured
     ways = alternatives(manifest, board, batch=row["batch"], adapt=row["adapt"], threads=options["threads"])
     return next(
         way

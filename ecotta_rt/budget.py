@@ -4,8 +4,8 @@
 
 The peak is the larger of load and run, since a device kills at either. It is a sum of what the planner found for each
 graph when the bundle was made (`SessionFigures`) and of what a process has besides, measured on x86-64 with
-onnxruntime 1.31.1; benchmarks/results/budgets holds planned, verified and measured peaks side by side. Nothing is
-loaded and nothing is run here.
+onnxruntime 1.31.1: no board has been measured yet. benchmarks/results/budgets.json holds planned, verified and measured
+peaks side by side. Nothing is loaded and nothing is run here.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,10 +21,12 @@ __all__ = ["Part", "Plan", "alternatives", "plan"]
 
 _MIB = 1 << 20
 _FLOAT_BYTES = 4
+_USUAL_THREADS = 2  # more has not been timed
+_TENSORS, _MAPPED = "live tensors", "weights, mapped"
 
 # Resident memory of a fresh process (VmRSS), Python 3.11, numpy 2.4 and onnxruntime 1.31.1 on x86-64:
-_INTERPRETER_BYTES = int(29.5 * _MIB)  # Python 9, numpy 17.5, this package 3
-_LIBRARY_BYTES = 19 * _MIB  # importing onnxruntime
+_INTERPRETER_BYTES = int(31.8 * _MIB)  # Python 9, numpy 17.5, this package 3, `ecotta run` 2.3
+_LIBRARY_BYTES = int(16.7 * _MIB)  # importing onnxruntime, its telemetry off
 _CODE_AT_LOAD_BYTES = 10 * _MIB  # pages of its code that making a session touches
 _CODE_AT_RUN_BYTES = int(2.5 * _MIB)  # and that running one adds
 # Anonymous memory of a loaded session, over graphs of 391 to 1,775 nodes:
@@ -34,8 +36,10 @@ _THREAD_BYTES = 128 * 1024  # the stack that a worker touches
 # What malloc needs beside the tensors: regions of the arena are rounded to pages; of single tensors the small ones
 # leave holes in the heap, up to what an arena would have.
 _ARENA_OVERHEAD = 1.05
-_RETURNING_OVERHEAD = 1.12
+_RETURNING_OVERHEAD = 1.10
 _HEAP_HOLES_BYTES = 6 * _MIB
+# Of the weights that are laid out anew, what is there a second time at the worst moment of loading.
+_LAYING_OUT = {"arena": 1.15, "returning": 0.5}
 # Mapped pages and the heap differ by some per cent from run to run; a plan must not be below any of them.
 _MARGIN = 0.04
 
@@ -126,6 +130,7 @@ class Plan:
             "load_peak_bytes": self.load_peak_bytes,
             "run_peak_bytes": self.run_peak_bytes,
             "parts": {part.name: part.bytes for part in self.parts},
+            "largest_tenant": self.largest_tenant,
             "tenants": [{"name": tenant.name, "bytes": tenant.bytes} for tenant in self.tenants],
             "step": {
                 "graphs": list(self.graphs),
@@ -137,9 +142,6 @@ class Plan:
         }
 
 
-_TENSORS = "live tensors"
-
-
 def plan(
     manifest: Manifest,
     device: DeviceProfile,
@@ -149,7 +151,7 @@ def plan(
     threads: int | None = None,
     frame_by_frame: bool | None = None,
     fast: bool | None = None,
-    session_options: Mapping[str, object] | None = None,
+    session_options: Mapping[str, str | int] | None = None,
     limit_bytes: int | None = None,
 ) -> Plan:
     """The fastest way to run a bundle on a device that fits there.
@@ -157,9 +159,10 @@ def plan(
     Args:
         manifest: The bundle's.
         device: What there is.
-        batch: Frames a step; None: the smallest that the bundle has a step for.
-        adapt: Off: only answering is planned.
-        threads: Of onnxruntime; None: two where the device has two cores, the most that has been measured.
+        batch: Frames a step; None: the smallest that the bundle has a graph for.
+        adapt: Off: only answering is planned. On: only learning is, from every batch. A run that answers some batches
+            without learning from them opens a second graph, which is not in the plan.
+        threads: Of onnxruntime, never more than the device's cores; None: two where it has two.
         frame_by_frame: Only ways that learn from one frame after the other, or only others; None: either.
         fast: Only steps that store their weights twice, or only others; None: either.
         session_options: Only ways with these, see `Plan.session_options`; None: any.
@@ -167,7 +170,7 @@ def plan(
 
     Raises:
         BudgetExceeded: Nothing fits; the message has need, limit and the largest tenant of what needs least.
-        UsageError: The bundle has no step for that batch, or was made without figures.
+        UsageError: A number below 1; the bundle has no graph for what is asked, or was made without figures.
     """
     ways = alternatives(
         manifest,
@@ -180,20 +183,11 @@ def plan(
         session_options=session_options,
         limit_bytes=limit_bytes,
     )
-    fitting = [way for way in ways if way.fits]
-    if fitting:
-        return fitting[0]
-    least = min(ways, key=lambda way: way.peak_bytes)
-    when = "running" if least.run_peak_bytes >= least.load_peak_bytes else "loading"
-    raise BudgetExceeded(
-        f"{device.id} allows {least.limit_bytes / _MIB:.0f} MiB, and the smallest way to run this bundle ("
-        f"{' and '.join(least.graphs)}, {least.optimisation}, {least.memory}) needs {least.peak_bytes / _MIB:.0f} MiB "
-        f"while {when}; the largest part: {least.largest_tenant}. A smaller batch, frame-by-frame graphs or a smaller "
-        "network need less; `ecotta plan` shows all parts",
-        need_bytes=least.peak_bytes,
-        limit_bytes=least.limit_bytes,
-        largest_tenant=least.largest_tenant,
-    )
+    fitting = (way for way in ways if way.fits)
+    fastest = next(fitting, None)
+    if fastest is None:
+        raise _refusal(device, min(ways, key=lambda way: way.peak_bytes))
+    return fastest
 
 
 def alternatives(
@@ -205,30 +199,36 @@ def alternatives(
     threads: int | None = None,
     frame_by_frame: bool | None = None,
     fast: bool | None = None,
-    session_options: Mapping[str, object] | None = None,
+    session_options: Mapping[str, str | int] | None = None,
     limit_bytes: int | None = None,
 ) -> list[Plan]:
     """Every way to run a bundle on a device, the fastest first, whether it fits or not.
 
     Args and Raises: As `plan`, which never raises `BudgetExceeded` here.
     """
-    asked = dict(session_options or {})
-    wanted_threads = int(asked.pop("threads", 0)) or threads or 2  # type: ignore[call-overload]
+    options = dict(session_options or {})
+    wanted_threads = int(options.pop("threads", _USUAL_THREADS if threads is None else threads))
+    for name, value in (("batch", batch), ("threads", wanted_threads)):
+        if value is not None and value < 1:
+            raise UsageError(f"{name}={value}: give 1 or more")
+    used_threads = min(wanted_threads, device.cores)
     limit = device.default_limit_bytes if limit_bytes is None else limit_bytes
     ways = [
-        (cost * further, _plan(manifest, device, choice, sessions, min(wanted_threads, device.cores), memory, limit))
-        for choice, cost in _choices(manifest, batch, adapt)
+        (cost * further, _plan(manifest, device, choice, sessions, used_threads, memory, limit))
+        for choice, cost in _choices(manifest, batch, adapt, bool(frame_by_frame))
         for sessions in _sessions(choice.graphs, device)
         for memory, further in (("arena", _speed(sessions)), ("returning", _speed(sessions) * _page_faults(choice)))
     ]
     if not ways:
-        raise UsageError("this bundle was made without figures for the planner; make it again with this ecotta_rt")
+        raise UsageError(
+            "this bundle was made without figures for the planner: make it again with this ecotta_rt, or name no device"
+        )
     open_ways = [
         (cost, way)
         for cost, way in ways
         if frame_by_frame in (None, way.frame_by_frame)
-        and fast in (None, way.fast)
-        and asked.items() <= way.session_options().items()
+        and (fast in (None, way.fast) or not adapt)  # weights are stored twice by steps alone
+        and options.items() <= way.session_options().items()
     ]
     if not open_ways:
         raise UsageError(
@@ -237,40 +237,76 @@ def alternatives(
     return [way for _, way in sorted(open_ways, key=lambda entry: entry[0])]
 
 
+def _refusal(device: DeviceProfile, least: Plan) -> BudgetExceeded:
+    when = "running" if least.run_peak_bytes >= least.load_peak_bytes else "loading"
+    smaller = "a smaller batch, frame-by-frame graphs or " if least.batch > 1 and not least.frame_by_frame else ""
+    return BudgetExceeded(
+        f"{device.id} allows {least.limit_bytes / _MIB:.0f} MiB, and the smallest way to run this bundle ("
+        f"{' and '.join(least.graphs)}, {least.optimisation}, {least.memory}) needs {least.peak_bytes / _MIB:.0f} MiB "
+        f"while {when}; the largest part: {least.largest_tenant}. Choose {smaller}a smaller network; `ecotta plan` "
+        "shows all parts",
+        need_bytes=least.peak_bytes,
+        limit_bytes=least.limit_bytes,
+        largest_tenant=least.largest_tenant,
+    )
+
+
 def _speed(sessions: Sequence[SessionFigures]) -> float:
     return _EXTENDED if sessions[0].optimisation == "extended" else 1.0
 
 
 def _page_faults(choice: "_Choice") -> float:
     """What giving tensors back to the system costs; those of one frame are too small to be given back."""
-    return _RETURNING if choice.batch > 1 and not choice.frame_by_frame else 1.01
+    return _RETURNING if choice.frames_a_run > 1 else 1.01
 
 
 @dataclass(frozen=True)
 class _Choice:
+    """Graphs that are loaded together."""
+
     graphs: tuple[GraphEntry, ...]
     batch: int
     frame_by_frame: bool = False
+
+    @property
+    def frames_a_run(self) -> int:
+        return 1 if self.frame_by_frame else self.batch
+
+    @property
+    def learns(self) -> bool:
+        return self.graphs[0].kind != "predict"
 
     @property
     def fast(self) -> bool:
         return self.graphs[0].variant.get("weights") == "twice"
 
 
-def _choices(manifest: Manifest, batch: int | None, adapt: bool) -> Iterator[tuple[_Choice, float]]:
+def _choices(
+    manifest: Manifest, batch: int | None, adapt: bool, frame_by_frame: bool
+) -> Iterator[tuple[_Choice, float]]:
     """What may be loaded, and its time against the usual way."""
     kind = "step" if adapt else "predict"
     sizes = sorted({graph.batch for graph in manifest.graphs if graph.kind == kind})
-    one_by_one = tuple(graph for graph in manifest.graphs if graph.kind in ("accumulate", "update"))
-    wanted = batch if batch is not None else sizes[0] if sizes else 1
-    if wanted not in sizes and not (adapt and one_by_one):
+    one_by_one = _one_by_one(manifest, adapt)
+    usual = sizes[0] if sizes and not frame_by_frame else 1
+    wanted = usual if batch is None else batch
+    if wanted not in sizes and not one_by_one:
         raise UsageError(f"the bundle has no {kind} for {wanted} frames; it has {', '.join(map(str, sizes)) or 'none'}")
     for graph in manifest.graphs:
         if (graph.kind, graph.batch) == (kind, wanted):
             choice = _Choice((graph,), wanted)
             yield choice, _FAST if choice.fast else 1.0
-    if adapt and one_by_one and wanted > 1:
+    # A single frame gains nothing from it, where there is a graph for one.
+    if one_by_one and (frame_by_frame or wanted > 1 or wanted not in sizes):
         yield _Choice(one_by_one, wanted, True), _FRAME_BY_FRAME
+
+
+def _one_by_one(manifest: Manifest, adapt: bool) -> tuple[GraphEntry, ...]:
+    """The graphs for any number of frames, one after the other; none where the bundle does not offer it."""
+    if not any(graph.kind == "accumulate" for graph in manifest.graphs):
+        return ()
+    kinds = ("accumulate", "update") if adapt else ("predict",)
+    return tuple(graph for graph in manifest.graphs if graph.kind in kinds and graph.batch == 1)
 
 
 def _sessions(graphs: Sequence[GraphEntry], device: DeviceProfile) -> Iterator[tuple[SessionFigures, ...]]:
@@ -296,56 +332,65 @@ def _plan(
     memory: str,
     limit_bytes: int,
 ) -> Plan:
-    frame_by_frame, batch = choice.frame_by_frame, choice.batch
+    code = _LIBRARY_BYTES + _CODE_AT_LOAD_BYTES + _CODE_AT_RUN_BYTES + (threads - 1) * _THREAD_BYTES
     nodes = sum(session.nodes for session in sessions)
-    copied = sum(session.copied_bytes for session in sessions)
-    largest = max(sessions, key=lambda session: session.live_bytes)
-    tensors = sum(session.arena_bytes for session in sessions) * _ARENA_OVERHEAD
-    if memory == "returning":
-        at_least = largest.live_bytes * _RETURNING_OVERHEAD
-        tensors = max(at_least, min(tensors, at_least + _HEAP_HOLES_BYTES))
     parts = [
         Part("interpreter", _INTERPRETER_BYTES if device.host == "python" else 0),
-        Part("onnxruntime", _LIBRARY_BYTES + _CODE_AT_LOAD_BYTES + _CODE_AT_RUN_BYTES + (threads - 1) * _THREAD_BYTES),
+        Part("onnxruntime", code),
         Part("sessions", len(sessions) * _SESSION_BYTES + nodes * _NODE_BYTES),
         # Two graphs of one bundle map the same pages.
-        Part("weights, mapped", max(session.mapped_bytes for session in sessions)),
-        Part("weights, laid out anew", copied),
-        Part(_TENSORS, int(tensors)),
-        Part("state", _state_bytes(manifest, frame_by_frame)),
-        Part("frames", _frame_bytes(manifest, batch, 1 if frame_by_frame else batch)),
+        Part(_MAPPED, max(session.mapped_bytes for session in sessions)),
+        Part("weights, laid out anew", sum(session.copied_bytes for session in sessions)),
+        Part(_TENSORS, _tensor_bytes(sessions, memory)),
+        Part("state", _state_bytes(manifest, choice)),
+        Part("frames", _frame_bytes(manifest, choice)),
     ]
-    loaded = sum(part.bytes for part in parts if part.name not in (_TENSORS, "weights, mapped")) - _CODE_AT_RUN_BYTES
-    # While weights are laid out anew, the old ones and the new are there; graph by graph.
-    load_peak = loaded + max(session.copied_bytes for session in sessions)
     margin = Part("margin", int(_MARGIN * sum(part.bytes for part in parts)))
     return Plan(
         device=device.id,
         limit_bytes=limit_bytes,
         graphs=tuple(graph.name for graph in choice.graphs),
-        batch=batch,
-        frame_by_frame=frame_by_frame,
+        batch=choice.batch,
+        frame_by_frame=choice.frame_by_frame,
         fast=choice.fast,
         threads=threads,
         optimisation=sessions[0].optimisation,
         memory=memory,
         parts=(*(part for part in parts if part.bytes), margin),
-        load_peak_bytes=int(load_peak * (1 + _MARGIN)),
-        tenants=largest.tenants,
+        load_peak_bytes=_load_peak_bytes(parts, sessions, memory),
+        tenants=max(sessions, key=lambda session: session.live_bytes).tenants,
     )
 
 
-def _state_bytes(manifest: Manifest, frame_by_frame: bool) -> int:
-    """Held twice, to be read and written in turn; frame by frame two sums of gradients too."""
-    layout = manifest.layout
-    scalars = (
-        2 * layout.parameter_count + layout.statistic_count + (2 * layout.parameter_count if frame_by_frame else 0)
-    )
-    return 2 * _FLOAT_BYTES * scalars
+def _load_peak_bytes(parts: Sequence[Part], sessions: Sequence[SessionFigures], memory: str) -> int:
+    loaded = sum(part.bytes for part in parts if part.name not in (_TENSORS, _MAPPED)) - _CODE_AT_RUN_BYTES
+    # While weights are laid out anew, the old ones and the new are there; graph by graph.
+    twice = _LAYING_OUT[memory] * max(session.copied_bytes for session in sessions)
+    return int((loaded + twice) * (1 + _MARGIN))
 
 
-def _frame_bytes(manifest: Manifest, batch: int, piece: int) -> int:
+def _tensor_bytes(sessions: Sequence[SessionFigures], memory: str) -> int:
+    arenas = sum(session.arena_bytes for session in sessions) * _ARENA_OVERHEAD
+    if memory == "arena":
+        return int(arenas)
+    live = max(session.live_bytes for session in sessions) * _RETURNING_OVERHEAD
+    return int(max(live, min(arenas, live + _HEAP_HOLES_BYTES)))
+
+
+def _state_bytes(manifest: Manifest, choice: _Choice) -> int:
+    """What a run writes is held twice, to be read and written in turn; frame by frame two sums of gradients too."""
+    parameters, statistics = manifest.layout.parameter_count, manifest.layout.statistic_count
+    held = 2 * parameters + statistics
+    written = statistics
+    if choice.learns:
+        written += 2 * parameters
+        held += 4 * parameters if choice.frame_by_frame else 0
+    return _FLOAT_BYTES * (held + written)
+
+
+def _frame_bytes(manifest: Manifest, choice: _Choice) -> int:
     """The batch as it comes, one byte a value, and what a graph takes, as floats; the answers."""
-    frame = manifest.frame
+    frame, batch = manifest.frame, choice.batch
     values = frame.channels * frame.height * frame.width
-    return batch * values + piece * values * _FLOAT_BYTES + 3 * batch * len(manifest.classes) * _FLOAT_BYTES
+    answers = 3 * batch * len(manifest.classes)
+    return batch * values + _FLOAT_BYTES * (choice.frames_a_run * values + answers)

@@ -2,7 +2,11 @@
 
 from dataclasses import dataclass
 
-__all__ = ["SessionFigures", "Tenant"]
+__all__ = ["OPTIMISATIONS", "SessionFigures", "Tenant"]
+
+OPTIMISATIONS = ("all", "extended")
+"""What onnxruntime does to a graph at load: `all` also reorders weights for the processor's fastest kernels, which
+costs a copy of them; `extended` runs them where they are mapped."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,7 @@ class SessionFigures:
     """One way to run one graph. Inputs, outputs and weights are not among the live tensors.
 
     Attributes:
-        optimisation: What onnxruntime does to the graph at load, `all` or `extended`.
+        optimisation: One of `OPTIMISATIONS`.
         nodes: Nodes it has then, those of nested graphs included.
         live_bytes: Most bytes of buffers alive at any moment of a run.
         arena_bytes: What onnxruntime's arena holds for them: more, since chunks do not fit exactly.

@@ -1,27 +1,33 @@
-"""What this machine says of itself: memory, control group limit, cores and instruction set.
+"""What this machine says of itself: memory, control group limit, cores, instruction set and temperature.
 
 Read from /proc and /sys by hand, so that a board needs nothing installed and a test can hand in a folder of its own;
 where there is no /proc, psutil answers for the memory.
 
-Sources: proc(5); kernel documentation, admin-guide/cgroup-v1/memory.rst and admin-guide/cgroup-v2.rst; arm64
-elf_hwcaps.rst for the names in /proc/cpuinfo.
+Sources: proc(5); kernel documentation, arm64 elf_hwcaps.rst for the names in /proc/cpuinfo and
+driver-api/thermal/sysfs-api.rst for the temperature (thousandths of a degree).
 """
 
 import os
 import platform
 from pathlib import Path
 
+from ecotta_rt.control_group import control_groups
+
 __all__ = [
     "available_memory_bytes",
     "cgroup_limit_bytes",
     "cpu_features",
     "cpu_name",
+    "highest_temperature_c",
+    "meminfo_bytes",
     "total_memory_bytes",
     "usable_cores",
 ]
 
 _PROC = Path("/proc")
 _CGROUP_ROOT = Path("/sys/fs/cgroup")
+_THERMAL = Path("/sys/class/thermal")
+_PLAUSIBLE_C = (-40.0, 150.0)  # what lies outside is a sensor that is asleep or broken
 
 # /proc/cpuinfo's word -> ours. Only what decides which kernels onnxruntime picks.
 _FEATURES = {
@@ -60,14 +66,32 @@ def cgroup_limit_bytes(proc: Path = _PROC, cgroup_root: Path = _CGROUP_ROOT) -> 
     Returns:
         The limit, or None where there is none.
     """
-    limits = []
-    for line in _lines(proc / "self" / "cgroup"):
-        hierarchy, controllers, path = line.split(":", 2)
-        if hierarchy == "0":
-            limits += _limits_upwards(cgroup_root, path, "memory.max")
-        elif "memory" in controllers.split(","):
-            limits += _limits_upwards(cgroup_root / "memory", path, "memory.limit_in_bytes")
-    return min(limits, default=None)
+    limits = (group.limit_bytes() for group in control_groups(proc, cgroup_root))
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
+def meminfo_bytes(proc: Path = _PROC) -> dict[str, int]:
+    """/proc/meminfo: name -> bytes; empty where there is none."""
+    words = (line.replace(":", " ").split() for line in _lines(proc / "meminfo"))
+    # "kB" there means KiB.
+    return {word[0]: int(word[1]) * 1024 for word in words if len(word) == 3 and word[1].isdecimal()}
+
+
+def highest_temperature_c(thermal: Path = _THERMAL) -> float | None:
+    """The temperature of the hottest thermal zone, in degrees Celsius; None where no zone tells.
+
+    Args:
+        thermal: The folder of the zones.
+    """
+    found = []
+    for path in thermal.glob("thermal_zone*/temp"):
+        try:
+            temperature_c = int(path.read_text(encoding="ascii")) / 1000
+        except (OSError, ValueError):  # a zone that is switched off gives an error when read
+            continue
+        if _PLAUSIBLE_C[0] < temperature_c < _PLAUSIBLE_C[1]:
+            found.append(temperature_c)
+    return max(found, default=None)
 
 
 def usable_cores() -> int:
@@ -97,25 +121,12 @@ def cpu_features(proc: Path = _PROC) -> tuple[str, ...]:
 
 
 def _memory_bytes(proc: Path, key: str, psutil_field: str) -> int:
-    for line in _lines(proc / "meminfo"):
-        name, _, value = line.partition(":")
-        if name == key:
-            return int(value.split()[0]) * 1024  # "kB" there means KiB
+    known = meminfo_bytes(proc)
+    if key in known:
+        return known[key]
     import psutil
 
     return int(getattr(psutil.virtual_memory(), psutil_field))
-
-
-def _limits_upwards(mount: Path, path: str, file_name: str) -> list[int]:
-    """Every limit from the group at `path` up to the mount.
-
-    Inside a container the path may be the host's, of which nothing is mounted; the mount itself is then our group.
-    """
-    parts = [part for part in path.split("/") if part not in ("", "..")]
-    groups = [mount.joinpath(*parts[:depth]) for depth in range(len(parts), -1, -1)]
-    found = [line.strip() for group in groups for line in _lines(group / file_name)[:1]]
-    # Version 2 writes "max" for no limit; version 1 the largest number of whole pages, a little under 2^63.
-    return [int(value) for value in found if value.isdecimal() and int(value) < 2**60]
 
 
 def _lines(path: Path) -> list[str]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ecotta_rt.bundle import read_bundle
 from ecotta_rt.onnx_wire import scan_onnx
-from ecotta_rt.runtime.session import OPTIMISATIONS, SessionOptions, session_settings
+from ecotta_rt.runtime.session import OPTIMISATIONS, SessionOptions, open_session
 from ecotta_rt.whole_file import write_whole
 
 BLOCKED = "com.microsoft.nchwc"
@@ -40,14 +40,7 @@ def main() -> None:
 
 def save(path: Path, graph: str, optimisation: str, target: Path) -> None:
     """Load a graph as the runtime does, and have it written on the way."""
-    import onnxruntime as ort
-
-    bundle = read_bundle(path, verify=False)
-    settings = session_settings(SessionOptions(optimisation=optimisation))
-    settings.execution_order = ort.ExecutionOrder.PRIORITY_BASED
-    settings.add_session_config_entry("session.model_external_initializers_file_folder_path", str(bundle.file.parent))
-    settings.optimized_model_filepath = str(target)
-    ort.InferenceSession(bundle.relocated_graph(graph), settings, providers=["CPUExecutionProvider"])
+    open_session(read_bundle(path, verify=False), graph, SessionOptions(optimisation=optimisation), target)
 
 
 def count(path: Path) -> dict[str, object]:

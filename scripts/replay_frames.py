@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from ecotta_rt import Runtime
 from ecotta_rt.bench.streams.fashion_mnist import read_fashion_mnist
+from ecotta_rt.process_memory import peak_resident_bytes
 from ecotta_rt.whole_file import open_whole, write_whole
 
 SAMPLE = Path(__file__).resolve().parent.parent / "benchmarks" / "data" / "fashion-mnist-sample"
@@ -48,15 +49,15 @@ def replay(bundle: Path, folder: Path, images: NDArray[np.uint8], optimisation: 
     """Answer and learn from the images one by one, on one thread."""
     from ecotta_rt.runtime.session import SessionOptions
 
-    peaks = {"imports": peak_bytes()}
+    peaks = {"imports": peak_resident_bytes()}  # under an emulator with the emulator's own memory
     started = time.monotonic()
     runtime = Runtime.load(bundle, batch=1, options=SessionOptions(optimisation=optimisation))
-    peaks["load"], loaded = peak_bytes(), time.monotonic()
+    peaks["load"], loaded = peak_resident_bytes(), time.monotonic()
     answers = []
     for image in images:
         answers.append(runtime(image[None]))
         print(f"frame {len(answers)}/{len(images)}: class {answers[-1].labels[0]}, {answers[-1].why}", flush=True)
-    peaks["run"], ran = peak_bytes(), time.monotonic()
+    peaks["run"], ran = peak_resident_bytes(), time.monotonic()
     with open_whole(folder / "answers.npz") as file:
         np.savez(
             file,
@@ -79,15 +80,6 @@ def replay(bundle: Path, folder: Path, images: NDArray[np.uint8], optimisation: 
         "run_s": round(ran - loaded, 3),
     }
     write_whole(folder / "machine.json", (json.dumps(machine, indent=2) + "\n").encode())
-
-
-def peak_bytes() -> int | None:
-    """VmHWM of this process so far; under an emulator, with the emulator's own memory. None without /proc."""
-    try:
-        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return None
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), None)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "ecotta_rt"
 
 LIGHT = {
     *("_version", "bundle", "device", "digest", "errors", "extras", "onnx_wire", "state", "this_machine", "toml_file"),
-    *("process_memory", "records", "whole_file"),
+    *("control_group", "process_memory", "records", "whole_file"),
     *("budget", "protobuf_fields", "session_figures"),
     "doctor",
 }
@@ -22,7 +22,8 @@ MAY_IMPORT = {
     "_version": set(),
     "errors": set(),
     "extras": {"errors"},
-    "this_machine": set(),
+    "control_group": set(),
+    "this_machine": {"control_group"},
     "toml_file": {"errors"},
     "device": {"errors", "this_machine", "toml_file"},
     "process_memory": {"errors"},
@@ -37,7 +38,7 @@ MAY_IMPORT = {
         *("_version", "digest", "errors", "onnx_wire", "protobuf_fields", "session_figures", "state", "whole_file")
     },
     "budget": {"bundle", "device", "errors", "session_figures"},
-    "doctor": {"device", "this_machine"},
+    "doctor": {"control_group", "device", "this_machine"},
     "runtime": LIGHT,
     "planner": {*LIGHT, "runtime"},
     "prepare": {*LIGHT, "planner"},

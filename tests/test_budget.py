@@ -82,6 +82,12 @@ def test_state_is_held_twice():
     assert state == {False: 2 * 4 * 206_000, True: 2 * 4 * 406_000}
 
 
+def test_answering_alone_writes_nothing_but_statistics():
+    (state,) = (part.bytes for part in plan(MANY, BOARD, adapt=False).parts if part.name == "state")
+
+    assert state == 4 * (206_000 + 6_000)
+
+
 def test_a_phone_has_no_interpreter():
     parts = {part.name: part.bytes for part in plan(ONE, load_device("pixel")).parts}
 
@@ -140,6 +146,39 @@ def test_what_cannot_be_had_together_is_a_usage_error():
 
 def test_answering_alone_uses_the_graph_that_only_answers():
     assert plan(MANY, BOARD, adapt=False).graphs == ("predict-1",)
+    assert plan(MANY, BOARD, adapt=False, fast=True).graphs == ("predict-1",), "steps alone come in a fast kind"
+
+
+def test_many_frames_can_be_answered_one_after_the_other():
+    way = plan(MANY, BOARD, adapt=False, batch=64)
+
+    assert (way.graphs, way.batch, way.frame_by_frame) == (("predict-1",), 64, True)
+    assert plan(MANY, BOARD, adapt=False, frame_by_frame=True).batch == 1
+
+
+@pytest.mark.parametrize("graphs", [MANY.graphs, MANY.graphs[3:]], ids=["beside steps", "alone"])
+def test_frame_by_frame_needs_no_number_of_frames(graphs):
+    """A bundle that was made for a small device may have no step left."""
+    way = plan(replace(MANY, graphs=graphs), BOARD, frame_by_frame=True)
+
+    assert (way.graphs, way.batch) == (("accumulate", "update"), 1)
+
+
+def test_without_steps_it_learns_frame_by_frame_unasked():
+    assert plan(replace(MANY, graphs=MANY.graphs[3:]), BOARD).graphs == ("accumulate", "update")
+
+
+@pytest.mark.parametrize(
+    ("wishes", "said"),
+    [
+        ({"batch": 0}, "batch=0"),
+        ({"threads": 0}, "threads=0"),
+        ({"session_options": {"threads": -1}}, "threads=-1"),
+    ],
+)
+def test_numbers_below_one_are_refused(wishes, said):
+    with pytest.raises(UsageError, match=f"{said}: give 1 or more"):
+        plan(MANY, BOARD, **wishes)
 
 
 def test_what_cannot_fit_is_refused_with_need_limit_and_largest_tenant():
@@ -149,6 +188,19 @@ def test_what_cannot_fit_is_refused_with_need_limit_and_largest_tenant():
     assert caught.value.exit_code == 3
     assert caught.value.limit_bytes == 40 * MIB < caught.value.need_bytes
     assert caught.value.largest_tenant
+
+
+@pytest.mark.parametrize(
+    ("batch", "frame_by_frame", "advice"),
+    [
+        (1, None, "Choose a smaller network"),
+        (64, True, "Choose a smaller network"),
+        (64, False, "Choose a smaller batch, frame-by-frame graphs or a smaller network"),
+    ],
+)
+def test_a_refusal_advises_nothing_that_is_done_already(batch, frame_by_frame, advice):
+    with pytest.raises(BudgetExceeded, match=rf"\. {advice};"):
+        plan(MANY, BOARD, batch=batch, frame_by_frame=frame_by_frame, limit_bytes=40 * MIB)
 
 
 def test_where_tensors_are_the_largest_part_the_largest_of_them_is_named():
@@ -179,6 +231,7 @@ def test_the_json_has_all_that_a_user_needs_to_run_it():
     assert plain["session_options"].keys() == {"threads", "optimisation", "memory"}
     assert plain["step"] == {"graphs": ["step-64"], "batch": 64, "frame_by_frame": False, "fast": False}
     assert sum(plain["parts"].values()) == plain["run_peak_bytes"]
+    assert plain["largest_tenant"] == "live tensors (Conv w, 1x32x32x32: 65.0 MiB)"
 
 
 @given(st.integers(60, 500), st.integers(60, 500), st.sampled_from([None, 1, 64, 100]))

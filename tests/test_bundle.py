@@ -25,6 +25,7 @@ from ecotta_rt.bundle import (
 )
 from ecotta_rt.bundle.stored_zip import NewMember, checksum, read_directory, write_stored_zip
 from ecotta_rt.errors import InputFileError, TransferError, UsageError
+from ecotta_rt.session_figures import SessionFigures, Tenant
 from ecotta_rt.state import AdaptState
 
 
@@ -46,7 +47,14 @@ def parts_of(bundle):
         **{name: getattr(manifest, name) for name in (*facts, "metadata")},
         "graphs": {
             graph.name: (
-                GraphFacts(graph.kind, graph.batch, graph.activation_bytes, graph.step_peak_bytes, graph.variant),
+                GraphFacts(
+                    graph.kind,
+                    graph.batch,
+                    graph.activation_bytes,
+                    graph.step_peak_bytes,
+                    graph.variant,
+                    graph.sessions,
+                ),
                 bundle.graph(graph.name),
             )
             for graph in manifest.graphs
@@ -57,6 +65,17 @@ def parts_of(bundle):
 
 
 def test_a_bundle_of_the_first_version_is_read_for_ever(small):
+    first = small.with_name("first-version.ecotta")
+
+    manifest = read_bundle(first).manifest
+
+    with zipfile.ZipFile(first) as archive:
+        assert json.loads(archive.read("manifest.json"))["version"] == 1
+    now = read_bundle(small).manifest
+    assert manifest == replace(now, graphs=tuple(replace(graph, sessions=()) for graph in now.graphs))
+
+
+def test_a_bundle_of_the_second_version_is_read_for_ever(small):
     bundle = read_bundle(small)
 
     manifest = bundle.manifest
@@ -68,6 +87,8 @@ def test_a_bundle_of_the_first_version_is_read_for_ever(small):
     step = manifest.graph("step-2")
     assert (step.kind, step.batch, step.nodes, step.activation_bytes, step.step_peak_bytes) == ("step", 2, 14, 32, 128)
     assert step.variant == {"masks": "bool", "recompute": "none"}
+    tenant = Tenant("Conv pick.weight, 2x2x4x4", 256)
+    assert step.sessions == (SessionFigures("all", 12, 256, 512, 0, 32, (tenant,)),)
     assert step.inputs[3] == ArrayShape("frames", (2, 3, 4, 4))
     assert step.outputs[4] == ArrayShape("kept", (2,), "bool")
     assert bundle.weights()["pick.bias"].tolist() == [0.5, 0.25]

@@ -11,8 +11,9 @@ from ecotta_rt.device import load_device
 from ecotta_rt.doctor import memory, processor, software, surroundings
 from ecotta_rt.doctor.board import check_board
 from ecotta_rt.doctor.examination import examine
-from ecotta_rt.doctor.readings import Roots, group_folders, meminfo_bytes, memory_is_counted
+from ecotta_rt.doctor.readings import Roots, memory_is_counted
 from ecotta_rt.doctor.surroundings import Camera
+from ecotta_rt.this_machine import meminfo_bytes
 
 MIB = 1 << 20
 ONNXRUNTIME = next(package for package in software.PACKAGES if package.name == "onnxruntime")
@@ -137,13 +138,23 @@ def test_the_allow_list_is_that_of_setup_cfg_and_constraints(checkout):
 
 
 @pytest.mark.parametrize(
-    ("available_mib", "status"), [(292, "ok"), (91, "ok"), (90, "warning"), (51, "warning"), (50, "problem")]
+    ("available_mib", "status"), [(292, "ok"), (91, "ok"), (90, "warning"), (51, "warning"), (50, "warning")]
 )
 def test_memory_is_judged_by_what_a_small_network_needs(available_mib, status):
     finding = memory.check_memory({"MemTotal": 416 * MIB, "MemAvailable": available_mib * MIB})
 
     assert finding.status == status
     assert f"{available_mib} MiB available of 416 MiB" in sentences(finding)
+
+
+def test_memory_that_is_short_for_the_moment_makes_no_running_daemon_sick(roots, tmp_path):
+    """A health check asks while the daemon has its share already."""
+    write(roots.proc / "meminfo", "MemTotal: 427008 kB\nMemAvailable: 30000 kB\n")
+
+    told = {finding.about: finding for finding in examine(tmp_path, quick=True, roots=roots)}
+
+    assert "numpy and onnxruntime alone take" in told["memory"].says
+    assert told["memory"].status == "warning"
 
 
 def test_a_system_that_does_not_tell_its_memory_is_a_warning():
@@ -254,21 +265,7 @@ def test_version_1_writes_a_negative_number_for_no_quota(roots):
     assert processor.cpu_quota_cores(roots.proc, roots.sys) == 0.5
 
 
-def test_a_group_outside_the_namespace_is_the_mount_itself(roots):
-    write(roots.proc / "self" / "cgroup", "0::/../sibling\n")
-
-    assert group_folders(roots.proc, roots.sys, None)[-1] == roots.sys / "fs" / "cgroup"
-
-
 # --- surroundings --------------------------------------------------------------------------------------------------
-
-
-def test_the_hottest_zone_counts(roots):
-    assert surroundings.hottest_celsius(roots.sys) == 48.312
-
-    write(roots.sys / "class" / "thermal" / "thermal_zone1" / "temp", "81500\n")
-    write(roots.sys / "class" / "thermal" / "thermal_zone2" / "temp", "nonsense\n")
-    assert surroundings.hottest_celsius(roots.sys) == 81.5
 
 
 @pytest.mark.parametrize(("celsius", "status"), [(None, "ok"), (48.3, "ok"), (-5.0, "ok"), (80.0, "warning")])

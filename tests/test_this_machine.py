@@ -91,3 +91,29 @@ def test_a_processor_without_a_name_is_called_by_its_architecture(proc):
 
 def test_at_least_one_core_is_usable():
     assert this_machine.usable_cores() >= 1
+
+
+def zone(folder, number, text):
+    path = folder / f"thermal_zone{number}" / "temp"
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+
+
+def test_the_hottest_zone_counts(tmp_path):
+    zone(tmp_path, 0, "48312\n")
+    zone(tmp_path, 1, "61000\n")
+
+    assert this_machine.highest_temperature_c(tmp_path) == 61.0
+
+
+@pytest.mark.parametrize("text", ["", "N/A\n", "-274000\n", "255000\n"])
+def test_a_sensor_that_is_asleep_or_broken_does_not_count(tmp_path, text):
+    zone(tmp_path, 0, text)
+    assert this_machine.highest_temperature_c(tmp_path) is None
+
+    zone(tmp_path, 1, "40000\n")
+    assert this_machine.highest_temperature_c(tmp_path) == 40.0
+
+
+def test_a_machine_without_zones_tells_nothing(tmp_path):
+    assert this_machine.highest_temperature_c(tmp_path / "thermal") is None

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+from ecotta_rt.control_group import upwards
 from ecotta_rt.errors import TransferError, Unavailable
 from ecotta_rt.this_machine import cgroup_limit_bytes, total_memory_bytes
 
@@ -226,9 +227,7 @@ def _groups_upwards(mount: Path, path: str) -> list[Path]:
 
     Inside a container the path may be the host's, of which nothing is mounted; the mount itself is then our group.
     """
-    parts = [part for part in path.split("/") if part not in ("", "..")]
-    groups = [mount.joinpath(*parts[:depth]) for depth in range(len(parts), -1, -1)]
-    return [group for group in groups if group.is_dir()] or [mount]
+    return [group for group in upwards(mount, path) if group.is_dir()] or [mount]
 
 
 def _give_memory_limits_below(parent: Path) -> None:

@@ -16,7 +16,7 @@ from ecotta_rt.bundle.layout import ArrayShape, StateLayout
 from ecotta_rt.bundle.ports import SINGLE_FRAME, find_other_port, required_ports
 from ecotta_rt.errors import InputFileError
 from ecotta_rt.onnx_wire import ELEMENT_TYPES
-from ecotta_rt.session_figures import SessionFigures, Tenant
+from ecotta_rt.session_figures import OPTIMISATIONS, SessionFigures, Tenant
 
 __all__ = [
     "FORMAT",
@@ -341,7 +341,7 @@ def _read_graph(fields: JsonFields) -> GraphEntry:
 
 def _read_session(fields: JsonFields) -> SessionFigures:
     return SessionFigures(
-        optimisation=fields.text("optimisation", max_characters=_MAX_NAME),
+        optimisation=fields.text("optimisation", choices=OPTIMISATIONS),
         nodes=fields.number("nodes", 0, _MAX_NODES),
         **{
             key: fields.number(key, 0, _MAX_STEP_BYTES)

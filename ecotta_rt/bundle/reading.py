@@ -5,6 +5,7 @@ they are asked for, so that a device pays for the one graph it runs.
 """
 
 import difflib
+import mmap
 import os
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -44,15 +45,16 @@ class Bundle:
         path: Path,
         manifest: Manifest,
         members: Mapping[str, Member],
-        mapped: NDArray[np.uint8],
+        mapped: mmap.mmap,
         opened: os.stat_result,
     ) -> None:
         self.path = path
         self.file = path.resolve()
         self.manifest = manifest
-        self.bytes = mapped.size
+        self.bytes = len(mapped)
         self._members = members
-        self._mapped = mapped
+        self._mapping = mapped
+        self._mapped = np.frombuffer(mapped, np.uint8)
         self._identity = _identity(opened)
         self._weights = {entry.name: entry for entry in manifest.weights}
 
@@ -130,8 +132,15 @@ class Bundle:
     def _read(self, name: str, expected: str) -> bytes:
         member = self._members[name]
         content = self._mapped[member.start : member.start + member.size].tobytes()
+        self._forget(member)
         _check_digests(f"{self.path}, {name}", member, checksum([content]), sha256(content).hexdigest(), expected)
         return content
+
+    def _forget(self, member: Member) -> None:
+        """Let go of the pages of a member that has been copied: they would count as the process's memory for ever."""
+        if hasattr(mmap, "MADV_DONTNEED"):
+            start = member.start - member.start % mmap.PAGESIZE
+            self._mapping.madvise(mmap.MADV_DONTNEED, start, member.start + member.size - start)
 
 
 def read_bundle(path: str | os.PathLike[str], *, verify: bool = True) -> Bundle:
@@ -156,7 +165,7 @@ def read_bundle(path: str | os.PathLike[str], *, verify: bool = True) -> Bundle:
             members = _expected_members(listed, manifest, path)
             if verify:
                 _verify_weights(file, members[WEIGHTS], manifest, path)
-            mapped = np.asarray(np.memmap(file, np.uint8, "r"))
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             opened = os.fstat(file.fileno())
     except OSError as error:
         raise InputFileError(f"{path}: cannot be read ({error.strerror or error})") from error

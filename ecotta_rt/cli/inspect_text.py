@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # they need numpy, which --help does not
     from ecotta_rt.bundle import ArrayShape, Bundle, GraphEntry, Manifest
     from ecotta_rt.onnx_wire import OnnxScan
+    from ecotta_rt.session_figures import SessionFigures
     from ecotta_rt.state import AdaptState
 
 __all__ = ["bundle_text", "graph_text", "state_text"]
@@ -15,6 +16,7 @@ __all__ = ["bundle_text", "graph_text", "state_text"]
 _MIB = 2**20
 _SHOWN_CLASSES = 10
 _GRAPH_COLUMNS = ("graph", "kind", "batch", "nodes", "MiB", "activations MiB", "step peak MiB", "variant")
+_SESSION_COLUMNS = ("session", "nodes", "live MiB", "arena MiB", "copied MiB", "mapped MiB", "largest tensor")
 
 
 def bundle_text(bundle: "Bundle", state: "AdaptState") -> str:
@@ -51,6 +53,7 @@ def graph_text(manifest: "Manifest", name: str, scan: "OnnxScan") -> str:
     weights = sorted({reference.name for reference in scan.external})
     blocks = [
         _columns([_GRAPH_COLUMNS, _graph_row(entry)], right={2, 3, 4, 5, 6}),
+        *_sessions(entry.sessions),
         _columns([("inputs", "", ""), *_ports(entry.inputs), ("outputs", "", ""), *_ports(entry.outputs)]),
         _columns([("operators", ""), *((f"  {op_type}", str(count)) for op_type, count in operators)], right={1}),
         _columns([("weights", ""), *((f"  {weight}", _shape(shapes[weight])) for weight in weights)]),
@@ -73,6 +76,18 @@ def state_text(path: Path, state: "AdaptState") -> str:
 def _graph_row(graph: "GraphEntry") -> tuple[str, ...]:
     sizes = (_mib(size) for size in (graph.bytes, graph.activation_bytes, graph.step_peak_bytes))
     return (graph.name, graph.kind, str(graph.batch), f"{graph.nodes:,}", *sizes, _words(graph.variant))
+
+
+def _sessions(sessions: Sequence["SessionFigures"]) -> list[str]:
+    """What the planner found; older bundles have nothing of it."""
+    rows = [_session_row(session) for session in sessions]
+    return [_columns([_SESSION_COLUMNS, *rows], right={1, 2, 3, 4, 5})] if rows else []
+
+
+def _session_row(session: "SessionFigures") -> tuple[str, ...]:
+    sizes = (session.live_bytes, session.arena_bytes, session.copied_bytes, session.mapped_bytes)
+    largest = session.tenants[0].name if session.tenants else "-"
+    return (session.optimisation, f"{session.nodes:,}", *map(_mib, sizes), largest)
 
 
 def _ports(ports: Iterable["ArrayShape"]) -> list[tuple[str, str, str]]:

@@ -1,7 +1,7 @@
 """Say whether a bundle fits a device, how to run it there, and what its memory is made of.
 
 Nothing is run: onnxruntime optimises the graph, and the planner follows its allocator on paper. The peak is the larger
-of loading and running. Exit code 3 when nothing fits.
+of loading and running; what a process has beside its network was measured on x86-64. Exit code 3 when nothing fits.
 
 examples:
   ecotta plan net.ecotta --device raspberry-pi-zero-2w
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ecotta_rt.bundle import Bundle
     from ecotta_rt.device import DeviceProfile
     from ecotta_rt.planner.memory_run import MemoryRun
+    from ecotta_rt.session_figures import SessionFigures
 
 __all__ = ["NAME", "add_arguments", "run"]
 
@@ -38,11 +39,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("bundle", metavar="BUNDLE", type=Path, help="a bundle (.ecotta)")
     add("--device", metavar="ID", required=True, help="a device id, or a profile of your own: see ecotta devices")
-    add("--batch", metavar="N", type=int, help="frames a step (default: the smallest the bundle has a step for)")
+    add("--batch", metavar="N", type=int, help="frames a step (default: the fewest the bundle has a graph for)")
     add("--no-adapt", action="store_true", help="plan for answering only")
-    add("--threads", metavar="N", type=int, help="threads of the network (default 2 where there are two cores)")
+    add("--threads", metavar="N", type=int, help="threads, at most the device's cores (default 2 where it has two)")
     add("--limit", metavar="SIZE", help="what the process may have (default: the device's limit)")
-    add("--all", action="store_true", help="show every way to run it, those that do not fit too")
+    add("--all", action="store_true", help="show every way to take so many frames, those that do not fit too")
     add(
         "--here", action="store_true", help="plan with this processor's kernels, not those of where the bundle was made"
     )
@@ -69,22 +70,24 @@ def run(args: argparse.Namespace) -> int:
         chosen, refusal = plan(manifest, device, **wanted), None
     except BudgetExceeded as error:
         chosen, refusal = min(ways, key=lambda way: way.peak_bytes), error
-    timeline = _timeline(bundle, chosen)
+    name, figures, timeline = _largest_run(bundle, chosen)
+    shown_ways = ways if args.all else ()
     if args.json is not None:
-        _write_json(args.json, chosen, ways if args.all else (), timeline)
+        _write_json(args.json, chosen, shown_ways, timeline)
     if args.json != "-":
-        print("\n".join(_text(args.bundle, device, chosen, ways if args.all else (), timeline)))
+        lines = [*_verdict(args.bundle, device, chosen), *_tensors(name, figures, timeline), *_every_way(shown_ways)]
+        print("\n".join(lines))
     if refusal is not None:
         raise refusal
     return 0
 
 
-def _timeline(bundle: "Bundle", chosen: "Plan") -> "MemoryRun":
-    """The run of the graph that needs most."""
+def _largest_run(bundle: "Bundle", chosen: "Plan") -> "tuple[str, SessionFigures, MemoryRun]":
+    """The graph that needs most, with the threads of the plan: name, figures and run."""
     from ecotta_rt.planner.figures import plan_session
 
-    runs = [plan_session(bundle, name, chosen.optimisation, chosen.threads)[1] for name in chosen.graphs]
-    return max(runs, key=lambda run: run.peak_bytes)
+    runs = [(name, *plan_session(bundle, name, chosen.optimisation, chosen.threads)) for name in chosen.graphs]
+    return max(runs, key=lambda run: run[2].peak_bytes)
 
 
 def _write_json(target: str, chosen: "Plan", ways: Sequence["Plan"], timeline: "MemoryRun") -> None:
@@ -100,14 +103,10 @@ def _write_json(target: str, chosen: "Plan", ways: Sequence["Plan"], timeline: "
         write_whole(Path(target), text.encode())
 
 
-def _text(
-    path: Path, device: "DeviceProfile", chosen: "Plan", ways: Sequence["Plan"], timeline: "MemoryRun"
-) -> list[str]:
-    from ecotta_rt.planner.picture import picture
-
+def _verdict(path: Path, device: "DeviceProfile", chosen: "Plan") -> list[str]:
     share = f"{100 * chosen.peak_bytes / chosen.limit_bytes:.0f} % of the limit of {_mib(chosen.limit_bytes)} MiB"
     verdict = "fits" if chosen.fits else "DOES NOT FIT"
-    lines = [
+    return [
         f"{path} on {device.name}: {verdict}, {_mib(chosen.peak_bytes)} MiB, {share}",
         "",
         f"  {_way(chosen)}",
@@ -115,17 +114,27 @@ def _text(
         *(f"  {part.name:<24}{_mib(part.bytes):>8} MiB" for part in chosen.parts),
         f"  {'while running':<24}{_mib(chosen.run_peak_bytes):>8} MiB",
         f"  {'while loading':<24}{_mib(chosen.load_peak_bytes):>8} MiB",
+    ]
+
+
+def _tensors(name: str, figures: "SessionFigures", timeline: "MemoryRun") -> list[str]:
+    from ecotta_rt.planner.picture import picture
+
+    return [
         "",
-        f"  Largest tensors at the peak of {_mib(timeline.peak_bytes)} MiB:",
-        *(f"  {_mib(tenant.bytes):>8} MiB  {tenant.name}" for tenant in chosen.tenants),
+        f"  Largest tensors of {name} at its peak of {_mib(timeline.peak_bytes)} MiB:",
+        *(f"  {_mib(tenant.bytes):>8} MiB  {tenant.name}" for tenant in figures.tenants),
         "",
-        f"  Live tensors along the {len(timeline.live_bytes)} nodes of a step:",
+        f"  Live tensors along its {len(timeline.live_bytes)} nodes:",
         *(f"  {line}" for line in picture(timeline.live_bytes)),
     ]
-    if ways:
-        lines += ["", "  Every way, the fastest first:"]
-        lines += [f"  {_mib(way.peak_bytes):>8} MiB  {'fits' if way.fits else '-':<5} {_way(way)}" for way in ways]
-    return lines
+
+
+def _every_way(ways: Sequence["Plan"]) -> list[str]:
+    if not ways:
+        return []
+    shown = (f"  {_mib(way.peak_bytes):>8} MiB  {'fits' if way.fits else '-':<5} {_way(way)}" for way in ways)
+    return ["", "  Every way, the fastest first:", *shown]
 
 
 def _way(way: "Plan") -> str:

@@ -179,7 +179,9 @@ def _guard(args: argparse.Namespace) -> "Guard | None":
 
     if args.guard == "off":
         if args.memory_limit is not None or args.max_temperature is not None:
-            raise UsageError("--memory-limit and --max-temperature are for the guard; leave --guard off away")
+            raise UsageError(
+                "--memory-limit and --max-temperature are for the guard; leave out either them or --guard off"
+            )
         return None
     limit_bytes = load_device(args.device).default_limit_bytes if args.device else None
     if args.memory_limit is not None:

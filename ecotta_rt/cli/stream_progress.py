@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ecotta_rt.runtime.clock import Clock
     from ecotta_rt.runtime.guard import GuardEvent
-    from ecotta_rt.runtime.loop import Tally
+    from ecotta_rt.runtime.tally import Tally
 
 __all__ = ["StreamProgress"]
 

@@ -9,7 +9,7 @@ from ecotta_rt.device import DeviceProfile
 from ecotta_rt.doctor import memory, processor, session, software, surroundings
 from ecotta_rt.doctor.board import check_board
 from ecotta_rt.doctor.finding import Finding
-from ecotta_rt.doctor.readings import Roots, meminfo_bytes, memory_is_counted
+from ecotta_rt.doctor.readings import Roots, memory_is_counted
 
 __all__ = ["examine"]
 
@@ -30,12 +30,13 @@ def examine(
         The findings, in the order of the report.
     """
     roots = roots or Roots()
-    findings = [*_software(), *_memory(roots), surroundings.check_temperature(surroundings.hottest_celsius(roots.sys))]
+    temperature_c = this_machine.highest_temperature_c(roots.sys / "class" / "thermal")
+    findings = [*_software(), *_memory(roots), surroundings.check_temperature(temperature_c)]
     findings.append(surroundings.check_state_folder(state_folder))
     if profile is not None:
         features = this_machine.cpu_features(roots.proc)
         cores = this_machine.usable_cores()
-        findings.append(check_board(profile, meminfo_bytes(roots.proc), features, cores))
+        findings.append(check_board(profile, this_machine.meminfo_bytes(roots.proc), features, cores))
     if not quick:
         findings += _slower(roots)
     return tuple(findings)
@@ -52,7 +53,7 @@ def _software() -> list[Finding]:
 
 
 def _memory(roots: Roots) -> list[Finding]:
-    meminfo = meminfo_bytes(roots.proc)
+    meminfo = this_machine.meminfo_bytes(roots.proc)
     limit = this_machine.cgroup_limit_bytes(roots.proc, roots.sys / "fs" / "cgroup")
     return [
         memory.check_memory(meminfo),

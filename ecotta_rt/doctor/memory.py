@@ -1,6 +1,7 @@
 """Checks of the memory: what is left, what a control group allows, and whether the system already swaps."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from ecotta_rt.doctor.finding import Finding, ok, problem, warning
 
@@ -20,6 +21,9 @@ _FREE_MORE = "stop other services, boot without a desktop, or take a board with 
 def check_memory(meminfo: Mapping[str, int]) -> Finding:
     """Whether new work fits into what the system has left.
 
+    A warning at the most: that is a matter of the moment, and where the daemon already runs, as it does when a health
+    check asks, it has its share. The trial run shows whether it is enough.
+
     Args:
         meminfo: Name -> bytes, as in /proc/meminfo.
     """
@@ -27,7 +31,8 @@ def check_memory(meminfo: Mapping[str, int]) -> Finding:
         return warning("memory", "/proc/meminfo does not tell", "without Linux's /proc memory is not watched")
     available = meminfo["MemAvailable"]
     says = f"{_mib(available)} MiB available of {_mib(meminfo['MemTotal'])} MiB"
-    return _judged("memory", available, says, _FREE_MORE)
+    finding = _judged("memory", available, says, _FREE_MORE)
+    return replace(finding, status="warning") if finding.status == "problem" else finding
 
 
 def check_group_limit(limit_bytes: int | None, counted: bool | None) -> Finding:

@@ -3,11 +3,11 @@
 Source: kernel documentation, admin-guide/cgroup-v2.rst (cpu.max) and scheduler/sched-bwc.rst (cpu.cfs_quota_us).
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 
+from ecotta_rt.control_group import group_folders
 from ecotta_rt.doctor.finding import Finding, ok, warning
-from ecotta_rt.doctor.readings import first_line, group_folders
+from ecotta_rt.doctor.readings import first_line
 
 __all__ = ["check_cores", "check_features", "cpu_quota_cores"]
 
@@ -52,13 +52,14 @@ def check_cores(usable: int, quota_cores: float | None) -> Finding:
 
 def cpu_quota_cores(proc: Path, sys: Path) -> float | None:
     """The least CPU quota of this process's control groups, in cores; None where there is none."""
-    version_2 = (_ratio(first_line(folder / "cpu.max")) for folder in group_folders(proc, sys, None))
-    return min([quota for quota in (*version_2, *_version_1(proc, sys)) if quota is not None], default=None)
+    quotas = [_quota(version, folder) for version, folder in group_folders("cpu", proc, sys / "fs" / "cgroup")]
+    return min((quota for quota in quotas if quota is not None), default=None)
 
 
-def _version_1(proc: Path, sys: Path) -> Iterator[float | None]:
-    for folder in group_folders(proc, sys, "cpu"):
-        yield _ratio(f"{first_line(folder / 'cpu.cfs_quota_us')} {first_line(folder / 'cpu.cfs_period_us')}")
+def _quota(version: int, folder: Path) -> float | None:
+    if version == 2:
+        return _ratio(first_line(folder / "cpu.max"))
+    return _ratio(f"{first_line(folder / 'cpu.cfs_quota_us')} {first_line(folder / 'cpu.cfs_period_us')}")
 
 
 def _ratio(text: str) -> float | None:

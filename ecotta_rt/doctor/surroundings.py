@@ -1,11 +1,10 @@
 """Checks of what is around the process: temperature, cameras, and the folder it keeps its state in.
 
-Source: kernel documentation, driver-api/thermal/sysfs-api.rst (millidegrees Celsius) and
-userspace-api/media/v4l/open.rst; Raspberry Pi documentation, "Frequency management and thermal control" (80 °C).
+Source: kernel documentation, userspace-api/media/v4l/open.rst; Raspberry Pi documentation, "Frequency management and
+thermal control" (80 °C).
 """
 
 import os
-import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from pathlib import Path
 from ecotta_rt.doctor.finding import Finding, ok, problem, warning
 from ecotta_rt.doctor.readings import first_line
 
-__all__ = ["Camera", "cameras", "check_cameras", "check_state_folder", "check_temperature", "hottest_celsius"]
+__all__ = ["Camera", "cameras", "check_cameras", "check_state_folder", "check_temperature"]
 
 _HOT_CELSIUS = 80
 _ROOM_BYTES = 16 << 20  # a state is a few MiB, and the old one lies beside the new one for a moment
@@ -32,12 +31,6 @@ class Camera:
     path: Path
     name: str
     usable: bool
-
-
-def hottest_celsius(sys: Path) -> float | None:
-    """The temperature of the hottest zone; None where no zone tells."""
-    texts = (first_line(path) for path in (sys / "class" / "thermal").glob("thermal_zone*/temp"))
-    return max((int(text) / 1000 for text in texts if re.fullmatch(r"-?\d{1,7}", text)), default=None)
 
 
 def check_temperature(celsius: float | None) -> Finding:

@@ -51,7 +51,7 @@ class Arena:
             chunk = self._free.pop(position)[1]
         else:
             chunk = _Chunk(size, self._next_order)
-            self._next_order += 1 << 20  # room for the pieces of a region between two regions
+            self._next_order += size // _ALIGNMENT_BYTES
             self.held_bytes += size
         if chunk.size >= 2 * size or chunk.size - size >= _MAX_DEAD_BYTES:
             self._split(chunk, size)

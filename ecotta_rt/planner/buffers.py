@@ -120,7 +120,8 @@ class _Planner:
         return None
 
     def _dead_one_to_take_over(self, name: str) -> str | None:
-        if not self._values[name].shape:  # unknown, or a single number
+        # A shape that is unknown, a single number, or, as profiles show, what nobody takes: each has a new buffer.
+        if not self._values[name].shape or not self._uses[name]:
             return None
         for position in range(len(self._dead) - 1, -1, -1):
             root = self._dead[position]

@@ -1,7 +1,7 @@
 """Read the nodes, shapes and sizes of an ONNX model without the `onnx` package.
 
-For models that onnxruntime itself has written a moment ago, its optimised graphs: they are trusted, so nothing is
-checked here. Graphs of strangers go through `ecotta_rt.onnx_wire` first.
+For models that onnxruntime has written a moment ago, its optimised graphs, and for graphs of a bundle, which have been
+through `ecotta_rt.onnx_wire`. That steps over what is of no weight to it, so a stranger's shapes may still be nonsense.
 
 Source: the field numbers, https://github.com/onnx/onnx/blob/main/onnx/onnx.proto.
 """
@@ -11,6 +11,7 @@ import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from ecotta_rt.errors import InputFileError
 from ecotta_rt.onnx_wire import ELEMENT_TYPES
 from ecotta_rt.protobuf_fields import read_fields, read_varint
 
@@ -102,10 +103,19 @@ class Graph:
 
 
 def read_graph(content: bytes) -> Graph:
-    """The graph of a model that onnxruntime wrote."""
-    for number, _, payload in read_fields(memoryview(content)):
-        if number == 7:
-            return _graph(payload)
+    """The graph of a model.
+
+    Raises:
+        InputFileError: There is no number where ONNX has one. onnxruntime steps over such a field.
+    """
+    try:
+        for number, _, payload in read_fields(memoryview(content)):
+            if number == 7:
+                return _graph(payload)
+    except (IndexError, struct.error) as error:
+        raise InputFileError(
+            "an ONNX model with a field of another kind than ONNX has there; export it again"
+        ) from error
     return Graph((), (), (), {}, {})
 
 

@@ -79,7 +79,7 @@ def _numbers(nodes: Sequence[Node], original: Sequence[Node]) -> list[tuple[int,
 
 
 def _made_by(node: Node) -> tuple[int, int]:
-    """Which optimisation made a node, and as the how manyeth, as far as its name says."""
+    """Which optimisation made a node, and how many it had made before, as far as the name says."""
     digits = _DIGITS.search(node.name)
     count = int(digits[1]) if digits else 0
     if node.op == "ReorderOutput":  # when the blocked layout is complete

@@ -27,8 +27,9 @@ def picture(live_bytes: Sequence[int], width: int = 72, height: int = 8) -> list
     columns = [max(live_bytes[begin:end]) for begin, end in pairwise(edges)]
     most = max(columns) or 1
     levels = [round(8 * height * value / most) for value in columns]
+    margin = max(5, len(f"{most / _MIB:.1f}"))
     lines = []
     for row in range(height - 1, -1, -1):
-        label = f"{most * (row + 1) / height / _MIB:5.1f} MiB |"
+        label = f"{most * (row + 1) / height / _MIB:{margin}.1f} MiB |"
         lines.append(label + "".join(_BARS[min(max(level - 8 * row, 0), 8)] for level in levels))
-    return [*lines, " " * 10 + "+" + "-" * width]
+    return [*lines, " " * (margin + len(" MiB ")) + "+" + "-" * width]

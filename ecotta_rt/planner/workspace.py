@@ -41,8 +41,8 @@ def _columns(node: Node, values: Mapping[str, Value], output: Value, threads: in
     weight = values.get(node.inputs[1], _NOTHING).shape
     if weight is None or output.shape is None:
         return ()
-    whole = node.attributes.get("strides", (1,)), node.attributes.get("pads", (0,))
-    if math.prod(weight[2:]) == 1 and set(whole[0]) == {1} and set(whole[1]) == {0}:  # type: ignore[arg-type]
+    strides, pads = node.attributes.get("strides", (1,)), node.attributes.get("pads", (0,))
+    if math.prod(weight[2:]) == 1 and set(strides) == {1} and set(pads) == {0}:  # type: ignore[arg-type]
         return ()  # a matrix product as it stands
     filters, places = weight[0], math.prod(output.shape[2:])
     group = node.attributes.get("group", 1)

@@ -10,20 +10,19 @@ by a change of roles. So nothing is copied, and a result that is not to be trust
 Where memory runs short `set_level` closes the graphs that learn and gives back what they held; the state stays.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ecotta_rt.bundle import Bundle, read_bundle
+from ecotta_rt.bundle import Bundle, GraphEntry, read_bundle
 from ecotta_rt.errors import BadFrames, InputFileError, UsageError
 from ecotta_rt.records import Prediction, Why
 from ecotta_rt.runtime.give_back import give_back_memory
-from ecotta_rt.runtime.interrupted import Interrupted
+from ecotta_rt.runtime.graph_run import GraphRun
 from ecotta_rt.runtime.level import Level
-from ecotta_rt.runtime.session import SessionOptions, first_line, open_session
+from ecotta_rt.runtime.session import SessionOptions
 from ecotta_rt.state import AdaptState
 
 __all__ = ["Runtime"]
@@ -63,7 +62,7 @@ class Runtime:
         self._bundle, self._layout, self._digest = bundle, manifest.layout, manifest.network_digest
         self._frame_by_frame = frame_by_frame
         self.level = Level.FULL
-        self.batch = _batch(bundle, batch, frame_by_frame)
+        self.batch = _batch(bundle, batch, frame_by_frame, adapt)
         self._piece = 1 if frame_by_frame else self.batch  # frames a run of a graph
         self._frame_shape = (manifest.frame.channels, *self.frame_size)
         self._frames: dict[int, Floats] = {}  # by frames a run
@@ -73,12 +72,11 @@ class Runtime:
         self._next = {"statistics": np.empty_like(self._now["statistics"])}
         self._sums: dict[str, NDArray[Any]] = {}
         self._next_sums: dict[str, NDArray[Any]] = {}
-        self._runs: dict[str, _Run] = {}
+        self._runs: dict[str, GraphRun] = {}
         self._step_options = _run_options()
         kinds = ("accumulate", "update") if frame_by_frame else ("step",)
-        learning = [_name(bundle, kind, self._piece, fast) for kind in kinds]
-        self._learning = learning if adapt else []
-        self.graph = learning[0] if adapt else None
+        self._learning = [_name(bundle, kind, self._piece, fast) for kind in kinds] if adapt else []
+        self.graph = self._learning[0] if adapt else None
         self._open()
 
     @classmethod
@@ -221,8 +219,16 @@ class Runtime:
         A graph's arena is there after its first run; with session memory `returning` it is gone after each.
         """
         returning = self.session_options.memory == "returning"
-        to_come = [run.entry.step_peak_bytes for run in self._runs.values() if returning or not run.has_run]
+        to_come = [self._tensor_bytes(run.entry) for run in self._runs.values() if returning or not run.has_run]
         return max(to_come, default=0)
+
+    def _tensor_bytes(self, entry: GraphEntry) -> int:
+        """By the planner where the bundle has its figures, else by the exporter, who knows no arena."""
+        options = self.session_options
+        for session in entry.sessions:
+            if session.optimisation == options.optimisation:
+                return session.live_bytes if options.memory == "returning" else session.arena_bytes
+        return entry.step_peak_bytes
 
     @property
     def state(self) -> AdaptState:
@@ -329,6 +335,8 @@ class Runtime:
             for name in ("parameters", "momentum"):
                 self._next.pop(name, None)
             self._sums, self._next_sums = {}, {}
+        for run in self._runs.values():
+            run.forget_buffers()  # or those that were just dropped would live on in the graphs that stay
         return bool(others)
 
     def _open(self) -> None:
@@ -346,7 +354,7 @@ class Runtime:
         single = any(graph.kind == "predict" and graph.batch == 1 for graph in self._bundle.manifest.graphs)
         return 1 if single and self._bundle.manifest.normalisation != "batch" else self._piece
 
-    def _written_are_finite(self, run: "_Run") -> bool:
+    def _written_are_finite(self, run: GraphRun) -> bool:
         # Of the state alone: a sum of gradients that is not finite makes an update that does not move.
         return all(np.isfinite(self._next[name]).all() for name in run.writes if name in self._next)
 
@@ -354,10 +362,10 @@ class Runtime:
         for name in names:
             self._now[name], self._next[name] = self._next[name], self._now[name]
 
-    def _run(self, name: str) -> "_Run":
+    def _run(self, name: str) -> GraphRun:
         if name not in self._runs:
             run_options = self._step_options if name in self._learning else None
-            self._runs[name] = _Run(self._bundle, name, self.session_options, run_options)
+            self._runs[name] = GraphRun(self._bundle, name, self.session_options, run_options)
         return self._runs[name]
 
     def _pieces(self, frames: NDArray[Any], size: int) -> Any:
@@ -392,86 +400,13 @@ class Runtime:
             )
 
 
-class _Run:
-    """One graph, started, with its small results in buffers of their own.
-
-    Attributes:
-        entry: What the manifest says of it.
-        writes: Parts of the state that it gives back.
-        has_run: Whether its tensors have had their memory.
-    """
-
-    def __init__(self, bundle: Bundle, graph: str, options: SessionOptions, run_options: Any) -> None:
-        entry = bundle.manifest.graph(graph)
-        assert entry is not None
-        self.entry = entry
-        self.has_run = False
-        self._origin = f"{bundle.path}, graph {graph!r}"
-        self._session = open_session(bundle, graph, options)
-        self._run_options = run_options
-        self._binding = self._session.io_binding()
-        self._inputs = [port.name for port in entry.inputs]
-        self._state_outputs = {port.name: port.name.removeprefix("next_") for port in entry.outputs}
-        self.writes = tuple(self._state_outputs[name] for name in self._state_outputs if name.startswith("next_"))
-        self._results = {
-            port.name: np.zeros(port.shape, port.dtype) for port in entry.outputs if not port.name.startswith("next_")
-        }
-        self._values: dict[int, Any] = {}  # onnxruntime's view of each array it has seen; the arrays live as long as we
-
-    def __call__(
-        self, frames: Floats | None, reads: Mapping[str, NDArray[Any]], writes: Mapping[str, NDArray[Any]]
-    ) -> dict[str, NDArray[Any]]:
-        """Run once.
-
-        Args:
-            frames: For the input `frames`, where there is one.
-            reads: The other inputs by name.
-            writes: Where outputs `next_NAME` go, by NAME.
-
-        Returns:
-            The other outputs, in buffers that the next run overwrites.
-
-        Raises:
-            InputFileError: onnxruntime cannot run it.
-            Interrupted: The run options say so.
-        """
-        for name in self._inputs:
-            array = frames if name == "frames" else reads[name]
-            self._binding.bind_ortvalue_input(name, self._value(array))
-        for output, name in self._state_outputs.items():
-            array = self._results[output] if output in self._results else writes[name]
-            self._binding.bind_ortvalue_output(output, self._value(array))
-        try:
-            self._session.run_with_iobinding(self._binding, self._run_options)
-            self.has_run = True
-        except Exception as error:  # onnxruntime's errors have no common base
-            if self._run_options is not None and self._run_options.terminate:
-                raise Interrupted(f"{self._origin}: given up half-way") from error
-            raise InputFileError(f"{self._origin}: onnxruntime could not run it: {first_line(error)}") from error
-        return self._results
-
-    def _value(self, array: Any) -> Any:
-        import onnxruntime as ort
-
-        # An OrtValue of a numpy array shares its memory: the array must outlive it, hence the pair.
-        known = self._values.get(id(array))
-        if known is None or known[0] is not array:
-            known = self._values[id(array)] = (array, ort.OrtValue.ortvalue_from_numpy(array))
-            if len(self._values) > _MOST_VALUES:
-                self._values.pop(next(iter(self._values)))
-        return known[1]
-
-
-_MOST_VALUES = 64
-
-
 def _run_options() -> Any:
     import onnxruntime as ort
 
     return ort.RunOptions()
 
 
-def _batch(bundle: Bundle, batch: int | None, frame_by_frame: bool) -> int:
+def _batch(bundle: Bundle, batch: int | None, frame_by_frame: bool, adapt: bool) -> int:
     graphs = bundle.manifest.graphs
     if frame_by_frame:
         if not any(graph.kind == "accumulate" for graph in graphs):
@@ -479,13 +414,14 @@ def _batch(bundle: Bundle, batch: int | None, frame_by_frame: bool) -> int:
         if batch is not None and batch < 1:
             raise UsageError(f"batch={batch}: give 1 or more")
         return batch or 1
-    sizes = sorted({graph.batch for graph in graphs if graph.kind == "step"})
+    kind, what = ("step", "steps") if adapt else ("predict", "answers")
+    sizes = sorted({graph.batch for graph in graphs if graph.kind == kind})
     if batch is None and sizes:
         return sizes[0]
     if batch not in sizes:
         raise UsageError(
-            f"batch={batch}: {bundle.path} has steps for {sizes or 'no'} frames; export it again with that batch, or "
-            "learn frame by frame"
+            f"batch={batch}: {bundle.path} has {what} for {sizes or 'no'} frames; export it again with that batch, or "
+            "take it frame by frame"
         )
     return batch
 

@@ -9,11 +9,10 @@ Source: onnxruntime, include/onnxruntime/core/session/onnxruntime_run_options_co
 memory.enable_memory_arena_shrinkage; malloc_trim(3).
 """
 
-import ctypes
 from contextlib import suppress
 from typing import Any
 
-from ecotta_rt.runtime.session import SessionOptions, session_settings
+from ecotta_rt.runtime.session import SessionOptions, session_settings, trim_heap
 
 __all__ = ["SMALLEST_GRAPH", "give_back_memory"]
 
@@ -41,8 +40,7 @@ def give_back_memory(options: SessionOptions) -> None:
         # Where it fails the memory stays where it is, and the next reading tells.
         with suppress(Exception):  # onnxruntime's errors have no common base
             _shrink_arena(options)
-    with suppress(OSError, AttributeError):  # without glibc
-        ctypes.CDLL(None).malloc_trim(0)
+    trim_heap()
 
 
 def _shrink_arena(options: SessionOptions) -> None:

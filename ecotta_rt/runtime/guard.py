@@ -19,14 +19,15 @@ left again soon is tried again later, twice as late each time: so it does not fl
 Nothing here touches a graph, a frame or a file; readings and clock are handed in.
 """
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from ecotta_rt.errors import UsageError
 from ecotta_rt.runtime.clock import Clock, SystemClock
-from ecotta_rt.runtime.heat import THROTTLED_NOW
 from ecotta_rt.runtime.level import Level
+from ecotta_rt.runtime.throttling import THROTTLED_NOW
 from ecotta_rt.runtime.vitals import Vitals
 
 __all__ = ["Guard", "GuardEvent", "GuardPolicy", "Reason"]
@@ -192,7 +193,9 @@ class Guard:
         self._next_s: float | None = None
         self._calm_since_s: float | None = None
         self._cooling_until_s = 0.0
-        self._seen_bytes: dict[Level, int] = {}  # this process's memory when last on such a rung
+        self._short: Vitals | None = None  # the reading for which a step in progress was given up
+        # This process's memory when last on such a rung, twice: a large picture at hand is not what the rung takes.
+        self._seen_bytes: dict[Level, deque[int]] = {}
         self._dwell_s: dict[Level, float] = {}  # of rungs that had to be left again
         self._reached_s: dict[Level, float] = {}  # by steps up
 
@@ -210,24 +213,23 @@ class Guard:
         if self._next_s is not None and now_s < self._next_s:
             return None
         self._next_s = now_s + self.policy.check_every_s
-        vitals = self._read()
+        vitals, transient_bytes = self._reading(transient_bytes)
         pressures = self._pressures(vitals, transient_bytes)
-        if vitals.pss_bytes is not None:
-            self._seen_bytes[self.level] = vitals.pss_bytes + transient_bytes
         asked, why = self._asked(vitals, pressures, transient_bytes, now_s)
         if asked > self.level:
             return self._step_down(asked, why, frame, vitals, pressures, now_s)
         return self._step_up(frame, vitals, pressures, transient_bytes, now_s)
 
     def must_not_wait(self) -> bool:
-        """Whether memory is so short that a step in progress has to be given up; then the next check is due at once.
+        """Whether memory is so short that a step in progress has to be given up; the next check then goes down for it.
 
-        For another thread, while a batch is in progress: the readings have the tensors of the step in them.
+        For another thread, while a batch is learned from: the reading has the tensors of the step in it, which are gone
+        at the next check. Went it by those left, it would give up one step after the other and never tell.
         """
-        vitals = self._read()
-        short = self._asked_by_memory(vitals, self._pressures(vitals, 0), 0)[0] > self.level
+        level, vitals = self.level, self._read()
+        short = self._asked_by_memory(vitals, self._pressures(vitals, 0), 0)[0] > level == self.level
         if short:
-            self._next_s = None
+            self._short, self._next_s = vitals, None
         return short
 
     def cannot_load(self, step: GuardEvent, reached: Level) -> GuardEvent:
@@ -245,6 +247,17 @@ class Guard:
         return replace(step, before=max(step.before, step.level), level=reached, why="cannot-load")
 
     # What readings ask for
+
+    def _reading(self, transient_bytes: int) -> tuple[Vitals, int]:
+        """What to go by, and what is still to come on top of it."""
+        short, self._short = self._short, None
+        vitals, transient_bytes = (self._read(), transient_bytes) if short is None else (short, 0)
+        if vitals.pss_bytes is not None:
+            seen_bytes = self._seen_bytes.setdefault(self.level, deque(maxlen=2))
+            if short is not None:
+                seen_bytes.clear()  # in the midst of a step: better than any guess before it
+            seen_bytes.append(vitals.pss_bytes + transient_bytes)
+        return vitals, transient_bytes
 
     def _pressures(self, vitals: Vitals, transient_bytes: int) -> list[_Pressure]:
         """Every limit there is, the one most used first."""
@@ -341,7 +354,7 @@ class Guard:
         seen_bytes = self._seen_bytes.get(above, self._seen_bytes.get(alike))
         if seen_bytes is None or vitals.pss_bytes is None:
             return True
-        more_bytes = max(seen_bytes - vitals.pss_bytes - transient_bytes, 0)
+        more_bytes = max(min(seen_bytes) - vitals.pss_bytes - transient_bytes, 0)
         return not self._is_scarce(vitals, transient_bytes + more_bytes) and all(
             pressure.usage_bytes + more_bytes <= self.policy.most_share * pressure.limit_bytes for pressure in pressures
         )

@@ -8,13 +8,12 @@ answered, whatever the level. `consult` asks it from another thread while no fra
 it gives the learning up where memory is short, and the batch is answered without.
 """
 
-from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from itertools import islice
 from threading import Lock
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,8 +27,9 @@ from ecotta_rt.runtime.level import Level
 from ecotta_rt.runtime.preprocess import Fit, preprocess
 from ecotta_rt.runtime.sinks import Answer, Sink
 from ecotta_rt.runtime.sources.source import Item, Refusal, Source
+from ecotta_rt.runtime.tally import Tally
 
-__all__ = ["Engine", "Loop", "LoopOptions", "Tally"]
+__all__ = ["Engine", "Loop", "LoopOptions"]
 
 
 class Engine(Protocol):
@@ -91,49 +91,6 @@ class LoopOptions:
             raise UsageError(f"limit {self.limit}: give a number of frames from 1")
 
 
-@dataclass
-class Tally:
-    """Counts of a run so far.
-
-    Attributes:
-        frames: Frames answered.
-        refused: Frames that could not be used.
-        dropped: Frames that a newer one replaced, or that came while the guard let none in.
-        offered: Batches given to learn from.
-        adapted: Batches that moved the state's parameters.
-        labelled: Answered frames whose class the source knows.
-        correct: Those of them answered with that class.
-        latency_ms: Sum over the answered frames.
-        levels: Frames answered on each level of the guard's ladder; on `drop`, frames dropped there.
-        steps: Steps of the guard, those that failed included.
-    """
-
-    frames: int = 0
-    refused: int = 0
-    dropped: int = 0
-    offered: int = 0
-    adapted: int = 0
-    labelled: int = 0
-    correct: int = 0
-    latency_ms: float = 0.0
-    levels: Counter[Level] = field(default_factory=Counter)
-    steps: int = 0
-
-    def __str__(self) -> str:
-        text = f"{self.frames} frames, {self.dropped} dropped, {self.refused} refused, {self.adapted} updates"
-        if self.frames:
-            text += f", mean latency {self.latency_ms / self.frames:.1f} ms"
-        if self.labelled:
-            text += f", error {100 * (1 - self.correct / self.labelled):.1f} %"
-        lowered = [f"{self.levels[level]} at {level}" for level in sorted(self.levels) if level != Level.FULL]
-        return ", ".join([text, *lowered])
-
-
-class _Ready(NamedTuple):
-    frame: Frame
-    pixels: NDArray[np.uint8]  # [height, width, 3], of the network's size
-
-
 class Loop:
     """One run over one source.
 
@@ -174,11 +131,12 @@ class Loop:
         self._on_step = on_step
         self._level = Level.FULL if guard is None else guard.level
         self._whole_batches = 0
-        self._waiting: list[_Ready] = []
+        self._waiting: list[Frame] = []  # of the network's size: those of a camera would be a hundred times as large
         self._position = 0
         self._shed = 0
         self._stopping = False
         self._turn = Lock()  # whoever holds it may use engine, sink and guard
+        self._learning = False
         self._failure: Exception | None = None
 
     def run(self) -> Tally:
@@ -213,26 +171,29 @@ class Loop:
     def consult(self) -> None:
         """Ask the guard now and make the step: for a thread that watches meanwhile.
 
-        While a batch is in progress nothing is done but giving up its learning, where memory is short: a large batch
-        on a small board takes longer than the kernel waits. What goes wrong ends the run, and `run` raises it.
+        While a batch is learned from nothing is done but giving that up, where memory is short: a large batch on a
+        small board takes longer than the kernel waits. What goes wrong ends the run, and `run` raises it.
         """
-        if not self._turn.acquire(blocking=False):
-            if self._guard is not None and self._level.learns and self._guard.must_not_wait():
-                self._engine.interrupt()
-            return
         try:
-            self._ask_guard()
+            self._consult()
         except Exception as error:
-            self._failure = error
+            self._failure = self._failure or error
             self.stop()
-        finally:
-            self._turn.release()
 
     def stop(self) -> None:
         """End the run after the batch in progress; may be called from a signal handler or another thread."""
         if not self._stopping:
             self._stopping = True
             self._source.close()
+
+    def _consult(self) -> None:
+        if self._turn.acquire(blocking=False):
+            try:
+                self._ask_guard()
+            finally:
+                self._turn.release()
+        elif self._guard is not None and self._learning and self._guard.must_not_wait():
+            self._engine.interrupt()
 
     def _given(self, items: Iterator[Item]) -> Generator[Item, None, None]:
         """What the source gives, until it ends or fails; a failure waits until the frames so far are answered."""
@@ -272,7 +233,7 @@ class Loop:
         for listener in self._after_batch:
             listener(self.tally)
 
-    def _is_answered(self, batch: list[_Ready]) -> bool:
+    def _is_answered(self, batch: list[Frame]) -> bool:
         """Answer; False where the learning was given up, and the answer with it."""
         try:
             self._answer(batch)
@@ -332,30 +293,30 @@ class Loop:
             self._answer_waiting()
         except (InputFileError, MemoryError) as error:
             self._waiting = []
-            for frame, _ in waiting:
+            for frame in waiting:
                 self._refuse(Refusal(frame.index, frame.name, f"no memory to answer it: {error}"))
 
-    def _prepare(self, item: Item) -> _Ready | None:
+    def _prepare(self, item: Item) -> Frame | None:
         if isinstance(item, Refusal):
             self._refuse(item)
             return None
         try:
-            return _Ready(item, preprocess(item.pixels, self._engine.frame_size, self._options.fit))
+            return replace(item, pixels=preprocess(item.pixels, self._engine.frame_size, self._options.fit))
         except BadFrames as error:
             self._refuse(Refusal(item.index, item.name, str(error)))
             return None
 
-    def _answer(self, batch: list[_Ready], learn: bool = True) -> None:
+    def _answer(self, batch: list[Frame], learn: bool = True) -> None:
         try:
             prediction = self._ask(batch, learn)
         except BadFrames as error:
-            for frame, _ in batch:
+            for frame in batch:
                 self._refuse(Refusal(frame.index, frame.name, str(error)))
             return
         now_s = self._clock.now_s()
         self.tally.adapted += prediction.adapted
         self.tally.dropped = self._dropped()
-        for position, (frame, _) in enumerate(batch):
+        for position, frame in enumerate(batch):
             answer = self._answer_to(frame, prediction, position, now_s)
             self.tally.frames += 1
             self.tally.levels[self._level] += 1
@@ -364,8 +325,8 @@ class Loop:
             self.tally.correct += bool(answer.correct)
             self._sink.answer(answer)
 
-    def _ask(self, batch: list[_Ready], learn: bool) -> Prediction:
-        frames = np.stack([ready.pixels for ready in batch])
+    def _ask(self, batch: list[Frame], learn: bool) -> Prediction:
+        frames = np.stack([frame.pixels for frame in batch])
         if len(batch) < self._engine.batch:
             # Repeated in turn, so that statistics over the batch are those of its frames; learning would count the
             # same frames twice.
@@ -376,9 +337,16 @@ class Loop:
             every *= self._guard.policy.sparse_every
         if not learn or not self._level.learns or every == 0 or self._whole_batches % every:
             return self._predict(frames)
-        prediction = self._engine(frames)
+        prediction = self._learn(frames)
         self.tally.offered += 1
         return prediction
+
+    def _learn(self, frames: NDArray[np.uint8]) -> Prediction:
+        self._learning = True
+        try:
+            return self._engine(frames)
+        finally:
+            self._learning = False
 
     def _predict(self, frames: NDArray[np.uint8]) -> Prediction:
         return self._engine.predict(frames, hold_statistics=self._level >= Level.INFERENCE)

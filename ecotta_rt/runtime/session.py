@@ -20,12 +20,17 @@ from typing import Any
 
 from ecotta_rt.bundle import Bundle
 from ecotta_rt.errors import InputFileError, UsageError
+from ecotta_rt.session_figures import OPTIMISATIONS
 
-__all__ = ["MEMORY_KINDS", "OPTIMISATIONS", "SessionOptions", "first_line", "open_session", "session_settings"]
-
-OPTIMISATIONS = ("all", "extended")
-"""What onnxruntime does to a graph at load: `all` also reorders weights for the processor's fastest kernels, which
-costs a copy of them; `extended` runs them where they are mapped."""
+__all__ = [
+    "MEMORY_KINDS",
+    "OPTIMISATIONS",
+    "SessionOptions",
+    "first_line",
+    "open_session",
+    "session_settings",
+    "trim_heap",
+]
 
 MEMORY_KINDS = ("arena", "returning")
 """Where tensors live: in an arena that keeps what it has once had, or each given back to the system when it dies. The
@@ -97,7 +102,7 @@ def open_session(bundle: Bundle, graph: str, options: SessionOptions, optimised:
             f"{bundle.path}, graph {graph!r}: onnxruntime {ort.__version__} refuses it: {first_line(error)}"
         ) from error
     bundle.require_unreplaced()
-    _trim_heap()
+    trim_heap()
     return session
 
 
@@ -144,8 +149,8 @@ def _share_arena(ort: Any) -> bool:
     return _arena_is_shared
 
 
-def _trim_heap() -> None:
-    """Give back what loading used and freed, some megabytes; without glibc nothing happens."""
+def trim_heap() -> None:
+    """Give back what was freed, some megabytes after loading; without glibc nothing happens."""
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
 

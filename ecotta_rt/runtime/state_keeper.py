@@ -6,7 +6,7 @@ from typing import Protocol
 
 from ecotta_rt.errors import InputFileError, TransferError, UsageError
 from ecotta_rt.runtime.clock import Clock, SystemClock
-from ecotta_rt.runtime.loop import Tally
+from ecotta_rt.runtime.tally import Tally
 from ecotta_rt.state import AdaptState
 
 __all__ = ["StateKeeper", "Stateful"]

@@ -6,10 +6,11 @@ Whatever a system does not tell is None, and never an error: a board without a t
 from dataclasses import dataclass
 from pathlib import Path
 
+from ecotta_rt.control_group import GroupMemory, control_groups, tightest
 from ecotta_rt.process_memory import Held, held_memory, resident_or_none
 from ecotta_rt.runtime.clock import Clock, SystemClock
-from ecotta_rt.runtime.control_group import GroupMemory, control_groups, tightest
-from ecotta_rt.runtime.heat import Firmware, highest_temperature_c
+from ecotta_rt.runtime.throttling import Firmware
+from ecotta_rt.this_machine import highest_temperature_c, meminfo_bytes
 
 __all__ = ["Vitals", "VitalsReader"]
 
@@ -26,10 +27,10 @@ class Vitals:
     Attributes:
         pss_bytes: This process's share of memory; see `ecotta_rt.process_memory.Held`.
         private_bytes: What this process has alone.
-        group: The tightest control group; see `ecotta_rt.runtime.control_group`.
+        group: The tightest control group; see `ecotta_rt.control_group`.
         available_bytes: What new work on this machine can have without swapping (MemAvailable).
         temperature_c: Of the hottest thermal zone.
-        throttled: A Raspberry Pi's bits; see `ecotta_rt.runtime.heat`.
+        throttled: A Raspberry Pi's bits; see `ecotta_rt.runtime.throttling`.
     """
 
     pss_bytes: int | None = None
@@ -71,7 +72,7 @@ class VitalsReader:
             pss_bytes=None if held is None else held.pss_bytes,
             private_bytes=None if held is None else held.private_bytes,
             group=tightest(self._groups),
-            available_bytes=self._available_bytes(),
+            available_bytes=meminfo_bytes(self._proc).get("MemAvailable"),
             temperature_c=highest_temperature_c(self._thermal),
             throttled=self._firmware.throttled(),
         )
@@ -85,17 +86,6 @@ class VitalsReader:
                 return _moved(counted, more_bytes)
         self._counted, self._count_at_s = held_memory(self._proc), now_s + _COUNT_EVERY_S
         return self._counted
-
-    def _available_bytes(self) -> int | None:
-        try:
-            lines = (self._proc / "meminfo").read_text(encoding="ascii", errors="replace").splitlines()
-        except OSError:
-            return None
-        for line in lines:
-            words = line.split()
-            if words[:1] == ["MemAvailable:"] and len(words) > 1 and words[1].isdecimal():
-                return int(words[1]) * 1024  # "kB" there means KiB
-        return None
 
 
 def _moved(held: Held, more_bytes: int) -> Held:

@@ -68,6 +68,20 @@ def test_one_graph_in_detail(small, capsys):
     assert "operator set 18" in out
 
 
+def test_a_graphs_figures_are_shown_where_the_bundle_has_them(tiny, small, capsys):
+    path = tiny.bundle("running")
+    sessions = {session.optimisation: session for session in read_bundle(path).manifest.graph("step-1").sessions}
+
+    _, out, _ = inspect(capsys, path, "--graph", "step-1")
+    _, without, _ = inspect(capsys, small.with_name("first-version.ecotta"), "--graph", "step-2")
+
+    rows = {line.split()[0]: line.split() for line in out.splitlines() if line}
+    for name in ("all", "extended"):
+        assert rows[name][1:3] == [f"{sessions[name].nodes:,}", f"{sessions[name].live_bytes / 2**20:.2f}"]
+    assert "session" in rows
+    assert "session" not in without
+
+
 def test_bare_json_is_all_there_is_on_stdout(small, capsys):
     code, out, err = inspect(capsys, small, "--json")
 

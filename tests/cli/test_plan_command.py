@@ -16,7 +16,8 @@ def test_a_plan_says_how_to_run_it_and_what_it_needs(bundle, capsys):
     said = capsys.readouterr().out
     assert "on Raspberry Pi Zero 2 W: fits, " in said
     assert "step-1: 1 frame a step; threads 2, optimisation extended, memory arena" in said
-    for part in ("interpreter", "onnxruntime", "live tensors", "while running", "while loading", "Largest tensors"):
+    parts = ("interpreter", "onnxruntime", "live tensors", "while running", "while loading")
+    for part in (*parts, "Largest tensors of step-1"):
         assert part in said
 
 
@@ -64,7 +65,8 @@ def test_it_can_be_planned_anew_with_this_processors_kernels(bundle, capsys):
     ("arguments", "said"),
     [
         (["--device", "raspberry-pi-zero-2w", "--batch", "0"], "--batch 0: give 1 or more"),
-        (["--device", "raspberry-pi-zero-2w", "--batch", "3", "--no-adapt"], "no predict for 3 frames; it has 1, 4"),
+        (["--device", "raspberry-pi-zero-2w", "--threads", "0"], "--threads 0: give 1 or more"),
+        (["--device", "raspberry-pi-zero-2w", "--limit", "1e9"], "'1e9' is not a size"),
         (["--device", "raspberry-pi-9"], "unknown device 'raspberry-pi-9'"),
     ],
 )
@@ -72,6 +74,22 @@ def test_a_mistake_is_one_line(bundle, capsys, arguments, said):
     assert main(["plan", bundle, *arguments]) == 2
 
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("options", "kind"), [((), "step"), (("--no-adapt",), "predict")])
+def test_a_batch_that_the_bundle_is_not_made_for_is_named_with_those_it_is(tiny, capsys, options, kind):
+    bundle = str(tiny.bundle("batch"))
+
+    assert main(["plan", bundle, "--device", "raspberry-pi-zero-2w", "--batch", "3", *options]) == 2
+    assert f"no {kind} for 3 frames; it has 4" in capsys.readouterr().err
+
+
+def test_a_bundle_of_the_first_version_is_planned_too(checkout, capsys):
+    """It has no figures; the command works them out."""
+    bundle = str(checkout / "tests" / "hostile" / "first-version.ecotta")
+
+    assert main(["plan", bundle, "--device", "pixel"]) == 0
+    assert "on Google Pixel" in capsys.readouterr().out
 
 
 def test_a_missing_bundle_is_a_bad_file(capsys):

@@ -2,8 +2,9 @@
 
     python tests/hostile/make_small_bundle.py
 
-The file is kept in the repository: a reader that no longer understands it has broken the format of version 1. What
-it answers can be worked out by hand: the logits are the means of two colours, scaled and shifted.
+The file is kept in the repository: a reader that no longer understands it has broken the format of version 2, and
+`first-version.ecotta` stands for version 1. What it answers can be worked out by hand: the
+logits are the means of two colours, scaled and shifted.
 """
 
 from pathlib import Path
@@ -13,6 +14,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from ecotta_rt.bundle import FrameSpec, GraphFacts, StateLayout, WeightEntry, place_weights, write_bundle
+from ecotta_rt.session_figures import SessionFigures, Tenant
 from ecotta_rt.state import AdaptState
 
 __all__ = ["TARGET", "make"]
@@ -22,6 +24,7 @@ TARGET = Path(__file__).with_name("small.ecotta")
 _BATCH, _SIDE = 2, 4
 _FLOAT, _BOOL = TensorProto.FLOAT, TensorProto.BOOL
 _DIGEST = "5ea1" * 16
+_SESSION = SessionFigures("all", 12, 256, 512, 0, 32, (Tenant("Conv pick.weight, 2x2x4x4", 256),))
 
 
 def make(path: Path) -> None:
@@ -49,7 +52,10 @@ def make(path: Path) -> None:
         layout=StateLayout.of(state),
         graphs={
             "predict-2": (GraphFacts("predict", _BATCH, 0, 96), _predict(entries)),
-            "step-2": (GraphFacts("step", _BATCH, 32, 128, {"masks": "bool", "recompute": "none"}), _step(entries)),
+            "step-2": (
+                GraphFacts("step", _BATCH, 32, 128, {"masks": "bool", "recompute": "none"}, (_SESSION,)),
+                _step(entries),
+            ),
         },
         weights=weights,
         state=state,

@@ -325,13 +325,17 @@ def put(*path, value):
         (put("graphs", 1, "extra", value=1), r"'graphs\[1\].extra': unknown field"),
         (put("frame", "mean", value=[0, 0, 0]), "'frame.mean': unknown field"),
         (put("graphs", 0, "sessions", value=[{}]), r"'graphs\[0\].sessions\[0\].optimisation': missing"),
-        (put("graphs", 0, "sessions", value=[SESSION] * 2), "sessions': 'all' is given twice"),
+        (put("graphs", 0, "sessions", value=[SESSION] * 2), "sessions': the name 'all' is given twice"),
         (put("graphs", 0, "sessions", value=[SESSION] * 9), "sessions': 9 entries, more than 8"),
         (
             put("graphs", 0, "sessions", value=[{**SESSION, "live_bytes": -1}]),
             "live_bytes': expected a whole number from 0",
         ),
         (put("graphs", 0, "sessions", value=[{**SESSION, "more": 1}]), "more': unknown field"),
+        (
+            put("graphs", 0, "sessions", value=[{**SESSION, "optimisation": "none"}]),
+            "optimisation': expected one of all, extended, found 'none'",
+        ),
         (put("graphs", 0, "sessions", value=[{**SESSION, "tenants": [{"name": "a"}]}]), "bytes': missing"),
         (put("x" * 5000, value=1), "'x{57}...': unknown field"),
         (put("model", value=""), "'model': expected printable text"),

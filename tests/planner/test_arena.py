@@ -76,6 +76,23 @@ def test_regions_never_grow_together():
     assert arena.held_bytes == 4096
 
 
+def test_pieces_of_a_large_region_are_not_taken_for_those_of_the_next():
+    """Half of a region of 512 MiB, and a whole one of 256 MiB: alike in size, but only one has a neighbour."""
+    half = 256 << 20
+    arena = Arena()
+    arena.give_back(arena.take(2 * half))
+    left, right, next_region = (arena.take(half) for _ in range(3))
+    for piece in (next_region, right, left):
+        arena.give_back(piece)
+
+    arena.take(2 * half)
+    arena.take(half)
+
+    assert (arena.used_bytes, arena.held_bytes) == (3 * half, 3 * half)
+    arena.take(half)
+    assert arena.held_bytes == 4 * half
+
+
 @given(st.lists(st.one_of(st.integers(1, 9000), st.integers(-20, -1)), max_size=80))
 def test_whatever_is_taken_and_given_back_nothing_is_lost(actions):
     """A positive number is a request, a negative one gives back the n-th last that is still there."""

@@ -3,6 +3,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from ecotta_rt.bundle import read_bundle
+from ecotta_rt.errors import InputFileError
 from ecotta_rt.planner.graph import Value, read_graph
 
 
@@ -79,3 +80,19 @@ def test_an_elements_size_is_that_of_its_type(kind, size):
     model = helper.make_model(helper.make_graph([], "g", [info], []))
 
     assert read_graph(model.SerializeToString()).values["x"].bytes == 6 * size
+
+
+@pytest.mark.parametrize("number", [b"\x0a\x00", b"\x0a\x02\xff\xff"], ids=["nothing", "an endless number"])
+def test_a_text_where_a_number_belongs_is_refused(number):
+    """protobuf, and with it onnxruntime, steps over it; `scan_onnx` does not look at the shapes between nodes."""
+    shape = wrapped(1, number)  # a dimension
+    value = wrapped(2, wrapped(1, wrapped(2, shape)))  # type, tensor type, shape
+    model = wrapped(7, wrapped(13, value))
+
+    with pytest.raises(InputFileError, match="a field of another kind"):
+        read_graph(model)
+
+
+def wrapped(number, payload):
+    """A message as a field of another; all are short."""
+    return bytes([number << 3 | 2, len(payload)]) + payload

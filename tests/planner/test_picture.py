@@ -31,3 +31,4 @@ def test_every_picture_has_its_size(live, width, height):
 
     assert len(lines) == height + 1
     assert {len(line.partition("|")[2]) for line in lines[:-1]} == {min(width, len(live))}
+    assert {line.index("|") for line in lines[:-1]} == {lines[-1].index("+")}

@@ -1,5 +1,7 @@
 """The device's engine against the torch engine, and what it does with frames that are of no use."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,6 @@ from ecotta_rt.device import load_device
 from ecotta_rt.errors import BadFrames, BudgetExceeded, InputFileError, UsageError
 from ecotta_rt.prepare.engine import TorchEngine, initial_state, to_adapt_state
 from ecotta_rt.prepare.export.exporter import export
-from ecotta_rt.runtime import engine
 from ecotta_rt.runtime.engine import Runtime
 from ecotta_rt.runtime.session import SessionOptions, open_session
 from ecotta_rt.state import AdaptState
@@ -527,7 +528,7 @@ def recording(opened):
 
 def test_a_runtime_that_does_not_learn_loads_no_graph_that_does(load, tiny, monkeypatch):
     opened = []
-    monkeypatch.setattr("ecotta_rt.runtime.engine.open_session", recording(opened))
+    monkeypatch.setattr("ecotta_rt.runtime.graph_run.open_session", recording(opened))
     runtime = load("running", adapt=False)
 
     prediction = runtime.predict(tiny.floats())
@@ -537,6 +538,17 @@ def test_a_runtime_that_does_not_learn_loads_no_graph_that_does(load, tiny, monk
     assert runtime.graph is None
     with pytest.raises(UsageError, match="loaded with adapt=False; call predict"):
         runtime(tiny.floats())
+
+
+def test_answering_needs_no_graph_that_learns(tiny):
+    """A bundle that was made for a small device may have left it out."""
+    bundle = read_bundle(tiny.bundle("running"))
+    bundle.manifest = replace(bundle.manifest, graphs=tuple(g for g in bundle.manifest.graphs if g.kind == "predict"))
+
+    assert Runtime(bundle, batch=4, adapt=False).predict(tiny.floats()).why == "off"
+    assert Runtime(bundle, adapt=False).batch == 1
+    with pytest.raises(UsageError, match="has steps for no frames"):
+        Runtime(bundle, batch=4)
 
 
 def test_a_bundle_is_found_again_when_the_working_folder_has_changed(tiny, monkeypatch):
@@ -578,7 +590,7 @@ def small_device(tmp_path):
 
 
 def test_what_the_device_has_no_room_for_is_refused_before_anything_is_loaded(load, small_device, monkeypatch):
-    monkeypatch.setattr(engine, "open_session", lambda *_: pytest.fail("a graph was loaded"))
+    monkeypatch.setattr("ecotta_rt.runtime.graph_run.open_session", lambda *_: pytest.fail("a graph was loaded"))
 
     with pytest.raises(BudgetExceeded, match=r"watch allows 32 MiB, .* needs \d+ MiB") as caught:
         load("running", device=small_device)
@@ -590,7 +602,7 @@ def test_what_the_device_has_no_room_for_is_refused_before_anything_is_loaded(lo
 
 @pytest.mark.parametrize(
     ("keywords", "graph"),
-    [({"adapt": False}, "predict-4"), ({"frame_by_frame": True}, "accumulate and update"), ({}, "step-4")],
+    [({"adapt": False}, "predict-1"), ({"frame_by_frame": True}, "accumulate and update"), ({}, "step-4")],
 )
 def test_a_refusal_names_the_graphs_that_were_asked_for(load, small_device, keywords, graph):
     with pytest.raises(BudgetExceeded, match=f"the smallest way to run this bundle \\({graph}"):
@@ -611,6 +623,20 @@ def test_options_that_are_given_are_kept_to_on_a_device(load):
     assert load("source", device="this-machine", options=options).session_options == options
     with pytest.raises(UsageError, match="no graph for what was asked for together"):
         load("running", device="this-machine", fast=True)
+
+
+@pytest.mark.parametrize("adapt", [True, False])
+def test_frame_by_frame_on_a_device_needs_no_number_of_frames(load, adapt):
+    runtime = load("running", batch=None, frame_by_frame=True, adapt=adapt, device="raspberry-pi-zero-2w")
+
+    assert (runtime.batch, runtime.graph) == (1, "accumulate" if adapt else None)
+
+
+def test_a_bundle_without_figures_cannot_be_planned_for_a_device(checkout):
+    first = checkout / "tests" / "hostile" / "first-version.ecotta"
+
+    with pytest.raises(UsageError, match="made without figures .* or name no device"):
+        Runtime.load(first, device="raspberry-pi-zero-2w")
 
 
 def test_a_device_bounds_the_threads(load):

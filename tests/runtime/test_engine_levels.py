@@ -1,5 +1,7 @@
 """The device's engine on the rungs of the ladder: what it holds, what it answers, and that its state survives."""
 
+import weakref
+
 import numpy as np
 import pytest
 
@@ -112,7 +114,7 @@ def watch_openings(monkeypatch):
         return open_session(bundle, graph, options)
 
     record.runtime = None
-    monkeypatch.setattr("ecotta_rt.runtime.engine.open_session", record)
+    monkeypatch.setattr("ecotta_rt.runtime.graph_run.open_session", record)
     return opened, record
 
 
@@ -188,6 +190,21 @@ def test_buffers_for_learning_and_for_whole_batches_go_too(load, tiny):
     assert [buffer.shape for buffer in runtime._frames.values()] == [(1, 3, 8, 8)]
 
 
+def test_a_graph_that_stays_does_not_keep_the_buffers_that_go(load, tiny):
+    runtime = load("running")
+    runtime.set_level(Level.SPARSE)
+    for seed in range(2):  # each buffer has been read and written
+        runtime(tiny.floats(seed=seed))
+        runtime.predict(tiny.floats(seed=seed))
+    for_learning = weakref.ref(runtime._next["parameters"])
+
+    runtime.set_level(Level.STATISTICS)
+
+    assert "predict-4" in runtime._runs
+    assert for_learning() is None
+    assert runtime.predict(tiny.floats()).why == "off"
+
+
 def test_a_runtime_that_was_loaded_without_learning_never_opens_such_a_graph(load, tiny, monkeypatch):
     opened, _ = watch_openings(monkeypatch)
     runtime = load("source", adapt=False)
@@ -220,7 +237,7 @@ def test_a_graph_that_cannot_be_opened_leaves_the_state_and_the_way_down_open(lo
             raise error
         return open_session(bundle, graph, options)
 
-    monkeypatch.setattr("ecotta_rt.runtime.engine.open_session", fail)
+    monkeypatch.setattr("ecotta_rt.runtime.graph_run.open_session", fail)
     with pytest.raises(type(error)):
         runtime.set_level(Level.FULL)
     runtime.set_level(Level.STATISTICS)
@@ -235,13 +252,13 @@ def test_a_graph_that_cannot_be_opened_leaves_the_state_and_the_way_down_open(lo
 
 def test_tensors_count_until_the_arena_has_them(load, tiny):
     runtime = load("running")
-    entries = {graph.name: graph for graph in runtime._bundle.manifest.graphs}
+    arenas = {graph.name: graph.sessions[0].arena_bytes for graph in runtime._bundle.manifest.graphs}
 
-    assert runtime.transient_bytes == entries["step-4"].step_peak_bytes > 0
+    assert runtime.transient_bytes == arenas["step-4"] > 0
     runtime(tiny.floats())
     assert runtime.transient_bytes == 0
     runtime.set_level(Level.STATISTICS)
-    assert runtime.transient_bytes == entries["predict-4"].step_peak_bytes
+    assert runtime.transient_bytes == arenas["predict-4"]
     runtime.set_level(Level.DROP)
     assert runtime.transient_bytes == 0
 

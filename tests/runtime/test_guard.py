@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ecotta_rt.control_group import GroupMemory
 from ecotta_rt.errors import UsageError
 from ecotta_rt.runtime.clock import ManualClock
-from ecotta_rt.runtime.control_group import GroupMemory
 from ecotta_rt.runtime.guard import Guard, GuardEvent, GuardPolicy
 from ecotta_rt.runtime.level import Level
 from ecotta_rt.runtime.vitals import Vitals
@@ -233,6 +233,17 @@ def test_a_rung_whose_memory_is_known_not_to_fit_is_not_tried():
     assert watched.names_over_s(5) == [(0.25, "sparse")], "the calm has lasted long enough"
 
 
+def test_a_large_picture_at_hand_for_one_reading_is_not_what_its_rung_takes():
+    watched = Watched(limit_mib=150)
+    watched.guard.check()
+    watched.holds(pss_mib=240)
+    assert watched.names_over_s(0.25) == [(0.25, "inference")]
+
+    watched.holds(pss_mib=60)
+
+    assert [level for _, level in watched.names_over_s(60)] == ["statistics", "sparse", "full"]
+
+
 def test_where_the_second_graph_of_sparse_does_not_fit_full_is_tried():
     watched = Watched(limit_mib=110)
     watched.guard.check()
@@ -430,4 +441,7 @@ def test_a_step_in_progress_is_given_up_for_memory_only_and_the_next_check_is_du
 
     watched.holds(pss_mib=100)
     assert watched.guard.must_not_wait()
-    assert watched.after_s(1).level == Level.STATISTICS
+    watched.holds(pss_mib=50, temperature_c=50.0, throttled=0)
+    event = watched.after_s(1, transient_bytes=7 * MIB)
+    assert (event.level, event.usage_bytes) == (Level.STATISTICS, 100 * MIB), "what the step held, not what it left"
+    assert watched.names_over_s(3000, every_s=100) == [], "and that is what learning takes"

@@ -7,9 +7,9 @@ from ecotta_rt.records import Frame
 from ecotta_rt.runtime.clock import ManualClock
 from ecotta_rt.runtime.engine import Runtime
 from ecotta_rt.runtime.guard import Guard, GuardPolicy
-from ecotta_rt.runtime.heat import Firmware
 from ecotta_rt.runtime.loop import Loop
 from ecotta_rt.runtime.sinks import Kept
+from ecotta_rt.runtime.throttling import Firmware
 from ecotta_rt.runtime.vitals import VitalsReader
 
 FRAMES, LOWERED, RAISED = 140, 22, 46

@@ -1,3 +1,5 @@
+import weakref
+
 import numpy as np
 import pytest
 
@@ -50,6 +52,21 @@ def test_each_frame_is_resized_answered_and_learned_from(make_engine):
     assert all(answer.adapted and answer.why == "adapted" for answer in sink.answers)
     assert (tally.frames, tally.adapted, tally.offered, tally.refused) == (2, 2, 2, 0)
     assert len(engine.learned) == 2
+
+
+def test_frames_that_wait_for_their_batch_are_held_in_the_networks_size(make_engine):
+    large = [frame(index, size=(500, 500)) for index in range(3)]
+    references = [weakref.ref(item.pixels) for item in large]
+    engine, alive = make_engine(batch=3), []
+
+    def stream():
+        while large:
+            yield large.pop(0)
+            alive.append([reference() is not None for reference in references])
+
+    play(stream(), engine)
+
+    assert alive == [[True, True, True], [False, True, True], [False, False, True]]
 
 
 def test_an_answer_carries_the_frames_name_its_age_and_what_was_dropped(make_engine):

@@ -292,11 +292,11 @@ def test_short_of_memory_the_learning_is_given_up_and_the_batch_answered_without
     assert steps(run.sink) == [(2, "full", "statistics", "limit")]
 
 
-def test_where_it_was_short_for_a_moment_only_the_batch_is_answered_and_the_next_one_learned_from(make_engine):
-    run = Consulted(make_engine, [CALM, SHORT, CALM, CALM])
+def test_a_step_that_is_short_only_while_it_runs_is_not_begun_again_and_given_up_in_silence(make_engine):
+    run = Consulted(make_engine, [CALM, SHORT, CALM])
 
-    assert run.engine.log == ["interrupt", "answer", "learn"]
-    assert steps(run.sink) == []
+    assert run.engine.log == ["interrupt", "statistics", "answer", "answer"]
+    assert steps(run.sink) == [(0, "full", "statistics", "limit")]
 
 
 def test_where_nothing_can_be_opened_any_more_the_batch_is_told(make_engine):
@@ -304,6 +304,39 @@ def test_where_nothing_can_be_opened_any_more_the_batch_is_told(make_engine):
 
     assert [refusal.index for refusal in run.sink.refusals] == [0]
     assert (run.tally.frames, run.tally.refused, run.tally.dropped) == (0, 1, 1)
+
+
+def test_while_a_batch_is_merely_answered_nobody_is_interrupted(make_engine):
+    class Engine(make_engine):
+        def predict(self, frames, hold_statistics=False):
+            loop.consult()
+            return super().predict(frames, hold_statistics)
+
+    engine, stream, readings = Engine(), Stream(2, {}), iter([CALM])
+    guard = Guard(GuardPolicy(limit_bytes=lambda: 100 * MIB, check_every_s=5), lambda: next(readings), stream.clock)
+    loop = Loop(stream, engine, Kept(), LoopOptions(adapt_every=0), clock=stream.clock, guard=guard)
+    loop.run()
+
+    assert engine.log == ["answer", "answer"]
+
+
+def test_what_goes_wrong_while_a_batch_is_learned_from_ends_the_run_too(make_engine):
+    def limit_bytes():
+        if loop.tally.frames == 0 and loop._learning:
+            raise TransferError("the app that sets the limit is gone")
+
+    class Engine(make_engine):
+        def __call__(self, frames):
+            loop.consult()
+            return super().__call__(frames)
+
+    stream, sink = Stream(5, {}), Kept()
+    guard = Guard(GuardPolicy(limit_bytes=limit_bytes), lambda: CALM, stream.clock)
+    loop = Loop(stream, Engine(), sink, clock=stream.clock, guard=guard)
+
+    with pytest.raises(TransferError, match="the app"):
+        loop.run()
+    assert [answer.frame for answer in sink.answers] == [0]
 
 
 def test_a_loop_without_a_guard_has_nobody_to_consult(make_engine):

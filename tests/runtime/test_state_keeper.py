@@ -5,8 +5,8 @@ import pytest
 
 from ecotta_rt.errors import InputFileError, TransferError, UsageError
 from ecotta_rt.runtime.clock import ManualClock
-from ecotta_rt.runtime.loop import Tally
 from ecotta_rt.runtime.state_keeper import StateKeeper
+from ecotta_rt.runtime.tally import Tally
 from ecotta_rt.state import AdaptState
 
 

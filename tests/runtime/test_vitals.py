@@ -1,8 +1,8 @@
 import pytest
 
+from ecotta_rt.control_group import GroupMemory
 from ecotta_rt.runtime.clock import ManualClock
-from ecotta_rt.runtime.control_group import GroupMemory
-from ecotta_rt.runtime.heat import Firmware
+from ecotta_rt.runtime.throttling import Firmware
 from ecotta_rt.runtime.vitals import Vitals, VitalsReader
 
 KIB = 1024

@@ -6,7 +6,7 @@ with the figures, and without the graphs that do not fit.
 
 from pathlib import Path
 
-from ecotta_rt.budget import alternatives, plan
+from ecotta_rt.budget import Plan, alternatives, plan
 from ecotta_rt.bundle import Manifest, read_bundle
 from ecotta_rt.device import DeviceProfile
 from ecotta_rt.planner.figures import with_figures
@@ -29,12 +29,15 @@ def fitting_graphs(manifest: Manifest, device: DeviceProfile) -> frozenset[str]:
     Raises:
         BudgetExceeded: None that learns does.
     """
-    sizes = sorted({graph.batch for graph in manifest.graphs if graph.kind == "step"})
+    learning = _ways(manifest, device, "step", adapt=True)
     if any(graph.kind == "accumulate" for graph in manifest.graphs):
-        sizes.append(max([*sizes, 2]))  # learning frame by frame: the number of frames hardly matters
-    learning = [way for size in sizes for way in alternatives(manifest, device, batch=size) if way.fits]
-    if not learning:
-        plan(manifest, device, batch=min(sizes))  # says what is missing
-    answers = {graph.batch for graph in manifest.graphs if graph.kind == "predict"}
-    answering = [way for size in answers for way in alternatives(manifest, device, batch=size, adapt=False) if way.fits]
-    return frozenset(name for way in (*learning, *answering) for name in way.graphs)
+        learning += alternatives(manifest, device, frame_by_frame=True)  # the number of frames hardly matters
+    if not any(way.fits for way in learning):
+        plan(manifest, device)  # says what is missing
+    answering = _ways(manifest, device, "predict", adapt=False)
+    return frozenset(name for way in (*learning, *answering) if way.fits for name in way.graphs)
+
+
+def _ways(manifest: Manifest, device: DeviceProfile, kind: str, *, adapt: bool) -> list[Plan]:
+    sizes = {graph.batch for graph in manifest.graphs if graph.kind == kind}
+    return [way for size in sizes for way in alternatives(manifest, device, batch=size, adapt=adapt)]

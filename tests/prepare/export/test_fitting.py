@@ -35,6 +35,12 @@ def test_graphs_that_do_not_fit_are_left_out(manifest):
     assert fitting_graphs(manifest, BOARD) == everything - {"step-4"}
 
 
+def test_a_bundle_may_be_left_to_learn_frame_by_frame_alone(manifest):
+    only_wide = replace(manifest, graphs=tuple(g for g in manifest.graphs if g.name not in ("step-1", "predict-4")))
+
+    assert fitting_graphs(only_wide, BOARD) == {"accumulate", "update", "predict-1"}
+
+
 def test_with_room_for_all_nothing_is_left_out(manifest):
     assert fitting_graphs(manifest, load_device("this-machine")) == {graph.name for graph in manifest.graphs}
 

@@ -1,33 +1,7 @@
 import pytest
 
 from ecotta_rt.runtime.clock import ManualClock
-from ecotta_rt.runtime.heat import THROTTLED_NOW, Firmware, highest_temperature_c
-
-
-def zone(folder, number, text):
-    path = folder / f"thermal_zone{number}" / "temp"
-    path.parent.mkdir(parents=True)
-    path.write_text(text)
-
-
-def test_the_hottest_zone_counts(tmp_path):
-    zone(tmp_path, 0, "48312\n")
-    zone(tmp_path, 1, "61000\n")
-
-    assert highest_temperature_c(tmp_path) == 61.0
-
-
-@pytest.mark.parametrize("text", ["", "N/A\n", "-274000\n", "255000\n"])
-def test_a_sensor_that_is_asleep_or_broken_does_not_count(tmp_path, text):
-    zone(tmp_path, 0, text)
-    assert highest_temperature_c(tmp_path) is None
-
-    zone(tmp_path, 1, "40000\n")
-    assert highest_temperature_c(tmp_path) == 40.0
-
-
-def test_a_machine_without_zones_tells_nothing(tmp_path):
-    assert highest_temperature_c(tmp_path / "thermal") is None
+from ecotta_rt.runtime.throttling import THROTTLED_NOW, Firmware
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
-"""How hot the machine is, and whether it already slows itself down.
+"""Whether a Raspberry Pi already slows itself down.
 
-Source: kernel documentation, driver-api/thermal/sysfs-api.rst (thousandths of a degree); raspberrypi.com/documentation,
-"vcgencmd get_throttled", for the bits:
+Source: raspberrypi.com/documentation, "vcgencmd get_throttled", for the bits:
 
     0x1  under-voltage now          0x10000  under-voltage since boot
     0x2  frequency capped now       0x20000  ... and so on: what was is no reason to do less now
@@ -13,32 +12,13 @@ from pathlib import Path
 
 from ecotta_rt.runtime.clock import Clock, SystemClock
 
-__all__ = ["THROTTLED_NOW", "Firmware", "highest_temperature_c"]
+__all__ = ["THROTTLED_NOW", "Firmware"]
 
 THROTTLED_NOW = 0xF
 """The bits that tell of the present."""
 
-_THERMAL = Path("/sys/class/thermal")
 _GET_THROTTLED = Path("/sys/devices/platform/soc/soc:firmware/get_throttled")
 _LONGEST_S = 1.0
-_PLAUSIBLE_C = (-40.0, 150.0)  # what lies outside is a sensor that is asleep or broken
-
-
-def highest_temperature_c(thermal: Path = _THERMAL) -> float | None:
-    """The temperature of the hottest thermal zone, in degrees Celsius; None where no zone tells.
-
-    Args:
-        thermal: The folder of the zones.
-    """
-    found = []
-    for path in thermal.glob("thermal_zone*/temp"):
-        try:
-            temperature_c = int(path.read_text(encoding="ascii")) / 1000
-        except (OSError, ValueError):  # a zone that is switched off gives an error when read
-            continue
-        if _PLAUSIBLE_C[0] < temperature_c < _PLAUSIBLE_C[1]:
-            found.append(temperature_c)
-    return max(found, default=None)
 
 
 class Firmware:
@@ -76,8 +56,9 @@ class Firmware:
         return self._answer
 
     def _ask(self) -> int | None:
-        if self._command is not None:
-            answer = _bits(_output(self._command).partition("=")[2])
+        command = self._command  # which another thread may give up meanwhile
+        if command is not None:
+            answer = _bits(_output(command).partition("=")[2])
             if answer is not None:
                 return answer
             self._command = None  # not in the group `video`, or in a container: it will not come later

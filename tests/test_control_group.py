@@ -1,6 +1,6 @@
 import pytest
 
-from ecotta_rt.runtime.control_group import GroupMemory, control_groups, tightest
+from ecotta_rt.control_group import GroupMemory, control_groups, group_folders, tightest
 
 MIB = 2**20
 
@@ -39,6 +39,18 @@ def test_the_group_that_uses_the_largest_share_counts_whatever_its_limit(machine
     group_2(groups / "system.slice", 400 * MIB, 380 * MIB)
 
     assert read(machine) == GroupMemory(380 * MIB, 400 * MIB)
+
+
+@pytest.mark.parametrize(
+    ("most", "high", "limit"), [(400, 300, 300), (400, 500, 400), (400, "max", 400), ("max", 300, 300)]
+)
+def test_above_the_high_mark_everything_crawls_so_the_lower_of_the_two_is_the_limit(machine, most, high, limit):
+    proc, groups = machine
+    write(proc / "self" / "cgroup", "0::/ours")
+    group_2(groups / "ours", most, 200)
+    write(groups / "ours" / "memory.high", high)
+
+    assert read(machine) == GroupMemory(200, limit)
 
 
 def test_a_limit_moved_while_we_run_is_seen(machine):
@@ -111,3 +123,10 @@ def test_this_machine_answers():
     memory = tightest(control_groups())
 
     assert memory is None or memory.limit_bytes > 0
+
+
+def test_a_group_outside_the_namespace_is_the_mount_itself(machine):
+    proc, groups = machine
+    write(proc / "self" / "cgroup", "0::/../sibling")
+
+    assert list(group_folders("cpu", *machine))[-1] == (2, groups)

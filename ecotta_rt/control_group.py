@@ -1,4 +1,4 @@
-"""The memory of the control groups that this process lives in: limit and usage, the tightest of them first.
+"""The control groups that this process lives in, and their memory: limit and usage, the tightest of them first.
 
 A group's usage counts the page cache of every file that its processes have read. The kernel takes such pages away
 before it kills anybody, so a group that is full of them is under no pressure; a camera daemon that logs to a file would
@@ -7,14 +7,18 @@ of a bundle, and without them nothing runs but the disk. So what is taken off th
 
     inactive_file + active_file - file_mapped        not below 0
 
-Source: kernel documentation, admin-guide/cgroup-v2.rst (memory.current, memory.max, memory.stat) and
+Version 2 has two limits. Above memory.max the kernel kills; above memory.high (MemoryHigh= of a service) it takes pages
+away and lets the processes wait for it, until hardly anything moves. The lower one counts.
+
+Source: kernel documentation, admin-guide/cgroup-v2.rst (memory.current, memory.max, memory.high, memory.stat) and
 admin-guide/cgroup-v1/memory.rst (memory.usage_in_bytes, memory.limit_in_bytes, the total_ fields of memory.stat).
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["ControlGroup", "GroupMemory", "control_groups", "tightest"]
+__all__ = ["ControlGroup", "GroupMemory", "control_groups", "group_folders", "tightest", "upwards"]
 
 _PROC = Path("/proc")
 _CGROUP_ROOT = Path("/sys/fs/cgroup")
@@ -27,7 +31,7 @@ class GroupMemory:
 
     Attributes:
         usage_bytes: What the kernel could not simply take away.
-        limit_bytes: Above it the kernel kills.
+        limit_bytes: Above it the kernel kills, or slows down to nearly nothing.
     """
 
     usage_bytes: int
@@ -46,12 +50,17 @@ class ControlGroup:
     folder: Path
     version: int
 
+    def limit_bytes(self) -> int | None:
+        """Its limit; None where it has none, or is gone."""
+        names = ("memory.limit_in_bytes",) if self.version == 1 else ("memory.max", "memory.high")
+        limits = [limit for name in names if (limit := _number(self.folder / name)) is not None and limit < _NO_LIMIT]
+        return min(limits, default=None)
+
     def memory(self) -> GroupMemory | None:
         """Usage and limit; None where it has no limit, or is gone."""
-        one = self.version == 1
-        limit = _number(self.folder / ("memory.limit_in_bytes" if one else "memory.max"))
-        usage = _number(self.folder / ("memory.usage_in_bytes" if one else "memory.current"))
-        if limit is None or usage is None or limit >= _NO_LIMIT:
+        limit = self.limit_bytes()
+        usage = _number(self.folder / ("memory.usage_in_bytes" if self.version == 1 else "memory.current"))
+        if limit is None or usage is None:
             return None
         return GroupMemory(max(usage - self._reclaimable_bytes(), 0), limit)
 
@@ -65,24 +74,40 @@ class ControlGroup:
         return max(inactive + active - in_use, 0)
 
 
-def control_groups(proc: Path = _PROC, cgroup_root: Path = _CGROUP_ROOT) -> tuple[ControlGroup, ...]:
-    """The groups of this process that count memory, from its own up to the root.
+def group_folders(controller: str, proc: Path = _PROC, cgroup_root: Path = _CGROUP_ROOT) -> Iterator[tuple[int, Path]]:
+    """Version and folder of every group that this process is in by way of `controller`, from its own up to the root.
 
     Inside a container the path in /proc may be the host's, of which nothing is mounted; the mount itself is then ours.
+    So not every folder need be there.
 
     Args:
+        controller: Such as `memory`; version 2 has one hierarchy for all.
         proc: Where procfs is mounted.
         cgroup_root: Where the control groups are mounted, version 1 or 2.
     """
-    found = []
     for line in _text(proc / "self" / "cgroup").splitlines():
         hierarchy, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
         if hierarchy == "0":
-            found += [ControlGroup(folder, 2) for folder in _upwards(cgroup_root, path)]
-        elif "memory" in controllers.split(","):
-            found += [ControlGroup(folder, 1) for folder in _upwards(cgroup_root / "memory", path)]
-    return tuple(group for group in found if _number_file(group).is_file())
+            yield from ((2, folder) for folder in upwards(cgroup_root, path))
+        elif controller in controllers.split(","):
+            yield from ((1, folder) for folder in upwards(cgroup_root / controller, path))
+
+
+def upwards(mount: Path, path: str) -> list[Path]:
+    """The folder of the group at `path` and those above it, up to the mount."""
+    parts = [part for part in path.split("/") if part not in ("", "..")]
+    return [mount.joinpath(*parts[:depth]) for depth in range(len(parts), -1, -1)]
+
+
+def control_groups(proc: Path = _PROC, cgroup_root: Path = _CGROUP_ROOT) -> tuple[ControlGroup, ...]:
+    """The groups of this process that count memory, from its own up to the root.
+
+    Args:
+        proc, cgroup_root: As for `group_folders`.
+    """
+    groups = (ControlGroup(folder, version) for version, folder in group_folders("memory", proc, cgroup_root))
+    return tuple(group for group in groups if _limit_file(group).is_file())
 
 
 def tightest(groups: tuple[ControlGroup, ...]) -> GroupMemory | None:
@@ -91,13 +116,8 @@ def tightest(groups: tuple[ControlGroup, ...]) -> GroupMemory | None:
     return max(found, key=lambda memory: memory.usage_bytes / max(memory.limit_bytes, 1), default=None)
 
 
-def _number_file(group: ControlGroup) -> Path:
+def _limit_file(group: ControlGroup) -> Path:
     return group.folder / ("memory.limit_in_bytes" if group.version == 1 else "memory.max")
-
-
-def _upwards(mount: Path, path: str) -> list[Path]:
-    parts = [part for part in path.split("/") if part not in ("", "..")]
-    return [mount.joinpath(*parts[:depth]) for depth in range(len(parts), -1, -1)]
 
 
 def _number(path: Path) -> int | None:
@@ -107,6 +127,6 @@ def _number(path: Path) -> int | None:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="ascii", errors="replace")
+        return path.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""

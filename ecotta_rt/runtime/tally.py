@@ -1,0 +1,46 @@
+"""What a run has come to so far, in numbers and in a line."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from ecotta_rt.runtime.level import Level
+
+__all__ = ["Tally"]
+
+
+@dataclass
+class Tally:
+    """Counts of a run so far.
+
+    Attributes:
+        frames: Frames answered.
+        refused: Frames that could not be used.
+        dropped: Frames that a newer one replaced, or that came while the guard let none in.
+        offered: Batches given to learn from.
+        adapted: Batches that moved the state's parameters.
+        labelled: Answered frames whose class the source knows.
+        correct: Those of them answered with that class.
+        latency_ms: Sum over the answered frames.
+        levels: Frames answered on each level of the guard's ladder; on `drop`, frames dropped there.
+        steps: Steps of the guard, those that failed included.
+    """
+
+    frames: int = 0
+    refused: int = 0
+    dropped: int = 0
+    offered: int = 0
+    adapted: int = 0
+    labelled: int = 0
+    correct: int = 0
+    latency_ms: float = 0.0
+    levels: Counter[Level] = field(default_factory=Counter)
+    steps: int = 0
+
+    def __str__(self) -> str:
+        text = f"{self.frames} frames, {self.dropped} dropped, {self.refused} refused, {self.adapted} updates"
+        if self.frames:
+            text += f", mean latency {self.latency_ms / self.frames:.1f} ms"
+        if self.labelled:
+            text += f", error {100 * (1 - self.correct / self.labelled):.1f} %"
+        lowered = [f"{self.levels[level]} at {level}" for level in sorted(self.levels) if level != Level.FULL]
+        return ", ".join([text, *lowered])
