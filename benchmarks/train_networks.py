@@ -5,8 +5,6 @@
 
 AugMix augmentation without the consistency loss, one-cycle SGD, label smoothing, bf16 autocast; the first epochs run on
 24x24 crops (0.56 of the work), the last ones on whole frames. Resumes from `OUT.checkpoint.pt` when it exists.
-`benchmarks/networks/wrn-40-2-cifar-10.in-training.safetensors` is a milestone to `--start` from: 88.2 %, eight more
-epochs than the network beside it, no groups warmed up for it yet.
 Writes `OUT.safetensors` (weights fp16, statistics fp32) with the recipe, seed and test accuracy as metadata.
 """
 
