@@ -73,7 +73,7 @@ class Plan:
         frame_by_frame: Whether they are learned from one by one.
         fast: Whether the step stores its weights twice.
         threads: Of onnxruntime within one operator.
-        optimisation: See `ecotta_rt.runtime.session.OPTIMISATIONS`.
+        optimisation: See `ecotta_rt.session_figures.OPTIMISATIONS`.
         memory: See `ecotta_rt.runtime.session.MEMORY_KINDS`.
         parts: The process at its worst moment while it runs, in parts.
         load_peak_bytes: Its worst moment while the graphs are loaded.

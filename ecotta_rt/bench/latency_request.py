@@ -13,7 +13,8 @@ from ecotta_rt.bench.peers import METHODS
 from ecotta_rt.bench.request import GRADIENTS, NORMALISATIONS, check_choice
 from ecotta_rt.bench.streams.sources import EMBEDDED, find_source
 from ecotta_rt.errors import Unavailable, UsageError
-from ecotta_rt.runtime.session import MEMORY_KINDS, OPTIMISATIONS
+from ecotta_rt.runtime.session import MEMORY_KINDS
+from ecotta_rt.session_figures import OPTIMISATIONS
 
 __all__ = ["LatencyPlan", "LatencyRequest", "Start", "make_latency_plan"]
 

@@ -13,7 +13,8 @@ from ecotta_rt.bench.streams.corruptions import SEVERITIES, check_corruption
 from ecotta_rt.bench.streams.sources import EMBEDDED
 from ecotta_rt.device import DeviceProfile, device_ids, load_device
 from ecotta_rt.errors import Unavailable, UsageError
-from ecotta_rt.runtime.session import MEMORY_KINDS, OPTIMISATIONS
+from ecotta_rt.runtime.session import MEMORY_KINDS
+from ecotta_rt.session_figures import OPTIMISATIONS
 
 __all__ = [
     "ENGINES",

@@ -13,7 +13,8 @@ from ecotta_rt.bench.request import ENGINES, GRADIENTS, MEMORY_FORMATS, NORMALIS
 from ecotta_rt.bench.streams import CORRUPTIONS
 from ecotta_rt.cli.byte_size import parse_byte_size
 from ecotta_rt.errors import UsageError
-from ecotta_rt.runtime.session import MEMORY_KINDS, OPTIMISATIONS
+from ecotta_rt.runtime.session import MEMORY_KINDS
+from ecotta_rt.session_figures import OPTIMISATIONS
 from ecotta_rt.this_machine import usable_cores
 
 __all__ = ["STDOUT", "bench_parser", "latency_request", "memory_request"]

@@ -8,8 +8,7 @@ from ecotta_rt.bundle import Bundle, Manifest
 from ecotta_rt.planner.graph import Graph, Initializer, Node, read_graph
 from ecotta_rt.planner.memory_run import MemoryRun, simulate
 from ecotta_rt.planner.optimise import optimised_graph
-from ecotta_rt.runtime.session import OPTIMISATIONS
-from ecotta_rt.session_figures import SessionFigures, Tenant
+from ecotta_rt.session_figures import OPTIMISATIONS, SessionFigures, Tenant
 
 __all__ = ["plan_session", "session_figures", "with_figures"]
 

@@ -18,7 +18,7 @@ def optimised_graph(bundle: Bundle, name: str, optimisation: str) -> Graph:
     Args:
         bundle: Where it is.
         name: Of the graph.
-        optimisation: One of `ecotta_rt.runtime.session.OPTIMISATIONS`.
+        optimisation: One of `ecotta_rt.session_figures.OPTIMISATIONS`.
 
     Raises:
         UsageError: The bundle has no such graph.

@@ -24,7 +24,6 @@ from ecotta_rt.session_figures import OPTIMISATIONS
 
 __all__ = [
     "MEMORY_KINDS",
-    "OPTIMISATIONS",
     "SessionOptions",
     "first_line",
     "open_session",

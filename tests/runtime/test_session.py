@@ -8,7 +8,8 @@ import pytest
 from ecotta_rt.bundle import GraphFacts, read_bundle, write_bundle
 from ecotta_rt.errors import InputFileError, UsageError
 from ecotta_rt.runtime import session as session_module
-from ecotta_rt.runtime.session import MEMORY_KINDS, OPTIMISATIONS, SessionOptions, open_session
+from ecotta_rt.runtime.session import MEMORY_KINDS, SessionOptions, open_session
+from ecotta_rt.session_figures import OPTIMISATIONS
 
 
 @pytest.fixture

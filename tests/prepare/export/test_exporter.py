@@ -206,7 +206,7 @@ def test_equal_input_gives_equal_bytes(tiny, tmp_path):
     second = make(tmp_path / "second.ecotta", lambda *said: heard.append(said))
 
     assert first == second
-    assert heard == [("step-1", 0, 2), ("predict-1", 1, 2)]
+    assert heard == [("step-1", 0, 2), ("predict-1", 1, 2), ("the plan", 2, 2)]
 
 
 def test_the_fast_step_is_left_out_where_it_is_no_other(tiny):
