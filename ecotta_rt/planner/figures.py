@@ -74,7 +74,7 @@ def _described(name: str, makers: Mapping[str, Node], graph: Graph, weights: Map
         return name
     value = graph.values.get(name)
     shape = "x".join(map(str, value.shape)) if value is not None and value.shape else ""
-    weight = next((f" {taken}" for taken in node.inputs if taken in weights and _is_large(weights[taken])), "")
+    weight = next((f" {taken}" for taken in node.inputs if taken in weights and _tells(taken, weights[taken])), "")
     return f"{node.op}{weight}{', ' if shape else ''}{shape}"
 
 
@@ -92,5 +92,6 @@ def _initializers(graph: Graph) -> Iterator[tuple[str, Initializer]]:
             yield from _initializers(nested)
 
 
-def _is_large(weight: Initializer) -> bool:
-    return math.prod(weight.value.shape or ()) > _FEW
+def _tells(name: str, weight: Initializer) -> bool:
+    """Whether the weight's name helps: what onnxruntime laid out anew has a name of its own, a number."""
+    return math.prod(weight.value.shape or ()) > _FEW and not name.startswith("reorder")

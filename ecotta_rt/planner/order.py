@@ -71,25 +71,29 @@ def _numbers(nodes: Sequence[Node], original: Sequence[Node]) -> list[tuple[int,
     known: Mapping[tuple[str, str, str], int] = {
         (node.name, node.op, node.domain): place for place, node in enumerate(original)
     }
+    makers = {name: place for place, node in enumerate(original) for name in node.outputs}
     numbers = []
     for place, node in enumerate(nodes):
         number = known.get((node.name, node.op, node.domain))
-        numbers.append((0, number, 0) if number is not None else (*_made_by(node), place))
+        numbers.append((0, number, 0) if number is not None else (*_made_by(node, makers), place))
     return numbers
 
 
-def _made_by(node: Node) -> tuple[int, int]:
-    """Which optimisation made a node, and how many it had made before, as far as the name says."""
-    digits = _DIGITS.search(node.name)
-    count = int(digits[1]) if digits else 0
-    if node.op == "ReorderOutput":  # when the blocked layout is complete
-        return 6, count
+def _made_by(node: Node, makers: Mapping[str, int]) -> tuple[int, int]:
+    """Which optimisation made a node, and its place among those, as far as its names say.
+
+    The reordering of outputs is numbered by a table whose order is another one in each process. Here its place is that
+    of the operator that made the tensor in the original graph: one order out of many, but always the same.
+    """
+    if node.op == "ReorderOutput":  # made when the blocked layout is complete
+        return 6, makers.get(node.outputs[0], 0)
     if node.domain == _BLOCKED:
-        return 5, 0
+        return 5, makers.get(node.name.removesuffix("_nchwc") if node.op == "Conv" else node.inputs[0], 0)
     if node.op == "FusedConv":
-        return 7, 0
+        return 7, makers.get(node.outputs[0], 0)
     if node.domain:
-        return 4, 0
+        return 4, makers.get(node.outputs[0], 0)
     if node.op == "Reshape":
-        return 1, 0
-    return (2, count) if node.op == "Squeeze" else (3, 0)
+        return 1, makers.get(node.outputs[0], 0)
+    digits = _DIGITS.search(node.name)
+    return (2, int(digits[1]) if digits else 0) if node.op == "Squeeze" else (3, 0)
