@@ -20,7 +20,7 @@ __all__ = ["execution_order", "outer_values"]
 
 _FIRST = ("Size", "Shape")
 _BLOCKED = "com.microsoft.nchwc"
-_DIGITS = re.compile(r"(\d+)$")
+_DIGITS = re.compile(r"\d+")
 
 
 def execution_order(graph: Graph, original: Graph) -> list[Node]:
@@ -92,8 +92,7 @@ def _made_by(node: Node, makers: Mapping[str, int]) -> tuple[int, int]:
     if node.op == "FusedConv":
         return 7, makers.get(node.outputs[0], 0)
     if node.domain:
-        return 4, makers.get(node.outputs[0], 0)
-    if node.op == "Reshape":
-        return 1, makers.get(node.outputs[0], 0)
+        return 4, 0
     digits = _DIGITS.search(node.name)
-    return (2, int(digits[1]) if digits else 0) if node.op == "Squeeze" else (3, 0)
+    count = int(digits[0]) if digits else 0
+    return {"Reshape": (1, count), "Squeeze": (2, count)}.get(node.op, (3, 0))
