@@ -135,7 +135,8 @@ def _render_budgets(report: dict[str, Any]) -> str:
         f"Peaks of the process, the larger of load and run. Over all {len(ratios)} ways that were measured, those with "
         f"optimisation `extended`, memory `returning` or more threads too, the plan is {min(ratios):.2f} to "
         f"{max(ratios):.2f} times what was measured. {environment['cpu']}, onnxruntime {versions['onnxruntime']}, "
-        f"Python {versions['python']}. Frames are random, and weights too but for WRN-40-2: memory does not care."
+        f"Python {versions['python']}. What a process has beside its tensors was fitted to these very processes; the "
+        "tensors' part was not. Frames are random, and weights too but for WRN-40-2: memory does not care."
     )
     return "\n".join([*lines, "", note, ""])
 
