@@ -226,3 +226,14 @@ def test_a_weight_that_says_no_offset_is_the_first_of_the_weights_and_not_the_bu
     assert sorted(len(tensor.external_data) for tensor in tensors if tensor.external_data) == [2, 3, 3, 3]
 
     np.testing.assert_array_equal(answer(rewritten, tiny), answer(bundle, tiny))
+
+
+@pytest.mark.parametrize(("optimisation", "fused"), [("all", True), ("extended", False)])
+def test_products_of_weight_gradients_stay_where_they_were_written(tiny, tmp_path, optimisation, fused):
+    """Fused ones would run after all others, and keep what they read alive until then."""
+    target = tmp_path / "optimised.onnx"
+
+    open_session(read_bundle(tiny.bundle("batch")), "step-4", SessionOptions(optimisation=optimisation), target)
+
+    operators = {node.op_type for node in onnx.load(target, load_external_data=False).graph.node}
+    assert ("FusedMatMul" in operators) is fused
