@@ -17,6 +17,8 @@ CASES = [
     *(("batch", "step-4", "all"), ("batch", "step-4", "extended")),
 ]
 
+WORKSPACE_BYTES = 65536
+
 # In a process of its own: sessions share one arena, and what it holds is then this graph's alone.
 PROFILE = """
 import sys
@@ -53,35 +55,43 @@ def profiled(request, tiny, tmp_path_factory):
     return optimised, read_graph(bundle.graph(name)), events
 
 
+def in_the_order_it_ran(profiled, monkeypatch):
+    """The run on paper, over the nodes as the profile has them."""
+    graph, original, events = profiled
+    nodes = {node.name: node for node in graph.nodes}
+    ran = [nodes[event["name"].removesuffix("_kernel_time")] for event in events]
+    monkeypatch.setattr("ecotta_rt.planner.memory_run.execution_order", lambda *_: ran)
+    return simulate(graph, original, threads=1)
+
+
 def test_nodes_run_in_the_order_that_was_planned(profiled):
     graph, original, events = profiled
     ran = [event["name"].removesuffix("_kernel_time") for event in events]
     planned = [node.name for node in execution_order(graph, original)]
 
-    # Convolutions in the blocked layout and their reordering get their numbers in an order that nobody can see: where
-    # two of them could run next, either may. All others must be where the plan has them.
-    moved = sum(a != b for a, b in zip(ran, planned, strict=True))
     assert sorted(ran) == sorted(planned)
-    assert moved <= 0.1 * len(ran)
+    # The reordering of outputs of the blocked layout is numbered by a table of pointers: another order in each process.
+    if not any(node.domain.endswith("nchwc") for node in graph.nodes):
+        assert ran == planned
 
 
-def test_the_arena_holds_what_was_planned(profiled):
-    graph, original, events = profiled
+def test_the_arena_holds_what_was_planned(profiled, monkeypatch):
+    graph, _, events = profiled
     held = max(int(event["args"]["mem_arena_held"]) for event in events)
 
-    run = simulate(graph, original, threads=1)
+    run = in_the_order_it_ran(profiled, monkeypatch)
 
-    # Outputs come from the arena here; in the runtime they are bound. Which of two convolutions in the blocked layout
-    # runs first nobody can see, and on graphs as small as these one tensor more is much.
-    least = 0.75 if any(node.domain.endswith("nchwc") for node in graph.nodes) else 0.95
-    assert least * (held - outputs_bytes(graph)) <= run.arena_bytes <= 1.05 * held
+    # Outputs come from the arena here; in the runtime they are bound. Beside the blocked layout one convolution's
+    # workspace finds no place that the plan has for it: much on a graph as small as these.
+    aside = WORKSPACE_BYTES if any(node.domain.endswith("nchwc") for node in graph.nodes) else 0
+    assert 0.95 * (held - outputs_bytes(graph)) - aside <= run.arena_bytes <= 1.05 * held
 
 
-def test_the_peak_is_what_was_planned(profiled):
-    graph, original, events = profiled
+def test_the_peak_is_what_was_planned(profiled, monkeypatch):
+    graph, _, events = profiled
     peak = max(int(event["args"]["mem_in_use_peak"]) for event in events)
 
-    run = simulate(graph, original, threads=1)
+    run = in_the_order_it_ran(profiled, monkeypatch)
 
     assert 0.95 * (peak - outputs_bytes(graph)) <= run.peak_bytes <= 1.05 * peak
 
