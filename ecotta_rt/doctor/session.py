@@ -54,8 +54,6 @@ def run_child(threads: int, timeout_s: float = _TIMEOUT_S) -> Outcome:
     command = [sys.executable, "-m", "ecotta_rt.doctor.child", str(threads)]
     # The child must find the packages that we found, wherever they were added.
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    # Or each examination adds to a database in the home folder, and is reported to onnxruntime's maker.
-    environment.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, errors="replace", env=environment, timeout=timeout_s, check=False

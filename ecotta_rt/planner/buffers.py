@@ -42,8 +42,6 @@ _IN_PLACE = (
 _SUM_INPUT = {("com.microsoft", "FusedConv"): 3, ("com.microsoft.nchwc", "Conv"): 3}
 """Convolutions that add to what is there already."""
 
-_Shape = tuple[int, ...]
-
 
 @dataclass
 class Buffer:
@@ -89,8 +87,6 @@ class _Planner:
             for name in node.outputs:
                 if name and name not in self._outside:
                     self._house(place, node, name)
-                elif name:
-                    self._root[name] = name
             self._release(place, node)
         return list(self._buffers.values())
 

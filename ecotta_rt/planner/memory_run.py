@@ -25,14 +25,12 @@ class MemoryRun:
 
     Attributes:
         live_bytes: At each node, in the order of the run, the buffers in use and what the node takes for itself.
-        nodes: The operators' names in that order.
         peak_bytes: The largest of `live_bytes`.
         arena_bytes: What onnxruntime's arena holds after some runs.
         tenants: Tensors that are alive at the peak, by name, the largest first.
     """
 
     live_bytes: tuple[int, ...]
-    nodes: tuple[str, ...]
     peak_bytes: int
     arena_bytes: int
     tenants: Mapping[str, int]
@@ -56,7 +54,6 @@ def simulate(graph: Graph, original: Graph, threads: int, *, values: Mapping[str
     peak = max(range(len(live)), key=live.__getitem__, default=0)
     return MemoryRun(
         live_bytes=tuple(live),
-        nodes=tuple(node.op for node in order),
         peak_bytes=max(live, default=0),
         arena_bytes=_arena_bytes(buffers, own),
         tenants=_tenants(buffers, peak, own[peak] if own else (), order),

@@ -7,7 +7,7 @@ from ecotta_rt.prepare.export import code_digest as module
 
 def test_it_is_the_same_in_every_place_and_another_after_every_change(tmp_path, monkeypatch):
     here = module.code_digest()
-    for package in ("prepare", "bundle"):
+    for package in ("prepare", "bundle", "planner", "runtime"):
         shutil.copytree(module._PACKAGE / package, tmp_path / package)
     monkeypatch.setattr(module, "_PACKAGE", tmp_path)
     options = tmp_path / "prepare" / "options.py"
@@ -22,3 +22,17 @@ def test_it_is_the_same_in_every_place_and_another_after_every_change(tmp_path, 
 
     options.rename(options.with_name("choices.py"))
     assert module.code_digest() not in (here, changed)
+
+
+def test_how_sessions_are_set_up_counts_since_a_bundles_figures_depend_on_it(tmp_path, monkeypatch):
+    for package in ("prepare", "bundle", "planner", "runtime"):
+        shutil.copytree(module._PACKAGE / package, tmp_path / package)
+    monkeypatch.setattr(module, "_PACKAGE", tmp_path)
+    before = module.code_digest()
+
+    for changed in ("planner/arena.py", "runtime/session.py"):
+        (tmp_path / changed).write_text("# changed\n", encoding="utf-8")
+        before, last = module.code_digest(), before
+        assert before != last
+    (tmp_path / "runtime" / "loop.py").write_text("# changed\n", encoding="utf-8")
+    assert module.code_digest() == before
