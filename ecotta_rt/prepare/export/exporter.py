@@ -4,8 +4,9 @@
                                                      '->  weights.bin, once for all of them
 
 One bundle has one normalisation mode. For each batch size it holds a `step` and a `predict` graph; with `fast` a second
-step whose weights are stored twice; with `frame_by_frame` also `accumulate` (one frame) and `update`, which together
-make a step of any number of frames in one frame's memory.
+step that stores more of its weights twice and, for a single frame, leaves the backward pass out where it can; with
+`frame_by_frame` also `accumulate` (one frame) and `update`, which together make a step of any number of frames in one
+frame's memory.
 """
 
 import tempfile
@@ -66,7 +67,8 @@ class GraphRequest:
         name: In the bundle.
         kind: `step`, `predict`, `accumulate` or `update`.
         batch: Frames a run.
-        weights: `once`, or `twice` for the fastest kernels: see `passes/keep_weights_once.py`.
+        weights: Heavy ones `once`, or, every other of them, `twice` for the fastest kernels: see
+            `passes/keep_weights_once.py`.
     """
 
     name: str
@@ -220,7 +222,9 @@ def build_graph(
     traced = _trace(network, state, options, request)
     model = lower(traced, request.name)
     for rewrite in passes:
-        if rewrite is not keep_weights_once or request.weights == "once":
+        if rewrite is keep_weights_once and request.weights == "twice":
+            keep_weights_once(model, one_in=2)
+        else:
             rewrite(model)
     infer_shapes(model)
     return model

@@ -39,16 +39,16 @@ class FrozenWeights:
 
     def collect(self, model: ir.Model) -> None:
         """Rename the large constants of `model` and keep their contents."""
-        for value in list(model.graph.initializers.values()):
+        known: dict[str, ir.Value] = {}
+        for graph, value in _constants(model):
             array = constant_of(value)
             if array is None or array.dtype != np.float32 or array.size < _SMALLEST:
                 continue
             digest = digest_of(array)
             name = self._names.get(digest, f"weight.{digest.hex()[:16]}")
-            known = model.graph.initializers.get(name)
-            if known is not None and known is not value:  # passes may have made the same constant a second time
-                ir.convenience.replace_all_uses_with(value, known)
-                del model.graph.initializers[str(value.name)]
+            if known.setdefault(name, value) is not value:  # passes may have made the same constant a second time
+                ir.convenience.replace_all_uses_with(value, known[name])
+                del graph.initializers[str(value.name)]
                 continue
             # Renaming the value renames its key; the tensor has a name of its own.
             value.name = name
@@ -60,9 +60,11 @@ class FrozenWeights:
 
         Call it when all models have been collected: only then is every place known.
         """
-        for entry in place_weights({name: array.shape for name, array in self.arrays.items()}):
-            value = model.graph.initializers.get(entry.name)
-            if value is not None:
+        places = place_weights({name: array.shape for name, array in self.arrays.items()})
+        entries = {entry.name: entry for entry in places}
+        for _, value in _constants(model):
+            entry = entries.get(str(value.name))
+            if entry is not None:
                 value.const_value = ir.ExternalTensor(
                     _LOCATION,
                     entry.offset,
@@ -73,6 +75,11 @@ class FrozenWeights:
                 )
         content: bytes = ir.to_proto(model).SerializeToString()
         return content
+
+
+def _constants(model: ir.Model) -> list[tuple[ir.Graph, ir.Value]]:
+    """Those of nested graphs too, behind the outer ones, each with the graph that it belongs to."""
+    return [(graph, value) for graph in model.graphs() for value in graph.initializers.values()]
 
 
 def digest_of(array: NDArray[Any]) -> bytes:

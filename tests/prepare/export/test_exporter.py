@@ -93,10 +93,16 @@ def standard_schemas():
     return [schema for schema in onnx.defs.get_all_schemas() if schema.domain == ""]
 
 
+def initializers(graph):
+    """Those of nested graphs too."""
+    nested = [a.g for node in graph.node for a in node.attribute if a.type == onnx.AttributeProto.GRAPH]
+    return [*graph.initializer, *(tensor for inner in nested for tensor in initializers(inner))]
+
+
 def test_every_graph_passes_the_checker_once_its_weights_are_in_it(bundle):
     weights = bundle.weights()
     for model in graphs_of(bundle).values():
-        for tensor in model.graph.initializer:
+        for tensor in initializers(model.graph):
             if tensor.external_data:
                 tensor.CopyFrom(onnx.numpy_helper.from_array(weights[tensor.name], tensor.name))
 

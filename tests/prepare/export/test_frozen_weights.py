@@ -107,3 +107,29 @@ def test_a_constant_that_a_pass_made_a_second_time_is_the_first():
 def test_equal_numbers_of_another_shape_are_another_weight():
     assert digest_of(weight(0, (2, 8))) != digest_of(weight(0, (2, 8)).reshape(8, 2))
     assert digest_of(weight(0)[:, ::2]) == digest_of(np.ascontiguousarray(weight(0)[:, ::2]))
+
+
+def test_weights_of_a_nested_graph_are_stored_like_any_other():
+    """One that the outer graph has too is read from there: within a model a name stands for one thing."""
+    g = GraphBuilder()
+    x, kept = g.input("x", ir.DataType.FLOAT, [16, 16]), g.input("kept", ir.DataType.BOOL, [])
+    y = g.op("Mul", x, g.constant(weight(0)))
+    model = g.finish([("y", y)], "g")
+    constants = [ir.Value(name=f"b{i}", const_value=ir.tensor(weight(i), name=f"b{i}")) for i in range(2)]
+    scaled = [ir.node("Mul", [x, value]) for value in constants]
+    then = ir.Graph([], [n.outputs[0] for n in scaled], nodes=scaled, initializers=constants, name="then")
+    plain = [ir.node("Identity", [x]) for _ in constants]
+    otherwise = ir.Graph([], [n.outputs[0] for n in plain], nodes=plain, name="else")
+    for i, node in enumerate([*scaled, *plain]):
+        node.outputs[0].name = f"n{i}"
+    model.graph.append(ir.node("If", [kept], {"then_branch": then, "else_branch": otherwise}, num_outputs=2))
+    weights = FrozenWeights({digest_of(weight(0)): "conv.weight"})
+
+    weights.collect(model)
+    proto = moved_out(weights, model)
+
+    (inner,) = (a.g for node in proto.graph.node for a in node.attribute if a.name == "then_branch")
+    assert len(weights.arrays) == 2
+    assert [name for name, _, _ in places(proto)] == ["conv.weight"]
+    (own,) = inner.initializer
+    assert own.external_data and [list(node.input)[1] for node in inner.node] == ["conv.weight", own.name]

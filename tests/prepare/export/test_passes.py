@@ -541,6 +541,27 @@ def test_a_strided_convolution_is_left_alone():
     assert len(model.graph[0].inputs) == 2
 
 
+def test_only_every_other_weight_is_kept_once_where_that_is_asked_for():
+    g = GraphBuilder()
+    x, gradient = g.input("x", FLOAT, [1, 16, 2, 2]), g.input("g", FLOAT, [1, 16, 2, 2])
+    outputs = []
+    for i in range(4):
+        weight = normal(16, 16, 3, 3, seed=i)
+        outputs.append((f"y{i}", conv(g, x, weight)))
+        outputs.append((f"dx{i}", conv(g, gradient, turned_round(weight))))
+    model = g.finish(outputs, "g")
+    infer_shapes(model)
+    feeds = {"x": normal(1, 16, 2, 2), "g": normal(1, 16, 2, 2)}
+    before = run(model, **feeds)
+
+    keep_weights_once(model, one_in=2)
+
+    assert op_types(model).count("ConvTranspose") == 2
+    assert len(model.graph.initializers) == 2 * 1 + 2 * 2
+    for found, expected in zip(run(model, **feeds), before, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-4)
+
+
 # All of them
 
 
@@ -556,13 +577,21 @@ def test_a_step_that_skips_the_backward_gives_what_the_whole_step_gives(tiny):
     network, options = tiny.network(), tiny.options("running")
     state = initial_state(network)
     frames = tiny.floats(12)[:, None]
-    whole = build_graph(network, state, options, GraphRequest("step-1", "step", 1))
-    skipping = build_graph(network, state, options, GraphRequest("step-1", "step", 1))
+    whole = build_graph(network, state, options, GraphRequest("step-1", "step", 1, "twice"))
+    skipping = build_graph(network, state, options, GraphRequest("step-1", "step", 1, "twice"))
 
     skip_backward(skipping)
 
     assert [v.name for v in skipping.graph.outputs] == [v.name for v in whole.graph.outputs]
-    assert sum(node.op_type == "If" for node in skipping.graph) == 1
+    gate = next(node for node in skipping.graph if node.op_type == "If")
+    branch = gate.attributes["then_branch"].as_graph()
+    masks = [node for node in (*skipping.graph, *branch) if node.op_type == "Greater"]
+    made_inside = {value for node in branch for value in node.outputs}
+    assert len(masks) > 1
+    assert all(node.graph is not branch or not made_inside.isdisjoint(node.inputs) for node in masks), "masks wait"
+    weights = [str(node.inputs[1].name) for node in branch if node.op_type == "Conv" and node.inputs[1].const_value]
+    assert weights and set(weights) <= set(branch.initializers), "or they are not laid out for fast kernels"
+    assert not set(branch.initializers) & set(skipping.graph.initializers)
     sessions = [
         onnxruntime.InferenceSession(ir.to_proto(model).SerializeToString(), providers=["CPUExecutionProvider"])
         for model in (whole, skipping)

@@ -26,8 +26,14 @@ HEAVY = 8
 _PLACES = ("strides", "pads", "dilations")
 
 
-def keep_weights_once(model: ir.Model) -> None:
-    """Rewrite `model` in place."""
+def keep_weights_once(model: ir.Model, *, one_in: int = 1) -> None:
+    """Rewrite `model` in place.
+
+    Args:
+        model: The graph.
+        one_in: With 2, only every other such weight: about half of the memory for half of the time.
+    """
+    found = 0
     rewriter = Rewriter(model.graph)
     forward: dict[bytes, ir.Node] = {}  # by the digest of its weight turned round
     for node in list(model.graph):
@@ -38,7 +44,9 @@ def keep_weights_once(model: ir.Model) -> None:
             # Turned twice it is itself again: only what comes first is the forward convolution.
             forward.setdefault(digest_of(_turned_round(_weight(node), node)), node)
         elif _heavy(node) and _is_gradient_of(source, node):
-            _share(rewriter, source, node)
+            found += 1
+            if found % one_in == 0:
+                _share(rewriter, source, node)
     rewriter.remove_dead_nodes()
 
 
