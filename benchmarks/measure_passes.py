@@ -84,7 +84,6 @@ def measured(model: object, feeds: dict[str, np.ndarray]) -> tuple[dict[str, int
     stored = sum(array.nbytes for array in weights.arrays.values())
     nodes = len(model.graph)
     settings = session_settings(SessionOptions())
-    settings.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "step.onnx"
         content = weights.move_out(model)

@@ -4,8 +4,8 @@
     python benchmarks/render_results.py
 
 A table stands between `<!-- BEGIN RESULTS: NAME -->` and `<!-- END RESULTS: NAME -->` and comes from NAME.json, or from
-all files of a folder NAME: what `ecotta-bench --memory` or `--latency` wrote with `--json`, or measure_limits.py or
-compare_budgets.py. A test fails when a table and its file differ.
+all files of a folder NAME: what `ecotta-bench --memory` or `--latency` wrote with `--json`, or measure_limits.py,
+measure_sessions.py, measure_start.py or compare_budgets.py. A test fails when a table and its file differ.
 """
 
 import json
@@ -51,6 +51,14 @@ BUDGETS_HEADER = (
     "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: |"
 )
 
+SESSIONS_HEADER = (
+    "| graphs | session options | peak of the process, MiB | step time, x ours |\n| --- | --- | ---: | ---: |"
+)
+
+START_HEADER = (
+    "| way | from start to first adapted frame, s | slowest, s | imports, load, step, s |\n| --- | ---: | ---: | ---: |"
+)
+
 LIMITS_NOTE = (
     'Each in a memory control group without swap. "Of the limit": the larger of load and run. "Control group": the '
     "most it was charged for, which leaves out pages of libraries that other processes had read before."
@@ -71,6 +79,10 @@ def render(reports: dict[str, dict[str, Any]]) -> str:
         return _render_limits(first["runs"])
     if first.get("measured") == "budgets":
         return _render_budgets(first)
+    if first.get("measured") == "sessions":
+        return _render_sessions(first)
+    if first.get("measured") == "start":
+        return _render_start(first)
     _require_one_origin(reports)
     if first.get("measured") == "latency":
         return _render_latency(first)
@@ -139,6 +151,31 @@ def _render_budgets(report: dict[str, Any]) -> str:
         "tensors' part was not. Frames are random, and weights too but for WRN-40-2: memory does not care."
     )
     return "\n".join([*lines, "", note, ""])
+
+
+def _render_sessions(report: dict[str, Any]) -> str:
+    lines = [SESSIONS_HEADER]
+    for row in report["rows"]:
+        cells = [row["case"], row["variant"], f"{row['peak_bytes'] / 2**20:.0f}", f"{row['time_over_ours']:.2f}"]
+        lines.append(f"| {' | '.join(cells)} |")
+    turns = report["rows"][0]["turns"]
+    note = f"{report['network']}; medians of {turns} processes, which took turns. {_machine(report)}"
+    return "\n".join([*lines, "", note, ""])
+
+
+def _render_start(report: dict[str, Any]) -> str:
+    lines = [START_HEADER]
+    for row in report["rows"]:
+        parts = ", ".join(f"{row[key]:.2f}" for key in ("imports_s", "load_s", "step_s"))
+        lines.append(f"| {row['way']} | {row['median_s']:.2f} | {row['slowest_s']:.2f} | {parts} |")
+    starts = report["rows"][0]["starts"]
+    note = f"{report['network']}; medians of {starts} processes, which took turns. {_machine(report)}"
+    return "\n".join([*lines, "", note, ""])
+
+
+def _machine(report: dict[str, Any]) -> str:
+    versions = report["environment"]["versions"]
+    return f"{report['environment']['cpu']}, onnxruntime {versions['onnxruntime']}, Python {versions['python']}."
 
 
 def _render_limits(runs: list[dict[str, Any]]) -> str:

@@ -19,6 +19,7 @@ class Job:
         batch: Frames a step.
         normalisation: `batch`, `running` or `source`, for EcoTTA.
         gradient: `exact` or `constant`, for EcoTTA.
+        step_lr: EcoTTA's step size, None for the paper's; torch only.
         memory_format: `channels_last` or `contiguous`; torch only.
         allocator: `returning` or `libc`.
         threads: Threads of the process.
@@ -46,6 +47,7 @@ class Job:
     allocator: str
     threads: int
     seed: int
+    step_lr: float | None = None
     engine: str = "torch"
     bundle: str | None = None
     forward: str | None = None

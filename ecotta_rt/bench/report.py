@@ -160,14 +160,14 @@ def _footnotes(report: Report) -> list[str]:
 
 def _options(rows: Sequence[Row]) -> list[str]:
     """Each option with its value; where methods differ, every value with the methods it belongs to."""
-    users: dict[str, dict[str | int, list[str]]] = {}
+    users: dict[str, dict[str | int | float, list[str]]] = {}
     for row in rows:
         for name, value in row.session_options.items():
             users.setdefault(name, {}).setdefault(value, []).append(row.method)
     return [f"{name} {_told_apart(values)}" for name, values in users.items()]
 
 
-def _told_apart(users: Mapping[str | int, Sequence[str]]) -> str:
+def _told_apart(users: Mapping[str | int | float, Sequence[str]]) -> str:
     if len(users) == 1:
         return str(next(iter(users)))
     return " and ".join(f"{value} ({', '.join(methods)})" for value, methods in users.items())

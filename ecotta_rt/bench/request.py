@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib.util import find_spec
+from math import inf
 from pathlib import Path
 
 from ecotta_rt.bench.allocator import ALLOCATORS
@@ -53,6 +54,7 @@ class Request:
         order: One of `ORDERS`.
         seed: Of the stream and of the methods.
         threads: Threads of each measured process.
+        step_lr: EcoTTA's step size; None for the paper's. Torch only: a bundle has its own.
         memory_format: One of `MEMORY_FORMATS`, of networks and frames; torch only.
         allocator: One of `ALLOCATORS`: whether freed memory goes back to the system at once. None for the engine's
             own: `returning` with torch; with onnx `libc`, since its sessions have `memory_kind`.
@@ -79,6 +81,7 @@ class Request:
     order: str = "official"
     seed: int = 0
     threads: int = 1
+    step_lr: float | None = None
     memory_format: str = "channels_last"
     allocator: str | None = None
     devices: tuple[str, ...] = ()
@@ -127,6 +130,8 @@ def _check_values(request: Request) -> None:
     ):
         if number is not None and number < least:
             raise UsageError(f"{option} {number}: it must be at least {least}")
+    if request.step_lr is not None and not 0 < request.step_lr < inf:
+        raise UsageError(f"--step-lr {request.step_lr}: a step size is a number above 0")
     if request.seed > _LARGEST_SEED:
         raise UsageError(f"--seed {request.seed}: torch takes seeds up to {_LARGEST_SEED}")
     if request.severity not in SEVERITIES:
@@ -141,6 +146,8 @@ def _check_engine(request: Request) -> None:
         for name in ("bundle", "frame_by_frame", "fast", "optimisation", "memory_kind"):
             if getattr(request, name) != getattr(usual, name):
                 raise UsageError(f"--{name.replace('_', '-')} is for --engine onnx; with torch there is no such choice")
+    elif request.step_lr is not None:
+        raise UsageError("--step-lr is for --engine torch; a bundle has its own: see `ecotta prepare --step-lr`")
     elif request.memory_format != usual.memory_format:
         raise UsageError("--memory-format is for --engine torch; onnxruntime chooses the layout by --optimisation")
     if request.frame_by_frame and request.normalisation == "batch":

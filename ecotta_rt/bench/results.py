@@ -63,7 +63,7 @@ class Row:
     ms_per_frame: float
     forward_ms_per_frame: float
     trainable_parameters: int
-    session_options: Mapping[str, str | int]
+    session_options: Mapping[str, str | int | float]
     fits: Mapping[str, bool] = field(default_factory=dict)
 
     @property

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from ecotta_rt.bench.adaptation import ADAPTATION
 from ecotta_rt.bench.allocator import ALLOCATORS
 from ecotta_rt.bench.latency_contestants import LATENCY_METHODS
 from ecotta_rt.bench.latency_request import LatencyRequest
@@ -75,7 +76,7 @@ Exit codes:
 
 _MEMORY_ONLY = (
     *("engine", "frames", "corruptions", "severity", "order", "memory_format", "allocator", "device", "plot"),
-    *("download", "enforce", "frame_by_frame", "fast"),
+    *("download", "enforce", "frame_by_frame", "fast", "step_lr"),
 )
 _LATENCY_ONLY = ("rounds",)
 
@@ -129,6 +130,7 @@ def _add_memory(parser: argparse.ArgumentParser) -> None:
     add("--corruptions", metavar="A,B", type=_names, default=(), help="which, in the order played (all 15)")
     add("--severity", metavar="S", type=int, help=f"1 to 5 ({usual.severity})")
     add("--order", metavar="ORDER", help=_one_of(ORDERS, "of the corruptions"))
+    add("--step-lr", metavar="LR", type=float, help=f"torch: EcoTTA's step size ({ADAPTATION['lr']:g})")
     add("--memory-format", metavar="F", help=_one_of(MEMORY_FORMATS, "torch: of all tensors"))
     add("--allocator", metavar="A", help=f"freed memory: {', '.join(ALLOCATORS)} (torch: returning, onnx: libc)")
     add("--device", metavar="ID", type=_names, action="append", default=[], help="mark what fits this device, or all")
@@ -157,6 +159,7 @@ def memory_request(args: argparse.Namespace) -> Request:
         order=usual.order if args.order is None else args.order,
         seed=args.seed,
         threads=_single("--threads", args.threads, usable_cores()),
+        step_lr=args.step_lr,
         memory_format=usual.memory_format if args.memory_format is None else args.memory_format,
         allocator=args.allocator,
         devices=tuple(device for devices in args.device for device in devices),

@@ -8,7 +8,7 @@ from ecotta_rt.bundle import Bundle, Manifest
 from ecotta_rt.planner.graph import Graph, Initializer, Node, read_graph
 from ecotta_rt.planner.memory_run import MemoryRun, simulate
 from ecotta_rt.planner.optimise import optimised_graph
-from ecotta_rt.session_figures import OPTIMISATIONS, SessionFigures, Tenant
+from ecotta_rt.session_figures import OPTIMISATIONS, SessionFigures, Tenant, arena_doubles
 
 __all__ = ["plan_session", "session_figures", "with_figures"]
 
@@ -49,7 +49,8 @@ def session_figures(bundle: Bundle, name: str, optimisation: str) -> SessionFigu
 def plan_session(bundle: Bundle, name: str, optimisation: str, threads: int = 1) -> tuple[SessionFigures, MemoryRun]:
     """As `session_figures`, with the run itself: what is alive at each node."""
     graph, original = optimised_graph(bundle, name, optimisation), read_graph(bundle.graph(name))
-    run = simulate(graph, original, threads)
+    entry = bundle.manifest.graph(name)
+    run = simulate(graph, original, threads, doubling=entry is not None and arena_doubles(entry.batch))
     weights = dict(_initializers(graph))
     makers = {output: node for node in _nodes(graph) for output in node.outputs}
     figures = SessionFigures(

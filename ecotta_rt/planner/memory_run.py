@@ -26,7 +26,7 @@ class MemoryRun:
     Attributes:
         live_bytes: At each node, in the order of the run, the buffers in use and what the node takes for itself.
         peak_bytes: The largest of `live_bytes`.
-        arena_bytes: What onnxruntime's arena holds after some runs.
+        arena_bytes: What onnxruntime's arena takes, after some runs.
         tenants: Tensors that are alive at the peak, by name, the largest first.
     """
 
@@ -36,7 +36,14 @@ class MemoryRun:
     tenants: Mapping[str, int]
 
 
-def simulate(graph: Graph, original: Graph, threads: int, *, values: Mapping[str, Value] | None = None) -> MemoryRun:
+def simulate(
+    graph: Graph,
+    original: Graph,
+    threads: int,
+    *,
+    values: Mapping[str, Value] | None = None,
+    doubling: bool = False,
+) -> MemoryRun:
     """Run a graph on paper.
 
     Args:
@@ -44,6 +51,7 @@ def simulate(graph: Graph, original: Graph, threads: int, *, values: Mapping[str
         original: As it was exported.
         threads: Threads within one operator.
         values: Tensors of an enclosing graph, for a nested one.
+        doubling: How the arena grows, see `Arena`.
     """
     order = execution_order(graph, original)
     known = {**(values or {}), **shapes_of(graph, order, block_channels(graph))}
@@ -55,7 +63,7 @@ def simulate(graph: Graph, original: Graph, threads: int, *, values: Mapping[str
     return MemoryRun(
         live_bytes=tuple(live),
         peak_bytes=max(live, default=0),
-        arena_bytes=_arena_bytes(buffers, own),
+        arena_bytes=_arena_bytes(buffers, own, doubling),
         tenants=_tenants(buffers, peak, own[peak] if own else (), order),
     )
 
@@ -83,14 +91,14 @@ def _live(buffers: Sequence[Buffer], own: Sequence[tuple[int, ...]]) -> list[int
     return live
 
 
-def _arena_bytes(buffers: Sequence[Buffer], own: Sequence[tuple[int, ...]]) -> int:
+def _arena_bytes(buffers: Sequence[Buffer], own: Sequence[tuple[int, ...]], doubling: bool) -> int:
     born: dict[int, list[Buffer]] = defaultdict(list)
     died: dict[int, list[Buffer]] = defaultdict(list)
     for buffer in buffers:
         if buffer.bytes:
             born[buffer.born].append(buffer)
             died[buffer.died].append(buffer)
-    arena = Arena()
+    arena = Arena(doubling)
     for _ in range(_RUNS):
         chunks = {}
         for place, pieces in enumerate(own):
@@ -100,7 +108,7 @@ def _arena_bytes(buffers: Sequence[Buffer], own: Sequence[tuple[int, ...]]) -> i
                 arena.give_back(chunk)
             for buffer in died[place]:
                 arena.give_back(chunks[id(buffer)])
-    return arena.held_bytes
+    return arena.resident_bytes
 
 
 def _tenants(buffers: Sequence[Buffer], peak: int, own: tuple[int, ...], order: Sequence[Node]) -> dict[str, int]:

@@ -1,9 +1,12 @@
 """Start onnxruntime on one graph of a bundle, with options chosen by trial on x86-64 for a small process.
 
+What each is worth: benchmarks/measure_sessions.py.
+
 option            value               why
 execution order   as written          the exporter writes nodes in an order that keeps few tensors alive
 memory pattern    off                 its plan holds twice what the tensors need
-arena             grows by request    a doubling arena rounds every growth up to the next power of two
+arena             by request, or for  few holes: see `ecotta_rt.session_figures.arena_doubles`
+                  batches doubling
 spinning          off                 idle threads would burn the battery between two frames
 weights           mapped              straight from the bundle file, see `ecotta_rt.bundle.relocate`
 product fusion    off in "extended"   fused products run late and keep what they read alive
@@ -21,7 +24,7 @@ from typing import Any
 
 from ecotta_rt.bundle import Bundle
 from ecotta_rt.errors import InputFileError, UsageError
-from ecotta_rt.session_figures import OPTIMISATIONS
+from ecotta_rt.session_figures import OPTIMISATIONS, arena_doubles
 
 __all__ = [
     "MEMORY_KINDS",
@@ -84,9 +87,8 @@ def open_session(bundle: Bundle, graph: str, options: SessionOptions, optimised:
     """
     import onnxruntime as ort
 
-    settings = session_settings(options)
-    # The nodes are written in an order that keeps few tensors alive.
-    settings.execution_order = ort.ExecutionOrder.PRIORITY_BASED
+    entry = bundle.manifest.graph(graph)
+    settings = session_settings(options, frames=1 if entry is None else entry.batch)
     if optimised is not None:
         settings.optimized_model_filepath = str(optimised)
     folder = str(bundle.file.parent)
@@ -111,14 +113,16 @@ def first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
 
 
-def session_settings(options: SessionOptions) -> Any:
-    """onnxruntime.SessionOptions for a small device, as the table above says."""
+def session_settings(options: SessionOptions, frames: int = 1) -> Any:
+    """onnxruntime.SessionOptions for a small device, as the table above says, for graphs of so many frames a run."""
     import onnxruntime as ort
 
     settings = ort.SessionOptions()
     settings.intra_op_num_threads = options.threads
     settings.inter_op_num_threads = 1
     settings.log_severity_level = 3
+    # The nodes are written in an order that keeps few tensors alive.
+    settings.execution_order = ort.ExecutionOrder.PRIORITY_BASED
     settings.enable_mem_pattern = False
     settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
     settings.add_session_config_entry("session.disable_prepacking", "1")
@@ -127,7 +131,7 @@ def session_settings(options: SessionOptions) -> Any:
         # It makes products of the weight gradients anew, and what is made anew runs last: a fifth of the arena at 64
         # frames, for a hundredth of the time. With "all" other nodes are made after them, and nothing is gained.
         settings.add_session_config_entry("optimization.disable_specified_optimizers", "MatmulTransposeFusion")
-    if options.memory == "arena" and _share_arena(ort):
+    if options.memory == "arena" and _share_arena(ort, arena_doubles(frames)):
         settings.add_session_config_entry("session.use_env_allocators", "1")
     elif options.memory == "returning":
         settings.enable_cpu_mem_arena = False
@@ -138,14 +142,17 @@ def session_settings(options: SessionOptions) -> Any:
 _arena_is_shared: bool | None = None
 
 
-def _share_arena(ort: Any) -> bool:
-    """Register one arena for all sessions of the process that ask for it; False where somebody else has set one up."""
+def _share_arena(ort: Any, doubling: bool) -> bool:
+    """Register one arena for all sessions of the process that ask for it; False where somebody else has set one up.
+
+    The first session's graph says how it grows: the sessions of one process mostly take batches of one size.
+    """
     global _arena_is_shared
     if _arena_is_shared is None:
         info = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
-        as_requested = ort.OrtArenaCfg({"arena_extend_strategy": 1})
+        growth = ort.OrtArenaCfg({"arena_extend_strategy": 0 if doubling else 1})  # next power of two, or as requested
         try:
-            ort.create_and_register_allocator(info, as_requested)
+            ort.create_and_register_allocator(info, growth)
             _arena_is_shared = True
         except Exception:  # an application that embeds us may have its own
             _arena_is_shared = False

@@ -18,6 +18,7 @@ from typing import Literal
 
 from ecotta_rt.bundle import Bundle, GraphEntry
 from ecotta_rt.errors import UsageError
+from ecotta_rt.session_figures import arena_doubles
 from ecotta_rt.verifier.arena import arena_bytes
 from ecotta_rt.verifier.lives import Life, Lives, find_lives
 from ecotta_rt.verifier.process import ProcessStart, measure_start
@@ -154,7 +155,8 @@ def verify(
     entries = [entry, *_updates(bundle)] if entry.kind == "accumulate" else [entry]
     programs = [read_program(bundle.graph(one.name), f"{bundle.path}, {one.name}") for one in entries]
     lives = [find_lives(program) for program in programs]
-    most = arena_bytes(programs) if memory == "arena" else max(one.most_bytes for one in lives)
+    doubling = arena_doubles(entry.batch)
+    most = arena_bytes(programs, doubling=doubling) if memory == "arena" else max(one.most_bytes for one in lives)
     start = measure_start() if start is None else start
     parts = _parts(bundle, entries, programs, optimisation, frames or entry.batch, start)
     once = sum(_weights(programs).values())

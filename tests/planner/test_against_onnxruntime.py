@@ -29,8 +29,7 @@ from ecotta_rt.runtime.session import SessionOptions, session_settings
 
 path, name, optimisation, folder = sys.argv[1:]
 bundle = read_bundle(path)
-settings = session_settings(SessionOptions(optimisation=optimisation))
-settings.execution_order = ort.ExecutionOrder.PRIORITY_BASED
+settings = session_settings(SessionOptions(optimisation=optimisation))  # an arena that grows by request
 settings.add_session_config_entry("session.model_external_initializers_file_folder_path", str(bundle.file.parent))
 settings.optimized_model_filepath = folder + "/optimised.onnx"
 settings.enable_profiling, settings.profile_file_prefix = True, folder + "/profile"

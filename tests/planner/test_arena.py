@@ -114,3 +114,57 @@ def test_whatever_is_taken_and_given_back_nothing_is_lost(actions):
         assert sum(sizes) == held
         assert arena.take(sizes[-1]).size == pytest.approx(sizes[-1])
         assert arena.held_bytes == held
+
+
+# Regions that double
+
+MIB = 1 << 20
+
+
+def test_regions_double_and_what_is_never_reached_of_them_is_no_memory():
+    arena = Arena(doubling=True)
+
+    chunk = arena.take(100 * 1024)
+    assert (arena.held_bytes, arena.resident_bytes) == (MIB, 100 * 1024)
+
+    arena.take(MIB)  # what is left of the first is too small: the second has 2 MiB
+    assert (arena.held_bytes, arena.resident_bytes) == (3 * MIB, MIB + 100 * 1024)
+
+    arena.give_back(chunk)
+    arena.take(90 * 1024)  # where the first was
+    assert arena.resident_bytes == MIB + 100 * 1024
+
+
+def test_a_region_that_had_to_be_larger_than_foreseen_is_the_measure_of_the_next():
+    arena = Arena(doubling=True)
+
+    arena.take(5 * MIB)
+    assert arena.held_bytes == 8 * MIB
+    arena.take(7 * MIB)
+    assert arena.held_bytes == 16 * MIB
+    arena.take(9 * MIB)
+    assert arena.held_bytes == 32 * MIB
+
+
+def test_neighbours_in_a_large_region_make_room_for_a_larger_tensor():
+    def grown(doubling):
+        arena = Arena(doubling)
+        for chunk in [arena.take(3 * MIB), arena.take(3 * MIB)]:
+            arena.give_back(chunk)
+        arena.take(4 * MIB)
+        return arena.resident_bytes
+
+    assert grown(False) == 10 * MIB
+    assert grown(True) == 7 * MIB  # 3, and 4 in a region of 4
+
+
+@given(st.lists(st.one_of(st.integers(1, 3 << 20), st.integers(-20, -1)), max_size=80))
+def test_it_never_takes_more_memory_than_it_holds(actions):
+    arena, taken = Arena(doubling=True), []
+    for action in actions:
+        if action > 0:
+            taken.append(arena.take(action))
+        elif taken:
+            arena.give_back(taken.pop(max(action, -len(taken))))
+        assert arena.used_bytes == sum(chunk.size for chunk in taken) <= arena.held_bytes
+        assert arena.resident_bytes <= arena.held_bytes

@@ -8,7 +8,7 @@ import pytest
 from ecotta_rt.bundle import GraphFacts, read_bundle, write_bundle
 from ecotta_rt.errors import InputFileError, UsageError
 from ecotta_rt.runtime import session as session_module
-from ecotta_rt.runtime.session import MEMORY_KINDS, SessionOptions, open_session
+from ecotta_rt.runtime.session import MEMORY_KINDS, SessionOptions, open_session, session_settings
 from ecotta_rt.session_figures import OPTIMISATIONS
 
 
@@ -76,16 +76,19 @@ def test_options_reach_onnxruntime(bundle):
 # The shared arena
 
 
-def test_one_arena_is_registered_for_all_sessions(bundle, tiny, monkeypatch):
-    registered = []
+@pytest.mark.parametrize(("frames", "strategy"), [(1, 1), (64, 0)], ids=["by request", "doubling"])
+def test_one_arena_is_registered_for_all_sessions(monkeypatch, frames, strategy):
+    registered, asked = [], []
     monkeypatch.setattr(session_module, "_arena_is_shared", None)
+    monkeypatch.setattr(onnxruntime, "OrtArenaCfg", lambda wanted: asked.append(wanted))
     monkeypatch.setattr(onnxruntime, "create_and_register_allocator", lambda *given: registered.append(given))
-    monkeypatch.setattr(onnxruntime.SessionOptions, "add_session_config_entry", lambda *_: None)
 
     for _ in range(2):
-        assert session_module._share_arena(onnxruntime)
+        settings = session_settings(SessionOptions(), frames)
+        assert settings.get_session_config_entry("session.use_env_allocators") == "1"
 
     assert len(registered) == 1
+    assert asked == [{"arena_extend_strategy": strategy}]
 
 
 def test_an_application_that_has_an_arena_of_its_own_is_no_obstacle(bundle, tiny, monkeypatch):

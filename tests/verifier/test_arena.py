@@ -66,6 +66,22 @@ def test_the_smallest_piece_that_is_large_enough_is_taken():
     assert arena.size_bytes == 21 * KIB
 
 
+def test_growths_double_and_count_only_as_far_as_somebody_writes():
+    arena = Arena(doubling=True)
+
+    first = arena.take(100 * KIB)
+    assert (arena.size_bytes, arena.written_bytes) == (1024 * KIB, 100 * KIB)
+
+    arena.take(1000 * KIB)
+    assert (arena.size_bytes, arena.written_bytes) == (3 * 1024 * KIB, 1100 * KIB)
+
+    arena.give(first)
+    arena.take(60 * KIB)  # where the first was
+    assert arena.written_bytes == 1100 * KIB
+    arena.take(5000 * KIB)  # more than the 4 MiB that were next
+    assert arena.size_bytes == (1 + 2 + 8) * 1024 * KIB
+
+
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(1, 40)), max_size=40))
 def test_it_holds_what_is_asked_for_never_more_than_was_ever_asked_for_and_forgets_nothing(moves):
     """Each move gives back what stands on one of six shelves, if anything does, and else puts something there."""

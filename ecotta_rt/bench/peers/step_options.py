@@ -8,17 +8,21 @@ from ecotta_rt.prepare.options import StepOptions
 __all__ = ["step_options"]
 
 
-def step_options(normalisation: str, gradient: str, *, frame_by_frame: bool = False) -> StepOptions:
+def step_options(
+    normalisation: str, gradient: str, *, frame_by_frame: bool = False, lr: float | None = None
+) -> StepOptions:
     """The options of a contestant.
 
     Args:
         normalisation: `batch`, `running` or `source`.
         gradient: `exact` or `constant`, through the statistics of the frozen norms.
         frame_by_frame: Whether gradients are accumulated one frame at a time.
+        lr: Step size; None for the paper's.
 
     Raises:
         UsageError: A word that is none of these, or `batch` frame by frame.
     """
     # The words come from a command line; StepOptions checks them.
     words: dict[str, Any] = {"normalisation": normalisation, "frozen_gradient": gradient}
-    return StepOptions(**words, **dict[str, Any](ADAPTATION), frame_by_frame=frame_by_frame)
+    adaptation = dict[str, Any](ADAPTATION) if lr is None else {**ADAPTATION, "lr": lr}
+    return StepOptions(**words, **adaptation, frame_by_frame=frame_by_frame)

@@ -10,12 +10,13 @@ from torch import nn
 
 from ecotta_rt.prepare.attach import attach
 from ecotta_rt.prepare.checkpoint import load_checkpoint
-from ecotta_rt.prepare.engine import initial_state
-from ecotta_rt.prepare.export.exporter import GraphRequest, build_graph
+from ecotta_rt.prepare.engine import TorchEngine, initial_state, to_adapt_state
+from ecotta_rt.prepare.export.exporter import GraphRequest, build_graph, export
 from ecotta_rt.prepare.networks import build_network
 from ecotta_rt.prepare.options import StepOptions
 from ecotta_rt.prepare.partition import partition
 from ecotta_rt.prepare.step import Step, StepState, flatten
+from ecotta_rt.runtime.engine import Runtime
 
 SIDE, CLASSES = 32, 6
 
@@ -225,3 +226,37 @@ def test_efficientnet_lite0_is_exported_with_its_public_weights(efficientnet_lit
     frames = torch.rand(1, 3, 224, 224, generator=torch.Generator().manual_seed(3))
 
     compare(network, frames, "running", open_session, distance)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["resnet-50", "efficientnet-lite0"])
+def test_a_bundle_of_imagenet_size_learns_from_frames_as_torch_does(model, tmp_path):
+    """From pixels to the state after two frames, through the bundle and the runtime that a device has."""
+    torch.manual_seed(0)
+    network = unsettled(build_network(model))
+    options = StepOptions(normalisation="running", entropy_margin=0.95)
+    adaptable = attach(partition(network, torch.zeros(1, 3, 224, 224), parts=4), 1)
+    state = to_adapt_state(initial_state(adaptable), "")
+    classes = [f"class {i}" for i in range(1000)]
+    path = tmp_path / "net.ecotta"
+    export(adaptable, state, path, model=model, classes=classes, batches=(1,), options=options, fast=True)
+    engine = TorchEngine(adaptable, options, state)
+    runtimes = [Runtime.load(path, fast=fast) for fast in (False, True)]
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3), np.uint8)
+
+    for frame in pixels:
+        floats = torch.from_numpy(frame[None].transpose(0, 3, 1, 2).astype(np.float32) / 255)
+        outcome = engine.step(floats)
+        for runtime in runtimes:
+            prediction = runtime(frame[None])
+            assert prediction.labels.tolist() == outcome.logits.argmax(1).tolist()
+            assert prediction.adapted == bool(outcome.moved)
+
+    moved = 0.0
+    for runtime in runtimes:
+        for name, parameter in engine.state.parameters.items():
+            np.testing.assert_allclose(
+                runtime.state.parameters[name], parameter, rtol=1e-4, atol=1e-5 * np.abs(parameter).max(), err_msg=name
+            )
+            moved = max(moved, float(np.abs(parameter - state.parameters[name]).max()))
+    assert moved > 0, "no frame passed the gate: nothing is compared"

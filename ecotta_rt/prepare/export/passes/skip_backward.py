@@ -7,9 +7,9 @@ parameters and momentum on and says that nothing moved. All other outputs are as
 An empty gate is a zero step by definition, so the results are the same; a frame that the network is unsure of costs
 little more than its forward pass. For larger batches the gate is hardly ever empty.
 
-It costs some memory, 2 MiB for WRN-40-2: what the branch reads, onnxruntime keeps until the branch has ended. So masks are
-made outside, where they are a quarter of what they are made from. And constants that only the branch reads belong to
-it, since onnxruntime lays out weights anew for its fastest kernels only in the graph that they belong to.
+It costs some memory, 2 MiB for WRN-40-2: what the branch reads, onnxruntime keeps until the branch has ended. So masks
+are made outside, where they are a quarter of what they are made from. And constants that only the branch reads belong
+to it, since onnxruntime lays out weights anew for its fastest kernels only in the graph that they belong to.
 
 Run it last, behind the accounting: a nested graph hides its tensors from `live_bytes`.
 """

@@ -1,0 +1,160 @@
+"""What each choice of onnxruntime's session options is worth, and each choice of who holds the weights.
+
+    python benchmarks/export_networks.py wrn-40-2-fashion-mnist
+    python benchmarks/measure_sessions.py          about 8 minutes; writes benchmarks/results/sessions.json
+
+Every row changes one option of `ecotta_rt.runtime.session` and is a fresh process without torch, see
+`session_process.py`. All rows of a graph take turns, several times: times are medians over the turns, and ratios to the
+row with our options, turn by turn. Peaks are the larger of load and run, medians too.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ecotta_rt.bench.child_process import child_environment
+from ecotta_rt.bench.environment import read_environment
+from ecotta_rt.whole_file import write_whole
+
+HERE = Path(__file__).parent
+BUNDLES = HERE / "bundles"
+PROCESS = HERE / "session_process.py"
+OURS = "ours"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to open sessions.
+
+    Attributes:
+        name: In words.
+        options: Of `SessionOptions`.
+        change: See `session_process.main`.
+        copied: Weights as bytes instead of mapped.
+    """
+
+    name: str
+    options: dict[str, Any] = field(default_factory=dict)
+    change: dict[str, Any] = field(default_factory=dict)
+    copied: bool = False
+
+
+@dataclass(frozen=True)
+class Case:
+    """Graphs that run together.
+
+    Attributes:
+        name: In words.
+        normalisation: Of the bundle.
+        graphs: What is opened; the last is timed.
+        steps: A process.
+        variants: What is compared, ours first.
+    """
+
+    name: str
+    normalisation: str
+    graphs: tuple[str, ...]
+    steps: int
+    variants: tuple[Variant, ...]
+
+
+PLAIN = Variant(OURS)
+SINGLE = (
+    PLAIN,
+    Variant("optimisation extended", {"optimisation": "extended"}),
+    Variant("memory returning", {"memory": "returning"}),
+    Variant("execution order onnxruntime's", change={"execution_order": "DEFAULT"}),
+    Variant("memory pattern on", change={"enable_mem_pattern": True}),
+    Variant("arena onnxruntime's, doubling", change={"session.use_env_allocators": "0"}),
+    Variant("prepacking on", change={"session.disable_prepacking": "0"}),
+    Variant("weights copied, not mapped", copied=True),
+    Variant("spinning on", change={"session.intra_op.allow_spinning": "1"}),
+)
+TWO = (
+    Variant(OURS, {"threads": 2}),
+    Variant("spinning on", {"threads": 2}, {"session.intra_op.allow_spinning": "1"}),
+    Variant("1 thread", {"threads": 1}),
+)
+FUSION = {"optimization.disable_specified_optimizers": ""}
+CASES = (
+    Case("running, 1 frame", "running", ("step-1",), 40, SINGLE),
+    Case("running, 1 frame, 2 threads", "running", ("step-1",), 40, TWO),
+    Case("batch, 64 frames", "batch", ("step-64",), 3, SINGLE),
+    Case(
+        "batch, 64 frames, extended",
+        "batch",
+        ("step-64",),
+        3,
+        (
+            Variant(OURS, {"optimisation": "extended"}),
+            Variant("product fusion on", {"optimisation": "extended"}, FUSION),
+        ),
+    ),
+    Case("answering without learning", "running", ("predict-1",), 40, (PLAIN,)),
+    Case("both, one weights member for two sessions", "running", ("predict-1", "step-1"), 40, (PLAIN,)),
+    Case("both, one graph with an If", "running", ("step-1-fast",), 40, (PLAIN,)),
+)
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--network", default="wrn-40-2-fashion-mnist.ecotta-k4", help="name in benchmarks/bundles")
+    parser.add_argument("--turns", type=int, default=5, help="processes a row (5)")
+    parser.add_argument("--cases", nargs="*", default=[case.name for case in CASES], help="which (default: all)")
+    parser.add_argument("--out", type=Path, default=HERE / "results" / "sessions.json")
+    args = parser.parse_args(argv)
+    rows = []
+    for case in (case for case in CASES if case.name in args.cases):
+        path = BUNDLES / f"{args.network}.{case.normalisation}.ecotta"
+        turns = [[measured(path, case, variant) for variant in case.variants] for _ in range(args.turns)]
+        for place, variant in enumerate(case.variants):
+            row = summary(case, variant, [turn[place] for turn in turns], [turn[0] for turn in turns])
+            rows.append(row)
+            print(f"{case.name}; {variant.name}: {row['peak_bytes'] / 2**20:.1f} MiB, {row['ms']} ms", flush=True)
+    environment = asdict(read_environment(1))
+    report = {"measured": "sessions", "environment": environment, "network": args.network, "rows": rows}
+    write_whole(args.out, (json.dumps(report, indent=1) + "\n").encode())
+    return 0
+
+
+def measured(path: Path, case: Case, variant: Variant) -> dict[str, Any]:
+    order = {
+        "path": str(path),
+        "graphs": case.graphs,
+        "steps": case.steps,
+        "options": variant.options,
+        "change": variant.change,
+        "copied": variant.copied,
+    }
+    environment = child_environment(int(variant.options.get("threads", 1)), "libc")
+    command = [sys.executable, str(PROCESS), json.dumps(order)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    if done.returncode:
+        raise SystemExit(f"{case.name}; {variant.name}: {done.stderr.strip()[-2000:]}")
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def summary(case: Case, variant: Variant, found: list[dict[str, Any]], ours: list[dict[str, Any]]) -> dict[str, Any]:
+    peaks = [max(turn["load_peak_bytes"], turn["run_peak_bytes"]) for turn in found]
+    ratios = [turn["ms"] / usual["ms"] for turn, usual in zip(found, ours, strict=True)]
+    return {
+        "case": case.name,
+        "graphs": list(case.graphs),
+        "variant": variant.name,
+        "turns": len(found),
+        "peak_bytes": int(statistics.median(peaks)),
+        "load_peak_bytes": int(statistics.median(turn["load_peak_bytes"] for turn in found)),
+        "run_peak_bytes": int(statistics.median(turn["run_peak_bytes"] for turn in found)),
+        "ms": round(statistics.median(turn["ms"] for turn in found), 2),
+        "time_over_ours": round(statistics.median(ratios), 3),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

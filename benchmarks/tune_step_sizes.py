@@ -1,0 +1,130 @@
+"""Which step size suits each method on this network: tried on corrupted training images, never on test images.
+
+    python benchmarks/tune_step_sizes.py --data $ECOTTA_DATA/cifar-10-batches-bin       an hour and a half on one core
+    python benchmarks/tune_step_sizes.py --methods ecotta-k4 --factors 1 2 4
+
+Every method has the step size of its paper, chosen for other networks and batches. Here each gets the same factors of
+it. The stream is 15 corruptions at severity 5 of training images that neither EATA nor a seed of the benchmark has seen
+corrupted; the network was trained on the clean ones, so errors are far below those on test images: only their order
+counts. Written to benchmarks/results/step-sizes.json after every run; what is there already is not run again.
+"""
+
+import argparse
+import json
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ecotta_rt.bench.adaptation import ADAPTATION
+from ecotta_rt.bench.environment import read_environment
+from ecotta_rt.bench.peers import build_method
+from ecotta_rt.bench.peers.memory_format import to_memory_format
+from ecotta_rt.bench.peers.step_options import step_options
+from ecotta_rt.bench.streams import source_frames
+from ecotta_rt.bench.streams.corruptions import CORRUPTIONS, corrupt
+from ecotta_rt.prepare.checkpoint import load_network
+from ecotta_rt.state import AdaptState
+from ecotta_rt.whole_file import write_whole
+
+HERE = Path(__file__).parent
+NETWORK = HERE / "networks" / "wrn-40-2-cifar-10.safetensors"
+METHODS = ("ecotta-k4", "tent", "tent-fine-tuned", "eata")
+FACTORS = (0.5, 1.0, 2.0, 4.0)
+PAPER = {"ecotta-k4": float(ADAPTATION["lr"]), "tent": 1e-3, "tent-fine-tuned": 1e-3, "eata": 5e-3}
+SEED = 1000
+"""The benchmark's seeds are small numbers."""
+SEEN_BY_EATA = 2000
+BATCH, SEVERITY = 64, 5
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="the binary version of CIFAR-10")
+    parser.add_argument("--methods", nargs="*", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--factors", nargs="*", type=float, default=list(FACTORS), help="of the paper's step size")
+    parser.add_argument("--frames", type=int, default=512, help="a corruption (512)")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--out", type=Path, default=HERE / "results" / "step-sizes.json")
+    args = parser.parse_args(argv)
+    torch.set_num_threads(args.threads)
+    rows = read_rows(args.out, args.frames)
+    clean, labels = source_frames(args.data, SEEN_BY_EATA + args.frames, SEED)
+    stream = [corrupt(clean[SEEN_BY_EATA:], name, severity=SEVERITY, seed=SEED) for name in CORRUPTIONS]
+    for factor in args.factors:
+        for method in args.methods:
+            name = f"{method} x {factor:g}"
+            if name in rows:
+                continue
+            started_s = time.monotonic()
+            error = error_percent(method, factor, stream, labels[SEEN_BY_EATA:], clean[:SEEN_BY_EATA])
+            rows[name] = {
+                "method": method,
+                "step_size": factor * PAPER[method],
+                "factor": factor,
+                "error_percent": error,
+            }
+            print(f"{name}: {error:.2f} %  ({time.monotonic() - started_s:.0f} s)", flush=True)
+            report = {
+                "measured": "step sizes",
+                "environment": asdict(read_environment(args.threads)),
+                "network": NETWORK.stem,
+                "stream": {"corruptions": len(CORRUPTIONS), "frames": args.frames, "severity": SEVERITY, "seed": SEED},
+                "rows": rows,
+            }
+            write_whole(args.out, (json.dumps(report, indent=1) + "\n").encode())
+    return 0
+
+
+def read_rows(path: Path, frames: int) -> dict[str, dict[str, Any]]:
+    if not path.exists():
+        return {}
+    report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    rows: dict[str, dict[str, Any]] = report["rows"] if report["stream"]["frames"] == frames else {}
+    return rows
+
+
+def error_percent(
+    method: str,
+    factor: float,
+    stream: list[NDArray[np.uint8]],
+    labels: NDArray[np.int64],
+    clean: NDArray[np.uint8],
+) -> float:
+    """The error of a method over the whole stream, adapting all the way."""
+    torch.manual_seed(0)
+    step_size = factor * PAPER[method]
+    options: dict[str, Any] = {"learning_rate": step_size}
+    if method == "ecotta-k4":
+        warmed = AdaptState.load(NETWORK.with_suffix(".ecotta-k4.safetensors"))
+        options = {"warmed": warmed, "step_options": step_options("batch", "exact", lr=step_size)}
+    elif method == "eata":
+        options["source_frames"] = as_floats(clean)
+    elif method == "tent-fine-tuned":
+        options["fine_tuned"] = channels_last(NETWORK.with_suffix(".fine-tuned.safetensors"))
+    running = build_method(method, channels_last(NETWORK), classes=10, **options)
+    wrong = 0
+    for corruption, frames in zip(CORRUPTIONS, stream, strict=True):
+        running.begin_corruption(corruption)
+        for start in range(0, len(frames), BATCH):
+            answers = running(as_floats(frames[start : start + BATCH])).argmax(1).numpy()
+            wrong += int((answers != labels[start : start + BATCH]).sum())
+    return 100 * wrong / (len(stream) * len(labels))
+
+
+def channels_last(path: Path) -> torch.nn.Module:
+    return to_memory_format(load_network(path), "channels_last")
+
+
+def as_floats(frames: NDArray[np.uint8]) -> torch.Tensor:
+    pixels = torch.from_numpy(frames).permute(0, 3, 1, 2)
+    return pixels.to(torch.float32, memory_format=torch.channels_last).div_(255)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
