@@ -7,8 +7,8 @@ WRN-40-2 is the embedded network with its warmed-up groups. The others have rand
 nothing: how much memory a step takes does not depend on the values in it. For the same reason no frame is held back by
 the entropy gate here (`entropy_margin` 1): a graph that leaves its backward out is measured at its largest.
 
-`running` gets steps of 1 and 64 frames and the frame-by-frame graphs, WRN-40-2 the fast steps too; `batch` gets 64
-frames. What this code made already is left alone; `--keep` leaves alone what any code made. One case takes from half a
+`running` gets steps of 1 and 64 frames and the frame-by-frame graphs; `batch` gets 64 frames; WRN-40-2 the fast steps
+too. What this code made already is left alone; `--keep` leaves alone what any code made. One case takes from half a
 minute to several, and ResNet-50 some 10 GB of memory.
 """
 
@@ -82,7 +82,7 @@ def make(model: str, mode: str, target: Path) -> None:
         classes=classes,
         batches=(64,) if coupled else (1, 64),
         options=StepOptions(**{**ADAPTATION, "entropy_margin": 1.0}, normalisation=mode, frame_by_frame=not coupled),
-        fast=model == EMBEDDED and not coupled,
+        fast=model == EMBEDDED,
         report=lambda graph, done, total: print(
             f"  {target.name}: {graph} ({done + 1} of {total})", file=sys.stderr, flush=True
         ),

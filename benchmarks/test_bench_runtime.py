@@ -97,7 +97,7 @@ def test_step(benchmark, bundle_of, frames, case):
     normalisation, given = CASES[case]
     bundle = bundle_of(normalisation, given.get("frame_by_frame", False))
     if given.get("fast") and graph_for(bundle.manifest, "step", BATCH, fast=True) is None:
-        pytest.skip(f"{bundle.path.name} has no step that stores weights twice")
+        pytest.skip(f"{bundle.path.name} has no fast step")
     runtime = Runtime(bundle, batch=BATCH, **{"options": SessionOptions(THREADS), **given})
 
     benchmark.pedantic(runtime, (frames,), rounds=ROUNDS, warmup_rounds=2)

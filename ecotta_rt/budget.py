@@ -72,7 +72,7 @@ class Plan:
         graphs: Names of the graphs that are loaded.
         batch: Frames a step.
         frame_by_frame: Whether they are learned from one by one.
-        fast: Whether the step stores its weights twice.
+        fast: Whether it is the step that takes more memory for less time.
         threads: Of onnxruntime within one operator.
         optimisation: See `ecotta_rt.session_figures.OPTIMISATIONS`.
         memory: See `ecotta_rt.runtime.session.MEMORY_KINDS`.
@@ -165,7 +165,7 @@ def plan(
             without learning from them opens a second graph, which is not in the plan.
         threads: Of onnxruntime, never more than the device's cores; None: two where it has two.
         frame_by_frame: Only ways that learn from one frame after the other, or only others; None: either.
-        fast: Only steps that store their weights twice, or only others; None: either.
+        fast: Only steps that take more memory for less time, or only others; None: either.
         session_options: Only ways with these, see `Plan.session_options`; None: any.
         limit_bytes: What one process may have; None: the device's default limit.
 
@@ -228,7 +228,7 @@ def alternatives(
         (cost, way)
         for cost, way in ways
         if frame_by_frame in (None, way.frame_by_frame)
-        and (fast in (None, way.fast) or not adapt)  # weights are stored twice by steps alone
+        and (fast in (None, way.fast) or not adapt)  # there is no fast way to answer
         and options.items() <= way.session_options().items()
     ]
     if not open_ways:

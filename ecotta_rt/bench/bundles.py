@@ -78,7 +78,7 @@ class BundleOrder:
         gradient: `exact` or `constant`; counts in `batch` normalisation alone.
         batches: Frames a step, a graph for each.
         frame_by_frame: Whether the graphs that learn frame by frame are wanted too.
-        fast: Whether the steps that store weights twice are wanted too.
+        fast: Whether the steps of more memory and less time are wanted too.
         classes: Class names by logit.
         frame_size: Height and width.
     """
@@ -169,7 +169,7 @@ def note_on_code(path: Path) -> str | None:
 
 
 def graph_for(manifest: Manifest, kind: str, batch: int, fast: bool = False) -> GraphEntry | None:
-    """A graph of that kind and batch; one that stores its weights twice only where `fast` asks for it."""
+    """A graph of that kind and batch; the one of more memory and less time only where `fast` asks for it."""
     wanted = "twice" if fast else "once"
     return next(
         (

@@ -28,7 +28,7 @@ class Job:
         bundle: Bundle of the method's graphs, where it has some.
         forward: The inference-only graph of the source network.
         frame_by_frame: Learn from a batch in the memory of one frame.
-        fast: Prefer the step that stores weights twice.
+        fast: Prefer the step of more memory and less time.
         optimisation: What onnxruntime does to a graph at load; see `ecotta_rt.runtime.session`.
         memory_kind: Where a session's tensors live; see there.
         way_out: Of the memory cage that the process is in, for either engine; None where it is in none. It leaves when

@@ -46,7 +46,7 @@ class Contestant:
 
     @property
     def fast(self) -> bool:
-        """Whether it runs the step that stores weights twice."""
+        """Whether it runs the step of more memory and less time."""
         return self.name.endswith(_FAST)
 
     @property
@@ -80,7 +80,7 @@ def check_latency_methods(names: Sequence[str]) -> tuple[str, ...]:
             raise UsageError(f"--methods {name}: its time depends on the frames it chooses; use ecotta-bench --memory")
         use = graph_use(method)
         if name.endswith(_FAST) and (use is None or use.kind != "step"):
-            raise UsageError(f"--methods {name}: {method} has no graph of a step, so none that stores weights twice")
+            raise UsageError(f"--methods {name}: {method} has no graph of a step, so no fast one")
     return tuple(chosen)
 
 

@@ -60,7 +60,7 @@ class LatencyRow:
     """One contestant of one race.
 
     Attributes:
-        method: Method id; `forward` is inference alone, and `-fast` the step that stores weights twice.
+        method: Method id; `forward` is inference alone, and `-fast` the step of more memory and less time.
         engine: `torch` or `onnx`.
         batch: Frames a step.
         threads: Threads of its process.

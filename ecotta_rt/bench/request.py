@@ -62,7 +62,7 @@ class Request:
         engine: One of `ENGINES`; what follows is for onnx.
         bundle: A bundle to take instead of looking for one.
         frame_by_frame: Learn from each batch in the memory of one frame.
-        fast: Prefer the step that stores weights twice.
+        fast: Prefer the step of more memory and less time.
         optimisation: One of `OPTIMISATIONS` of a session.
         memory_kind: One of `MEMORY_KINDS` of a session.
         enforce: A hard limit for each method's process, in bytes, or the device whose default limit it is; None for

@@ -47,7 +47,7 @@ Methods:
   all               all of them
 
 Contestants of --latency: {", ".join(LATENCY_METHODS)}; `forward`, inference alone, always takes part. A name with
--fast is the step that stores weights twice, where a bundle has one; named, it is made.
+-fast is the step that takes more memory for less time, where a bundle has one; named, it is made.
 
 Corruptions, in the official order:
   {" ".join(CORRUPTIONS[:8])}
@@ -124,7 +124,7 @@ def _add_memory(parser: argparse.ArgumentParser) -> None:
     add = memory.add_argument
     add("--engine", metavar="E", help=_one_of(ENGINES, "what computes the step"))
     add("--frame-by-frame", action="store_true", help="onnx: learn from each batch in the memory of one frame")
-    add("--fast", action="store_true", help="onnx: prefer the step that stores weights twice")
+    add("--fast", action="store_true", help="onnx: prefer the step of more memory and less time")
     add("--download", action="store_true", help="first fetch CIFAR-10-C (2.9 GB) into the folder of --data")
     add("--frames", metavar="N", type=int, help="frames a corruption (192)")
     add("--corruptions", metavar="A,B", type=_names, default=(), help="which, in the order played (all 15)")

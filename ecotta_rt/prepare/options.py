@@ -40,6 +40,10 @@ class StepOptions:
             statistics that do not couple frames, so not `batch`.
         recompute_meta: Compute the meta convolutions again in the backward instead of keeping their outputs.
         segment_cells: With an `exact` frozen gradient, how many cells (residual blocks) are recomputed at a time.
+        keep_parts: With an `exact` frozen gradient through batch statistics, how many of the last parts keep what their
+            norms read instead of being computed again. Their feature maps are the smallest, and they are the first that
+            the backward is done with: WRN-40-2 with 64 frames keeps 26 MiB more for the last, and its peak, which comes
+            later, does not move.
     """
 
     normalisation: Normalisation = "batch"
@@ -55,6 +59,7 @@ class StepOptions:
     frame_by_frame: bool = False
     recompute_meta: bool = True
     segment_cells: int = 3
+    keep_parts: int = 1
 
     def __post_init__(self) -> None:
         _require_choice("normalisation", self.normalisation, get_args(Normalisation))
@@ -71,6 +76,7 @@ class StepOptions:
             raise UsageError("sgd_momentum=1.0: such a velocity never fades; choose less than 1, for example 0.9")
         _require_range("statistics_momentum", self.statistics_momentum, 0.0, 1.0)
         _require_range("segment_cells", self.segment_cells, 1, float("inf"))
+        _require_range("keep_parts", self.keep_parts, 0, float("inf"))
         if self.frame_by_frame and self.normalisation == "batch":
             raise UsageError(
                 "frame_by_frame with normalisation 'batch': batch statistics couple the frames of a batch; "

@@ -74,7 +74,8 @@ class Step:
         self._network, self._options = network, options
         exact = options.frozen_gradient == "exact"
         # Recomputation pays only where something large would be kept: exact gradients through batch statistics.
-        self._recomputes = exact and options.normalisation == "batch"
+        recomputes = exact and options.normalisation == "batch"
+        self._recomputed_parts = len(network.partition.parts) - options.keep_parts if recomputes else 0
         self._stem = FrozenRun(network.partition.stem, exact)
         self._head = FrozenRun(network.partition.head, exact)
         size = options.segment_cells
@@ -207,7 +208,7 @@ class Step:
         for k, segments in enumerate(self._segments):
             own = x
             for segment in segments:
-                own = self._run_segment(segment, own, statistics)
+                own = self._run_segment(segment, own, statistics, again=k < self._recomputed_parts)
             adapted = self._group(k, parameters, x, own, statistics)
             if with_l1 and self._options.l1_gradient == "local":
                 distances.append(
@@ -225,13 +226,13 @@ class Step:
         group = self._network.meta_groups[k]
         return lean_meta_group(group, parameters, f"groups.{k}", x, own, statistics, self._options.recompute_meta)
 
-    def _run_segment(self, segment: list[FrozenRun], x: Tensor, statistics: Statistics) -> Tensor:
+    def _run_segment(self, segment: list[FrozenRun], x: Tensor, statistics: Statistics, *, again: bool) -> Tensor:
         def run(features: Tensor) -> Tensor:
             for cell in segment:
                 features = cell(features, statistics)
             return features
 
-        return recompute(run, x) if self._recomputes else run(x)
+        return recompute(run, x) if again else run(x)
 
     def _statistics(self, state: StepState, momentum: float) -> Statistics:
         return Statistics(self._options.normalisation, state.statistics, momentum)

@@ -99,7 +99,7 @@ class Runtime:
             path: The bundle.
             batch: Frames a step; default: the smallest that the bundle has a graph for.
             frame_by_frame: Learn from `batch` frames (any number) at once, in the memory of one.
-            fast: Prefer a step that stores weights twice, less time for more memory, where the bundle has one.
+            fast: Prefer a step that takes more memory for less time, where the bundle has one.
             adapt: Off: only `predict` is used, and the graph that learns is not loaded.
             device: Id or file of a device profile. The fastest way to run the bundle that fits there is chosen: the
                 step, the session options and their threads, as far as the other arguments leave them open.

@@ -48,9 +48,11 @@ def assert_same_gradients(found, expected, tolerance=1e-9):
 
 @pytest.mark.parametrize("channels_last", [False, True])
 @pytest.mark.parametrize("recompute_meta", [False, True])
-@pytest.mark.parametrize("segment_cells", [1, 2, 99])
-def test_the_exact_step_equals_plain_autograd(adaptable, frames, recompute_meta, segment_cells, channels_last):
-    options = replace(OPEN, recompute_meta=recompute_meta, segment_cells=segment_cells)
+@pytest.mark.parametrize(("segment_cells", "keep_parts"), [(1, 0), (2, 0), (99, 0), (1, 1), (1, 99)])
+def test_the_exact_step_equals_plain_autograd(
+    adaptable, frames, recompute_meta, segment_cells, keep_parts, channels_last
+):
+    options = replace(OPEN, recompute_meta=recompute_meta, segment_cells=segment_cells, keep_parts=keep_parts)
     frames = frames.contiguous(memory_format=torch.channels_last) if channels_last else frames
     logits, gradients, kept = plain_gradients(adaptable, frames, options)
     assert 0 < kept.sum() < len(frames)
@@ -270,6 +272,7 @@ def test_the_saving_is_real(adaptable, frames):
         {"lr": float("inf")},
         {"entropy_margin": 1.5},
         {"segment_cells": 0},
+        {"keep_parts": -1},
         {"sgd_momentum": 1.0},
         {"frame_by_frame": True},
     ],

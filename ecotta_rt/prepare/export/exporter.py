@@ -4,9 +4,9 @@
                                                      '->  weights.bin, once for all of them
 
 One bundle has one normalisation mode. For each batch size it holds a `step` and a `predict` graph; with `fast` a second
-step that stores more of its weights twice and, for a single frame, leaves the backward pass out where it can; with
-`frame_by_frame` also `accumulate` (one frame) and `update`, which together make a step of any number of frames in one
-frame's memory.
+step that takes more memory for less time: it stores more of its weights twice; for a single frame, it leaves the
+backward pass out where it can; for a batch, it computes fewer parts again. With `frame_by_frame` the bundle also holds
+`accumulate` (one frame) and `update`, which together make a step of any number of frames in one frame's memory.
 """
 
 import tempfile
@@ -67,8 +67,8 @@ class GraphRequest:
         name: In the bundle.
         kind: `step`, `predict`, `accumulate` or `update`.
         batch: Frames a run.
-        weights: Heavy ones `once`, or, every other of them, `twice` for the fastest kernels: see
-            `passes/keep_weights_once.py`.
+        weights: `once`: the least memory. `twice`: the fast step. Every other heavy weight is there twice, for the
+            fastest kernels (see `passes/keep_weights_once.py`), and other memory buys time, too.
     """
 
     name: str
@@ -233,7 +233,11 @@ def build_graph(
 def _trace(network: AdaptableNetwork, state: StepState, options: StepOptions, request: GraphRequest) -> Traced:
     frames = torch.zeros(request.batch, *frame_shape(network))
     # What one frame's recomputation saves is less than its nodes cost.
-    options = replace(options, recompute_meta=options.recompute_meta and request.batch > 1)
+    options = replace(
+        options,
+        recompute_meta=options.recompute_meta and request.batch > 1,
+        keep_parts=_kept_parts(network, options, request),
+    )
     if request.kind in ("accumulate", "update"):
         options = replace(options, frame_by_frame=True)
         step = Step(network, options)
@@ -241,6 +245,11 @@ def _trace(network: AdaptableNetwork, state: StepState, options: StepOptions, re
     step = Step(network, replace(options, frame_by_frame=False))
     trace = trace_step if request.kind == "step" else trace_predict
     return trace(step, options, state, frames)
+
+
+def _kept_parts(network: AdaptableNetwork, options: StepOptions, request: GraphRequest) -> int:
+    """How many of the last parts are not computed again: for a fast step, half of them."""
+    return max(options.keep_parts, len(network.meta_groups) // 2) if request.weights == "twice" else options.keep_parts
 
 
 def _same(model: ir.Model, other: ir.Model) -> bool:
