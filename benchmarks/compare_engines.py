@@ -153,7 +153,7 @@ class _Watched:
     """A bundle whose graphs give the results of their comparisons with zero as well."""
 
     def __init__(self, bundle: Bundle) -> None:
-        self.path, self.file, self._bundle = bundle.path, bundle.file, bundle
+        self.path, self.file, self.manifest, self._bundle = bundle.path, bundle.file, bundle.manifest, bundle
         self.signs: list[str] = []
 
     def relocated_graph(self, name: str) -> bytes:

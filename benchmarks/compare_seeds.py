@@ -6,8 +6,9 @@
     python benchmarks/compare_seeds.py seed-*.json
 
 Each file is one run of `ecotta-bench --memory --json FILE`. All runs must be of the same stream, model, batch and
-options; only the seed may differ. A method that one of them lacks is left out, and named. The difference to the
-reference is taken within each seed and then averaged: what a seed makes easy or hard for everybody cancels out.
+options; only the seed may differ. The methods of one seed may come from several runs; times are then not compared:
+a machine is not always as fast. A method that one of them lacks is left out, and named. The difference to the reference
+is taken within each seed and then averaged: what a seed makes easy or hard for everybody cancels out.
 """
 
 import argparse
@@ -49,12 +50,17 @@ def _unlike(paths: list[Path], runs: list[dict[str, Any]]) -> str | None:
             setting = row["engine"], row["batch"], row["normalisation"], row["session_options"]
             if setting != settings.setdefault(row["method"], setting):
                 return f"{path} ran {row['method']} with another batch or other options than the runs before it"
-    seeds = [run["stream"]["seed"] for run in runs]
-    return f"seeds {seeds}: each may come once" if len(set(seeds)) < len(seeds) else None
+    rows = [(run["stream"]["seed"], row["method"]) for run in runs for row in run["rows"]]
+    twice = next((row for row in rows if rows.count(row) > 1), None)
+    return f"{twice[1]} with seed {twice[0]} is there twice" if twice else None
 
 
 def _table(runs: list[dict[str, Any]], reference: str) -> list[str]:
-    by_seed = {run["stream"]["seed"]: {row["method"]: row for row in run["rows"]} for run in runs}
+    by_seed: dict[int, dict[str, Any]] = {}
+    for run in runs:
+        times = {row["method"]: row["ms_per_frame"] for row in run["rows"]}
+        rows = {row["method"]: {**row, "tent_ms": times.get("tent")} for row in run["rows"]}
+        by_seed.setdefault(run["stream"]["seed"], {}).update(rows)
     methods = [m for m in next(iter(by_seed.values())) if all(m in rows for rows in by_seed.values())]
     partly = sorted({m for rows in by_seed.values() for m in rows} - set(methods))
     seeds = ", ".join(str(seed) for seed in sorted(by_seed))
@@ -79,8 +85,7 @@ def _table(runs: list[dict[str, Any]], reference: str) -> list[str]:
         else:
             cells += ["", ""]
         cells.append(f"{max(row['activation_bytes'] for row in rows) / 2**20:.1f}")
-        tent = [by_seed[s].get("tent", {}).get("ms_per_frame") for s in sorted(by_seed)]
-        ratios = [row["ms_per_frame"] / t for row, t in zip(rows, tent, strict=True) if t]
+        ratios = [row["ms_per_frame"] / row["tent_ms"] for row in rows if row["tent_ms"]]
         cells.append(f"{statistics.median(ratios):.2f}" if ratios else "")
         lines.append(f"| {' | '.join(cells)} |")
     return lines

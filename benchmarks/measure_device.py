@@ -22,6 +22,7 @@ RUNS = {
     "4-source-fast": "--batch 1 --normalisation source --methods ecotta-k4 --fast",
     "5-running-frame-by-frame": "--batch 64 --normalisation running --methods ecotta-k4 --frame-by-frame",
     "6-batch": "--batch 64 --normalisation batch --methods ecotta-k4",
+    "6b-batch-fast": "--batch 64 --normalisation batch --methods ecotta-k4 --fast",
     "7-batch-returning": "--batch 64 --normalisation batch --methods ecotta-k4 --memory-kind returning",
     "8-constant": "--batch 64 --normalisation batch --gradient constant --methods ecotta-k4",
     "9-constant-returning": "--batch 64 --normalisation batch --gradient constant --methods ecotta-k4"

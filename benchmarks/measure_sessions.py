@@ -4,8 +4,9 @@
     python benchmarks/measure_sessions.py          about 8 minutes; writes benchmarks/results/sessions.json
 
 Every row changes one option of `ecotta_rt.runtime.session` and is a fresh process without torch, see
-`session_process.py`. All rows of a graph take turns, several times: times are medians over the turns, and ratios to the
-row with our options, turn by turn. Peaks are the larger of load and run, medians too.
+`session_process.py`. All rows of a case take turns, in an order that changes with each turn: times are medians over the
+turns, and ratios to the row with our options, turn by turn. Peaks are the larger of load and run, medians too. All
+frames pass the gate.
 """
 
 import argparse
@@ -13,9 +14,13 @@ import json
 import statistics
 import subprocess
 import sys
+import tempfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from confident_frames import confident_batch
 
 from ecotta_rt.bench.child_process import child_environment
 from ecotta_rt.bench.environment import read_environment
@@ -36,12 +41,14 @@ class Variant:
         options: Of `SessionOptions`.
         change: See `session_process.main`.
         copied: Weights as bytes instead of mapped.
+        arena_frames: The arena grows as for so many frames, not as for the batch.
     """
 
     name: str
     options: dict[str, Any] = field(default_factory=dict)
     change: dict[str, Any] = field(default_factory=dict)
     copied: bool = False
+    arena_frames: int | None = None
 
 
 @dataclass(frozen=True)
@@ -52,6 +59,7 @@ class Case:
         name: In words.
         normalisation: Of the bundle.
         graphs: What is opened; the last is timed.
+        batch: Frames a step.
         steps: A process.
         variants: What is compared, ours first.
     """
@@ -59,6 +67,7 @@ class Case:
     name: str
     normalisation: str
     graphs: tuple[str, ...]
+    batch: int
     steps: int
     variants: tuple[Variant, ...]
 
@@ -70,34 +79,37 @@ SINGLE = (
     Variant("memory returning", {"memory": "returning"}),
     Variant("execution order onnxruntime's", change={"execution_order": "DEFAULT"}),
     Variant("memory pattern on", change={"enable_mem_pattern": True}),
-    Variant("arena onnxruntime's, doubling", change={"session.use_env_allocators": "0"}),
     Variant("prepacking on", change={"session.disable_prepacking": "0"}),
     Variant("weights copied, not mapped", copied=True),
     Variant("spinning on", change={"session.intra_op.allow_spinning": "1"}),
 )
+BY_REQUEST = Variant("arena by request", arena_frames=1)
+DOUBLING = Variant("arena doubling", arena_frames=64)
 TWO = (
     Variant(OURS, {"threads": 2}),
     Variant("spinning on", {"threads": 2}, {"session.intra_op.allow_spinning": "1"}),
     Variant("1 thread", {"threads": 1}),
 )
+BOTH = ("predict-1", "step-1")
 FUSION = {"optimization.disable_specified_optimizers": ""}
 CASES = (
-    Case("running, 1 frame", "running", ("step-1",), 40, SINGLE),
-    Case("running, 1 frame, 2 threads", "running", ("step-1",), 40, TWO),
-    Case("batch, 64 frames", "batch", ("step-64",), 3, SINGLE),
+    Case("running, 1 frame", "running", ("step-1",), 1, 40, (*SINGLE, DOUBLING)),
+    Case("running, 1 frame, 2 threads", "running", ("step-1",), 1, 40, TWO),
+    Case("batch, 64 frames", "batch", ("step-64",), 64, 4, (*SINGLE, BY_REQUEST)),
     Case(
         "batch, 64 frames, extended",
         "batch",
         ("step-64",),
-        3,
+        64,
+        4,
         (
             Variant(OURS, {"optimisation": "extended"}),
             Variant("product fusion on", {"optimisation": "extended"}, FUSION),
         ),
     ),
-    Case("answering without learning", "running", ("predict-1",), 40, (PLAIN,)),
-    Case("both, one weights member for two sessions", "running", ("predict-1", "step-1"), 40, (PLAIN,)),
-    Case("both, one graph with an If", "running", ("step-1-fast",), 40, (PLAIN,)),
+    Case("1 frame, answering alone", "running", ("predict-1",), 1, 40, (PLAIN,)),
+    Case("1 frame, answering and learning: two sessions, one weights member", "running", BOTH, 1, 40, (PLAIN,)),
+    Case("1 frame, answering and learning: one graph, an If (fast)", "running", ("step-1-fast",), 1, 40, (PLAIN,)),
 )
 
 
@@ -105,15 +117,17 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--network", default="wrn-40-2-fashion-mnist.ecotta-k4", help="name in benchmarks/bundles")
     parser.add_argument("--turns", type=int, default=5, help="processes a row (5)")
-    parser.add_argument("--cases", nargs="*", default=[case.name for case in CASES], help="which (default: all)")
     parser.add_argument("--out", type=Path, default=HERE / "results" / "sessions.json")
     args = parser.parse_args(argv)
     rows = []
-    for case in (case for case in CASES if case.name in args.cases):
+    for case in CASES:
         path = BUNDLES / f"{args.network}.{case.normalisation}.ecotta"
-        turns = [[measured(path, case, variant) for variant in case.variants] for _ in range(args.turns)]
-        for place, variant in enumerate(case.variants):
-            row = summary(case, variant, [turn[place] for turn in turns], [turn[0] for turn in turns])
+        with tempfile.NamedTemporaryFile(suffix=".npy") as frames:
+            np.save(frames, confident_batch(path, case.batch))
+            frames.flush()
+            turns = [a_turn(path, case, Path(frames.name), first) for first in range(args.turns)]
+        for variant in case.variants:
+            row = summary(case, variant, [turn[variant.name] for turn in turns], [turn[OURS] for turn in turns])
             rows.append(row)
             print(f"{case.name}; {variant.name}: {row['peak_bytes'] / 2**20:.1f} MiB, {row['ms']} ms", flush=True)
     environment = asdict(read_environment(1))
@@ -122,14 +136,23 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def measured(path: Path, case: Case, variant: Variant) -> dict[str, Any]:
+def a_turn(path: Path, case: Case, frames: Path, first: int) -> dict[str, dict[str, Any]]:
+    """Every variant once, beginning with another one each time: by variant, what was found."""
+    start = first % len(case.variants)
+    order = (*case.variants[start:], *case.variants[:start])
+    return {variant.name: measured(path, case, variant, frames) for variant in order}
+
+
+def measured(path: Path, case: Case, variant: Variant, frames: Path) -> dict[str, Any]:
     order = {
         "path": str(path),
         "graphs": case.graphs,
+        "frames": str(frames),
         "steps": case.steps,
         "options": variant.options,
         "change": variant.change,
         "copied": variant.copied,
+        "arena_frames": variant.arena_frames,
     }
     environment = child_environment(int(variant.options.get("threads", 1)), "libc")
     command = [sys.executable, str(PROCESS), json.dumps(order)]

@@ -56,7 +56,8 @@ SESSIONS_HEADER = (
 )
 
 START_HEADER = (
-    "| way | from start to first adapted frame, s | slowest, s | imports, load, step, s |\n| --- | ---: | ---: | ---: |"
+    "| way | from start to first adapted frame, s | slowest, s | interpreter, imports, load, step, s |\n"
+    "| --- | ---: | ---: | ---: |"
 )
 
 LIMITS_NOTE = (
@@ -156,7 +157,9 @@ def _render_budgets(report: dict[str, Any]) -> str:
 def _render_sessions(report: dict[str, Any]) -> str:
     lines = [SESSIONS_HEADER]
     for row in report["rows"]:
-        cells = [row["case"], row["variant"], f"{row['peak_bytes'] / 2**20:.0f}", f"{row['time_over_ours']:.2f}"]
+        alone = sum(other["case"] == row["case"] for other in report["rows"]) == 1
+        cells = [row["case"], row["variant"], f"{row['peak_bytes'] / 2**20:.0f}"]
+        cells.append("" if alone else f"{row['time_over_ours']:.2f}")
         lines.append(f"| {' | '.join(cells)} |")
     turns = report["rows"][0]["turns"]
     note = f"{report['network']}; medians of {turns} processes, which took turns. {_machine(report)}"
@@ -166,7 +169,7 @@ def _render_sessions(report: dict[str, Any]) -> str:
 def _render_start(report: dict[str, Any]) -> str:
     lines = [START_HEADER]
     for row in report["rows"]:
-        parts = ", ".join(f"{row[key]:.2f}" for key in ("imports_s", "load_s", "step_s"))
+        parts = ", ".join(f"{row[key]:.2f}" for key in ("interpreter_s", "imports_s", "load_s", "step_s"))
         lines.append(f"| {row['way']} | {row['median_s']:.2f} | {row['slowest_s']:.2f} | {parts} |")
     starts = report["rows"][0]["starts"]
     note = f"{report['network']}; medians of {starts} processes, which took turns. {_machine(report)}"

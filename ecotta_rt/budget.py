@@ -15,7 +15,7 @@ from typing import Any
 from ecotta_rt.bundle import GraphEntry, Manifest
 from ecotta_rt.device import DeviceProfile
 from ecotta_rt.errors import BudgetExceeded, UsageError
-from ecotta_rt.session_figures import SessionFigures, Tenant, arena_doubles
+from ecotta_rt.session_figures import SessionFigures, Tenant, arena_overhead
 
 __all__ = ["Part", "Plan", "alternatives", "plan"]
 
@@ -33,10 +33,8 @@ _CODE_AT_RUN_BYTES = int(2.5 * _MIB)  # and that running one adds
 _SESSION_BYTES = 1 * _MIB
 _NODE_BYTES = 5530
 _THREAD_BYTES = 128 * 1024  # the stack that a worker touches
-# What malloc needs beside the tensors: regions of the arena are rounded to pages; where regions double, how tensors
-# come to lie in them depends on the order of requests within an operator, which is not known; of single tensors the
-# small ones leave holes in the heap, up to what an arena would have.
-_ARENA_OVERHEAD, _DOUBLING_OVERHEAD = 1.05, 1.07
+# What malloc needs for tensors that are given back one by one: the small ones leave holes in the heap, up to what an
+# arena would have.
 _RETURNING_OVERHEAD = 1.10
 _HEAP_HOLES_BYTES = 6 * _MIB
 # Of the weights that are laid out anew, what is there a second time at the worst moment of loading.
@@ -342,7 +340,7 @@ def _plan(
         # Two graphs of one bundle map the same pages.
         Part(_MAPPED, max(session.mapped_bytes for session in sessions)),
         Part("weights, laid out anew", sum(session.copied_bytes for session in sessions)),
-        Part(_TENSORS, _tensor_bytes(sessions, memory, arena_doubles(choice.frames_a_run))),
+        Part(_TENSORS, _tensor_bytes(sessions, memory, choice.frames_a_run)),
         Part("state", _state_bytes(manifest, choice)),
         Part("frames", _frame_bytes(manifest, choice)),
     ]
@@ -370,8 +368,8 @@ def _load_peak_bytes(parts: Sequence[Part], sessions: Sequence[SessionFigures], 
     return int((loaded + twice) * (1 + _MARGIN))
 
 
-def _tensor_bytes(sessions: Sequence[SessionFigures], memory: str, doubling: bool) -> int:
-    arenas = sum(session.arena_bytes for session in sessions) * (_DOUBLING_OVERHEAD if doubling else _ARENA_OVERHEAD)
+def _tensor_bytes(sessions: Sequence[SessionFigures], memory: str, frames: int) -> int:
+    arenas = sum(session.arena_bytes for session in sessions) * arena_overhead(frames)
     if memory == "arena":
         return int(arenas)
     live = max(session.live_bytes for session in sessions) * _RETURNING_OVERHEAD

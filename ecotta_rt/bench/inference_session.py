@@ -74,9 +74,9 @@ class Forward:
         return self._logits
 
 
-def frugal_forward(path: Path, options: SessionOptions) -> Forward:
-    """The graph with the options that a bundle's graphs are run with, see `ecotta_rt.runtime.session`."""
-    return Forward(path, session_settings(options))
+def frugal_forward(path: Path, options: SessionOptions, frames: int) -> Forward:
+    """The graph, of so many frames, with the options that graphs of a bundle get: `ecotta_rt.runtime.session`."""
+    return Forward(path, session_settings(options, frames))
 
 
 def fastest_forward(path: Path, threads: int, frames: Floats) -> tuple[Forward, dict[str, str | int], float]:

@@ -61,7 +61,7 @@ def open_onnx_step(job: Job) -> OnnxStep:
     use = graph_use(job.method)
     options = SessionOptions(job.threads, job.optimisation, job.memory_kind)
     if use is not None and use.kind == "forward" and job.forward is not None:
-        return _Inference(Path(job.forward), options)
+        return _Inference(Path(job.forward), options, job.batch)
     if use is None or job.bundle is None:
         raise UsageError(f"{job.method} cannot run in onnxruntime without a bundle of its graphs")
     return _FromBundle(read_bundle(job.bundle), use, job, options)
@@ -79,8 +79,8 @@ class _Inference:
     trainable_parameters = 0
     activation_bytes = 0
 
-    def __init__(self, path: Path, options: SessionOptions) -> None:
-        self._forward = frugal_forward(path, options)
+    def __init__(self, path: Path, options: SessionOptions, frames: int) -> None:
+        self._forward = frugal_forward(path, options, frames)
         self.classes = self._forward.classes
         self.step_peak_bytes = self._forward.step_peak_bytes
         self.session_options = options.as_json()

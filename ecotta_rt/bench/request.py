@@ -8,7 +8,7 @@ from math import inf
 from pathlib import Path
 
 from ecotta_rt.bench.allocator import ALLOCATORS
-from ecotta_rt.bench.peers import expand
+from ecotta_rt.bench.peers import METHODS, expand
 from ecotta_rt.bench.streams import CORRUPTIONS
 from ecotta_rt.bench.streams.corruptions import SEVERITIES, check_corruption
 from ecotta_rt.bench.streams.sources import EMBEDDED
@@ -101,7 +101,9 @@ def check_request(request: Request) -> None:
         UsageError, Unavailable, ConfigurationError: As `ecotta_rt.bench.plan.make_plan`.
     """
     _check_values(request)
-    expand(request.methods)
+    methods = expand(request.methods)
+    if request.step_lr is not None and not any("warmed" in METHODS[method].takes for method in methods):
+        raise UsageError(f"--step-lr is EcoTTA's, and none of {', '.join(methods)} is; leave it out")
     load_devices(request.devices)
     if isinstance(request.enforce, str):
         load_device(request.enforce)
@@ -131,7 +133,7 @@ def _check_values(request: Request) -> None:
         if number is not None and number < least:
             raise UsageError(f"{option} {number}: it must be at least {least}")
     if request.step_lr is not None and not 0 < request.step_lr < inf:
-        raise UsageError(f"--step-lr {request.step_lr}: a step size is a number above 0")
+        raise UsageError(f"--step-lr {request.step_lr}: a step size is a finite number above 0")
     if request.seed > _LARGEST_SEED:
         raise UsageError(f"--seed {request.seed}: torch takes seeds up to {_LARGEST_SEED}")
     if request.severity not in SEVERITIES:

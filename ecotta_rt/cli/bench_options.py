@@ -130,7 +130,7 @@ def _add_memory(parser: argparse.ArgumentParser) -> None:
     add("--corruptions", metavar="A,B", type=_names, default=(), help="which, in the order played (all 15)")
     add("--severity", metavar="S", type=int, help=f"1 to 5 ({usual.severity})")
     add("--order", metavar="ORDER", help=_one_of(ORDERS, "of the corruptions"))
-    add("--step-lr", metavar="LR", type=float, help=f"torch: EcoTTA's step size ({ADAPTATION['lr']:g})")
+    add("--step-lr", metavar="LR", type=float, help=f"torch: EcoTTA's step size for 64 frames ({ADAPTATION['lr']:g})")
     add("--memory-format", metavar="F", help=_one_of(MEMORY_FORMATS, "torch: of all tensors"))
     add("--allocator", metavar="A", help=f"freed memory: {', '.join(ALLOCATORS)} (torch: returning, onnx: libc)")
     add("--device", metavar="ID", type=_names, action="append", default=[], help="mark what fits this device, or all")

@@ -81,7 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--step-lr", type=float, default=5e-3, metavar="LR", help="step size for 64 frames, less for fewer (0.005)")
     add("--frame-by-frame", action="store_true", help="add graphs that learn from many frames in the memory of one")
-    add("--fast", action="store_true", help="add steps that take more memory for less time")
+    add("--fast", action="store_true", help="add steps that take more memory for less time, where there are some")
     add("--device", metavar="ID", help="leave out graphs that do not fit there; an error when none does")
     add("--gradient", choices=("exact", "constant"), default="exact", help="through batch statistics (default exact)")
 

@@ -49,19 +49,20 @@ def session_figures(bundle: Bundle, name: str, optimisation: str) -> SessionFigu
 def plan_session(bundle: Bundle, name: str, optimisation: str, threads: int = 1) -> tuple[SessionFigures, MemoryRun]:
     """As `session_figures`, with the run itself: what is alive at each node."""
     graph, original = optimised_graph(bundle, name, optimisation), read_graph(bundle.graph(name))
-    entry = bundle.manifest.graph(name)
-    run = simulate(graph, original, threads, doubling=entry is not None and arena_doubles(entry.batch))
-    weights = dict(_initializers(graph))
-    makers = {output: node for node in _nodes(graph) for output in node.outputs}
+    frames = next(entry.batch for entry in bundle.manifest.graphs if entry.name == name)
+    run = simulate(graph, original, threads, doubling=arena_doubles(frames))
+    # Names of nested graphs may be the same as outer ones: what is summed must not be a mapping.
+    weights = [weight for _, weight in _initializers(graph)]
+    makers = {output: node for node in graph.nodes for output in node.outputs}
     figures = SessionFigures(
         optimisation=optimisation,
         nodes=sum(1 for _ in _nodes(graph)),
         live_bytes=run.peak_bytes,
         arena_bytes=run.arena_bytes,
-        copied_bytes=sum(weight.value.bytes for weight in weights.values() if not weight.external),
-        mapped_bytes=sum(weight.value.bytes for weight in weights.values() if weight.external),
+        copied_bytes=sum(weight.value.bytes for weight in weights if not weight.external),
+        mapped_bytes=sum(weight.value.bytes for weight in weights if weight.external),
         tenants=tuple(
-            Tenant(_described(tenant, makers, graph, weights), size)
+            Tenant(_described(tenant, makers, graph, graph.initializers), size)
             for tenant, size in list(run.tenants.items())[:_TENANTS]
         ),
     )

@@ -55,9 +55,12 @@ def simulate(
     """
     order = execution_order(graph, original)
     known = {**(values or {}), **shapes_of(graph, order, block_channels(graph))}
-    outside = frozenset([*graph.inputs, *graph.initializers, *graph.outputs, *(values or {})])
+    # onnxruntime numbers what it makes in each graph anew: a nested graph may use an outer name for its own.
+    own_names = {output for node in order for output in node.outputs}
+    outer_names = set(values or {}) - own_names
+    outside = frozenset([*graph.inputs, *graph.initializers, *graph.outputs, *outer_names])
     buffers = plan_buffers(order, known, outside)
-    own = [_own_bytes(node, original, known, threads) for node in order]
+    own = [_own_bytes(node, original, known, threads, doubling) for node in order]
     live = _live(buffers, own)
     peak = max(range(len(live)), key=live.__getitem__, default=0)
     return MemoryRun(
@@ -68,13 +71,16 @@ def simulate(
     )
 
 
-def _own_bytes(node: Node, original: Graph, known: Mapping[str, Value], threads: int) -> tuple[int, ...]:
+def _own_bytes(
+    node: Node, original: Graph, known: Mapping[str, Value], threads: int, doubling: bool
+) -> tuple[int, ...]:
     """What a node takes for itself; of its nested graphs the one that needs most, the only one that runs."""
     if not node.graphs:
         return workspace_bytes(node, known, threads)
     counterparts = next((other.graphs for other in original.nodes if other.name == node.name), node.graphs)
     runs = [
-        simulate(graph, counterparts.get(name, graph), threads, values=known) for name, graph in node.graphs.items()
+        simulate(graph, counterparts.get(name, graph), threads, values=known, doubling=doubling)
+        for name, graph in node.graphs.items()
     ]
     return (max(run.arena_bytes for run in runs),)
 

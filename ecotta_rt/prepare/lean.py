@@ -7,7 +7,7 @@ train-mode batch norm its input. Here
     frozen convolution              its input                 nothing (its weight is a constant anyway)
     frozen ReLU, ReLU6              its output                one bit an element
     frozen norm, constant           its input                 one float a channel
-    frozen norm, batch statistics   its input                 its input, but only while `recompute` runs the segment
+    frozen norm, batch statistics   its input                 its input; where `recompute` runs the segment, only then
 
 Every gradient equals plain autograd's. A norm's statistics are *constant* when they come from the source data or from
 the stream so far. To treat the statistics of the current batch as constants is an approximation, and has a name:

@@ -12,6 +12,9 @@ Schedule = Literal["one-step", "two-step"]
 FrozenGradient = Literal["exact", "constant"]
 L1Gradient = Literal["full", "local"]
 
+_MANY_PARTS = 4
+"""From here on the last part is small; of 2 or 3 it is where the step's peak would move to."""
+
 
 @dataclass(frozen=True)
 class StepOptions:
@@ -20,8 +23,8 @@ class StepOptions:
     Attributes:
         normalisation: Whose statistics the norms use: `batch`, `running` or `source` (see `statistics.py`).
         frozen_gradient: `exact` follows the gradient through the batch statistics of the frozen norms, at the price of
-            running each frozen segment a second time; `constant` treats them as constants: faster, an approximation in
-            `batch` mode and the same thing in the other two.
+            running most frozen segments a second time; `constant` treats them as constants: faster, an approximation
+            in `batch` mode and the same thing in the other two.
         schedule: `one-step` updates once by both losses. `two-step` updates by the L1 losses first, runs a second
             forward, predicts from it and then updates by the entropy.
         l1_gradient: `full` lets each L1 term flow through all groups before it, as differentiating the paper's loss
@@ -41,9 +44,9 @@ class StepOptions:
         recompute_meta: Compute the meta convolutions again in the backward instead of keeping their outputs.
         segment_cells: With an `exact` frozen gradient, how many cells (residual blocks) are recomputed at a time.
         keep_parts: With an `exact` frozen gradient through batch statistics, how many of the last parts keep what their
-            norms read instead of being computed again. Their feature maps are the smallest, and they are the first that
-            the backward is done with: WRN-40-2 with 64 frames keeps 26 MiB more for the last, and its peak, which comes
-            later, does not move.
+            norms read instead of being computed again. None: the last one, where there are 4 or more. Its feature maps
+            are the smallest, and the backward is done with it first: WRN-40-2 in 4 parts with 64 frames keeps 15 MiB
+            more (26 in a graph, whose masks are bytes), and its peak, which comes later, does not move.
     """
 
     normalisation: Normalisation = "batch"
@@ -59,7 +62,7 @@ class StepOptions:
     frame_by_frame: bool = False
     recompute_meta: bool = True
     segment_cells: int = 3
-    keep_parts: int = 1
+    keep_parts: int | None = None
 
     def __post_init__(self) -> None:
         _require_choice("normalisation", self.normalisation, get_args(Normalisation))
@@ -76,12 +79,19 @@ class StepOptions:
             raise UsageError("sgd_momentum=1.0: such a velocity never fades; choose less than 1, for example 0.9")
         _require_range("statistics_momentum", self.statistics_momentum, 0.0, 1.0)
         _require_range("segment_cells", self.segment_cells, 1, float("inf"))
-        _require_range("keep_parts", self.keep_parts, 0, float("inf"))
+        if self.keep_parts is not None:
+            _require_range("keep_parts", self.keep_parts, 0, float("inf"))
         if self.frame_by_frame and self.normalisation == "batch":
             raise UsageError(
                 "frame_by_frame with normalisation 'batch': batch statistics couple the frames of a batch; "
                 "choose normalisation 'running' or 'source'"
             )
+
+    def kept_parts(self, parts: int) -> int:
+        """`keep_parts` for a network that is cut into so many."""
+        if self.keep_parts is None:
+            return int(parts >= _MANY_PARTS)
+        return min(self.keep_parts, parts)
 
 
 def _require_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:

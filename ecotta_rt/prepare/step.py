@@ -75,7 +75,8 @@ class Step:
         exact = options.frozen_gradient == "exact"
         # Recomputation pays only where something large would be kept: exact gradients through batch statistics.
         recomputes = exact and options.normalisation == "batch"
-        self._recomputed_parts = len(network.partition.parts) - options.keep_parts if recomputes else 0
+        parts = len(network.partition.parts)
+        self._recomputed_parts = parts - options.kept_parts(parts) if recomputes else 0
         self._stem = FrozenRun(network.partition.stem, exact)
         self._head = FrozenRun(network.partition.head, exact)
         size = options.segment_cells

@@ -23,6 +23,7 @@ from ecotta_rt.runtime.give_back import give_back_memory
 from ecotta_rt.runtime.graph_run import GraphRun
 from ecotta_rt.runtime.level import Level
 from ecotta_rt.runtime.session import SessionOptions
+from ecotta_rt.session_figures import arena_overhead
 from ecotta_rt.state import AdaptState
 
 __all__ = ["Runtime"]
@@ -227,7 +228,8 @@ class Runtime:
         options = self.session_options
         for session in entry.sessions:
             if session.optimisation == options.optimisation:
-                return session.live_bytes if options.memory == "returning" else session.arena_bytes
+                arena_bytes = int(session.arena_bytes * arena_overhead(entry.batch))
+                return session.live_bytes if options.memory == "returning" else arena_bytes
         return entry.step_peak_bytes
 
     @property

@@ -20,7 +20,7 @@ import ctypes
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ecotta_rt.bundle import Bundle
 from ecotta_rt.errors import InputFileError, UsageError
@@ -131,7 +131,7 @@ def session_settings(options: SessionOptions, frames: int = 1) -> Any:
         # It makes products of the weight gradients anew, and what is made anew runs last: a fifth of the arena at 64
         # frames, for a hundredth of the time. With "all" other nodes are made after them, and nothing is gained.
         settings.add_session_config_entry("optimization.disable_specified_optimizers", "MatmulTransposeFusion")
-    if options.memory == "arena" and _share_arena(ort, arena_doubles(frames)):
+    if options.memory == "arena" and _shares_arena(ort, arena_doubles(frames)):
         settings.add_session_config_entry("session.use_env_allocators", "1")
     elif options.memory == "returning":
         settings.enable_cpu_mem_arena = False
@@ -139,24 +139,25 @@ def session_settings(options: SessionOptions, frames: int = 1) -> Any:
     return settings
 
 
-_arena_is_shared: bool | None = None
+_shared_arena: Literal["doubling", "by request", "none", "not asked"] = "not asked"
 
 
-def _share_arena(ort: Any, doubling: bool) -> bool:
-    """Register one arena for all sessions of the process that ask for it; False where somebody else has set one up.
+def _shares_arena(ort: Any, doubling: bool) -> bool:
+    """Whether a session may use the arena that is registered for all sessions of the process; the first one makes it.
 
-    The first session's graph says how it grows: the sessions of one process mostly take batches of one size.
+    False where the application has set one up, and for a graph of a batch where the first session was of single frames:
+    an arena of its own grows as onnxruntime's do, by doubling.
     """
-    global _arena_is_shared
-    if _arena_is_shared is None:
+    global _shared_arena
+    if _shared_arena == "not asked":
         info = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
         growth = ort.OrtArenaCfg({"arena_extend_strategy": 0 if doubling else 1})  # next power of two, or as requested
         try:
             ort.create_and_register_allocator(info, growth)
-            _arena_is_shared = True
+            _shared_arena = "doubling" if doubling else "by request"
         except Exception:  # an application that embeds us may have its own
-            _arena_is_shared = False
-    return _arena_is_shared
+            _shared_arena = "none"
+    return _shared_arena == "doubling" or (_shared_arena == "by request" and not doubling)
 
 
 def trim_heap() -> None:

@@ -78,3 +78,28 @@ def test_runs_under_hard_limits_of_different_origins_are_refused(script, made, r
 
     with pytest.raises(ValueError, match="run 1 and run 2 do not belong in one table"):
         script.render({"limits.json": {"measured": "limits", "runs": runs}})
+
+
+ENVIRONMENT = {"cpu": "a processor", "versions": {"python": "3.11.7", "onnxruntime": "1.31.1"}}
+
+
+def test_session_options_stand_beside_ours_and_a_case_alone_beside_nothing(script):
+    row = {"case": "1 frame", "variant": "ours", "turns": 3, "peak_bytes": 80 << 20, "time_over_ours": 1.0}
+    rows = [row, {**row, "variant": "prepacking on", "time_over_ours": 0.987}, {**row, "case": "answering alone"}]
+    report = {"measured": "sessions", "environment": ENVIRONMENT, "network": "net", "rows": rows}
+
+    table = script.render({"sessions.json": report})
+
+    assert "| 1 frame | prepacking on | 80 | 0.99 |" in table
+    assert "| answering alone | ours | 80 |  |" in table
+    assert "net; medians of 3 processes" in table
+
+
+def test_a_start_is_told_in_parts(script):
+    row = {"way": "1 frame", "starts": 10, "median_s": 0.44, "slowest_s": 0.61}
+    row |= {"interpreter_s": 0.02, "imports_s": 0.2, "load_s": 0.15, "step_s": 0.07}
+    report = {"measured": "start", "environment": ENVIRONMENT, "network": "net", "rows": [row]}
+
+    table = script.render({"start.json": report})
+
+    assert "| 1 frame | 0.44 | 0.61 | 0.02, 0.20, 0.15, 0.07 |" in table

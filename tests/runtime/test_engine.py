@@ -602,7 +602,7 @@ def test_what_the_device_has_no_room_for_is_refused_before_anything_is_loaded(lo
 
 @pytest.mark.parametrize(
     ("keywords", "graph"),
-    [({"adapt": False}, "predict-1"), ({"frame_by_frame": True}, "accumulate and update"), ({}, "step-4")],
+    [({"adapt": False}, "predict-"), ({"frame_by_frame": True}, "accumulate and update"), ({}, "step-4")],
 )
 def test_a_refusal_names_the_graphs_that_were_asked_for(load, small_device, keywords, graph):
     with pytest.raises(BudgetExceeded, match=f"the smallest way to run this bundle \\({graph}"):

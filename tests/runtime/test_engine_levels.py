@@ -10,6 +10,7 @@ from ecotta_rt.runtime.engine import Runtime
 from ecotta_rt.runtime.interrupted import Interrupted
 from ecotta_rt.runtime.level import Level
 from ecotta_rt.runtime.session import SessionOptions, open_session
+from ecotta_rt.session_figures import arena_overhead
 
 MODES = ("batch", "running", "source")
 SECTIONS = ("parameters", "momentum", "statistics")
@@ -252,7 +253,10 @@ def test_a_graph_that_cannot_be_opened_leaves_the_state_and_the_way_down_open(lo
 
 def test_tensors_count_until_the_arena_has_them(load, tiny):
     runtime = load("running")
-    arenas = {graph.name: graph.sessions[0].arena_bytes for graph in runtime._bundle.manifest.graphs}
+    arenas = {
+        graph.name: int(graph.sessions[0].arena_bytes * arena_overhead(graph.batch))
+        for graph in runtime._bundle.manifest.graphs
+    }
 
     assert runtime.transient_bytes == arenas["step-4"] > 0
     runtime(tiny.floats())

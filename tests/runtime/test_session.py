@@ -79,7 +79,7 @@ def test_options_reach_onnxruntime(bundle):
 @pytest.mark.parametrize(("frames", "strategy"), [(1, 1), (64, 0)], ids=["by request", "doubling"])
 def test_one_arena_is_registered_for_all_sessions(monkeypatch, frames, strategy):
     registered, asked = [], []
-    monkeypatch.setattr(session_module, "_arena_is_shared", None)
+    monkeypatch.setattr(session_module, "_shared_arena", "not asked")
     monkeypatch.setattr(onnxruntime, "OrtArenaCfg", lambda wanted: asked.append(wanted))
     monkeypatch.setattr(onnxruntime, "create_and_register_allocator", lambda *given: registered.append(given))
 
@@ -91,16 +91,31 @@ def test_one_arena_is_registered_for_all_sessions(monkeypatch, frames, strategy)
     assert asked == [{"arena_extend_strategy": strategy}]
 
 
+@pytest.mark.parametrize(("first", "then", "shared"), [(1, 64, "0"), (64, 1, "1"), (64, 64, "1")])
+def test_a_batch_gets_an_arena_of_its_own_where_the_shared_one_grows_by_request(monkeypatch, first, then, shared):
+    monkeypatch.setattr(session_module, "_shared_arena", "not asked")
+    monkeypatch.setattr(onnxruntime, "create_and_register_allocator", lambda *_: None)
+
+    session_settings(SessionOptions(), first)
+    settings = session_settings(SessionOptions(), then)
+
+    found = settings.get_session_config_entry("session.use_env_allocators") if shared == "1" else "0"
+    assert found == shared
+    if shared == "0":
+        with pytest.raises(RuntimeError):
+            settings.get_session_config_entry("session.use_env_allocators")
+
+
 def test_an_application_that_has_an_arena_of_its_own_is_no_obstacle(bundle, tiny, monkeypatch):
     def refuse(*_):
         raise RuntimeError("an allocator for this device has already been registered for sharing")
 
     expected = answer(bundle, tiny)
-    monkeypatch.setattr(session_module, "_arena_is_shared", None)
+    monkeypatch.setattr(session_module, "_shared_arena", "not asked")
     monkeypatch.setattr(onnxruntime, "create_and_register_allocator", refuse)
 
     np.testing.assert_array_equal(answer(bundle, tiny), expected)
-    assert session_module._arena_is_shared is False
+    assert session_module._shared_arena == "none"
 
 
 # Weights

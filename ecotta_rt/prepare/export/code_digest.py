@@ -8,7 +8,7 @@ __all__ = ["code_digest"]
 
 _PACKAGE = Path(__file__).resolve().parents[2]
 # What decides what a bundle holds; its figures come from the planner, of sessions set up in one way.
-_MAKERS = ("prepare/**/*.py", "bundle/**/*.py", "planner/**/*.py", "runtime/session.py")
+_MAKERS = ("prepare/**/*.py", "bundle/**/*.py", "planner/**/*.py", "runtime/session.py", "session_figures.py")
 
 
 def code_digest() -> str:

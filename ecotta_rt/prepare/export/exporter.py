@@ -68,7 +68,7 @@ class GraphRequest:
         kind: `step`, `predict`, `accumulate` or `update`.
         batch: Frames a run.
         weights: `once`: the least memory. `twice`: the fast step. Every other heavy weight is there twice, for the
-            fastest kernels (see `passes/keep_weights_once.py`), and other memory buys time, too.
+            fastest kernels (see `passes/keep_weights_once.py`); see also `skip_backward` and `_kept_parts`.
     """
 
     name: str
@@ -150,9 +150,9 @@ def export(
             report(request.name, done, len(requests))
         models[request.name] = build_graph(network, start, options, request)
         if request.weights == "twice" and _same(models[request.name], models[request.name.removesuffix("-fast")]):
-            del models[request.name]  # no weight of it was heavy enough to be stored once
+            del models[request.name]  # no heavy weight, and nothing that is computed again: there is no faster way
             continue
-        facts[request.name] = _facts(models[request.name], request)
+        facts[request.name] = _facts(models[request.name], request, _kept_parts(network, options, request))
         if request.kind == "step" and request.batch == 1 and request.weights == "twice":  # time before memory
             skip_backward(models[request.name])
         weights.collect(models[request.name])
@@ -248,22 +248,24 @@ def _trace(network: AdaptableNetwork, state: StepState, options: StepOptions, re
 
 
 def _kept_parts(network: AdaptableNetwork, options: StepOptions, request: GraphRequest) -> int:
-    """How many of the last parts are not computed again: for a fast step, half of them."""
-    return max(options.keep_parts, len(network.meta_groups) // 2) if request.weights == "twice" else options.keep_parts
+    """How many of the last parts are not computed again: for a fast step, at least half of them."""
+    parts = len(network.meta_groups)
+    kept = options.kept_parts(parts)
+    return max(kept, -(-parts // 2)) if request.weights == "twice" else kept
 
 
 def _same(model: ir.Model, other: ir.Model) -> bool:
     return [node.op_type for node in model.graph] == [node.op_type for node in other.graph]
 
 
-def _facts(model: ir.Model, request: GraphRequest) -> GraphFacts:
+def _facts(model: ir.Model, request: GraphRequest, kept_parts: int) -> GraphFacts:
     memory = live_bytes(model)
     return GraphFacts(
         kind=request.kind,
         batch=request.batch,
         activation_bytes=memory.activation_bytes if request.kind in ("step", "accumulate") else 0,
         step_peak_bytes=memory.peak_bytes,
-        variant={"weights": request.weights, "masks": "bool"},
+        variant={"weights": request.weights, "masks": "bool", "kept parts": str(kept_parts)},
     )
 
 

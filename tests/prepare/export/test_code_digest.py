@@ -9,6 +9,7 @@ def test_it_is_the_same_in_every_place_and_another_after_every_change(tmp_path, 
     here = module.code_digest()
     for package in ("prepare", "bundle", "planner", "runtime"):
         shutil.copytree(module._PACKAGE / package, tmp_path / package)
+    shutil.copy(module._PACKAGE / "session_figures.py", tmp_path)
     monkeypatch.setattr(module, "_PACKAGE", tmp_path)
     options = tmp_path / "prepare" / "options.py"
 
@@ -27,10 +28,11 @@ def test_it_is_the_same_in_every_place_and_another_after_every_change(tmp_path, 
 def test_how_sessions_are_set_up_counts_since_a_bundles_figures_depend_on_it(tmp_path, monkeypatch):
     for package in ("prepare", "bundle", "planner", "runtime"):
         shutil.copytree(module._PACKAGE / package, tmp_path / package)
+    shutil.copy(module._PACKAGE / "session_figures.py", tmp_path)
     monkeypatch.setattr(module, "_PACKAGE", tmp_path)
     before = module.code_digest()
 
-    for changed in ("planner/arena.py", "runtime/session.py"):
+    for changed in ("planner/arena.py", "runtime/session.py", "session_figures.py"):
         (tmp_path / changed).write_text("# changed\n", encoding="utf-8")
         before, last = module.code_digest(), before
         assert before != last

@@ -12,6 +12,7 @@ from ecotta_rt.errors import InputFileError, UsageError
 from ecotta_rt.prepare.engine import initial_state, to_adapt_state
 from ecotta_rt.prepare.export.exporter import GraphRequest, export, requests_for
 from ecotta_rt.prepare.options import StepOptions
+from ecotta_rt.runtime.session import SessionOptions, open_session
 
 MODES = ("running", "source", "batch")
 CLASSES = ("ant", "bee", "cat", "dog", "elk")
@@ -143,7 +144,7 @@ def test_the_manifest_says_how_the_step_was_made(bundle, tiny):
     assert manifest.made_with["torch"] == torch.__version__
     assert manifest.made_with["opset"] == "20"
     step = next(graph for graph in manifest.graphs if graph.kind == "step")
-    assert step.variant == {"weights": "once", "masks": "bool"}
+    assert step.variant == {"weights": "once", "masks": "bool", "kept parts": "0"}
 
 
 def test_memory_is_counted_for_each_graph(bundle):
@@ -222,6 +223,27 @@ def test_the_fast_step_is_left_out_where_it_is_no_other(tiny):
     variants = {entry.name: entry.variant["weights"] for entry in manifest.graphs if entry.kind == "step"}
 
     assert variants == {"step-1": "once", "step-4": "once", "step-1-fast": "twice"}
+
+
+def test_a_fast_step_of_a_batch_computes_less_again_and_gives_the_same(tiny, tmp_path):
+    network, options = tiny.network(), tiny.options("batch")
+    path = tmp_path / "net.ecotta"
+    export(network, state_of(network), path, model="tiny", classes=CLASSES, batches=(4,), options=options, fast=True)
+    bundle = read_bundle(path)
+    plain, fast = (bundle.manifest.graph(name) for name in ("step-4", "step-4-fast"))
+    layout = bundle.manifest.layout
+    vectors = zip(("parameters", "momentum", "statistics"), layout.pack(bundle.initial_state()), strict=True)
+    feeds = {**dict(vectors), "frames": tiny.floats()}
+
+    results = []
+    for entry in (plain, fast):
+        session = open_session(bundle, entry.name, SessionOptions())
+        results.append(session.run(None, {port.name: feeds[port.name] for port in session.get_inputs()}))
+
+    assert (plain.variant["kept parts"], fast.variant["kept parts"]) == ("0", "1")
+    assert fast.nodes < plain.nodes and fast.activation_bytes > plain.activation_bytes
+    for found, expected in zip(*results, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
 # What is refused

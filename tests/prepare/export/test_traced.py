@@ -145,15 +145,17 @@ def test_every_input_of_an_update_has_a_say_of_its_own(make, lr_batch, share):
 
 
 def test_a_recomputed_segment_waits_for_its_gradient(make):
-    """Only exact gradients through batch statistics are worth computing a segment twice."""
+    """Only exact gradients through batch statistics are worth computing a segment twice, and not those of all parts."""
     made = make("batch")
+    everywhere = replace(made.options, keep_parts=0)
+    nowhere = replace(made.options, keep_parts=len(made.network.meta_groups))
     constant = replace(made.options, frozen_gradient="constant")
 
     def held(options):
         traced = trace_step(Step(made.network, options), options, made.state, made.frames)
         return sum("hold_back" in str(node.target) for node in traced.graph.graph.nodes)
 
-    assert held(made.options) > held(constant)
+    assert held(everywhere) > held(nowhere) == held(constant)
 
 
 def test_nothing_in_a_trace_requires_a_gradient(make):
