@@ -62,6 +62,7 @@ USES = (
     Use("step-1-fast", 1, fast=True),
     Use("accumulate", 64, frame_by_frame=True),
     Use("step-64", 64),
+    Use("step-64-fast", 64, fast=True),
 )
 
 
