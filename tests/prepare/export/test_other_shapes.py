@@ -230,19 +230,19 @@ def test_efficientnet_lite0_is_exported_with_its_public_weights(efficientnet_lit
 
 @pytest.mark.slow
 @pytest.mark.parametrize("model", ["resnet-50", "efficientnet-lite0"])
-def test_a_bundle_of_imagenet_size_learns_from_frames_as_torch_does(model, tmp_path):
-    """From pixels to the state after two frames, through the bundle and the runtime that a device has."""
+def test_a_bundle_of_imagenet_size_learns_from_frames_as_torch_does(model, tmp_path, distance):
+    """From pixels to the state after a frame, through the bundle and the runtime that a device has."""
     torch.manual_seed(0)
     network = unsettled(build_network(model))
     options = StepOptions(normalisation="running", entropy_margin=0.95)
     adaptable = attach(partition(network, torch.zeros(1, 3, 224, 224), parts=4), 1)
-    state = to_adapt_state(initial_state(adaptable), "")
+    state = to_adapt_state(initial_state(adaptable), adaptable.digest())
     classes = [f"class {i}" for i in range(1000)]
     path = tmp_path / "net.ecotta"
     export(adaptable, state, path, model=model, classes=classes, batches=(1,), options=options, fast=True)
     engine = TorchEngine(adaptable, options, state)
     runtimes = [Runtime.load(path, fast=fast) for fast in (False, True)]
-    pixels = np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3), np.uint8)
+    pixels = np.random.default_rng(0).integers(0, 256, (1, 224, 224, 3), np.uint8)
 
     for frame in pixels:
         floats = torch.from_numpy(frame[None].transpose(0, 3, 1, 2).astype(np.float32) / 255)
@@ -252,11 +252,9 @@ def test_a_bundle_of_imagenet_size_learns_from_frames_as_torch_does(model, tmp_p
             assert prediction.labels.tolist() == outcome.logits.argmax(1).tolist()
             assert prediction.adapted == bool(outcome.moved)
 
-    moved = 0.0
+    # Over all parameters together, see benchmarks/compare_engines.py: a bias that started at zero has no digits.
+    before, expected = (np.concatenate([a.ravel() for a in one.parameters.values()]) for one in (state, engine.state))
+    assert not np.array_equal(before, expected), "no frame passed the gate: nothing is compared"
     for runtime in runtimes:
-        for name, parameter in engine.state.parameters.items():
-            np.testing.assert_allclose(
-                runtime.state.parameters[name], parameter, rtol=1e-4, atol=1e-5 * np.abs(parameter).max(), err_msg=name
-            )
-            moved = max(moved, float(np.abs(parameter - state.parameters[name]).max()))
-    assert moved > 0, "no frame passed the gate: nothing is compared"
+        found = np.concatenate([runtime.state.parameters[name].ravel() for name in engine.state.parameters])
+        assert distance(found, torch.from_numpy(expected)) < 1e-5
