@@ -21,8 +21,9 @@ def confident_batch(path: Path, batch: int) -> NDArray[np.uint8]:
         path: The bundle.
         batch: Frames a step.
     """
+    runtime = Runtime.load(path, batch=batch)
     for frames in _candidates(batch):
-        runtime = Runtime.load(path, batch=batch)
+        runtime.reset()
         if runtime(frames).adapted:
             return frames
     raise SystemExit(f"{path}: no frame of the sample passes the gate")

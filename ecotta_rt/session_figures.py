@@ -14,8 +14,8 @@ def arena_doubles(frames: int) -> bool:
 
     Feature maps of many frames are of few, large sizes. In a region far larger than any of them freed neighbours become
     one, and what is never reached of it is no memory; in regions of one tensor each, every larger tensor needs a new
-    one. A process with WRN-40-2 and 64 frames: 237 MiB against 283. For single frames it is the other way round
-    (WRN-28-10: 352 against 327).
+    one. WRN-40-2, 64 frames: 236 MiB a process against 301 (benchmarks/results/sessions.json). For single frames it is
+    the other way round, if at all (WRN-28-10: 352 against 327).
 
     Args:
         frames: Of a run.

@@ -91,7 +91,7 @@ def test_one_arena_is_registered_for_all_sessions(monkeypatch, frames, strategy)
     assert asked == [{"arena_extend_strategy": strategy}]
 
 
-@pytest.mark.parametrize(("first", "then", "shared"), [(1, 64, "0"), (64, 1, "1"), (64, 64, "1")])
+@pytest.mark.parametrize(("first", "then", "shared"), [(1, 64, False), (64, 1, True), (64, 64, True)])
 def test_a_batch_gets_an_arena_of_its_own_where_the_shared_one_grows_by_request(monkeypatch, first, then, shared):
     monkeypatch.setattr(session_module, "_shared_arena", "not asked")
     monkeypatch.setattr(onnxruntime, "create_and_register_allocator", lambda *_: None)
@@ -99,10 +99,10 @@ def test_a_batch_gets_an_arena_of_its_own_where_the_shared_one_grows_by_request(
     session_settings(SessionOptions(), first)
     settings = session_settings(SessionOptions(), then)
 
-    found = settings.get_session_config_entry("session.use_env_allocators") if shared == "1" else "0"
-    assert found == shared
-    if shared == "0":
-        with pytest.raises(RuntimeError):
+    if shared:
+        assert settings.get_session_config_entry("session.use_env_allocators") == "1"
+    else:
+        with pytest.raises(RuntimeError):  # nobody has set it
             settings.get_session_config_entry("session.use_env_allocators")
 
 

@@ -152,7 +152,10 @@ def export(
         if request.weights == "twice" and _same(models[request.name], models[request.name.removesuffix("-fast")]):
             del models[request.name]  # no heavy weight, and nothing that is computed again: there is no faster way
             continue
-        facts[request.name] = _facts(models[request.name], request, _kept_parts(network, options, request))
+        # Elsewhere nothing is computed again, and all parts are kept.
+        recomputes = request.kind == "step" and (options.normalisation, options.frozen_gradient) == ("batch", "exact")
+        kept = {"kept parts": str(_kept_parts(network, options, request))} if recomputes else {}
+        facts[request.name] = _facts(models[request.name], request, kept)
         if request.kind == "step" and request.batch == 1 and request.weights == "twice":  # time before memory
             skip_backward(models[request.name])
         weights.collect(models[request.name])
@@ -258,14 +261,14 @@ def _same(model: ir.Model, other: ir.Model) -> bool:
     return [node.op_type for node in model.graph] == [node.op_type for node in other.graph]
 
 
-def _facts(model: ir.Model, request: GraphRequest, kept_parts: int) -> GraphFacts:
+def _facts(model: ir.Model, request: GraphRequest, kept: Mapping[str, str]) -> GraphFacts:
     memory = live_bytes(model)
     return GraphFacts(
         kind=request.kind,
         batch=request.batch,
         activation_bytes=memory.activation_bytes if request.kind in ("step", "accumulate") else 0,
         step_peak_bytes=memory.peak_bytes,
-        variant={"weights": request.weights, "masks": "bool", "kept parts": str(kept_parts)},
+        variant={"weights": request.weights, "masks": "bool", **kept},
     )
 
 
