@@ -195,6 +195,26 @@ def test_any_zip_program_unpacks_it_and_the_stock_onnxruntime_runs_it(small, tmp
     np.testing.assert_allclose(logits, means * [1, 2] + [0, 0.125], rtol=1e-6)
 
 
+def test_graphs_load_from_memory_but_for_the_fast_one_of_a_single_frame(tiny):
+    """The other way of docs/bundle-format.md, and the exception it names: where this fails, the sentence there goes."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    path = tiny.bundle("source")
+    with zipfile.ZipFile(path) as archive:
+        weights = archive.read("weights.bin")
+        graphs = {entry.name: archive.read(entry.member) for entry in read_bundle(path).manifest.graphs}
+
+    def refused(graph):
+        settings = onnxruntime.SessionOptions()
+        settings.add_external_initializers_from_files_in_memory(["weights.bin"], [weights], [len(weights)])
+        try:
+            onnxruntime.InferenceSession(graph, settings, providers=["CPUExecutionProvider"])
+        except onnxruntime.capi.onnxruntime_pybind11_state.InvalidGraph:
+            return True
+        return False
+
+    assert [name for name, graph in graphs.items() if refused(graph)] == ["step-1-fast"]
+
+
 def test_without_verification_damaged_weights_are_not_noticed_and_with_it_they_are(small, tmp_path):
     content = small.read_bytes()
     at = content.index(np.array([0.5, 0.25], np.float32).tobytes())
