@@ -277,7 +277,7 @@ class _Choice:
 
     @property
     def fast(self) -> bool:
-        return self.graphs[0].variant.get("weights") == "twice"
+        return self.graphs[0].fast
 
 
 def _choices(

@@ -18,9 +18,9 @@ def session(optimisation="all", live=4, arena=6, copied=4, mapped=7, nodes=900):
     return SessionFigures(optimisation, nodes, live * MIB, arena * MIB, copied * MIB, mapped * MIB, tenants)
 
 
-def graph(name, kind="step", batch=1, weights="once", sessions=None):
+def graph(name, kind="step", batch=1, favours="memory", sessions=None):
     sessions = (session(), session("extended", copied=0, mapped=11)) if sessions is None else sessions
-    return GraphEntry(name, kind, batch, {"weights": weights}, 900, 0, 0, (), (), 1, "", sessions)
+    return GraphEntry(name, kind, batch, {"favours": favours}, 900, 0, 0, (), (), 1, "", sessions)
 
 
 def manifest(*graphs, classes=10):
@@ -49,7 +49,7 @@ LARGE = (
 )
 MANY = manifest(
     graph("step-1"),
-    graph("step-1-fast", weights="twice", sessions=(session(arena=10, copied=9, mapped=9),)),
+    graph("step-1-fast", favours="time", sessions=(session(arena=10, copied=9, mapped=9),)),
     graph("step-64", batch=64, sessions=LARGE),
     graph("accumulate", "accumulate"),
     graph("update", "update", sessions=(session(nodes=40, live=1, arena=1), session("extended", live=1, arena=1))),

@@ -170,13 +170,8 @@ def note_on_code(path: Path) -> str | None:
 
 def graph_for(manifest: Manifest, kind: str, batch: int, fast: bool = False) -> GraphEntry | None:
     """A graph of that kind and batch; the one of more memory and less time only where `fast` asks for it."""
-    wanted = "twice" if fast else "once"
     return next(
-        (
-            graph
-            for graph in manifest.graphs
-            if (graph.kind, graph.batch) == (kind, batch) and graph.variant.get("weights", "once") == wanted
-        ),
+        (graph for graph in manifest.graphs if (graph.kind, graph.batch) == (kind, batch) and graph.fast == fast),
         None,
     )
 

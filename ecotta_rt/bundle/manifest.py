@@ -111,7 +111,7 @@ class GraphEntry:
         kind: `step` learns and answers; `predict` answers; `accumulate` adds a frame's gradients up and `update`
             spends them.
         batch: Frames a run.
-        variant: What else it was made with, in free words: `{"masks": "bool", "recompute": "none"}`.
+        variant: What else it was made with: `{"favours": "memory", "masks": "bool"}`.
         nodes: Nodes in it, those of nested graphs included.
         activation_bytes: Most bytes that it keeps for its own backward at any moment, as planned; 0 without one.
         step_peak_bytes: Most bytes of tensors alive at any moment of a run, as planned; weights not counted.
@@ -139,6 +139,11 @@ class GraphEntry:
     def member(self) -> str:
         """Its name in the zip."""
         return f"graphs/{self.name}.onnx"
+
+    @property
+    def fast(self) -> bool:
+        """Whether it was made to take more memory for less time."""
+        return self.variant.get("favours") == "time"
 
 
 @dataclass(frozen=True)

@@ -432,8 +432,7 @@ def _name(bundle: Bundle, kind: str, batch: int, fast: bool = False) -> str:
     fitting = [graph for graph in bundle.manifest.graphs if graph.kind == kind and graph.batch == batch]
     if not fitting:
         raise UsageError(f"{bundle.path} has no {kind!r} graph for {batch} frames")
-    wanted = "twice" if fast else "once"
-    return next((graph for graph in fitting if graph.variant.get("weights") == wanted), fitting[0]).name
+    return next((graph for graph in fitting if graph.fast == fast), fitting[0]).name
 
 
 def _prediction(logits: Floats, kept: NDArray[np.bool_] | None, adapted: bool, why: Why) -> Prediction:

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import onnx
 import onnx_ir as ir
@@ -67,14 +67,14 @@ class GraphRequest:
         name: In the bundle.
         kind: `step`, `predict`, `accumulate` or `update`.
         batch: Frames a run.
-        weights: `once`: the least memory. `twice`: the fast step. Every other heavy weight is there twice, for the
-            fastest kernels (see `passes/keep_weights_once.py`); see also `skip_backward` and `_kept_parts`.
+        fast: Less time before less memory: every other heavy weight is there twice, for the fastest kernels (see
+            `passes/keep_weights_once.py`); see also `skip_backward` and `_kept_parts`.
     """
 
     name: str
     kind: GraphKind
     batch: int
-    weights: Literal["once", "twice"] = "once"
+    fast: bool = False
 
 
 def requests_for(batches: Sequence[int], options: StepOptions, fast: bool = False) -> tuple[GraphRequest, ...]:
@@ -96,7 +96,7 @@ def requests_for(batches: Sequence[int], options: StepOptions, fast: bool = Fals
     kinds: tuple[GraphKind, ...] = ("step", "predict")
     wanted = [GraphRequest(f"{kind}-{n}", kind, n) for n in batches for kind in kinds]
     if fast:
-        wanted += [GraphRequest(f"step-{n}-fast", "step", n, "twice") for n in batches]
+        wanted += [GraphRequest(f"step-{n}-fast", "step", n, fast=True) for n in batches]
     if options.frame_by_frame:
         wanted += [GraphRequest("accumulate", "accumulate", 1), GraphRequest("update", "update", 1)]
         if 1 not in batches:
@@ -149,14 +149,14 @@ def export(
         if report is not None:
             report(request.name, done, len(requests))
         models[request.name] = build_graph(network, start, options, request)
-        if request.weights == "twice" and _same(models[request.name], models[request.name.removesuffix("-fast")]):
+        if request.fast and _same(models[request.name], models[request.name.removesuffix("-fast")]):
             del models[request.name]  # no heavy weight, and nothing that is computed again: there is no faster way
             continue
         # Elsewhere nothing is computed again, and all parts are kept.
         recomputes = request.kind == "step" and (options.normalisation, options.frozen_gradient) == ("batch", "exact")
         kept = {"kept parts": str(_kept_parts(network, options, request))} if recomputes else {}
         facts[request.name] = _facts(models[request.name], request, kept)
-        if request.kind == "step" and request.batch == 1 and request.weights == "twice":  # time before memory
+        if request.kind == "step" and request.batch == 1 and request.fast:
             skip_backward(models[request.name])
         weights.collect(models[request.name])
     graphs = {
@@ -225,7 +225,7 @@ def build_graph(
     traced = _trace(network, state, options, request)
     model = lower(traced, request.name)
     for rewrite in passes:
-        if rewrite is keep_weights_once and request.weights == "twice":
+        if rewrite is keep_weights_once and request.fast:
             keep_weights_once(model, one_in=2)
         else:
             rewrite(model)
@@ -254,7 +254,7 @@ def _kept_parts(network: AdaptableNetwork, options: StepOptions, request: GraphR
     """How many of the last parts are not computed again: for a fast step, at least half of them."""
     parts = len(network.meta_groups)
     kept = options.kept_parts(parts)
-    return max(kept, -(-parts // 2)) if request.weights == "twice" else kept
+    return max(kept, -(-parts // 2)) if request.fast else kept
 
 
 def _same(model: ir.Model, other: ir.Model) -> bool:
@@ -268,7 +268,7 @@ def _facts(model: ir.Model, request: GraphRequest, kept: Mapping[str, str]) -> G
         batch=request.batch,
         activation_bytes=memory.activation_bytes if request.kind in ("step", "accumulate") else 0,
         step_peak_bytes=memory.peak_bytes,
-        variant={"weights": request.weights, "masks": "bool", **kept},
+        variant={"favours": "time" if request.fast else "memory", "masks": "bool", **kept},
     )
 
 

@@ -36,8 +36,8 @@ def test_each_batch_size_gets_a_step_and_a_prediction():
 def test_the_fast_step_comes_on_top():
     requests = requests_for([4], StepOptions(normalisation="source"), fast=True)
 
-    assert requests[-1] == GraphRequest("step-4-fast", "step", 4, "twice")
-    assert [request.weights for request in requests[:-1]] == ["once", "once"]
+    assert requests[-1] == GraphRequest("step-4-fast", "step", 4, fast=True)
+    assert not any(request.fast for request in requests[:-1])
 
 
 @pytest.mark.parametrize(("batches", "more"), [([4], ["predict-1"]), ([1, 4], [])])
@@ -145,7 +145,7 @@ def test_the_manifest_says_how_the_step_was_made(bundle, tiny):
     assert manifest.made_with["opset"] == "20"
     step = next(graph for graph in manifest.graphs if graph.kind == "step")
     kept = {"kept parts": "0"} if manifest.normalisation == "batch" else {}  # elsewhere nothing is computed again
-    assert step.variant == {"weights": "once", "masks": "bool", **kept}
+    assert step.variant == {"favours": "memory", "masks": "bool", **kept}
 
 
 def test_memory_is_counted_for_each_graph(bundle):
@@ -221,9 +221,9 @@ def test_the_fast_step_is_left_out_where_it_is_no_other(tiny):
     """Of one frame some weights are heavy beside their feature map, of 4 frames none."""
     manifest = read_bundle(tiny.bundle("source")).manifest
 
-    variants = {entry.name: entry.variant["weights"] for entry in manifest.graphs if entry.kind == "step"}
+    variants = {entry.name: entry.variant["favours"] for entry in manifest.graphs if entry.kind == "step"}
 
-    assert variants == {"step-1": "once", "step-4": "once", "step-1-fast": "twice"}
+    assert variants == {"step-1": "memory", "step-4": "memory", "step-1-fast": "time"}
 
 
 def test_a_fast_step_of_a_batch_computes_less_again_and_gives_the_same(tiny, tmp_path):
