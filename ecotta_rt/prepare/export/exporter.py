@@ -31,7 +31,6 @@ from ecotta_rt.prepare.export.frozen_weights import FrozenWeights, digest_of
 from ecotta_rt.prepare.export.liveness import infer_shapes, live_bytes
 from ecotta_rt.prepare.export.lowering import lower
 from ecotta_rt.prepare.export.passes.fold_constants import fold_constants
-from ecotta_rt.prepare.export.passes.fold_scales import fold_scales
 from ecotta_rt.prepare.export.passes.join_splits import join_splits
 from ecotta_rt.prepare.export.passes.keep_weights_once import keep_weights_once
 from ecotta_rt.prepare.export.passes.masks import choose_masks
@@ -53,7 +52,6 @@ PASSES: tuple[Callable[[ir.Model], None], ...] = (
     join_splits,
     choose_masks,
     keep_weights_once,
-    fold_scales,
     stack_scales,
 )
 """What is done to a lowered graph, in this order."""

@@ -15,7 +15,6 @@ from ecotta_rt.prepare.export.builder import MASK_DOMAIN, GraphBuilder
 from ecotta_rt.prepare.export.exporter import PASSES, GraphRequest, build_graph
 from ecotta_rt.prepare.export.liveness import infer_shapes
 from ecotta_rt.prepare.export.passes.fold_constants import fold_constants
-from ecotta_rt.prepare.export.passes.fold_scales import fold_scales
 from ecotta_rt.prepare.export.passes.join_splits import join_splits
 from ecotta_rt.prepare.export.passes.keep_weights_once import HEAVY, keep_weights_once
 from ecotta_rt.prepare.export.passes.masks import choose_masks
@@ -43,6 +42,11 @@ def run(model, **feeds):
 
 def op_types(model):
     return [node.op_type for node in model.graph]
+
+
+def conv(g, x, weight, op_type="Conv", **changes):
+    sides = list(weight.shape[2:])
+    return g.op(op_type, x, g.constant(weight), kernel_shape=sides, **{**PLAIN, **changes})
 
 
 def rewritten(model, rewrite, **feeds):
@@ -284,101 +288,6 @@ def test_a_difference_of_masks_of_two_tensors_is_no_sign():
     np.testing.assert_array_equal(found, (X > 0).astype(np.float32) - (-X < 0))
 
 
-# Scales behind convolutions
-
-
-def conv(g, x, weight, op_type="Conv", **changes):
-    sides = list(weight.shape[2:])
-    return g.op(op_type, x, g.constant(weight), kernel_shape=sides, **{**PLAIN, **changes})
-
-
-@pytest.mark.parametrize("shape", [(4, 1, 1), (1, 4, 1, 1)])
-@pytest.mark.parametrize("op_type", ["Conv", "ConvTranspose"])
-@pytest.mark.parametrize("masked", [False, True])
-def test_a_scale_behind_a_convolution_is_folded_into_its_weight(op_type, masked, shape):
-    g = GraphBuilder()
-    x, keep = g.input("x", FLOAT, [2, 3, 5, 5]), g.input("keep", ir.DataType.BOOL, [2, 4, 5, 5])
-    y = conv(g, x, normal(*((4, 3) if op_type == "Conv" else (3, 4)), 3, 3), op_type)
-    if masked:
-        y = g.op("Where", keep, y, g.scalar(0))
-    scaled = g.op("Mul", *((y, g.constant(normal(*shape, seed=1))) if masked else (g.constant(normal(*shape)), y)))
-    outputs = [("y", scaled), *([] if masked else [("kept", keep)])]
-
-    model = rewritten(g.finish(outputs, "g"), fold_scales, x=normal(2, 3, 5, 5), keep=normal(2, 4, 5, 5, seed=2) > 0)
-
-    assert "Mul" not in op_types(model)
-    assert op_types(model)[0] == op_type
-
-
-def left_alone(build):
-    """A graph with one Mul that `fold_scales` must not touch; `build(g, x)` gives its outputs, x is [2, 4, 5, 5]."""
-    g = GraphBuilder()
-    model = g.finish(build(g, g.input("x", FLOAT, [2, 4, 5, 5])), "g")
-    before = op_types(model)
-
-    model = rewritten(model, fold_scales, x=normal(2, 4, 5, 5))
-
-    assert op_types(model) == before
-
-
-SCALE = normal(4, 1, 1, seed=3)
-
-
-def test_a_convolution_that_others_read_too_keeps_its_weight():
-    def build(g, x):
-        y = conv(g, x, normal(4, 4, 3, 3))
-        return [("y", g.op("Mul", y, g.constant(SCALE))), ("z", g.op("Neg", y))]
-
-    left_alone(build)
-
-
-def test_a_convolution_that_is_an_output_itself_keeps_its_weight():
-    def build(g, x):
-        y = conv(g, x, normal(4, 4, 3, 3))
-        return [("y", y), ("z", g.op("Mul", y, g.constant(SCALE)))]
-
-    left_alone(build)
-
-
-def test_a_weight_that_two_convolutions_share_is_not_made_a_second_one():
-    def build(g, x):
-        y = conv(g, x, normal(4, 4, 3, 3))
-        return [("y", g.op("Mul", y, g.constant(SCALE))), ("z", conv(g, g.op("Neg", x), normal(4, 4, 3, 3)))]
-
-    left_alone(build)
-
-
-def test_a_grouped_convolution_keeps_its_weight():
-    left_alone(lambda g, x: [("y", g.op("Mul", conv(g, x, normal(4, 2, 3, 3), group=2), g.constant(SCALE)))])
-
-
-def test_a_scale_that_is_not_one_a_channel_is_left_alone():
-    def build(g, x):
-        return [("y", g.op("Mul", conv(g, x, normal(4, 4, 3, 3)), g.constant(normal(4, 5, 1))))]
-
-    left_alone(build)
-
-
-def test_a_choice_between_a_convolution_and_something_other_than_zero_is_left_alone():
-    def build(g, x):
-        y = g.op("Where", g.op("Greater", x, g.scalar(0)), conv(g, x, normal(4, 4, 3, 3)), g.scalar(1))
-        return [("y", g.op("Mul", y, g.constant(SCALE)))]
-
-    left_alone(build)
-
-
-def test_a_one_dimensional_convolution_is_left_alone():
-    """A scale [C, 1, 1] behind [N, C, L] is one a frame."""
-    g = GraphBuilder()
-    x = g.input("x", FLOAT, [4, 3, 7])
-    weight = g.constant(normal(4, 3, 3))
-    y = g.op("Conv", x, weight, kernel_shape=[3], strides=[1], pads=[1, 1], dilations=[1], group=1)
-
-    model = rewritten(g.finish([("y", g.op("Mul", y, g.constant(SCALE)))], "g"), fold_scales, x=normal(4, 3, 7))
-
-    assert op_types(model) == ["Conv", "Mul"]
-
-
 # Scales of norms
 
 
@@ -566,10 +475,8 @@ def test_only_every_other_weight_is_kept_once_where_that_is_asked_for():
 
 
 def test_the_passes_come_in_the_order_that_each_requires():
-    """Constants first, masks before what looks through them."""
+    """Constants first: the others look for them."""
     assert PASSES.index(fold_constants) == 0
-    assert PASSES.index(choose_masks) < PASSES.index(fold_scales)
-    assert PASSES.index(keep_weights_once) < PASSES.index(fold_scales), "a scaled weight is no longer its gradient's"
 
 
 def test_a_step_that_skips_the_backward_gives_what_the_whole_step_gives(tiny):
