@@ -8,7 +8,8 @@
 Each file is one run of `ecotta-bench --memory --json FILE`. All runs must be of the same stream, model, batch and
 options; only the seed may differ. The methods of one seed may come from several runs; times are then not compared:
 a machine is not always as fast. A method that one of them lacks is left out, and named. The difference to the reference
-is taken within each seed and then averaged: what a seed makes easy or hard for everybody cancels out.
+is taken within each seed and then averaged: what a seed makes easy or hard for everybody cancels out. The corruption
+that comes last tells who has drifted by then.
 """
 
 import argparse
@@ -32,7 +33,7 @@ def main(argv: list[str] | None = None) -> int:
     if complaint:
         print(f"compare_seeds: error: {complaint}", file=sys.stderr)
         return 2
-    print("\n".join(_table(runs, args.reference)))
+    print("\n".join(table(runs, args.reference)))
     return 0
 
 
@@ -55,7 +56,8 @@ def _unlike(paths: list[Path], runs: list[dict[str, Any]]) -> str | None:
     return f"{twice[1]} with seed {twice[0]} is there twice" if twice else None
 
 
-def _table(runs: list[dict[str, Any]], reference: str) -> list[str]:
+def table(runs: list[dict[str, Any]], reference: str) -> list[str]:
+    """What was run, and a line for each method; in Markdown."""
     by_seed: dict[int, dict[str, Any]] = {}
     for run in runs:
         times = {row["method"]: row["ms_per_frame"] for row in run["rows"]}
@@ -66,12 +68,16 @@ def _table(runs: list[dict[str, Any]], reference: str) -> list[str]:
     seeds = ", ".join(str(seed) for seed in sorted(by_seed))
     stream = runs[0]["stream"]
     size = f"{len(stream['corruptions'])} corruptions x {stream['frames']} frames a run"
+    in_order = all(run["stream"]["corruptions"] == stream["corruptions"] for run in runs)
+    last = stream["corruptions"][-1] if in_order else None
     lines = [f"seeds {seeds}; {stream['name']}, {size}; {runs[0]['model']['name']}", ""]
     lines += [f"left out, not in every run: {', '.join(partly)}", ""] if partly else []
-    lines.append(
-        "| method | error %, mean | by seed | minus reference, mean | by seed | activations MiB | x TENT's time |"
-    )
-    lines.append("| --- | --- | --- | --- | --- | --- | --- |")
+    minus = f"minus {reference}'s" if reference in methods else "minus reference"
+    columns = ["method", "error %, mean", "by seed", f"{minus}, mean", "by seed", f"{last or 'the last corruption'} %"]
+    columns += ["activations MiB"]
+    timed = any(row["tent_ms"] for rows in by_seed.values() for name, row in rows.items() if name != "tent")
+    columns += ["x TENT's time"] if timed else []
+    lines += [f"| {' | '.join(columns)} |", "| --- " + "| ---: " * (len(columns) - 1) + "|"]
     for method in methods:
         rows = [by_seed[seed][method] for seed in sorted(by_seed)]
         errors = [row["error_percent"] for row in rows]
@@ -84,9 +90,11 @@ def _table(runs: list[dict[str, Any]], reference: str) -> list[str]:
             cells += [f"{statistics.mean(gaps):+.2f}", _listed(gaps, "+")]
         else:
             cells += ["", ""]
+        cells.append(f"{statistics.mean(row['errors'][last] for row in rows):.1f}" if last else "")
         cells.append(f"{max(row['activation_bytes'] for row in rows) / 2**20:.1f}")
-        ratios = [row["ms_per_frame"] / row["tent_ms"] for row in rows if row["tent_ms"]]
-        cells.append(f"{statistics.median(ratios):.2f}" if ratios else "")
+        if timed:
+            ratios = [row["ms_per_frame"] / row["tent_ms"] for row in rows if row["tent_ms"]]
+            cells.append(f"{statistics.median(ratios):.2f}" if ratios else "")
         lines.append(f"| {' | '.join(cells)} |")
     return lines
 

@@ -68,7 +68,7 @@ class Measured:
             finish(model)
         weights.collect(model)
         self.facts = {
-            "nodes": len(model.graph),
+            "nodes": sum(1 for _ in ir.traversal.RecursiveGraphIterator(model.graph)),
             "step_peak_bytes": memory.peak_bytes,
             "activation_bytes": memory.activation_bytes,
             "weights_bytes": sum(array.nbytes for array in weights.arrays.values()),

@@ -1,11 +1,12 @@
-"""Write the result tables of README.md anew from the JSON files in benchmarks/results/.
+"""Write the result tables of README.md and docs/ anew from the JSON files in benchmarks/results/.
 
     ecotta-bench --memory --json benchmarks/results/fashion-mnist-c.json
     python benchmarks/render_results.py
 
 A table stands between `<!-- BEGIN RESULTS: NAME -->` and `<!-- END RESULTS: NAME -->` and comes from NAME.json, or from
 all files of a folder NAME: what `ecotta-bench --memory` or `--latency` wrote with `--json`, or measure_limits.py,
-measure_sessions.py, measure_start.py or compare_budgets.py. A test fails when a table and its file differ.
+measure_passes.py, measure_sessions.py, measure_start.py or compare_budgets.py. Runs of several seeds make the table of
+compare_seeds.py. A test fails when a table and its file differ.
 """
 
 import json
@@ -13,6 +14,8 @@ import re
 import sys
 from pathlib import Path
 from typing import Any
+
+import compare_seeds
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 BLOCK = re.compile(r"(<!-- BEGIN RESULTS: (\S+) -->\n)(.*?)(<!-- END RESULTS: \2 -->)", re.DOTALL)
@@ -55,6 +58,14 @@ SESSIONS_HEADER = (
     "| graphs | session options | peak of the process, MiB | step time, x ours |\n| --- | --- | ---: | ---: |"
 )
 
+PASS_SIZES = ("nodes", "step_peak_bytes", "activation_bytes", "weights_bytes")
+
+PASSES_HEADER = (
+    "| graph | without | nodes more | live tensors, peak MiB more | activations MiB more | weights MiB more "
+    "| step time |\n"
+    "| --- | --- | ---: | ---: | ---: | ---: | ---: |"
+)
+
 START_HEADER = (
     "| way | from start to first adapted frame, s | slowest, s | interpreter, imports, load, step, s |\n"
     "| --- | ---: | ---: | ---: |"
@@ -84,6 +95,10 @@ def render(reports: dict[str, dict[str, Any]]) -> str:
         return _render_sessions(first)
     if first.get("measured") == "start":
         return _render_start(first)
+    if first.get("measured") == "passes":
+        return _render_passes(first)
+    if len({report["stream"]["seed"] for report in reports.values() if "stream" in report}) > 1:
+        return _render_seeds(list(reports.values()))
     _require_one_origin(reports)
     if first.get("measured") == "latency":
         return _render_latency(first)
@@ -131,6 +146,19 @@ def _render_device(reports: list[dict[str, Any]]) -> str:
     return "\n".join([*lines, "", f"{_origin(reports[0])} {DEVICE_NOTE}", ""])
 
 
+def _render_seeds(reports: list[dict[str, Any]]) -> str:
+    """The table of `compare_seeds`, and under it what it is of."""
+    about, _, *lines = compare_seeds.table(reports, "ecotta-k4")
+    environment = reports[0]["environment"]
+    versions = environment["versions"]
+    row = reports[0]["rows"][0]
+    note = (
+        f"{about[0].upper()}{about[1:]}; severity {reports[0]['stream']['severity']}, batch {row['batch']}, continual. "
+        f"{environment['cpu']}, torch {versions['torch']}, Python {versions['python']}."
+    )
+    return "\n".join([*lines, "", note, ""])
+
+
 def _render_budgets(report: dict[str, Any]) -> str:
     """Those of the usual session options in a table, all of them in a sentence."""
     lines = [BUDGETS_HEADER]
@@ -173,6 +201,20 @@ def _render_start(report: dict[str, Any]) -> str:
         lines.append(f"| {row['way']} | {row['median_s']:.2f} | {row['slowest_s']:.2f} | {parts} |")
     starts = report["rows"][0]["starts"]
     note = f"{report['network']}; medians of {starts} processes, which took turns. {_machine(report)}"
+    return "\n".join([*lines, "", note, ""])
+
+
+def _render_passes(report: dict[str, Any]) -> str:
+    """What the step is without the pass, against the step with all of them."""
+    lines = [PASSES_HEADER]
+    for row in report["rows"]:
+        more = {key: row[f"{key}_without"] - row[f"{key}_with"] for key in PASS_SIZES}
+        cells = [row["graph"], row["pass"], f"{more.pop('nodes'):+d}"]
+        cells += [f"{size / 2**20:+.1f}" if round(size / 2**20, 1) else "0" for size in more.values()]
+        cells.append(f"{row['time_without_over_with']:.2f}")
+        lines.append(f"| {' | '.join(cells)} |")
+    turns = ", ".join(str(turns) for turns in sorted({row["turns"] for row in report["rows"]}, reverse=True))
+    note = f"{report['network']}; medians of {turns} turns. {_machine(report)}"
     return "\n".join([*lines, "", note, ""])
 
 
@@ -278,8 +320,8 @@ def rendered(text: str, results: Path) -> str:
 
 
 def main() -> int:
-    readme = REPOSITORY / "README.md"
-    readme.write_text(rendered(readme.read_text(), REPOSITORY / "benchmarks" / "results"))
+    for page in (REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))):
+        page.write_text(rendered(page.read_text(), REPOSITORY / "benchmarks" / "results"))
     return 0
 
 

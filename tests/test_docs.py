@@ -1,11 +1,11 @@
 """What the README says runs."""
 
-import importlib.util
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+import render_results
 
 from ecotta_rt.cli.main import COMMANDS
 
@@ -29,16 +29,14 @@ def test_the_readmes_code_runs(tmp_path, monkeypatch, checkout):
     assert names["profiler"].report.activation_bytes > 0
 
 
-def test_the_readmes_tables_are_those_of_the_result_files(checkout):
-    spec = importlib.util.spec_from_file_location("render_results", checkout / "benchmarks" / "render_results.py")
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
+@pytest.mark.parametrize("page", ["README.md", "docs/graph-passes.md"])
+def test_tables_are_those_of_the_result_files(checkout, page):
     results = checkout / "benchmarks" / "results"
-
-    assert script.BLOCK.findall(README)
-    names = [name for _, name, _, _ in script.BLOCK.findall(README)]
+    text = (checkout / page).read_text()
+    names = [name for _, name, _, _ in render_results.BLOCK.findall(text)]
+    assert names
     assert all((results / f"{name}.json").is_file() or list((results / name).glob("*.json")) for name in names)
-    assert script.rendered(README, results) == README
+    assert render_results.rendered(text, results) == text
 
 
 def test_the_readme_names_every_command_and_no_other():

@@ -1,21 +1,13 @@
 """Several result files make one table only where one note is true of all."""
 
 import copy
-import importlib.util
 import json
 
 import pytest
+import render_results
 
 from ecotta_rt.bench.memory_cage import CageRecord
 from ecotta_rt.bench.results import Enforced
-
-
-@pytest.fixture
-def script(checkout):
-    spec = importlib.util.spec_from_file_location("render_results", checkout / "benchmarks" / "render_results.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture
@@ -27,8 +19,8 @@ def made(report, row):
     return {**written, "environment": environment}
 
 
-def test_files_of_one_origin_share_a_table_and_a_note(script, made):
-    table = script.render({"1.json": made, "2.json": copy.deepcopy(made)})
+def test_files_of_one_origin_share_a_table_and_a_note(made):
+    table = render_results.render({"1.json": made, "2.json": copy.deepcopy(made)})
 
     assert table.count("| ecotta-k4 |") == 2
     assert table.count("a processor") == 1
@@ -44,12 +36,12 @@ def test_files_of_one_origin_share_a_table_and_a_note(script, made):
         ("model", {"digest": "00" * 32}),
     ],
 )
-def test_files_of_different_origins_are_refused_by_name(script, made, where, change):
+def test_files_of_different_origins_are_refused_by_name(made, where, change):
     other = copy.deepcopy(made)
     other[where].update(change)
 
     with pytest.raises(ValueError, match=r"1\.json and 2\.json do not belong in one table"):
-        script.render({"1.json": made, "2.json": other})
+        render_results.render({"1.json": made, "2.json": other})
 
 
 def under_a_limit(report, row, made, **options):
@@ -62,44 +54,79 @@ def under_a_limit(report, row, made, **options):
     return {"options": {"engine": "torch", "batch": "64", **options}, "report": report_json}
 
 
-def test_runs_under_hard_limits_tell_who_lives_and_who_is_killed(script, made, report, row):
+def test_runs_under_hard_limits_tell_who_lives_and_who_is_killed(made, report, row):
     run = under_a_limit(report, row, made)
 
-    table = script.render({"limits.json": {"measured": "limits", "runs": [run]}})
+    table = render_results.render({"limits.json": {"measured": "limits", "runs": [run]}})
 
     assert "| 200 MB | torch | 64 | ecotta-k4 | lives | 27.3 | 70, 90 | 47 | 60 |\n" in table
     assert "| 200 MB | torch | 64 | tent | **killed** |  |  |  | 191 |\n" in table
     assert "without swap" in table
 
 
-def test_runs_under_hard_limits_of_different_origins_are_refused(script, made, report, row):
+def test_runs_under_hard_limits_of_different_origins_are_refused(made, report, row):
     runs = [under_a_limit(report, row, made) for _ in range(2)]
     runs[1]["report"]["stream"]["frames"] = 8
 
     with pytest.raises(ValueError, match="run 1 and run 2 do not belong in one table"):
-        script.render({"limits.json": {"measured": "limits", "runs": runs}})
+        render_results.render({"limits.json": {"measured": "limits", "runs": runs}})
 
 
 ENVIRONMENT = {"cpu": "a processor", "versions": {"python": "3.11.7", "onnxruntime": "1.31.1"}}
 
 
-def test_session_options_stand_beside_ours_and_a_case_alone_beside_nothing(script):
+def test_session_options_stand_beside_ours_and_a_case_alone_beside_nothing():
     row = {"case": "1 frame", "variant": "ours", "turns": 3, "peak_bytes": 80 << 20, "time_over_ours": 1.0}
     rows = [row, {**row, "variant": "prepacking on", "time_over_ours": 0.987}, {**row, "case": "answering alone"}]
     report = {"measured": "sessions", "environment": ENVIRONMENT, "network": "net", "rows": rows}
 
-    table = script.render({"sessions.json": report})
+    table = render_results.render({"sessions.json": report})
 
     assert "| 1 frame | prepacking on | 80 | 0.99 |" in table
     assert "| answering alone | ours | 80 |  |" in table
     assert "net; medians of 3 processes" in table
 
 
-def test_a_start_is_told_in_parts(script):
+def test_a_start_is_told_in_parts():
     row = {"way": "1 frame", "starts": 10, "median_s": 0.44, "slowest_s": 0.61}
     row |= {"interpreter_s": 0.02, "imports_s": 0.2, "load_s": 0.15, "step_s": 0.07}
     report = {"measured": "start", "environment": ENVIRONMENT, "network": "net", "rows": [row]}
 
-    table = script.render({"start.json": report})
+    table = render_results.render({"start.json": report})
 
     assert "| 1 frame | 0.44 | 0.61 | 0.02, 0.20, 0.15, 0.07 |" in table
+
+
+def test_a_pass_is_told_by_what_the_step_is_without_it():
+    row = {"graph": "running, 1 frame", "pass": "join_splits", "turns": 8, "time_without_over_with": 1.023}
+    row |= {
+        "nodes_with": 871,
+        "nodes_without": 906,
+        "step_peak_bytes_with": 2 << 20,
+        "step_peak_bytes_without": 3 << 20,
+    }
+    row |= {"activation_bytes_with": 100, "activation_bytes_without": 200}
+    row |= {"weights_bytes_with": 8 << 20, "weights_bytes_without": 6 << 20}
+    report = {"measured": "passes", "environment": ENVIRONMENT, "network": "net", "rows": [row]}
+
+    table = render_results.render({"passes.json": report})
+
+    assert "| running, 1 frame | join_splits | +35 | +1.0 | 0 | -2.0 | 1.02 |" in table
+    assert "net; medians of 8 turns" in table
+
+
+def test_runs_of_several_seeds_are_compared_seed_by_seed(made):
+    runs = {}
+    for seed, (ours, theirs) in enumerate([(20.0, 22.0), (23.0, 23.5)]):
+        for method, error in (("ecotta-k4", ours), ("tent", theirs)):
+            run = copy.deepcopy(made)
+            run["environment"]["versions"]["torch"] = "2.13.0"
+            run["stream"].update(seed=seed, corruptions=["fog"])
+            run["rows"][0].update(method=method, error_percent=error, errors={"fog": error}, activation_bytes=2**20)
+            runs[f"seed-{seed}.{method}.json"] = run
+
+    table = render_results.render(runs)
+
+    assert "| tent | 22.75 | 22.00 23.50 | +1.25 | +2.00 +0.50 | 22.8 | 1.0 |" in table
+    assert "\nSeeds 0, 1; " in table
+    assert "torch 2.13.0" in table

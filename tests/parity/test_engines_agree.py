@@ -4,15 +4,15 @@ Relative differences are those of benchmarks/compare_engines.py, which explains 
 value.
 """
 
-import importlib.util
 import os
-import sys
 from dataclasses import replace
 
+import compare_engines
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from compare_engines import LIMIT, SECTIONS, Case, compare, frames_of, make_case, relative
 from torch import nn
 
 from ecotta_rt.bundle import read_bundle
@@ -26,17 +26,6 @@ from ecotta_rt.state import AdaptState
 
 MODES = ("batch", "running", "source")
 EPS = 1e-5
-
-
-@pytest.fixture(scope="module")
-def script(checkout):
-    """benchmarks/compare_engines.py."""
-    spec = importlib.util.spec_from_file_location("compare_engines", checkout / "benchmarks" / "compare_engines.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # its dataclasses look themselves up
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules[spec.name]
 
 
 # By hand
@@ -191,7 +180,7 @@ def moving(state):
 
 
 @pytest.mark.parametrize(("mode", "frame_by_frame"), HAND_CASES)
-def test_torch_onnx_and_a_hand_calculation_take_the_same_steps(hand_bundles, script, mode, frame_by_frame):
+def test_torch_onnx_and_a_hand_calculation_take_the_same_steps(hand_bundles, mode, frame_by_frame):
 
     network, adaptable, options, state, path = hand_bundles[mode]
     options = replace(options, frame_by_frame=frame_by_frame)
@@ -207,13 +196,13 @@ def test_torch_onnx_and_a_hand_calculation_take_the_same_steps(hand_bundles, scr
         outcome = engine.step(torch.from_numpy(frames))
         prediction = runtime(frames)
 
-        assert script.relative(outcome.logits.numpy(), logits) < 1e-5
+        assert relative(outcome.logits.numpy(), logits) < 1e-5
         np.testing.assert_allclose(prediction.entropy_nats, entropies, atol=1e-5)
         assert prediction.kept.tolist() == outcome.report.kept.tolist() == kept.tolist()
         for section in ("parameters", "momentum", "statistics"):
             for name, expected in getattr(hand, section).items():
                 for found in (engine.state, runtime.state):
-                    assert script.relative(getattr(found, section)[name], expected) < 1e-5, f"{section} {name}"
+                    assert relative(getattr(found, section)[name], expected) < 1e-5, f"{section} {name}"
         gates.append(int(kept.sum()))
 
     assert 0 < sum(gates) < 18, "a gate that some frames pass and some do not"
@@ -223,12 +212,12 @@ def test_torch_onnx_and_a_hand_calculation_take_the_same_steps(hand_bundles, scr
 
 
 @pytest.mark.parametrize(("mode", "batch"), [*((mode, 4) for mode in MODES), ("running", 1), ("source", 1)])
-def test_every_step_from_the_same_state_agrees_to_one_in_a_hundred_thousand(tiny, script, mode, batch):
+def test_every_step_from_the_same_state_agrees_to_one_in_a_hundred_thousand(tiny, mode, batch):
     network, options = tiny.network(), tiny.options(mode)
     state = to_adapt_state(initial_state(network), network.digest())
-    case = script.Case(network, options, state, read_bundle(tiny.bundle(mode)), batch)
+    case = Case(network, options, state, read_bundle(tiny.bundle(mode)), batch)
 
-    found = script.compare(case, (tiny.floats(batch, seed) for seed in range(12)), yardstick_every=6)
+    found = compare(case, (tiny.floats(batch, seed) for seed in range(12)), yardstick_every=6)
 
     assert found["restarted"]["steps"] == 12 and found["steps_that_learn"] >= 3
     assert max(found["restarted"]["worst"].values()) < 1e-5
@@ -237,13 +226,13 @@ def test_every_step_from_the_same_state_agrees_to_one_in_a_hundred_thousand(tiny
         assert found["equal_signs"]["steps"] == 12
     drift = found["free_running"]["exported"]
     assert drift["gate_flips"] == 0
-    assert max(drift["after_steps"]["10"][section] for section in script.SECTIONS) < 1e-4
+    assert max(drift["after_steps"]["10"][section] for section in SECTIONS) < 1e-4
 
 
-def test_frames_are_played_again_where_the_stream_ends(script, monkeypatch):
-    monkeypatch.setattr(script, "MOST_FRAMES", 1)  # of 15 corruptions
+def test_frames_are_played_again_where_the_stream_ends(monkeypatch):
+    monkeypatch.setattr(compare_engines, "MOST_FRAMES", 1)  # of 15 corruptions
 
-    first, second, third, fourth = script.frames_of(4, 5)
+    first, second, third, fourth = frames_of(4, 5)
 
     assert first.shape == (5, 3, 32, 32) and first.dtype == np.float32
     assert 0 <= first.min() < first.max() <= 1
@@ -251,10 +240,10 @@ def test_frames_are_played_again_where_the_stream_ends(script, monkeypatch):
     np.testing.assert_array_equal(fourth, first)
 
 
-def test_a_relative_difference_is_one_of_the_largest_value(script):
-    assert script.relative(np.array([1.0, 4.0]), np.array([1.5, 5.0])) == 1 / 5
-    assert script.relative(np.zeros(3), np.zeros(3)) == 0.0
-    assert script.relative(np.array([np.nan]), np.array([1.0])) != script.relative(np.zeros(1), np.zeros(1))
+def test_a_relative_difference_is_one_of_the_largest_value():
+    assert relative(np.array([1.0, 4.0]), np.array([1.5, 5.0])) == 1 / 5
+    assert relative(np.zeros(3), np.zeros(3)) == 0.0
+    assert relative(np.array([np.nan]), np.array([1.0])) != relative(np.zeros(1), np.zeros(1))
 
 
 # The real network
@@ -262,7 +251,7 @@ def test_a_relative_difference_is_one_of_the_largest_value(script):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["running-1", "source-1", "batch-64", "running-64", "source-64"])
-def test_two_hundred_steps_of_the_embedded_network_agree(script, tmp_path, name):
+def test_two_hundred_steps_of_the_embedded_network_agree(tmp_path, name):
     """Each from the same state: logits, parameters and statistics to 1e-5, in every step.
 
     The momentum too, in every step in which both engines found the same signs in ReLUs and L1 terms. One that only
@@ -271,17 +260,17 @@ def test_two_hundred_steps_of_the_embedded_network_agree(script, tmp_path, name)
     single step depends on whose sign it is, which may cost it 5e-3. ECOTTA_PARITY_STEPS takes fewer steps.
     """
     steps = int(os.environ.get("ECOTTA_PARITY_STEPS", "200"))
-    case = script.make_case(name, tmp_path)
+    case = make_case(name, tmp_path)
 
-    found = script.compare(case, script.frames_of(steps, case.batch), free_running=False)
+    found = compare(case, frames_of(steps, case.batch), free_running=False)
 
     restarted = found["restarted"]
     assert restarted["steps"] == steps and found["steps_that_learn"] > steps / 4
-    assert max(restarted["worst"][section] for section in ("logits", "parameters", "statistics")) < script.LIMIT
+    assert max(restarted["worst"][section] for section in ("logits", "parameters", "statistics")) < LIMIT
     assert restarted["gate_flips"] == 0
     own = max(yardstick["median"]["momentum"] for yardstick in found["yardsticks"].values())
-    assert restarted["median"]["momentum"] < max(script.LIMIT, 2 * own)
+    assert restarted["median"]["momentum"] < max(LIMIT, 2 * own)
     assert restarted["worst"]["momentum"] < 5e-3
     if case.batch == 1:
         assert found["equal_signs"]["steps"] > steps / 4
-        assert max(found["equal_signs"]["worst"].values()) < script.LIMIT
+        assert max(found["equal_signs"]["worst"].values()) < LIMIT
