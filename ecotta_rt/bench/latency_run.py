@@ -9,13 +9,13 @@ from ecotta_rt.bench.environment import read_environment
 from ecotta_rt.bench.exporting import bundle_for, forward_for
 from ecotta_rt.bench.job import Job
 from ecotta_rt.bench.latency_contestants import Contestant
-from ecotta_rt.bench.latency_progress import LatencyWatch
 from ecotta_rt.bench.latency_race import Race
 from ecotta_rt.bench.latency_request import LatencyPlan, Start
 from ecotta_rt.bench.latency_results import LatencyReport, make_rows
 from ecotta_rt.bench.recording import write_recording
 from ecotta_rt.bench.results import Failure, ModelFacts, StreamFacts
 from ecotta_rt.bench.streams import CORRUPTIONS, open_stream
+from ecotta_rt.bench.watch import Watch
 from ecotta_rt.bundle import read_bundle
 from ecotta_rt.errors import EcottaError, InputFileError
 
@@ -38,7 +38,7 @@ class LatencyRun:
         failures: Contestants that never started.
     """
 
-    def __init__(self, plan: LatencyPlan, watch: LatencyWatch) -> None:
+    def __init__(self, plan: LatencyPlan, watch: Watch) -> None:
         self.races: list[Race] = []
         self.failures: list[Failure] = []
         self._plan, self._watch = plan, watch
@@ -114,14 +114,15 @@ class LatencyRun:
         race = Race(start.batch, start.threads)
         self.races.append(race)
         jobs = list(self._jobs(start, recording, forward))
-        self._watch.started(race.name, self._plan.request.rounds)
+        self._watch.started(race.name, self._plan.request.rounds, "rounds")
         race.run(
             jobs,
             self._plan.request.rounds,
             on_loading=lambda contestant: self._watch.doing(f"{race.name}: loading {contestant.label}"),
             on_round=self._watch.advanced,
         )
-        self._watch.finished(len([racer for racer in race.racers if racer.failure is None]))
+        timed = sum(racer.failure is None for racer in race.racers)
+        self._watch.finished(race.name, f"{timed} contestants")
 
     def _jobs(self, start: Start, recording: str, forward: Path) -> Iterator[tuple[Contestant, Job]]:
         for contestant in start.contestants:

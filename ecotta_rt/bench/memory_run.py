@@ -12,10 +12,10 @@ from ecotta_rt.bench.measure import Progress, measure_method
 from ecotta_rt.bench.memory_cage import CageRecord, MemoryCage
 from ecotta_rt.bench.peers import METHODS
 from ecotta_rt.bench.plan import Plan
-from ecotta_rt.bench.progress import Watch
 from ecotta_rt.bench.recording import write_recording
 from ecotta_rt.bench.results import Enforced, Failure, ModelFacts, Report, Row, StreamFacts
 from ecotta_rt.bench.streams import Segment, Stream, open_stream, source_frames
+from ecotta_rt.bench.watch import Watch
 from ecotta_rt.errors import EcottaError, UsageError
 
 __all__ = ["MemoryRun"]
@@ -83,7 +83,7 @@ class MemoryRun:
 
     def _measure(self, job: Job) -> None:
         corruptions, frames = len(self._plan.request.corruptions), self._plan.request.frames or 0
-        self._watch.started(job.method, corruptions * frames)
+        self._watch.started(job.method, corruptions * frames, "frames")
         try:
             outcome = self._outcome(job, self._plan.enforced)
         except EcottaError as error:  # the cage's
@@ -102,7 +102,8 @@ class MemoryRun:
 
     def _done(self, outcome: Row | Failure) -> None:
         self.outcomes.append(outcome)
-        self._watch.finished(outcome)
+        result = "no result" if isinstance(outcome, Failure) else f"error {outcome.error_percent:.2f} %"
+        self._watch.finished(outcome.method, result)
 
     def _with_graphs(self, job: Job) -> Job:
         """The job with the files that an onnx engine needs; those that are missing are made first."""
@@ -117,7 +118,8 @@ class MemoryRun:
 
     def _advance(self, progress: Progress) -> None:
         self._parameters = progress.parameters or self._parameters
-        self._watch.advanced(progress)
+        error = f"error {100 * progress.wrong / progress.frames:.1f} %" if progress.frames else ""
+        self._watch.advanced(progress.frames, error)
 
     def _record_stream(self, folder: Path) -> str:
         request = self._plan.request

@@ -12,19 +12,18 @@ from pathlib import Path
 from typing import Protocol, TextIO
 
 from ecotta_rt.bench.download_progress import download_progress
-from ecotta_rt.bench.latency_progress import open_latency_watch
 from ecotta_rt.bench.latency_report import print_latency_report
 from ecotta_rt.bench.latency_request import make_latency_plan
 from ecotta_rt.bench.latency_run import LatencyRun
 from ecotta_rt.bench.memory_run import MemoryRun
 from ecotta_rt.bench.plan import make_plan
 from ecotta_rt.bench.plot import check_plot, draw_plot
-from ecotta_rt.bench.progress import open_watch
 from ecotta_rt.bench.report import print_report
 from ecotta_rt.bench.request import check_request
 from ecotta_rt.bench.results import Failure
 from ecotta_rt.bench.streams.download import download_cifar10c
 from ecotta_rt.bench.streams.sources import EMBEDDED
+from ecotta_rt.bench.watch import open_watch
 from ecotta_rt.cli.bench_options import STDOUT, bench_parser, latency_request, memory_request
 from ecotta_rt.cli.main import run_command
 from ecotta_rt.errors import EXIT_INTERRUPTED, UsageError
@@ -62,7 +61,7 @@ def _memory(args: argparse.Namespace) -> int:
         check_request(request)
         _download(args.data)
     plan = make_plan(request)
-    with open_watch(len(plan.request.methods)) as watch:
+    with open_watch("methods", len(plan.request.methods)) as watch:
         run = MemoryRun(plan, watch)
         interrupted = _interrupted(run.run)
     report = run.report()
@@ -78,7 +77,7 @@ def _memory(args: argparse.Namespace) -> int:
 
 def _latency(args: argparse.Namespace) -> int:
     plan = make_latency_plan(latency_request(args))
-    with open_latency_watch(len(plan.starts)) as watch:
+    with open_watch("races", len(plan.starts)) as watch:
         run = LatencyRun(plan, watch)
         interrupted = _interrupted(run.run)
     report = run.report()

@@ -1,0 +1,124 @@
+"""Show how far a run of several parts has come: bars on a terminal, lines into a log. Always on stderr."""
+
+import sys
+import time
+from importlib.util import find_spec
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+__all__ = ["BarWatch", "LinesWatch", "Watch", "open_watch"]
+
+
+class Watch(Protocol):
+    """Hears what a run does."""
+
+    def __enter__(self) -> "Watch":
+        """Begin to show."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave the terminal as it was."""
+
+    def doing(self, what: str) -> None:
+        """Something without a measure has begun."""
+
+    def started(self, part: str, size: int, unit: str) -> None:
+        """A part has been begun, which has so many frames, rounds or other units."""
+
+    def advanced(self, done: int, note: str = "") -> None:
+        """So many of them are done; a note says how it stands."""
+
+    def finished(self, part: str, outcome: str) -> None:
+        """A part is done."""
+
+
+def open_watch(what: str, parts: int) -> Watch:
+    """The watch that suits stderr.
+
+    Args:
+        what: The parts, in the plural: "methods".
+        parts: How many there are.
+    """
+    if sys.stderr.isatty() and find_spec("rich") is not None:
+        return BarWatch(what, parts)
+    return LinesWatch(parts)
+
+
+class LinesWatch:
+    """A line on stderr for what takes long, and one when a part is done; each is there at once, also in a pipe."""
+
+    def __init__(self, parts: int) -> None:
+        self._parts, self._done, self._since = parts, 0, time.monotonic()
+
+    def __enter__(self) -> "LinesWatch":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+    def doing(self, what: str) -> None:
+        print(what, file=sys.stderr, flush=True)
+
+    def started(self, part: str, size: int, unit: str) -> None:
+        self._since = time.monotonic()
+
+    def advanced(self, done: int, note: str = "") -> None:
+        pass
+
+    def finished(self, part: str, outcome: str) -> None:
+        self._done += 1
+        seconds = time.monotonic() - self._since
+        print(f"{self._done}/{self._parts}  {part}  {outcome}  {seconds:.0f} s", file=sys.stderr, flush=True)
+
+
+class BarWatch:
+    """A bar for all parts and one for that which is on, gone when the run is over."""
+
+    def __init__(self, what: str, parts: int) -> None:
+        from rich import progress
+        from rich.console import Console
+
+        name, note = progress.TextColumn("{task.description}"), progress.TextColumn("{task.fields[note]}")
+        columns = (name, progress.BarColumn(), progress.MofNCompleteColumn(), note, progress.TimeElapsedColumn())
+        self._bars = progress.Progress(*columns, console=Console(stderr=True), transient=True, refresh_per_second=4)
+        self._all = self._bars.add_task(what, total=parts, note="")
+        self._one: TaskID | None = None
+        self._counts = False  # whether the second bar is that of the part, not of something without a measure
+        self._part, self._size, self._unit = "", 0, ""
+
+    def __enter__(self) -> "BarWatch":
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bars.stop()
+
+    def doing(self, what: str) -> None:
+        self._replace(what, None)
+
+    def started(self, part: str, size: int, unit: str) -> None:
+        self._part, self._size, self._unit = part, size, unit
+        self.doing(f"{part}: loading")
+
+    def advanced(self, done: int, note: str = "") -> None:
+        if not self._counts:
+            self._replace(self._part, self._size)
+        assert self._one is not None
+        self._bars.update(self._one, completed=done, note=", ".join(filter(None, (self._unit, note))))
+
+    def finished(self, part: str, outcome: str) -> None:
+        self._bars.advance(self._all)
+
+    def _replace(self, description: str, total: int | None) -> None:
+        if self._one is not None:
+            self._bars.remove_task(self._one)
+        self._one = self._bars.add_task(description, total=total, note=self._unit if total else "")
+        self._counts = total is not None
