@@ -15,9 +15,9 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 from torch import nn
-from train_networks import DATA_SETS, accuracy_percent, crop
 
 from ecotta_rt.prepare.checkpoint import load_network, read_network_file
+from train_networks import DATA_SETS, accuracy_percent, crop
 
 
 def average(files: list[Path]) -> nn.Module:

@@ -27,7 +27,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         runs = [json.loads(path.read_text(encoding="utf-8")) for path in args.runs]
-        complaint = _unlike(args.runs, runs)
+        complaint = unlike(args.runs, runs)
     except (OSError, ValueError, KeyError, TypeError) as error:
         complaint = f"not all of these are written by ecotta-bench --memory --json: {error!r}"
     if complaint:
@@ -37,7 +37,9 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _unlike(paths: list[Path], runs: list[dict[str, Any]]) -> str | None:
+def unlike(paths: list[Path], runs: list[dict[str, Any]]) -> str | None:
+    """Why these runs cannot be compared; None where they can."""
+
     def identity(run: dict[str, Any]) -> Any:
         stream = {key: value for key, value in run["stream"].items() if key != "seed"}
         # A drawn order is another one for each seed, and the same corruptions all the same.
@@ -72,8 +74,9 @@ def table(runs: list[dict[str, Any]], reference: str) -> list[str]:
     last = stream["corruptions"][-1] if in_order else None
     lines = [f"seeds {seeds}; {stream['name']}, {size}; {runs[0]['model']['name']}", ""]
     lines += [f"left out, not in every run: {', '.join(partly)}", ""] if partly else []
-    minus = f"minus {reference}'s" if reference in methods else "minus reference"
-    columns = ["method", "error %, mean", "by seed", f"{minus}, mean", "by seed", f"{last or 'the last corruption'} %"]
+    columns = ["method", "error %, mean", "by seed"]
+    columns += [f"minus {reference}'s, mean", "by seed"] if reference in methods else []
+    columns += [f"{last} %"] if last else []
     columns += ["activations MiB"]
     timed = any(row["tent_ms"] for rows in by_seed.values() for name, row in rows.items() if name != "tent")
     columns += ["x TENT's time"] if timed else []
@@ -88,9 +91,8 @@ def table(runs: list[dict[str, Any]], reference: str) -> list[str]:
                 for s, row in zip(sorted(by_seed), rows, strict=True)
             ]
             cells += [f"{statistics.mean(gaps):+.2f}", _listed(gaps, "+")]
-        else:
-            cells += ["", ""]
-        cells.append(f"{statistics.mean(row['errors'][last] for row in rows):.1f}" if last else "")
+        if last:
+            cells.append(f"{statistics.mean(row['errors'][last] for row in rows):.1f}")
         cells.append(f"{max(row['activation_bytes'] for row in rows) / 2**20:.1f}")
         if timed:
             ratios = [row["ms_per_frame"] / row["tent_ms"] for row in rows if row["tent_ms"]]

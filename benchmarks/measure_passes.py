@@ -5,8 +5,8 @@
 
 For each graph and pass: nodes, planned peak of live tensors, activations, bytes of weights, and the time of a step, in
 milliseconds and as a ratio; the two graphs take turns, so that a machine that slows down does so for both. Beside the
-passes stand the two recomputations, which are choices of the step itself, and leaving the backward out, which is worth
-nothing where a frame passes the gate and the backward where it does not. Frames are of the embedded sample.
+passes stand the two recomputations, which are choices of the step itself, and `skip_backward`, timed on a frame that
+passes the gate and on one that does not. Frames are of the embedded sample.
 """
 
 import argparse
@@ -36,6 +36,7 @@ from ecotta_rt.prepare.export.exporter import PASSES, GraphRequest, build_graph
 from ecotta_rt.prepare.export.frozen_weights import FrozenWeights
 from ecotta_rt.prepare.export.liveness import live_bytes
 from ecotta_rt.prepare.export.passes.keep_weights_once import keep_weights_once
+from ecotta_rt.prepare.export.passes.masks import choose_masks
 from ecotta_rt.prepare.export.passes.skip_backward import skip_backward
 from ecotta_rt.prepare.options import StepOptions
 from ecotta_rt.prepare.partition import partition
@@ -57,20 +58,20 @@ class Measured:
         model: Taken apart here.
         vectors: Name of a port -> what it is fed.
         batch: Frames a run.
-        finish: A last rewriting, behind the accounting.
+        finish: A last rewriting that hides tensors in a nested graph, so that they cannot be counted.
     """
 
     def __init__(
         self, model: ir.Model, vectors: dict[str, Floats], batch: int, finish: Callable[[ir.Model], None] | None = None
     ) -> None:
-        memory, weights = live_bytes(model), FrozenWeights({})
+        memory, weights = live_bytes(model) if finish is None else None, FrozenWeights({})
         if finish is not None:
             finish(model)
         weights.collect(model)
         self.facts = {
             "nodes": sum(1 for _ in ir.traversal.RecursiveGraphIterator(model.graph)),
-            "step_peak_bytes": memory.peak_bytes,
-            "activation_bytes": memory.activation_bytes,
+            "step_peak_bytes": None if memory is None else memory.peak_bytes,
+            "activation_bytes": None if memory is None else memory.activation_bytes,
             "weights_bytes": sum(array.nbytes for array in weights.arrays.values()),
         }
         with tempfile.TemporaryDirectory() as folder:
@@ -107,7 +108,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def rows_of(normalisation: str, batch: int, turns: int) -> Iterator[dict[str, Any]]:
-    """One row for each pass that can be left out of this step."""
+    """A row for each pass and each choice that can be left out of this step."""
     network = attach(partition(load_network(TRAINED).eval(), torch.zeros(1, 3, 32, 32), PARTS))
     state = AdaptState.load(TRAINED.with_suffix(".ecotta-k4.safetensors"))
     start = to_step_state(network, state)
@@ -126,12 +127,12 @@ def rows_of(normalisation: str, batch: int, turns: int) -> Iterator[dict[str, An
         model = build_graph(network, start, replace(options, **changes), request, passes)
         return Measured(model, vectors, batch, finish)
 
-    def row(name: str, whole: Measured, without: Measured, frames: Floats) -> dict[str, Any]:
+    def row(name: str, whole: Measured, without: Measured, frames: Floats, kind: str = "") -> dict[str, Any]:
         for graph in (whole, without):
             graph.seconds(frames)  # the first run sets the arena up
         times = [(without.seconds(frames), whole.seconds(frames)) for _ in range(turns)]
         return {
-            "graph": f"{normalisation}, {batch} frame{'s' * (batch > 1)}",
+            "graph": f"{normalisation}, {batch} frame{'s' * (batch > 1)}{kind}",
             "pass": name,
             **{f"{key}_with": value for key, value in whole.facts.items()},
             **{f"{key}_without": value for key, value in without.facts.items()},
@@ -142,31 +143,30 @@ def rows_of(normalisation: str, batch: int, turns: int) -> Iterator[dict[str, An
         }
 
     whole = made()
-    learnt, refused = told_apart(whole, batch)
+    learnt = next(frames for frames in batches(batch) if whole.learns(frames))
     for left_out in PASSES:
-        if left_out.__name__ != "choose_masks":  # without it there is no graph
+        if left_out is not choose_masks:  # without it there is no graph
             yield row(left_out.__name__, whole, made(left_out), learnt)
     if batch == 1:
+        refused = next(frames for frames in batches(batch) if not whole.learns(frames))
         fast = made(fast=True)
-        yield row("keep_weights_once, every other one", fast, made(without=keep_weights_once, fast=True), learnt)
+        yield row(
+            "keep_weights_once, every other one", fast, made(without=keep_weights_once, fast=True), learnt, ", fast"
+        )
         skipping = made(fast=True, finish=skip_backward)
-        yield row("skip_backward, the frame learns", skipping, fast, learnt)
-        yield row("skip_backward, the frame is refused", skipping, fast, refused)
+        yield row("skip_backward, the frame learns", skipping, fast, learnt, ", fast")
+        yield row("skip_backward, the frame is refused", skipping, fast, refused, ", fast")
     if normalisation == "batch":
         yield row("recomputation of the parts", whole, made(keep_parts=PARTS), learnt)
         yield row("recomputation of the meta convolutions", whole, made(recompute_meta=False), learnt)
 
 
-def told_apart(graph: Measured, batch: int) -> tuple[Floats, Floats]:
-    """Frames that pass the gate; and frames that do not, or the same again where all batches pass."""
+def batches(batch: int) -> Iterator[Floats]:
+    """Frames of the embedded sample, float32 `[batch, 3, H, W]` in [0, 1]: some pass the gate, some do not."""
     (segment,) = open_stream(frames=500, corruptions=("contrast",), severity=3).segments
-    batches = [
-        np.ascontiguousarray(segment.frames[at : at + batch].transpose(0, 3, 1, 2), np.float32) / np.float32(255)
-        for at in range(0, 500 - batch + 1, batch)
-    ]
-    learns = [graph.learns(frames) for frames in batches]
-    learnt = batches[learns.index(True)]
-    return learnt, batches[learns.index(False)] if False in learns else learnt
+    for at in range(0, 500 - batch + 1, batch):
+        frames = segment.frames[at : at + batch].transpose(0, 3, 1, 2)
+        yield np.ascontiguousarray(frames, np.float32) / np.float32(255)
 
 
 def packed(weights: FrozenWeights) -> bytes:

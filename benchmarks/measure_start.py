@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from confident_frames import confident_batch
 
+from confident_frames import confident_batch
 from ecotta_rt.bench.child_process import child_environment
 from ecotta_rt.bench.environment import read_environment
 from ecotta_rt.whole_file import write_whole

@@ -58,11 +58,10 @@ SESSIONS_HEADER = (
     "| graphs | session options | peak of the process, MiB | step time, x ours |\n| --- | --- | ---: | ---: |"
 )
 
-PASS_SIZES = ("nodes", "step_peak_bytes", "activation_bytes", "weights_bytes")
+PASS_SIZES = ("step_peak_bytes", "activation_bytes", "weights_bytes")
 
 PASSES_HEADER = (
-    "| graph | without | nodes more | live tensors, peak MiB more | activations MiB more | weights MiB more "
-    "| step time |\n"
+    "| graph | without | nodes | live tensors, peak MiB | activations MiB | weights MiB | step time, x |\n"
     "| --- | --- | ---: | ---: | ---: | ---: | ---: |"
 )
 
@@ -98,7 +97,7 @@ def render(reports: dict[str, dict[str, Any]]) -> str:
     if first.get("measured") == "passes":
         return _render_passes(first)
     if len({report["stream"]["seed"] for report in reports.values() if "stream" in report}) > 1:
-        return _render_seeds(list(reports.values()))
+        return _render_seeds(reports)
     _require_one_origin(reports)
     if first.get("measured") == "latency":
         return _render_latency(first)
@@ -146,14 +145,17 @@ def _render_device(reports: list[dict[str, Any]]) -> str:
     return "\n".join([*lines, "", f"{_origin(reports[0])} {DEVICE_NOTE}", ""])
 
 
-def _render_seeds(reports: list[dict[str, Any]]) -> str:
+def _render_seeds(reports: dict[str, dict[str, Any]]) -> str:
     """The table of `compare_seeds`, and under it what it is of."""
-    about, _, *lines = compare_seeds.table(reports, "ecotta-k4")
-    environment = reports[0]["environment"]
+    runs = list(reports.values())
+    _require_one_origin({file: {**report, "stream": None} for file, report in reports.items()})
+    if complaint := compare_seeds.unlike([Path(file) for file in reports], runs):
+        raise ValueError(complaint)
+    about, _, *lines = compare_seeds.table(runs, "ecotta-k4")
+    environment, row = runs[0]["environment"], runs[0]["rows"][0]
     versions = environment["versions"]
-    row = reports[0]["rows"][0]
     note = (
-        f"{about[0].upper()}{about[1:]}; severity {reports[0]['stream']['severity']}, batch {row['batch']}, continual. "
+        f"{about[0].upper()}{about[1:]}; severity {runs[0]['stream']['severity']}, batch {row['batch']}, continual. "
         f"{environment['cpu']}, torch {versions['torch']}, Python {versions['python']}."
     )
     return "\n".join([*lines, "", note, ""])
@@ -208,13 +210,16 @@ def _render_passes(report: dict[str, Any]) -> str:
     """What the step is without the pass, against the step with all of them."""
     lines = [PASSES_HEADER]
     for row in report["rows"]:
-        more = {key: row[f"{key}_without"] - row[f"{key}_with"] for key in PASS_SIZES}
-        cells = [row["graph"], row["pass"], f"{more.pop('nodes'):+d}"]
-        cells += [f"{size / 2**20:+.1f}" if round(size / 2**20, 1) else "0" for size in more.values()]
+        cells = [row["graph"], row["pass"], f"{row['nodes_without'] - row['nodes_with']:+d}"]
+        for key in PASS_SIZES:
+            sizes = row[f"{key}_without"], row[f"{key}_with"]
+            mib = None if None in sizes else round((sizes[0] - sizes[1]) / 2**20, 1)
+            cells.append("" if mib is None else f"{mib:+.1f}" if mib else "0")
         cells.append(f"{row['time_without_over_with']:.2f}")
         lines.append(f"| {' | '.join(cells)} |")
-    turns = ", ".join(str(turns) for turns in sorted({row["turns"] for row in report["rows"]}, reverse=True))
-    note = f"{report['network']}; medians of {turns} turns. {_machine(report)}"
+    turns = {row["graph"].split(", ")[1]: row["turns"] for row in report["rows"]}
+    told = ", ".join(f"{count} with {frames}" for frames, count in turns.items())
+    note = f"{report['network']}; medians of turns, {told}. {_machine(report)}"
     return "\n".join([*lines, "", note, ""])
 
 

@@ -19,10 +19,10 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from augmix import augmix
 from safetensors.torch import save_file
 from torch import Tensor
 
+from augmix import augmix
 from ecotta_rt.bench.streams.fashion_mnist import read_fashion_mnist
 from ecotta_rt.prepare.checkpoint import load_network
 from ecotta_rt.prepare.networks.wide_resnet import WideResNet

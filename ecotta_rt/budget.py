@@ -42,8 +42,8 @@ _LAYING_OUT = {"arena": 0.97, "returning": 0.5}
 # Mapped pages and the heap differ by some per cent from run to run; a plan must not be below any of them.
 _MARGIN = 0.04
 
-# Time against the usual way (weights once, all optimisations, arena), from benchmarks/results/device-engine: only the
-# order matters here.
+# Time against the usual way (a graph that favours memory, all optimisations, arena), from
+# benchmarks/results/device-engine: only the order matters here.
 _FAST, _EXTENDED, _RETURNING, _FRAME_BY_FRAME = 0.9, 1.2, 1.25, 1.4
 
 

@@ -2,8 +2,9 @@
 
 import json
 
-import compare_seeds
 import pytest
+
+import compare_seeds
 
 
 @pytest.fixture

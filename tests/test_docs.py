@@ -1,15 +1,21 @@
-"""What the README says runs."""
+"""What the README says runs, and its tables and those of docs/ are of what was measured."""
 
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
-import render_results
 
+import render_results
 from ecotta_rt.cli.main import COMMANDS
 
-README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+CHECKOUT = Path(__file__).parent.parent
+README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
+PAGES = [
+    str(page.relative_to(CHECKOUT))
+    for page in (CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").glob("*.md")))
+    if "BEGIN RESULTS" in page.read_text(encoding="utf-8")
+]
 BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 
 
@@ -29,7 +35,7 @@ def test_the_readmes_code_runs(tmp_path, monkeypatch, checkout):
     assert names["profiler"].report.activation_bytes > 0
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/graph-passes.md"])
+@pytest.mark.parametrize("page", PAGES)
 def test_tables_are_those_of_the_result_files(checkout, page):
     results = checkout / "benchmarks" / "results"
     text = (checkout / page).read_text()

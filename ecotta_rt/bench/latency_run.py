@@ -14,8 +14,8 @@ from ecotta_rt.bench.latency_request import LatencyPlan, Start
 from ecotta_rt.bench.latency_results import LatencyReport, make_rows
 from ecotta_rt.bench.recording import write_recording
 from ecotta_rt.bench.results import Failure, ModelFacts, StreamFacts
+from ecotta_rt.bench.run_progress import RunProgress
 from ecotta_rt.bench.streams import CORRUPTIONS, open_stream
-from ecotta_rt.bench.watch import Watch
 from ecotta_rt.bundle import read_bundle
 from ecotta_rt.errors import EcottaError, InputFileError
 
@@ -31,17 +31,17 @@ class LatencyRun:
 
     Args:
         plan: What to time.
-        watch: Hears how far it has come.
+        progress: Hears how far it has come.
 
     Attributes:
         races: Those that were begun, in order.
         failures: Contestants that never started.
     """
 
-    def __init__(self, plan: LatencyPlan, watch: Watch) -> None:
+    def __init__(self, plan: LatencyPlan, progress: RunProgress) -> None:
         self.races: list[Race] = []
         self.failures: list[Failure] = []
-        self._plan, self._watch = plan, watch
+        self._plan, self._progress = plan, progress
         self._left_out = dict(plan.left_out)
         self._stream: StreamFacts | None = None
         self._bundles: dict[tuple[str, str], Path | EcottaError] = {}
@@ -54,12 +54,12 @@ class LatencyRun:
                 one of `failures`.
         """
         for who, reason in self._plan.left_out.items():
-            self._watch.doing(f"{who} is left out: {reason}")
+            self._progress.doing(f"{who} is left out: {reason}")
         for note in filter(None, map(note_on_code, self._plan.named.values())):
-            self._watch.doing(note)
+            self._progress.doing(note)
         with tempfile.TemporaryDirectory(prefix="ecotta-bench-") as folder:
             self._record(Path(folder))
-            forwards = {batch: forward_for(order, self._watch.doing) for batch, order in self._plan.forwards.items()}
+            forwards = {batch: forward_for(order, self._progress.doing) for batch, order in self._plan.forwards.items()}
             self._find_bundles()
             for start in self._plan.starts:
                 self._hold(start, folder, forwards[start.batch])
@@ -104,7 +104,9 @@ class LatencyRun:
     def _find_bundles(self) -> None:
         for (method, normalisation), order in self._plan.orders.items():
             try:
-                found: Path | EcottaError = self._plan.named.get(normalisation) or bundle_for(order, self._watch.doing)
+                found: Path | EcottaError = self._plan.named.get(normalisation) or bundle_for(
+                    order, self._progress.doing
+                )
             except EcottaError as error:
                 found = error
                 self.failures.append(Failure(f"onnx {method} {normalisation}", str(error), error.exit_code))
@@ -114,15 +116,15 @@ class LatencyRun:
         race = Race(start.batch, start.threads)
         self.races.append(race)
         jobs = list(self._jobs(start, recording, forward))
-        self._watch.started(race.name, self._plan.request.rounds, "rounds")
+        self._progress.started(race.name, self._plan.request.rounds, "rounds")
         race.run(
             jobs,
             self._plan.request.rounds,
-            on_loading=lambda contestant: self._watch.doing(f"{race.name}: loading {contestant.label}"),
-            on_round=self._watch.advanced,
+            on_loading=lambda contestant: self._progress.doing(f"{race.name}: loading {contestant.label}"),
+            on_round=self._progress.advanced,
         )
         timed = sum(racer.failure is None for racer in race.racers)
-        self._watch.finished(race.name, f"{timed} contestants")
+        self._progress.finished(race.name, f"{timed} contestants")
 
     def _jobs(self, start: Start, recording: str, forward: Path) -> Iterator[tuple[Contestant, Job]]:
         for contestant in start.contestants:

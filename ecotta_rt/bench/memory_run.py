@@ -14,8 +14,8 @@ from ecotta_rt.bench.peers import METHODS
 from ecotta_rt.bench.plan import Plan
 from ecotta_rt.bench.recording import write_recording
 from ecotta_rt.bench.results import Enforced, Failure, ModelFacts, Report, Row, StreamFacts
+from ecotta_rt.bench.run_progress import RunProgress
 from ecotta_rt.bench.streams import Segment, Stream, open_stream, source_frames
-from ecotta_rt.bench.watch import Watch
 from ecotta_rt.errors import EcottaError, UsageError
 
 __all__ = ["MemoryRun"]
@@ -28,15 +28,15 @@ class MemoryRun:
 
     Args:
         plan: What to measure.
-        watch: Hears how far it has come.
+        progress: Hears how far it has come.
 
     Attributes:
         outcomes: A row or a failure for each method that is done.
     """
 
-    def __init__(self, plan: Plan, watch: Watch) -> None:
+    def __init__(self, plan: Plan, progress: RunProgress) -> None:
         self.outcomes: list[Row | Failure] = []
-        self._plan, self._watch = plan, watch
+        self._plan, self._progress = plan, progress
         self._stream: StreamFacts | None = None
         self._parameters: int | None = None
         self._held: dict[str, CageRecord] = {}
@@ -49,9 +49,9 @@ class MemoryRun:
         """
         request = self._plan.request
         for method, reason in self._plan.left_out.items():
-            self._watch.doing(f"{method} is left out: {reason}")
+            self._progress.doing(f"{method} is left out: {reason}")
         if request.bundle is not None and (note := note_on_code(request.bundle)):
-            self._watch.doing(note)
+            self._progress.doing(note)
         with tempfile.TemporaryDirectory(prefix="ecotta-bench-") as folder:
             stream, source = self._record_stream(Path(folder)), self._record_source(Path(folder))
             for method in request.methods:
@@ -83,7 +83,7 @@ class MemoryRun:
 
     def _measure(self, job: Job) -> None:
         corruptions, frames = len(self._plan.request.corruptions), self._plan.request.frames or 0
-        self._watch.started(job.method, corruptions * frames, "frames")
+        self._progress.started(job.method, corruptions * frames, "frames")
         try:
             outcome = self._outcome(job, self._plan.enforced)
         except EcottaError as error:  # the cage's
@@ -103,27 +103,27 @@ class MemoryRun:
     def _done(self, outcome: Row | Failure) -> None:
         self.outcomes.append(outcome)
         result = "no result" if isinstance(outcome, Failure) else f"error {outcome.error_percent:.2f} %"
-        self._watch.finished(outcome.method, result)
+        self._progress.finished(outcome.method, result)
 
     def _with_graphs(self, job: Job) -> Job:
         """The job with the files that an onnx engine needs; those that are missing are made first."""
         plan = self._plan
         if plan.forward is None:
             return job
-        forward, order = forward_for(plan.forward, self._watch.doing), plan.orders.get(job.method)
+        forward, order = forward_for(plan.forward, self._progress.doing), plan.orders.get(job.method)
         bundle = plan.request.bundle if order else None
         if order is not None and bundle is None:
-            bundle = bundle_for(order, self._watch.doing)
+            bundle = bundle_for(order, self._progress.doing)
         return replace(job, forward=str(forward), bundle=None if bundle is None else str(bundle))
 
     def _advance(self, progress: Progress) -> None:
         self._parameters = progress.parameters or self._parameters
         error = f"error {100 * progress.wrong / progress.frames:.1f} %" if progress.frames else ""
-        self._watch.advanced(progress.frames, error)
+        self._progress.advanced(progress.frames, error)
 
     def _record_stream(self, folder: Path) -> str:
         request = self._plan.request
-        self._watch.doing(f"making the stream: {len(request.corruptions)} corruptions x {request.frames} frames")
+        self._progress.doing(f"making the stream: {len(request.corruptions)} corruptions x {request.frames} frames")
         stream = open_stream(
             request.data,
             corruptions=request.corruptions,
@@ -143,7 +143,7 @@ class MemoryRun:
         try:
             frames, labels = source_frames(request.data, seed=request.seed)
         except UsageError as error:
-            self._watch.doing(f"eata runs as eta, without its regulariser: {error}")
+            self._progress.doing(f"eata runs as eta, without its regulariser: {error}")
             return None
         return _write(folder / "source", [Segment("none", frames[:_SOURCE_FRAMES], labels[:_SOURCE_FRAMES])])
 

@@ -113,7 +113,6 @@ class _FromBundle:
         self.session_options = {
             **options.as_json(),
             "graph": ", ".join(graph.name for graph in graphs),
-            "fast": graphs[0].fast,
         }
         if learns:
             self.session_options["gradient"] = str(manifest.options.get("frozen_gradient", ""))

@@ -44,7 +44,7 @@ class Row:
             Of the same engine, in the layout or with the session options that suit it best.
         trainable_parameters: Scalars the method may change by gradient.
         session_options: What else was set: threads, memory format, gradient, allocator; with onnx optimisation,
-            memory, the graph and whether it is the fast one.
+            memory and the graph.
         fits: Device id -> whether the larger of load and run fits its memory.
     """
 

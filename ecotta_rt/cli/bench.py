@@ -21,9 +21,9 @@ from ecotta_rt.bench.plot import check_plot, draw_plot
 from ecotta_rt.bench.report import print_report
 from ecotta_rt.bench.request import check_request
 from ecotta_rt.bench.results import Failure
+from ecotta_rt.bench.run_progress import open_progress
 from ecotta_rt.bench.streams.download import download_cifar10c
 from ecotta_rt.bench.streams.sources import EMBEDDED
-from ecotta_rt.bench.watch import open_watch
 from ecotta_rt.cli.bench_options import STDOUT, bench_parser, latency_request, memory_request
 from ecotta_rt.cli.main import run_command
 from ecotta_rt.errors import EXIT_INTERRUPTED, UsageError
@@ -61,8 +61,8 @@ def _memory(args: argparse.Namespace) -> int:
         check_request(request)
         _download(args.data)
     plan = make_plan(request)
-    with open_watch("methods", len(plan.request.methods)) as watch:
-        run = MemoryRun(plan, watch)
+    with open_progress("methods", len(plan.request.methods)) as progress:
+        run = MemoryRun(plan, progress)
         interrupted = _interrupted(run.run)
     report = run.report()
     if report is not None:
@@ -77,8 +77,8 @@ def _memory(args: argparse.Namespace) -> int:
 
 def _latency(args: argparse.Namespace) -> int:
     plan = make_latency_plan(latency_request(args))
-    with open_watch("races", len(plan.starts)) as watch:
-        run = LatencyRun(plan, watch)
+    with open_progress("races", len(plan.starts)) as progress:
+        run = LatencyRun(plan, progress)
         interrupted = _interrupted(run.run)
     report = run.report()
     if report is not None:

@@ -71,7 +71,6 @@ def test_session_options_tell_how_it_was_run(adapted):
         "optimisation": "all",
         "memory": "arena",
         "graph": "step-2",
-        "fast": False,
         "gradient": "exact",
         "frame_by_frame": "no",
         "allocator": "libc defaults",

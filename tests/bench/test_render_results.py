@@ -4,8 +4,8 @@ import copy
 import json
 
 import pytest
-import render_results
 
+import render_results
 from ecotta_rt.bench.memory_cage import CageRecord
 from ecotta_rt.bench.results import Enforced
 
@@ -107,12 +107,14 @@ def test_a_pass_is_told_by_what_the_step_is_without_it():
     }
     row |= {"activation_bytes_with": 100, "activation_bytes_without": 200}
     row |= {"weights_bytes_with": 8 << 20, "weights_bytes_without": 6 << 20}
-    report = {"measured": "passes", "environment": ENVIRONMENT, "network": "net", "rows": [row]}
+    hidden = {**row, "pass": "skip_backward", "step_peak_bytes_with": None, "activation_bytes_with": None}
+    report = {"measured": "passes", "environment": ENVIRONMENT, "network": "net", "rows": [row, hidden]}
 
     table = render_results.render({"passes.json": report})
 
     assert "| running, 1 frame | join_splits | +35 | +1.0 | 0 | -2.0 | 1.02 |" in table
-    assert "net; medians of 8 turns" in table
+    assert "| skip_backward | +35 |  |  | -2.0 | 1.02 |" in table
+    assert "net; medians of turns, 8 with 1 frame." in table
 
 
 def test_runs_of_several_seeds_are_compared_seed_by_seed(made):
@@ -130,3 +132,10 @@ def test_runs_of_several_seeds_are_compared_seed_by_seed(made):
     assert "| tent | 22.75 | 22.00 23.50 | +1.25 | +2.00 +0.50 | 22.8 | 1.0 |" in table
     assert "\nSeeds 0, 1; " in table
     assert "torch 2.13.0" in table
+
+    runs["seed-1.tent.json"]["rows"][0]["batch"] = 1
+    with pytest.raises(ValueError, match=r"seed-1\.tent\.json ran tent with another batch"):
+        render_results.render(runs)
+    runs["seed-1.tent.json"]["environment"]["cpu"] = "another"
+    with pytest.raises(ValueError, match="do not belong in one table: cpu"):
+        render_results.render(runs)

@@ -7,14 +7,14 @@ value.
 import os
 from dataclasses import replace
 
-import compare_engines
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from compare_engines import LIMIT, SECTIONS, Case, compare, frames_of, make_case, relative
 from torch import nn
 
+import compare_engines
+from compare_engines import LIMIT, SECTIONS, Case, compare, frames_of, make_case, relative
 from ecotta_rt.bundle import read_bundle
 from ecotta_rt.prepare.attach import attach
 from ecotta_rt.prepare.engine import TorchEngine, initial_state, to_adapt_state

@@ -65,7 +65,7 @@ class GraphRequest:
         name: In the bundle.
         kind: `step`, `predict`, `accumulate` or `update`.
         batch: Frames a run.
-        fast: Less time before less memory: every other heavy weight is there twice, for the fastest kernels (see
+        fast: Favours time over memory: every other heavy weight is there twice, for the fastest kernels (see
             `passes/keep_weights_once.py`); see also `skip_backward` and `_kept_parts`.
     """
 

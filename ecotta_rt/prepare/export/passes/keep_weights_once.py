@@ -31,7 +31,7 @@ def keep_weights_once(model: ir.Model, *, one_in: int = 1) -> None:
 
     Args:
         model: The graph.
-        one_in: With 2, only every other such weight: half of what the pass saves, and half of what it costs.
+        one_in: With 2, only every other such weight, for some memory and some of the time.
     """
     found = 0
     rewriter = Rewriter(model.graph)

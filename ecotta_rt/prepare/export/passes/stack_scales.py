@@ -5,8 +5,8 @@ Ensures: chains Mul(Reciprocal(Sqrt(Add(v_i, eps))), w_i) with the same eps, con
 are one chain on the vector of all v_i, and a Split. A v_i that is made only behind the first of the chains' results,
 perhaps from it, is left alone.
 
-In `running` mode every frozen norm has such a chain, and an operator costs onnxruntime time and memory however little
-it computes: 148 of a thousand nodes and about 1 % of the time in benchmarks/results/passes.json.
+In `running` mode every frozen norm has such a chain, 148 of WRN-40-2's thousand nodes; and a node costs onnxruntime
+some 5 KiB however little it computes.
 """
 
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Show how far a run of several parts has come: bars on a terminal, lines into a log. Always on stderr."""
+"""Show how far a run of several methods or races has come: bars on a terminal, lines into a log. Always on stderr."""
 
 import sys
 import time
@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-__all__ = ["BarWatch", "LinesWatch", "Watch", "open_watch"]
+__all__ = ["BarProgress", "LinesProgress", "RunProgress", "open_progress"]
 
 
-class Watch(Protocol):
+class RunProgress(Protocol):
     """Hears what a run does."""
 
-    def __enter__(self) -> "Watch":
+    def __enter__(self) -> "RunProgress":
         """Begin to show."""
 
     def __exit__(
@@ -26,35 +26,35 @@ class Watch(Protocol):
     def doing(self, what: str) -> None:
         """Something without a measure has begun."""
 
-    def started(self, part: str, size: int, unit: str) -> None:
-        """A part has been begun, which has so many frames, rounds or other units."""
+    def started(self, item: str, size: int, unit: str) -> None:
+        """A method or race has been begun, of so many frames, rounds or other units."""
 
     def advanced(self, done: int, note: str = "") -> None:
         """So many of them are done; a note says how it stands."""
 
-    def finished(self, part: str, outcome: str) -> None:
-        """A part is done."""
+    def finished(self, item: str, outcome: str) -> None:
+        """It is done."""
 
 
-def open_watch(what: str, parts: int) -> Watch:
-    """The watch that suits stderr.
+def open_progress(what: str, count: int) -> RunProgress:
+    """The progress that suits stderr.
 
     Args:
-        what: The parts, in the plural: "methods".
-        parts: How many there are.
+        what: "methods" or "races".
+        count: How many there are.
     """
     if sys.stderr.isatty() and find_spec("rich") is not None:
-        return BarWatch(what, parts)
-    return LinesWatch(parts)
+        return BarProgress(what, count)
+    return LinesProgress(count)
 
 
-class LinesWatch:
-    """A line on stderr for what takes long, and one when a part is done; each is there at once, also in a pipe."""
+class LinesProgress:
+    """A line on stderr for what takes long, and one for each method or race that is done; at once, also in a pipe."""
 
-    def __init__(self, parts: int) -> None:
-        self._parts, self._done, self._since = parts, 0, time.monotonic()
+    def __init__(self, count: int) -> None:
+        self._count, self._done, self._since = count, 0, time.monotonic()
 
-    def __enter__(self) -> "LinesWatch":
+    def __enter__(self) -> "LinesProgress":
         return self
 
     def __exit__(
@@ -65,34 +65,34 @@ class LinesWatch:
     def doing(self, what: str) -> None:
         print(what, file=sys.stderr, flush=True)
 
-    def started(self, part: str, size: int, unit: str) -> None:
+    def started(self, item: str, size: int, unit: str) -> None:
         self._since = time.monotonic()
 
     def advanced(self, done: int, note: str = "") -> None:
         pass
 
-    def finished(self, part: str, outcome: str) -> None:
+    def finished(self, item: str, outcome: str) -> None:
         self._done += 1
         seconds = time.monotonic() - self._since
-        print(f"{self._done}/{self._parts}  {part}  {outcome}  {seconds:.0f} s", file=sys.stderr, flush=True)
+        print(f"{self._done}/{self._count}  {item}  {outcome}  {seconds:.0f} s", file=sys.stderr, flush=True)
 
 
-class BarWatch:
-    """A bar for all parts and one for that which is on, gone when the run is over."""
+class BarProgress:
+    """A bar for all methods or races and one for that which is on, gone when the run is over."""
 
-    def __init__(self, what: str, parts: int) -> None:
+    def __init__(self, what: str, count: int) -> None:
         from rich import progress
         from rich.console import Console
 
         name, note = progress.TextColumn("{task.description}"), progress.TextColumn("{task.fields[note]}")
         columns = (name, progress.BarColumn(), progress.MofNCompleteColumn(), note, progress.TimeElapsedColumn())
         self._bars = progress.Progress(*columns, console=Console(stderr=True), transient=True, refresh_per_second=4)
-        self._all = self._bars.add_task(what, total=parts, note="")
+        self._all = self._bars.add_task(what, total=count, note="")
         self._one: TaskID | None = None
-        self._counts = False  # whether the second bar is that of the part, not of something without a measure
-        self._part, self._size, self._unit = "", 0, ""
+        self._counts = False  # whether the second bar is that of the item, not of something without a measure
+        self._item, self._size, self._unit = "", 0, ""
 
-    def __enter__(self) -> "BarWatch":
+    def __enter__(self) -> "BarProgress":
         self._bars.start()
         return self
 
@@ -104,21 +104,21 @@ class BarWatch:
     def doing(self, what: str) -> None:
         self._replace(what, None)
 
-    def started(self, part: str, size: int, unit: str) -> None:
-        self._part, self._size, self._unit = part, size, unit
-        self.doing(f"{part}: loading")
+    def started(self, item: str, size: int, unit: str) -> None:
+        self._item, self._size, self._unit = item, size, unit
+        self.doing(f"{item}: loading")
 
     def advanced(self, done: int, note: str = "") -> None:
         if not self._counts:
-            self._replace(self._part, self._size)
+            self._replace(self._item, self._size)
         assert self._one is not None
         self._bars.update(self._one, completed=done, note=", ".join(filter(None, (self._unit, note))))
 
-    def finished(self, part: str, outcome: str) -> None:
+    def finished(self, item: str, outcome: str) -> None:
         self._bars.advance(self._all)
 
     def _replace(self, description: str, total: int | None) -> None:
         if self._one is not None:
             self._bars.remove_task(self._one)
-        self._one = self._bars.add_task(description, total=total, note=self._unit if total else "")
+        self._one = self._bars.add_task(description, total=total, note="")
         self._counts = total is not None
