@@ -1,7 +1,8 @@
 """Make what the benchmark needs beside a trained network: warmed-up meta groups, and the fine-tuned control.
 
     python benchmarks/warm_up_networks.py benchmarks/networks/wrn-40-2-cifar-10.safetensors \
-        --data $ECOTTA_DATA/cifar-10-batches-bin --epochs 1 --precision bfloat16
+        --data $ECOTTA_DATA/cifar-10-batches-bin --parts 4 --epochs 2 --precision bfloat16 \
+        --statistics-frames 5000 --fine-tune-lr 0.005
 
 All of them see the same frames in the same order with the same augmentation and number of steps; the seed is the same.
 What exists already is left alone, and an interrupted run goes on after its last whole epoch.
