@@ -1,4 +1,4 @@
-"""Make what the benchmark needs beside a trained network: warmed-up meta groups, and the fine-tuned control.
+r"""Make what the benchmark needs beside a trained network: warmed-up meta groups, and the fine-tuned control.
 
     python benchmarks/warm_up_networks.py benchmarks/networks/wrn-40-2-cifar-10.safetensors \
         --data $ECOTTA_DATA/cifar-10-batches-bin --parts 4 --epochs 2 --precision bfloat16 \
