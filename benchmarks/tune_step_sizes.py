@@ -37,6 +37,7 @@ from ecotta_rt.whole_file import write_whole
 
 HERE = Path(__file__).parent
 NETWORK = HERE / "networks" / "wrn-40-2-cifar-10.safetensors"
+GROUPS, FINE_TUNED = NETWORK.with_suffix(".ecotta-k4.safetensors"), NETWORK.with_suffix(".fine-tuned.safetensors")
 METHODS = ("ecotta-k4", "tent", "tent-fine-tuned", "eata")
 FACTORS = (0.0, 0.1, 0.25, 0.5, 1.0, 2.0)
 PAPER = {"ecotta-k4": float(ADAPTATION["lr"]), "tent": 1e-3, "tent-fine-tuned": 1e-3, "eata": 5e-3}
@@ -82,12 +83,9 @@ def main(argv: list[str] | None = None) -> int:
 def about(frames: int) -> dict[str, Any]:
     """What all rows of a file have in common."""
     stream = {"corruptions": len(CORRUPTIONS), "frames": frames, "severity": SEVERITY, "seed": SEED}
-    return {"network": NETWORK.stem, "digest": file_sha256(NETWORK), "batch": BATCH, **stream}
-
-
-def file_sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    # Groups or a control that were warmed up anew make every row another one.
+    files = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in (NETWORK, GROUPS, FINE_TUNED)}
+    return {"network": NETWORK.stem, "files": files, "batch": BATCH, **stream}
 
 
 def read_rows(path: Path, frames: int) -> dict[str, dict[str, Any]]:
@@ -110,12 +108,12 @@ def error_percent(
     step_size = factor * PAPER[method]
     options: dict[str, Any] = {"learning_rate": step_size}
     if method == "ecotta-k4":
-        warmed = AdaptState.load(NETWORK.with_suffix(".ecotta-k4.safetensors"))
+        warmed = AdaptState.load(GROUPS)
         options = {"warmed": warmed, "step_options": step_options("batch", "exact", lr=step_size)}
     elif method == "eata":
         options["source_frames"] = as_floats(clean)
     elif method == "tent-fine-tuned":
-        options["fine_tuned"] = channels_last(NETWORK.with_suffix(".fine-tuned.safetensors"))
+        options["fine_tuned"] = channels_last(FINE_TUNED)
     running = build_method(method, channels_last(NETWORK), classes=10, **options)
     wrong = 0
     for corruption, frames in zip(CORRUPTIONS, stream, strict=True):

@@ -228,8 +228,9 @@ class Runtime:
         options = self.session_options
         for session in entry.sessions:
             if session.optimisation == options.optimisation:
-                arena_bytes = int(session.arena_bytes * arena_overhead(entry.batch))
-                return session.live_bytes if options.memory == "returning" else arena_bytes
+                if options.memory == "returning":
+                    return session.live_bytes
+                return int(session.arena_bytes * arena_overhead(entry.batch))
         return entry.step_peak_bytes
 
     @property
