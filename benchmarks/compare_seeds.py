@@ -46,6 +46,7 @@ def unlike(paths: list[Path], runs: list[dict[str, Any]]) -> str | None:
         return {**stream, "corruptions": sorted(stream["corruptions"])}, run["model"]["digest"]
 
     settings: dict[str, Any] = {}
+    starts: dict[str, str] = {}
     for path, run in zip(paths, runs, strict=True):
         if identity(run) != identity(runs[0]):
             return f"{path} is of another stream or model than {paths[0]}"
@@ -53,6 +54,10 @@ def unlike(paths: list[Path], runs: list[dict[str, Any]]) -> str | None:
             setting = row["engine"], row["batch"], row["normalisation"], row["session_options"]
             if setting != settings.setdefault(row["method"], setting):
                 return f"{path} ran {row['method']} with another batch or other options than the runs before it"
+        # Runs of before the digests were recorded have none.
+        for method, digest in run.get("starts", {}).items():
+            if digest != starts.setdefault(method, digest):
+                return f"{path} started {method} from other groups or another control than the runs before it"
     rows = [(run["stream"]["seed"], row["method"]) for run in runs for row in run["rows"]]
     twice = next((row for row in rows if rows.count(row) > 1), None)
     return f"{twice[1]} with seed {twice[0]} is there twice" if twice else None

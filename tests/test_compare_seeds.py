@@ -29,6 +29,10 @@ def make_run(seed, errors, corruptions=("fog", "snow"), **changes):
     return {"stream": stream, "model": {"name": "wrn-40-2", "digest": "ab"}, "rows": rows}
 
 
+def of_groups(digest, seed):
+    return {**make_run(seed, {"ecotta-k4": 31}), "starts": {"ecotta-k4": digest}}
+
+
 def test_differences_are_taken_within_each_seed(compare):
     code, out, _ = compare(make_run(0, {"tent": 30, "ecotta-k4": 20}), make_run(1, {"tent": 50, "ecotta-k4": 48}))
 
@@ -68,13 +72,14 @@ def test_a_drawn_order_may_differ_between_seeds(compare):
         (make_run(1, {"tent": 31}, corruptions=("fog",)), "another stream or model"),
         (make_run(1, {"tent": 31}, batch=32), "another batch or other options"),
         (make_run(1, {"tent": 31}, session_options={"threads": 2}), "another batch or other options"),
+        (of_groups("ef", 1), "other groups or another control"),
         (make_run(0, {"tent": 31}), "tent with seed 0 is there twice"),
         ("{", "not all of these are written by ecotta-bench"),
         ({}, "not all of these are written by ecotta-bench"),
     ],
 )
 def test_runs_that_cannot_be_compared_are_refused_in_one_line(compare, second, complaint):
-    code, out, err = compare(make_run(0, {"tent": 30}), second)
+    code, out, err = compare(make_run(0, {"tent": 30}), of_groups("cd", 0), second)
 
     assert (code, out) == (2, "")
     assert complaint in err

@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ecotta_rt.bench.adaptation import ADAPTATION
+from ecotta_rt.bench.network_files import sha256_of
 from ecotta_rt.bundle import GraphEntry, Manifest, read_bundle
 from ecotta_rt.errors import InputFileError, UsageError
 from ecotta_rt.prepare.export.code_digest import code_digest
@@ -234,16 +235,11 @@ def _cached(order: object, files: list[str], name: str, suffix: str) -> Path:
     facts: Mapping[str, object] = {
         # Where the files lie is no matter, what is in them is.
         **{key: value for key, value in asdict(order).items() if key not in ("network", "warmed")},  # type: ignore[call-overload]
-        "files": [_digest(Path(file)) for file in files],
+        "files": [sha256_of(Path(file)) for file in files],
         "code": _code_digest(),
     }
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:_KEY_DIGITS]
     return cache_folder() / f"{name}.{key}{suffix}"
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _code_digest() -> str:

@@ -74,6 +74,7 @@ class MemoryRun:
             environment=read_environment(plan.request.threads),
             stream=self._stream,
             model=ModelFacts(plan.files.model, self._parameters, plan.files.digest()),
+            starts=plan.starts(),
             rows=rows,
             failures=tuple(outcome for outcome in self.outcomes if isinstance(outcome, Failure)),
             left_out=dict(plan.left_out),

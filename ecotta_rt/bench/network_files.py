@@ -15,7 +15,7 @@ from pathlib import Path
 from ecotta_rt.bench.assets import assets_folder
 from ecotta_rt.errors import Unavailable, UsageError
 
-__all__ = ["NetworkFiles", "dataset_of", "find_network"]
+__all__ = ["NetworkFiles", "dataset_of", "find_network", "sha256_of"]
 
 _SUFFIX = ".safetensors"
 
@@ -40,8 +40,13 @@ class NetworkFiles:
 
     def digest(self) -> str:
         """SHA-256 of the network's file, in hexadecimal."""
-        with self.network.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_of(self.network)
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def dataset_of(stream: str) -> str:

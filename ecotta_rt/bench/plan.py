@@ -7,7 +7,7 @@ from pathlib import Path
 from ecotta_rt.bench.bundles import BundleOrder, ForwardOrder, check_bundle
 from ecotta_rt.bench.graph_use import ONNX_METHODS, graph_use
 from ecotta_rt.bench.memory_cage import MemoryCage
-from ecotta_rt.bench.network_files import NetworkFiles, dataset_of, find_network
+from ecotta_rt.bench.network_files import NetworkFiles, dataset_of, find_network, sha256_of
 from ecotta_rt.bench.peers import METHODS, expand
 from ecotta_rt.bench.request import Request, check_request, load_devices
 from ecotta_rt.bench.results import Enforced
@@ -43,6 +43,11 @@ class Plan:
     forward: ForwardOrder | None = None
     left_out: Mapping[str, str] = field(default_factory=dict)
     enforced: Enforced | None = None
+
+    def starts(self) -> dict[str, str]:
+        """Method id -> SHA-256 of the file it starts from beside the network, for those that have one."""
+        paths = {method: self.request.bundle or path for method, path in self.resources.items()}
+        return {method: sha256_of(paths[method]) for method in self.request.methods if method in paths}
 
 
 def make_plan(request: Request) -> Plan:

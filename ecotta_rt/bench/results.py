@@ -135,6 +135,8 @@ class Report:
         environment: The machine and the versions.
         stream: What every row has seen.
         model: The source network.
+        starts: Method id -> SHA-256 of the file it starts from beside the network: warmed-up meta groups, a fine-tuned
+            network, or the bundle that was named.
         rows: One a method.
         failures: Methods that were started and gave no row.
         left_out: Methods of the default set that cannot run here, each with the reason.
@@ -146,6 +148,7 @@ class Report:
     stream: StreamFacts
     model: ModelFacts
     rows: tuple[Row, ...]
+    starts: Mapping[str, str] = field(default_factory=dict)
     failures: tuple[Failure, ...] = ()
     left_out: Mapping[str, str] = field(default_factory=dict)
     complete: bool = True

@@ -1,3 +1,4 @@
+import hashlib
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -14,11 +15,11 @@ from ecotta_rt.errors import EcottaError, Unavailable, UsageError
 
 @pytest.fixture
 def asked(tmp_path, checkout, monkeypatch):
-    """A request that can be met: the embedded images, and empty files where networks should be."""
+    """A request that can be met: the embedded images, and a few letters where networks should be."""
     (tmp_path / "data").symlink_to(checkout / "benchmarks" / "data")
     (tmp_path / "networks").mkdir()
     for kind in ("", ".ecotta-k4", ".ecotta-k5", ".fine-tuned"):
-        (tmp_path / "networks" / f"wrn-40-2-fashion-mnist{kind}.safetensors").touch()
+        (tmp_path / "networks" / f"wrn-40-2-fashion-mnist{kind}.safetensors").write_text(kind)
     monkeypatch.setenv("ECOTTA_ASSETS", str(tmp_path))
     return Request()
 
@@ -49,6 +50,13 @@ def test_each_method_gets_the_file_it_needs(asked, tmp_path):
         "ecotta-k4-warmed": "ecotta-k4",
         "tent-fine-tuned": "fine-tuned",
     }
+
+
+def test_a_run_tells_which_groups_it_started_from(asked):
+    plan = make_plan(replace(asked, methods=("source", "ecotta-k4", "ecotta-k4-warmed")))
+    groups = hashlib.sha256(plan.resources["ecotta-k4"].read_bytes()).hexdigest()
+
+    assert plan.starts() == {"ecotta-k4": groups, "ecotta-k4-warmed": groups}
 
 
 @pytest.mark.parametrize(
