@@ -19,7 +19,7 @@ import itertools
 import json
 import sys
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -120,8 +120,8 @@ def errors_percent(
     options: dict[str, Any] = {"learning_rate": step_size}
     if method == "ecotta-k4":
         warmed = AdaptState.load(GROUPS)
-        step = replace(step_options("batch", "exact", lr=step_size), l1_weight=l1_weight)
-        options = {"warmed": warmed, "step_options": step}
+        hyperparameters = {"lr": step_size, "l1_weight": l1_weight}
+        options = {"warmed": warmed, "step_options": step_options("batch", "exact", hyperparameters=hyperparameters)}
     elif method == "eata":
         options["source_frames"] = as_floats(clean)
     elif method == "tent-fine-tuned":

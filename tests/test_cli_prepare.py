@@ -134,6 +134,7 @@ def test_a_damaged_state_is_not_exported(network_file, capsys):
         (["NET", *TINY, "--step-batch", "0"], 2, "batches [0]"),
         (["NET", *TINY, "--normalisation", "batch", "--frame-by-frame"], 2, "frame_by_frame"),
         (["NET", *TINY, "--step-lr", "-1"], 2, "lr=-1"),
+        (["NET", *TINY, "--l1-weight", "-1"], 2, "l1_weight=-1"),
     ],
 )
 def test_a_users_mistake_is_one_line_and_writes_nothing(network_file, capsys, arguments, code, reason):

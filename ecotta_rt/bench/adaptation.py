@@ -7,7 +7,7 @@ down here, since the side that looks for bundles has no torch and cannot ask `St
 from collections.abc import Mapping
 from types import MappingProxyType
 
-__all__ = ["ADAPTATION"]
+__all__ = ["ADAPTATION", "HYPERPARAMETERS"]
 
 ADAPTATION: Mapping[str, str | int | float] = MappingProxyType(
     {
@@ -22,3 +22,6 @@ ADAPTATION: Mapping[str, str | int | float] = MappingProxyType(
     }
 )
 """Option of a step -> its value in every contestant, as a bundle's manifest names them."""
+
+HYPERPARAMETERS: Mapping[str, str] = MappingProxyType({"lr": "--step-lr", "l1_weight": "--l1-weight"})
+"""Those that a command may set otherwise, for torch's EcoTTA, and how."""

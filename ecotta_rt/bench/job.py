@@ -1,7 +1,8 @@
 """What one measured process is told to do."""
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 
 __all__ = ["Job"]
 
@@ -19,7 +20,7 @@ class Job:
         batch: Frames a step.
         normalisation: `batch`, `running` or `source`, for EcoTTA.
         gradient: `exact` or `constant`, for EcoTTA.
-        step_lr: EcoTTA's step size, None for the paper's; torch only.
+        hyperparameters: What EcoTTA's step has otherwise than `ADAPTATION`; torch only.
         memory_format: `channels_last` or `contiguous`; torch only.
         allocator: `returning` or `libc`.
         threads: Threads of the process.
@@ -47,7 +48,7 @@ class Job:
     allocator: str
     threads: int
     seed: int
-    step_lr: float | None = None
+    hyperparameters: Mapping[str, float] = field(default_factory=dict)
     engine: str = "torch"
     bundle: str | None = None
     forward: str | None = None

@@ -163,7 +163,7 @@ class MemoryRun:
             allocator=request.allocator or "libc",
             threads=request.threads,
             seed=request.seed,
-            step_lr=request.step_lr,
+            hyperparameters=dict(request.hyperparameters),
             engine=request.engine,
             frame_by_frame=request.frame_by_frame,
             fast=request.fast,

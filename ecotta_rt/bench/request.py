@@ -1,12 +1,13 @@
 """What a user asks the bench for, and what can be refused without looking at any file."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from importlib.util import find_spec
 from math import inf
 from pathlib import Path
 
+from ecotta_rt.bench.adaptation import HYPERPARAMETERS
 from ecotta_rt.bench.allocator import ALLOCATORS
 from ecotta_rt.bench.peers import METHODS, expand
 from ecotta_rt.bench.streams import CORRUPTIONS
@@ -54,7 +55,8 @@ class Request:
         order: One of `ORDERS`.
         seed: Of the stream and of the methods.
         threads: Threads of each measured process.
-        step_lr: EcoTTA's step size; None for the paper's. Torch only: a bundle has its own.
+        hyperparameters: What EcoTTA's step is to have otherwise than `ADAPTATION`, by its names. Torch only: a bundle
+            has its own.
         memory_format: One of `MEMORY_FORMATS`, of networks and frames; torch only.
         allocator: One of `ALLOCATORS`: whether freed memory goes back to the system at once. None for the engine's
             own: `returning` with torch; with onnx `libc`, since its sessions have `memory_kind`.
@@ -81,7 +83,7 @@ class Request:
     order: str = "official"
     seed: int = 0
     threads: int = 1
-    step_lr: float | None = None
+    hyperparameters: Mapping[str, float] = field(default_factory=dict)
     memory_format: str = "channels_last"
     allocator: str | None = None
     devices: tuple[str, ...] = ()
@@ -102,8 +104,10 @@ def check_request(request: Request) -> None:
     """
     _check_values(request)
     methods = expand(request.methods)
-    if request.step_lr is not None and not any("warmed" in METHODS[method].takes for method in methods):
-        raise UsageError(f"--step-lr is EcoTTA's, and none of {', '.join(methods)} is; leave it out")
+    if request.hyperparameters and not any("warmed" in METHODS[method].takes for method in methods):
+        raise UsageError(
+            f"{_named(request.hyperparameters)} is EcoTTA's, and none of {', '.join(methods)} is; leave it out"
+        )
     load_devices(request.devices)
     if isinstance(request.enforce, str):
         load_device(request.enforce)
@@ -132,8 +136,10 @@ def _check_values(request: Request) -> None:
     ):
         if number is not None and number < least:
             raise UsageError(f"{option} {number}: it must be at least {least}")
-    if request.step_lr is not None and not 0 < request.step_lr < inf:
-        raise UsageError(f"--step-lr {request.step_lr}: a step size is a finite number above 0")
+    if not 0 < (lr := request.hyperparameters.get("lr", 1.0)) < inf:
+        raise UsageError(f"--step-lr {lr}: a step size is a finite number above 0")
+    if not 0 <= (weight := request.hyperparameters.get("l1_weight", 0.0)) < inf:
+        raise UsageError(f"--l1-weight {weight}: a weight is a finite number, 0 or above")
     if request.seed > _LARGEST_SEED:
         raise UsageError(f"--seed {request.seed}: torch takes seeds up to {_LARGEST_SEED}")
     if request.severity not in SEVERITIES:
@@ -142,14 +148,19 @@ def _check_values(request: Request) -> None:
         check_corruption(name)
 
 
+def _named(hyperparameters: Mapping[str, float]) -> str:
+    return HYPERPARAMETERS[next(iter(hyperparameters))]
+
+
 def _check_engine(request: Request) -> None:
     usual = Request()
     if request.engine == "torch":
         for name in ("bundle", "frame_by_frame", "fast", "optimisation", "memory_kind"):
             if getattr(request, name) != getattr(usual, name):
                 raise UsageError(f"--{name.replace('_', '-')} is for --engine onnx; with torch there is no such choice")
-    elif request.step_lr is not None:
-        raise UsageError("--step-lr is for --engine torch; a bundle has its own: see `ecotta prepare --step-lr`")
+    elif request.hyperparameters:
+        name = _named(request.hyperparameters)
+        raise UsageError(f"{name} is for --engine torch; a bundle has its own: see `ecotta prepare {name}`")
     elif request.memory_format != usual.memory_format:
         raise UsageError("--memory-format is for --engine torch; onnxruntime chooses the layout by --optimisation")
     if request.frame_by_frame and request.normalisation == "batch":

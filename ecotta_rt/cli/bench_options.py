@@ -76,7 +76,7 @@ Exit codes:
 
 _MEMORY_ONLY = (
     *("engine", "frames", "corruptions", "severity", "order", "memory_format", "allocator", "device", "plot"),
-    *("download", "enforce", "frame_by_frame", "fast", "step_lr"),
+    *("download", "enforce", "frame_by_frame", "fast", "step_lr", "l1_weight"),
 )
 _LATENCY_ONLY = ("rounds",)
 
@@ -131,6 +131,7 @@ def _add_memory(parser: argparse.ArgumentParser) -> None:
     add("--severity", metavar="S", type=int, help=f"1 to 5 ({usual.severity})")
     add("--order", metavar="ORDER", help=_one_of(ORDERS, "of the corruptions"))
     add("--step-lr", metavar="LR", type=float, help=f"torch: EcoTTA's step size for 64 frames ({ADAPTATION['lr']:g})")
+    add("--l1-weight", metavar="L", type=float, help=f"torch: lambda of EcoTTA's L1 ({ADAPTATION['l1_weight']:g})")
     add("--memory-format", metavar="F", help=_one_of(MEMORY_FORMATS, "torch: of all tensors"))
     add("--allocator", metavar="A", help=f"freed memory: {', '.join(ALLOCATORS)} (torch: returning, onnx: libc)")
     add("--device", metavar="ID", type=_names, action="append", default=[], help="mark what fits this device, or all")
@@ -159,7 +160,7 @@ def memory_request(args: argparse.Namespace) -> Request:
         order=usual.order if args.order is None else args.order,
         seed=args.seed,
         threads=_single("--threads", args.threads, usable_cores()),
-        step_lr=args.step_lr,
+        hyperparameters={n: v for n, v in (("lr", args.step_lr), ("l1_weight", args.l1_weight)) if v is not None},
         memory_format=usual.memory_format if args.memory_format is None else args.memory_format,
         allocator=args.allocator,
         devices=tuple(device for devices in args.device for device in devices),

@@ -108,13 +108,16 @@ def test_times_and_options_are_told(tent):
 
 
 def test_ecotta_is_measured_with_its_options(job):
-    row = measure_method(job("ecotta-k4", normalisation="running", gradient="constant", batch=1, step_lr=0.01))
+    hyperparameters = {"lr": 0.01, "l1_weight": 0.1}
+    row = measure_method(
+        job("ecotta-k4", normalisation="running", gradient="constant", batch=1, hyperparameters=hyperparameters)
+    )
 
     assert isinstance(row, Row), row
     assert row.method == "ecotta-k4"
     assert row.normalisation == "running"
     assert row.session_options["gradient"] == "constant"
-    assert row.session_options["step_lr"] == 0.01
+    assert {name: row.session_options[name] for name in hyperparameters} == hyperparameters
     assert row.activation_bytes > 0
 
 

@@ -112,7 +112,7 @@ def _needs(job: Job) -> dict[str, Any]:
         needs["source_frames"] = _frames(clean, clean.spans[0], job)
     if "warmed" in takes and job.resource is not None:
         needs["warmed"] = AdaptState.load(Path(job.resource))
-        needs["step_options"] = step_options(job.normalisation, job.gradient, lr=job.step_lr)
+        needs["step_options"] = step_options(job.normalisation, job.gradient, hyperparameters=job.hyperparameters)
     if "fine_tuned" in takes and job.resource is not None:
         needs["fine_tuned"] = to_memory_format(load_network(job.resource), job.memory_format)
     return needs
@@ -139,5 +139,5 @@ def _session_options(job: Job) -> dict[str, str | int | float]:
     entry = METHODS[job.method]
     if "warmed" in entry.takes:
         options["gradient"] = entry.fixed.get("frozen_gradient", job.gradient)
-        options |= {} if job.step_lr is None else {"step_lr": job.step_lr}
+        options |= job.hyperparameters
     return {**options, "allocator": describe_allocator(os.environ)}
