@@ -52,23 +52,30 @@ def unlike(paths: list[Path], runs: list[dict[str, Any]]) -> str | None:
             return f"{path} is of another stream or model than {paths[0]}"
         for row in run["rows"]:
             setting = row["engine"], row["batch"], row["normalisation"], row["session_options"]
-            if setting != settings.setdefault(row["method"], setting):
-                return f"{path} ran {row['method']} with another batch or other options than the runs before it"
+            if setting != settings.setdefault(variant(row), setting):
+                return f"{path} ran {variant(row)} with another batch or other options than the runs before it"
         # Runs of before the digests were recorded have none.
         for method, digest in run.get("starts", {}).items():
             if digest != starts.setdefault(method, digest):
                 return f"{path} started {method} from other groups or another control than the runs before it"
-    rows = [(run["stream"]["seed"], row["method"]) for run in runs for row in run["rows"]]
+    rows = [(run["stream"]["seed"], variant(row)) for run in runs for row in run["rows"]]
     twice = next((row for row in rows if rows.count(row) > 1), None)
     return f"{twice[1]} with seed {twice[0]} is there twice" if twice else None
+
+
+def variant(row: dict[str, Any]) -> str:
+    """The method, and what its step had otherwise than it usually has."""
+    words = {"lr": "step size", "l1_weight": "lambda"}
+    options = row["session_options"]
+    return ", ".join([row["method"], *(f"{words[name]} {options[name]:g}" for name in words if name in options)])
 
 
 def table(runs: list[dict[str, Any]], reference: str) -> list[str]:
     """What was run, and a line for each method; in Markdown."""
     by_seed: dict[int, dict[str, Any]] = {}
     for run in runs:
-        times = {row["method"]: row["ms_per_frame"] for row in run["rows"]}
-        rows = {row["method"]: {**row, "tent_ms": times.get("tent")} for row in run["rows"]}
+        times = {variant(row): row["ms_per_frame"] for row in run["rows"]}
+        rows = {variant(row): {**row, "tent_ms": times.get("tent")} for row in run["rows"]}
         by_seed.setdefault(run["stream"]["seed"], {}).update(rows)
     methods = [m for m in next(iter(by_seed.values())) if all(m in rows for rows in by_seed.values())]
     partly = sorted({m for rows in by_seed.values() for m in rows} - set(methods))

@@ -5,8 +5,8 @@
 
 A table stands between `<!-- BEGIN RESULTS: NAME -->` and `<!-- END RESULTS: NAME -->` and comes from NAME.json, or from
 all files of a folder NAME: what `ecotta-bench --memory` or `--latency` wrote with `--json`, or measure_limits.py,
-measure_passes.py, measure_sessions.py, measure_start.py or compare_budgets.py. Runs of several seeds make the table of
-compare_seeds.py. A test fails when a table and its file differ.
+measure_passes.py, measure_sessions.py, measure_start.py, profile_operators.py or compare_budgets.py. Runs of several
+seeds make the table of compare_seeds.py. A test fails when a table and its file differ.
 """
 
 import json
@@ -65,6 +65,11 @@ PASSES_HEADER = (
     "| --- | --- | ---: | ---: | ---: | ---: | ---: |"
 )
 
+OPERATORS_HEADER = (
+    "| step | batch | convolutions | gradients of weights | layouts | norms, sums | masks | rest | together |\n"
+    "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
+)
+
 START_HEADER = (
     "| way | from start to first adapted frame, s | slowest, s | interpreter, imports, load, step, s |\n"
     "| --- | ---: | ---: | ---: |"
@@ -96,6 +101,8 @@ def render(reports: dict[str, dict[str, Any]]) -> str:
         return _render_start(first)
     if first.get("measured") == "passes":
         return _render_passes(first)
+    if first.get("measured") == "operators":
+        return _render_operators(first)
     if len({report["stream"]["seed"] for report in reports.values() if "stream" in report}) > 1:
         return _render_seeds(reports)
     _require_one_origin(reports)
@@ -221,6 +228,17 @@ def _render_passes(report: dict[str, Any]) -> str:
     told = ", ".join(f"{count} with {frames}" for frames, count in turns.items())
     note = f"{report['network']}; medians of turns, {told}. {_machine(report)}"
     return "\n".join([*lines, "", note, ""])
+
+
+def _render_operators(report: dict[str, Any]) -> str:
+    """Where the time of a step goes, in forward passes."""
+    lines = [OPERATORS_HEADER]
+    for row in report["rows"]:
+        step = "torch's TENT" if row["engine"] == "torch" else f"{row['normalisation']}, {row['graph']}"
+        shares = [f"{share:.2f}" for share in row["over_forward"].values()]
+        cells = [step, str(row["batch"]), *shares, f"{sum(row['over_forward'].values()):.2f}"]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*lines, "", f"{report['network']}; in fastest forward passes. {_machine(report)}", ""])
 
 
 def _machine(report: dict[str, Any]) -> str:

@@ -62,6 +62,20 @@ def test_methods_of_one_seed_may_come_from_several_runs(compare):
     assert "x TENT's time" not in compare(*runs[:2])[1], "times of different runs are not compared"
 
 
+def test_a_method_with_another_step_is_another_method(compare):
+    light = {"threads": 1, "l1_weight": 0.1}
+
+    code, out, _ = compare(
+        make_run(0, {"ecotta-k4": 20}),
+        make_run(0, {"ecotta-k4": 19}, session_options=light),
+        make_run(1, {"ecotta-k4": 21}),
+        make_run(1, {"ecotta-k4": 19.5}, session_options=light),
+    )
+
+    assert code == 0
+    assert "| ecotta-k4, lambda 0.1 | 19.25 | 19.00 19.50 | -1.25 | -1.00 -1.50 |" in out
+
+
 def test_a_drawn_order_may_differ_between_seeds(compare):
     assert compare(make_run(0, {"tent": 30}), make_run(1, {"tent": 31}, corruptions=("snow", "fog")))[0] == 0
 
