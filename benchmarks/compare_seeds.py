@@ -6,10 +6,10 @@
     python benchmarks/compare_seeds.py seed-*.json
 
 Each file is one run of `ecotta-bench --memory --json FILE`. All runs must be of the same stream, model, batch and
-options; only the seed may differ. The methods of one seed may come from several runs; times are then not compared:
-a machine is not always as fast. A method that one of them lacks is left out, and named. The difference to the reference
-is taken within each seed and then averaged: what a seed makes easy or hard for everybody cancels out. The corruption
-that comes last tells who has drifted by then.
+options; only the seed may differ. EcoTTA with another step size or lambda counts as another method. The methods of one
+seed may come from several runs; times are then not compared: a machine is not always as fast. A method that one of them
+lacks is left out, and named. The difference to the reference is taken within each seed and then averaged: what a seed
+makes easy or hard for everybody cancels out. The corruption that comes last tells who has drifted by then.
 """
 
 import argparse
@@ -19,11 +19,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ecotta_rt.bench.adaptation import ADAPTATION
+
+WORDS = {"lr": "step size", "l1_weight": "lambda"}
+
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", type=Path)
-    parser.add_argument("--reference", default="ecotta-k4", help="method that the others are compared with")
+    parser.add_argument("--reference", default="ecotta-k4", help="that the others are compared with, as in the table")
     args = parser.parse_args(argv)
     try:
         runs = [json.loads(path.read_text(encoding="utf-8")) for path in args.runs]
@@ -46,7 +50,7 @@ def unlike(paths: list[Path], runs: list[dict[str, Any]]) -> str | None:
         return {**stream, "corruptions": sorted(stream["corruptions"])}, run["model"]["digest"]
 
     settings: dict[str, Any] = {}
-    starts: dict[str, str] = {}
+    beside: dict[str, str] = {}
     for path, run in zip(paths, runs, strict=True):
         if identity(run) != identity(runs[0]):
             return f"{path} is of another stream or model than {paths[0]}"
@@ -55,9 +59,9 @@ def unlike(paths: list[Path], runs: list[dict[str, Any]]) -> str | None:
             if setting != settings.setdefault(variant(row), setting):
                 return f"{path} ran {variant(row)} with another batch or other options than the runs before it"
         # Runs of before the digests were recorded have none.
-        for method, digest in run.get("starts", {}).items():
-            if digest != starts.setdefault(method, digest):
-                return f"{path} started {method} from other groups or another control than the runs before it"
+        for kind, digest in run.get("beside", {}).items():
+            if digest != beside.setdefault(kind, digest):
+                return f"{path} started from another file of {kind} than the runs before it"
     rows = [(run["stream"]["seed"], variant(row)) for run in runs for row in run["rows"]]
     twice = next((row for row in rows if rows.count(row) > 1), None)
     return f"{twice[1]} with seed {twice[0]} is there twice" if twice else None
@@ -65,9 +69,9 @@ def unlike(paths: list[Path], runs: list[dict[str, Any]]) -> str | None:
 
 def variant(row: dict[str, Any]) -> str:
     """The method, and what its step had otherwise than it usually has."""
-    words = {"lr": "step size", "l1_weight": "lambda"}
-    options = row["session_options"]
-    return ", ".join([row["method"], *(f"{words[name]} {options[name]:g}" for name in words if name in options)])
+    chosen = {name: row["session_options"].get(name, ADAPTATION[name]) for name in WORDS}
+    unusual = [f"{WORDS[name]} {value:g}" for name, value in chosen.items() if value != ADAPTATION[name]]
+    return ", ".join([row["method"], *unusual])
 
 
 def table(runs: list[dict[str, Any]], reference: str) -> list[str]:

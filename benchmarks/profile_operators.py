@@ -15,7 +15,8 @@ import statistics
 import sys
 import tempfile
 import time
-from dataclasses import asdict
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -48,33 +49,48 @@ CASES = (  # normalisation of the bundle, graph, batch
     ("batch", "step-64", 64),
     ("batch", "step-64-fast", 64),
 )
-STEPS = {1: 40, 64: 5}
+TURNS = {1: 40, 64: 5}
 TENT_BATCH = 64
 OPERATORS_KEPT = 12
 
-GROUPS = ("convolutions", "products", "layouts", "norms and sums", "masks", "rest")
-"""`products` are gradients of learned weights, `layouts` the ways into a kernel's own layout and out of it."""
+GROUPS = ("convolutions", "matrix products", "layouts", "norms and sums", "ReLUs and masks", "rest")
+"""By operator, not by purpose: the products are those of weight gradients, but cutting the inputs for them is in the
+rest, and so is most of our norms' backward. `layouts` are onnxruntime's reorders; torch's convolutions hold theirs."""
 OF_ONNX = {
     **dict.fromkeys(("Conv", "FusedConv", "ConvTranspose"), "convolutions"),
-    **dict.fromkeys(("MatMul", "FusedMatMul", "Gemm"), "products"),
+    **dict.fromkeys(("MatMul", "FusedMatMul", "Gemm"), "matrix products"),
     **dict.fromkeys(("ReorderInput", "ReorderOutput", "Transpose"), "layouts"),
     **dict.fromkeys(("BatchNormalization", "ReduceSum", "ReduceMean"), "norms and sums"),
-    **dict.fromkeys(("Where", "Greater", "Relu", "Cast", "Sign"), "masks"),
+    **dict.fromkeys(("Where", "Greater", "Relu", "Cast", "Sign"), "ReLUs and masks"),
 }
 OF_TORCH = (  # the first that stands in an operator's name
     ("convolution", "convolutions"),
     ("batch_norm", "norms and sums"),
     ("sum", "norms and sums"),
     ("mean", "norms and sums"),
-    ("threshold", "masks"),
-    ("relu", "masks"),
-    ("clamp", "masks"),
+    ("threshold", "ReLUs and masks"),
+    ("relu", "ReLUs and masks"),
+    ("clamp", "ReLUs and masks"),
     ("contiguous", "layouts"),
     ("copy", "layouts"),
-    ("addmm", "products"),
-    ("mm", "products"),
+    ("mm", "matrix products"),
 )
 Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Of one step.
+
+    Attributes:
+        seconds: Operator -> what all its calls took, under a profiler.
+        forward_s: The fastest inference-only forward, in turn with those steps.
+        step_over_forward: A whole step over such a forward, in turn with it, without a profiler.
+    """
+
+    seconds: dict[str, float]
+    forward_s: float
+    step_over_forward: float
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -83,15 +99,15 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
     frames = {
-        batch: as_floats(confident_batch(bundle_path("batch" if batch > 1 else "running"), batch)) for batch in STEPS
+        batch: as_floats(confident_batch(bundle_path("batch" if batch > 1 else "running"), batch)) for batch in TURNS
     }
-    forwards = {batch: forward_of(batch, frames[batch]) for batch in STEPS}
+    forwards = {batch: forward_of(batch, frames[batch]) for batch in TURNS}
     rows = []
     for normalisation, graph, batch in CASES:
-        seconds, forward_s = profiled_graph(normalisation, graph, forwards[batch], frames[batch])
-        rows.append(row("onnx", "ecotta-k4", normalisation, graph, batch, seconds, forward_s))
-    seconds, forward_s = profiled_tent(forwards[TENT_BATCH], frames[TENT_BATCH])
-    rows.append(row("torch", "tent", "batch", "", TENT_BATCH, seconds, forward_s))
+        found = profiled_graph(normalisation, graph, forwards[batch], frames[batch])
+        rows.append(row("onnx", normalisation, graph, batch, found))
+    found = profiled_tent(forwards[TENT_BATCH], frames[TENT_BATCH])
+    rows.append(row("torch", "batch", "TENT", TENT_BATCH, found))
     environment = asdict(read_environment(1))
     report = {"measured": "operators", "environment": environment, "network": TRAINED.stem, "rows": rows}
     write_whole(args.out, (json.dumps(report, indent=1) + "\n").encode())
@@ -111,27 +127,38 @@ def forward_of(batch: int, frames: Floats) -> Forward:
     return fastest_forward(path, 1, frames)[0]
 
 
-def timed_s(forward: Forward, frames: Floats) -> float:
+def timed_s(run: Callable[[], object]) -> float:
     started_s = time.perf_counter()
-    forward(frames)
+    run()
     return time.perf_counter() - started_s
 
 
-def profiled_graph(normalisation: str, graph: str, forward: Forward, frames: Floats) -> tuple[dict[str, float], float]:
-    """Seconds of a step by operator, and of a forward pass: medians."""
+def in_turn(step: Callable[[], object], forward: Callable[[], object], turns: int) -> tuple[float, float]:
+    """Seconds of a step and of a forward pass, medians of turns; the first is not counted."""
+    times = [(timed_s(step), timed_s(forward)) for _ in range(1 + turns)][1:]
+    return statistics.median(step_s for step_s, _ in times), statistics.median(forward_s for _, forward_s in times)
+
+
+def profiled_graph(normalisation: str, graph: str, forward: Forward, frames: Floats) -> Profile:
+    """Each node's median, added up by operator."""
     bundle = read_bundle(bundle_path(normalisation))
     layout = bundle.manifest.layout
     vectors = zip(("parameters", "momentum", "statistics"), layout.pack(bundle.initial_state()), strict=True)
     values = {**dict(vectors), "frames": frames}
-    with tempfile.TemporaryDirectory() as folder:
+
+    def opened(prefix: str | None) -> tuple[Any, Callable[[], object]]:
         settings = session_settings(SessionOptions(), len(frames))
-        settings.enable_profiling, settings.profile_file_prefix = True, f"{folder}/profile"
+        if prefix is not None:
+            settings.enable_profiling, settings.profile_file_prefix = True, prefix
         session = opened_session(onnxruntime, bundle, graph, settings, {}, copied=False)
         feeds = {port.name: values[port.name] for port in session.get_inputs()}
-        forwards_s = []
-        for _ in range(1 + STEPS[len(frames)]):
-            session.run(None, feeds)
-            forwards_s.append(timed_s(forward, frames))
+        return session, lambda: session.run(None, feeds)
+
+    turns = TURNS[len(frames)]
+    wall_s, pace_s = in_turn(opened(None)[1], lambda: forward(frames), turns)
+    with tempfile.TemporaryDirectory() as folder:
+        session, step = opened(f"{folder}/profile")
+        _, forward_s = in_turn(step, lambda: forward(frames), turns)
         events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
     times: dict[tuple[str, str], list[float]] = {}
     for event in events:
@@ -140,48 +167,46 @@ def profiled_graph(normalisation: str, graph: str, forward: Forward, frames: Flo
     seconds: dict[str, float] = {}
     for (_, operator), durations in times.items():
         seconds[operator] = seconds.get(operator, 0.0) + statistics.median(durations)
-    return seconds, statistics.median(forwards_s)
+    return Profile(seconds, forward_s, wall_s / pace_s)
 
 
-def profiled_tent(forward: Forward, frames: Floats) -> tuple[dict[str, float], float]:
-    """The same of torch's TENT; means of its operators, since torch adds them up itself."""
+def profiled_tent(forward: Forward, frames: Floats) -> Profile:
+    """Means, since torch adds its operators up itself."""
     batch = torch.from_numpy(frames).to(memory_format=torch.channels_last)
     tent = build_method("tent", to_memory_format(load_network(TRAINED), "channels_last"), classes=10)
-    tent(batch)
-    forwards_s, steps = [], STEPS[len(frames)]
+    turns = TURNS[len(frames)]
+    wall_s, pace_s = in_turn(lambda: tent(batch), lambda: forward(frames), turns)
     with profile(activities=[ProfilerActivity.CPU], acc_events=True) as profiler:
-        for _ in range(steps):
-            tent(batch)
-            forwards_s.append(timed_s(forward, frames))
-    averages = profiler.key_averages()
-    return {one.key: one.self_cpu_time_total * 1e-6 / steps for one in averages}, statistics.median(forwards_s)
+        _, forward_s = in_turn(lambda: tent(batch), lambda: forward(frames), turns)
+    seconds = {one.key: one.self_cpu_time_total * 1e-6 / (1 + turns) for one in profiler.key_averages()}
+    return Profile(seconds, forward_s, wall_s / pace_s)
 
 
-def row(
-    engine: str, method: str, normalisation: str, graph: str, batch: int, seconds: dict[str, float], forward_s: float
-) -> dict[str, Any]:
+def row(engine: str, normalisation: str, graph: str, batch: int, found: Profile) -> dict[str, Any]:
+    """What the results hold; times in forward passes."""
     groups = dict.fromkeys(GROUPS, 0.0)
-    for operator, spent_s in seconds.items():
-        groups[group_of(engine, operator)] += spent_s / forward_s
-    largest = sorted(seconds.items(), key=lambda one: -one[1])[:OPERATORS_KEPT]
-    found = {
+    for operator, spent_s in found.seconds.items():
+        groups[group_of(engine, operator)] += spent_s / found.forward_s
+    largest = sorted(found.seconds.items(), key=lambda one: -one[1])[:OPERATORS_KEPT]
+    told = {
         "engine": engine,
-        "method": method,
         "normalisation": normalisation,
         "graph": graph,
         "batch": batch,
-        "forward_ms": round(1e3 * forward_s, 3),
+        "turns": TURNS[batch],
+        "forward_ms": round(1e3 * found.forward_s, 3),
         "over_forward": {name: round(share, 3) for name, share in groups.items()},
-        "largest_operators_over_forward": {name: round(spent / forward_s, 3) for name, spent in largest},
+        "step_over_forward": round(found.step_over_forward, 3),
+        "largest_operators_over_forward": {name: round(spent_s / found.forward_s, 3) for name, spent_s in largest},
     }
-    print(found, flush=True)
-    return found
+    print(told, flush=True)
+    return told
 
 
 def group_of(engine: str, operator: str) -> str:
     if engine == "onnx":
         return OF_ONNX.get(operator, "rest")
-    return next((group for part, group in OF_TORCH if part in operator), "rest")
+    return next((group for part, group in OF_TORCH if part in operator.lower()), "rest")
 
 
 if __name__ == "__main__":

@@ -66,8 +66,14 @@ PASSES_HEADER = (
 )
 
 OPERATORS_HEADER = (
-    "| step | batch | convolutions | gradients of weights | layouts | norms, sums | masks | rest | together |\n"
-    "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
+    "| step | batch | convolutions | matrix products | layouts | norms, sums | ReLUs, masks | rest | all operators "
+    "| a step, no profiler |\n"
+    "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
+)
+
+STEP_SIZES_HEADER = (
+    "| method | step size | lambda | error % | minus not learning's | clearest gain | clearest loss |\n"
+    "| --- | ---: | ---: | ---: | ---: | ---: | ---: |"
 )
 
 START_HEADER = (
@@ -101,6 +107,8 @@ def render(reports: dict[str, dict[str, Any]]) -> str:
         return _render_start(first)
     if first.get("measured") == "passes":
         return _render_passes(first)
+    if first.get("measured") == "step sizes":
+        return _render_step_sizes(first)
     if first.get("measured") == "operators":
         return _render_operators(first)
     if len({report["stream"]["seed"] for report in reports.values() if "stream" in report}) > 1:
@@ -230,20 +238,45 @@ def _render_passes(report: dict[str, Any]) -> str:
     return "\n".join([*lines, "", note, ""])
 
 
+def _render_step_sizes(report: dict[str, Any]) -> str:
+    """What learning changes, by step size and lambda; against the same method with a step size of zero."""
+    lines, about = [STEP_SIZES_HEADER], report["about"]
+    still = {row["method"]: row for row in report["rows"].values() if row["factor"] == 0}
+    for row in report["rows"].values():
+        cells = [row["method"], f"{row['step_size']:g}", f"{row.get('l1_weight', '')}", f"{row['error_percent']:.2f}"]
+        base = still.get(row["method"], row)
+        changes = {name: error - base["errors_percent"][name] for name, error in row["errors_percent"].items()}
+        extremes = min(changes, key=changes.__getitem__), max(changes, key=changes.__getitem__)
+        cells.append("" if base is row else f"{row['error_percent'] - base['error_percent']:+.2f}")
+        cells += ["" if base is row else f"{name} {changes[name]:+.1f}" for name in extremes]
+        lines.append(f"| {' | '.join(cells)} |")
+    note = (
+        f"{about['network']}; corrupted training images, {about['corruptions']} corruptions x {about['frames']}, "
+        f"severity {about['severity']}, batch {about['batch']}, seed {about['seed']}. "
+        f"{_machine(next(iter(report['rows'].values())), 'torch')}"
+    )
+    return "\n".join([*lines, "", note, ""])
+
+
 def _render_operators(report: dict[str, Any]) -> str:
     """Where the time of a step goes, in forward passes."""
     lines = [OPERATORS_HEADER]
     for row in report["rows"]:
-        step = "torch's TENT" if row["engine"] == "torch" else f"{row['normalisation']}, {row['graph']}"
-        shares = [f"{share:.2f}" for share in row["over_forward"].values()]
-        cells = [step, str(row["batch"]), *shares, f"{sum(row['over_forward'].values()):.2f}"]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join([*lines, "", f"{report['network']}; in fastest forward passes. {_machine(report)}", ""])
+        step = f"torch's {row['graph']}" if row["engine"] == "torch" else f"{row['normalisation']}, {row['graph']}"
+        shares = [*row["over_forward"].values(), sum(row["over_forward"].values()), row["step_over_forward"]]
+        lines.append(f"| {' | '.join([step, str(row['batch']), *(f'{share:.2f}' for share in shares)])} |")
+    turns = {row["batch"]: row["turns"] for row in report["rows"]}
+    told = ", ".join(f"{count} turns with {batch} frame{'s' * (batch > 1)}" for batch, count in turns.items())
+    note = (
+        f"{report['network']}; in fastest forward passes, 1 thread, {told}; medians, of torch's operators means. "
+        f"torch {report['environment']['versions']['torch']}. {_machine(report)}"
+    )
+    return "\n".join([*lines, "", note, ""])
 
 
-def _machine(report: dict[str, Any]) -> str:
+def _machine(report: dict[str, Any], library: str = "onnxruntime") -> str:
     versions = report["environment"]["versions"]
-    return f"{report['environment']['cpu']}, onnxruntime {versions['onnxruntime']}, Python {versions['python']}."
+    return f"{report['environment']['cpu']}, {library} {versions[library]}, Python {versions['python']}."
 
 
 def _render_limits(runs: list[dict[str, Any]]) -> str:

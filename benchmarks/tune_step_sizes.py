@@ -10,7 +10,7 @@ as long as the benchmark's, since a short one does not show what learning costs 
 of training images that neither EATA nor a seed of the benchmark has seen corrupted; the network was trained on the
 clean ones, so errors are far below those on test images: only their order counts, and even that with care, since more
 of these frames pass the gate. Written to benchmarks/results/step-sizes.json after every run; what is there already is
-not run again. Two runs at once may write to one file.
+not run again. Runs of different rows may write to one file at once.
 """
 
 import argparse
@@ -62,13 +62,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=HERE / "results" / "step-sizes.json")
     args = parser.parse_args(argv)
     torch.set_num_threads(args.threads)
+    origin = about(args.frames)  # now: the files may be others when the first row is written
     clean, labels = source_frames(args.data, SEEN_BY_EATA + args.frames, SEED)
     stream = [corrupt(clean[SEEN_BY_EATA:], name, severity=SEVERITY, seed=SEED) for name in CORRUPTIONS]
     for factor, l1_weight, method in itertools.product(args.factors, args.l1_weights, args.methods):
-        if l1_weight != L1_WEIGHT and method != "ecotta-k4":
-            continue
+        if l1_weight != L1_WEIGHT and (method != "ecotta-k4" or not factor):
+            continue  # nobody else has one, and who learns nothing does without
         name = f"{method} x {factor:g}" + ("" if l1_weight == L1_WEIGHT else f", lambda {l1_weight:g}")
-        if name in read_rows(args.out, args.frames):
+        if name in read_rows(args.out, origin):
             continue
         started_s = time.monotonic()
         errors = errors_percent(method, factor, l1_weight, stream, labels[SEEN_BY_EATA:], clean[:SEEN_BY_EATA])
@@ -84,8 +85,8 @@ def main(argv: list[str] | None = None) -> int:
             row["l1_weight"] = l1_weight
         print(f"{name}: {row['error_percent']:.2f} %  ({time.monotonic() - started_s:.0f} s)", flush=True)
         # Read again: another run may have written since.
-        rows = read_rows(args.out, args.frames) | {name: row}
-        report = {"measured": "step sizes", "about": about(args.frames), "rows": rows}
+        rows = read_rows(args.out, origin) | {name: row}
+        report = {"measured": "step sizes", "about": origin, "rows": rows}
         write_whole(args.out, (json.dumps(report, indent=1) + "\n").encode())
     return 0
 
@@ -98,11 +99,11 @@ def about(frames: int) -> dict[str, Any]:
     return {"network": NETWORK.stem, "files": files, "batch": BATCH, **stream}
 
 
-def read_rows(path: Path, frames: int) -> dict[str, dict[str, Any]]:
+def read_rows(path: Path, origin: dict[str, Any]) -> dict[str, dict[str, Any]]:
     if not path.exists():
         return {}
     report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    rows: dict[str, dict[str, Any]] = report["rows"] if report.get("about") == about(frames) else {}
+    rows: dict[str, dict[str, Any]] = report["rows"] if report.get("about") == origin else {}
     return rows
 
 

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from ecotta_rt.bundle import read_bundle
 from ecotta_rt.cli.main import main
 from ecotta_rt.prepare.attach import attach
 from ecotta_rt.prepare.checkpoint import load_network, save_network
@@ -96,8 +97,9 @@ def test_a_state_that_exists_is_exported_as_it_is_and_the_bundle_runs(network_fi
     before = warmed.read_bytes()
     bundle = network_file.with_name("other.ecotta")
 
-    assert main(["prepare", str(network_file), "--bundle", str(bundle), *TINY]) == 0
+    assert main(["prepare", str(network_file), "--bundle", str(bundle), "--l1-weight", "0.1", *TINY]) == 0
 
+    assert read_bundle(bundle).manifest.options["l1_weight"] == 0.1
     assert "exported as it is" in capsys.readouterr().err
     assert warmed.read_bytes() == before
     runtime = Runtime.load(bundle)

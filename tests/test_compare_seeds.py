@@ -30,7 +30,7 @@ def make_run(seed, errors, corruptions=("fog", "snow"), **changes):
 
 
 def of_groups(digest, seed):
-    return {**make_run(seed, {"ecotta-k4": 31}), "starts": {"ecotta-k4": digest}}
+    return {**make_run(seed, {"ecotta-k4": 31}), "beside": {"ecotta-k4": digest}}
 
 
 def test_differences_are_taken_within_each_seed(compare):
@@ -86,7 +86,7 @@ def test_a_drawn_order_may_differ_between_seeds(compare):
         (make_run(1, {"tent": 31}, corruptions=("fog",)), "another stream or model"),
         (make_run(1, {"tent": 31}, batch=32), "another batch or other options"),
         (make_run(1, {"tent": 31}, session_options={"threads": 2}), "another batch or other options"),
-        (of_groups("ef", 1), "other groups or another control"),
+        (of_groups("ef", 1), "another file of ecotta-k4"),
         (make_run(0, {"tent": 31}), "tent with seed 0 is there twice"),
         ("{", "not all of these are written by ecotta-bench"),
         ({}, "not all of these are written by ecotta-bench"),

@@ -38,7 +38,9 @@ class MemoryRun:
         self.outcomes: list[Row | Failure] = []
         self._plan, self._progress = plan, progress
         self._stream: StreamFacts | None = None
-        self._parameters: int | None = None
+        # Now, since the files may be others when the run is over.
+        self._model = ModelFacts(plan.files.model, None, plan.files.digest())
+        self._beside = plan.beside()
         self._held: dict[str, CageRecord] = {}
 
     def run(self) -> None:
@@ -73,8 +75,8 @@ class MemoryRun:
         return Report(
             environment=read_environment(plan.request.threads),
             stream=self._stream,
-            model=ModelFacts(plan.files.model, self._parameters, plan.files.digest()),
-            starts=plan.starts(),
+            model=self._model,
+            beside=self._beside,
             rows=rows,
             failures=tuple(outcome for outcome in self.outcomes if isinstance(outcome, Failure)),
             left_out=dict(plan.left_out),
@@ -118,7 +120,8 @@ class MemoryRun:
         return replace(job, forward=str(forward), bundle=None if bundle is None else str(bundle))
 
     def _advance(self, progress: Progress) -> None:
-        self._parameters = progress.parameters or self._parameters
+        if progress.parameters:
+            self._model = replace(self._model, parameters=progress.parameters)
         error = f"error {100 * progress.wrong / progress.frames:.1f} %" if progress.frames else ""
         self._progress.advanced(progress.frames, error)
 

@@ -38,6 +38,10 @@ class NetworkFiles:
         """The file of `kind` (`ecotta-k4`, `fine-tuned`) made from this network; it may be missing."""
         return self.network.with_name(f"{self.network.name.removesuffix(_SUFFIX)}.{kind}{_SUFFIX}")
 
+    def kind_of(self, path: Path) -> str:
+        """The other way round."""
+        return path.name.removeprefix(f"{self.network.name.removesuffix(_SUFFIX)}.").removesuffix(_SUFFIX)
+
     def digest(self) -> str:
         """SHA-256 of the network's file, in hexadecimal."""
         return sha256_of(self.network)

@@ -44,10 +44,10 @@ class Plan:
     left_out: Mapping[str, str] = field(default_factory=dict)
     enforced: Enforced | None = None
 
-    def starts(self) -> dict[str, str]:
-        """Method id -> SHA-256 of the file it starts from beside the network, for those that have one."""
-        paths = {method: self.request.bundle or path for method, path in self.resources.items()}
-        return {method: sha256_of(paths[method]) for method in self.request.methods if method in paths}
+    def beside(self) -> dict[str, str]:
+        """What methods take beside the network, `ecotta-k4`, `fine-tuned`, and the SHA-256 of its file."""
+        paths = {self.resources[method] for method in self.request.methods if method in self.resources}
+        return {self.files.kind_of(path): sha256_of(path) for path in sorted(paths)}
 
 
 def make_plan(request: Request) -> Plan:

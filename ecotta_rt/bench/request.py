@@ -159,8 +159,7 @@ def _check_engine(request: Request) -> None:
             if getattr(request, name) != getattr(usual, name):
                 raise UsageError(f"--{name.replace('_', '-')} is for --engine onnx; with torch there is no such choice")
     elif request.hyperparameters:
-        name = _named(request.hyperparameters)
-        raise UsageError(f"{name} is for --engine torch; a bundle has its own: see `ecotta prepare {name}`")
+        raise UsageError(f"{_named(request.hyperparameters)} is for --engine torch; bundles run with the paper's value")
     elif request.memory_format != usual.memory_format:
         raise UsageError("--memory-format is for --engine torch; onnxruntime chooses the layout by --optimisation")
     if request.frame_by_frame and request.normalisation == "batch":

@@ -43,8 +43,8 @@ class Row:
             It keeps its freed memory, whatever allocator the method ran with: `returning` slows the method alone.
             Of the same engine, in the layout or with the session options that suit it best.
         trainable_parameters: Scalars the method may change by gradient.
-        session_options: What else was set: threads, memory format, gradient, allocator; with onnx optimisation,
-            memory and the graph.
+        session_options: What else was set: threads, memory format, gradient, allocator, `lr` and `l1_weight` where they
+            were chosen; with onnx optimisation, memory and the graph.
         fits: Device id -> whether the larger of load and run fits its memory.
     """
 
@@ -135,8 +135,8 @@ class Report:
         environment: The machine and the versions.
         stream: What every row has seen.
         model: The source network.
-        starts: Method id -> SHA-256 of the file it starts from beside the network: warmed-up meta groups, a fine-tuned
-            network, or the bundle that was named.
+        beside: What methods start from beside the network, warmed-up meta groups (`ecotta-k4`) or a `fine-tuned` one ->
+            SHA-256 of its file.
         rows: One a method.
         failures: Methods that were started and gave no row.
         left_out: Methods of the default set that cannot run here, each with the reason.
@@ -148,7 +148,7 @@ class Report:
     stream: StreamFacts
     model: ModelFacts
     rows: tuple[Row, ...]
-    starts: Mapping[str, str] = field(default_factory=dict)
+    beside: Mapping[str, str] = field(default_factory=dict)
     failures: tuple[Failure, ...] = ()
     left_out: Mapping[str, str] = field(default_factory=dict)
     complete: bool = True

@@ -80,7 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="frames a step, a graph for each number (default 1; 64 with batch normalisation)",
     )
     add("--step-lr", type=float, default=5e-3, metavar="LR", help="step size for 64 frames, less for fewer (0.005)")
-    add("--l1-weight", type=float, default=0.5, metavar="L", help="lambda, which holds groups to the network (0.5)")
+    add("--l1-weight", type=float, default=0.5, metavar="L", help="lambda, of the L1 term that holds features (0.5)")
     add("--frame-by-frame", action="store_true", help="add graphs that learn from many frames in the memory of one")
     add("--fast", action="store_true", help="add steps that take more memory for less time, where there are some")
     add("--device", metavar="ID", help="leave out graphs that do not fit there; an error when none does")

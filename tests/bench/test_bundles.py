@@ -88,6 +88,15 @@ def test_the_bench_adapts_by_the_papers_protocol_at_a_rate_for_64_frames():
     assert step_options("running", "constant", frame_by_frame=True) == expected
 
 
+def test_a_hyperparameter_that_was_chosen_reaches_the_step():
+    pytest.importorskip("torch")
+    from ecotta_rt.bench.peers.step_options import step_options
+
+    options = step_options("batch", "exact", hyperparameters={"l1_weight": 0.1, "lr": 0.01})
+
+    assert (options.l1_weight, options.lr, options.entropy_margin) == (0.1, 0.01, 0.4)
+
+
 def test_meta_groups_that_cannot_be_read_are_no_reason_to_make_a_bundle(order, small_network):
     shutil.copy(small_network.bundle, Path(order.network).with_name(NAME))
     Path(order.warmed).write_bytes(b"damaged")

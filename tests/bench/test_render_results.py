@@ -72,7 +72,8 @@ def test_runs_under_hard_limits_of_different_origins_are_refused(made, report, r
         render_results.render({"limits.json": {"measured": "limits", "runs": runs}})
 
 
-ENVIRONMENT = {"cpu": "a processor", "versions": {"python": "3.11.7", "onnxruntime": "1.31.1"}}
+VERSIONS = {"python": "3.11.7", "onnxruntime": "1.31.1", "torch": "2.13.0"}
+ENVIRONMENT = {"cpu": "a processor", "versions": VERSIONS}
 
 
 def test_session_options_stand_beside_ours_and_a_case_alone_beside_nothing():
@@ -115,6 +116,33 @@ def test_a_pass_is_told_by_what_the_step_is_without_it():
     assert "| running, 1 frame | join_splits | +35 | +1.0 | 0 | -2.0 | 1.02 |" in table
     assert "| skip_backward | +35 |  |  | -2.0 | 1.02 |" in table
     assert "net; medians of turns, 8 with 1 frame." in table
+
+
+def test_operators_stand_beside_a_step_without_a_profiler():
+    row = {"engine": "onnx", "normalisation": "batch", "graph": "step-64", "batch": 64, "turns": 5}
+    row |= {"over_forward": {"convolutions": 2.0, "rest": 0.5}, "step_over_forward": 2.444}
+    tent = {**row, "engine": "torch", "graph": "TENT"}
+    report = {"measured": "operators", "environment": ENVIRONMENT, "network": "net", "rows": [row, tent]}
+
+    table = render_results.render({"operators.json": report})
+
+    assert "| batch, step-64 | 64 | 2.00 | 0.50 | 2.50 | 2.44 |" in table
+    assert "| torch's TENT | 64 | 2.00 |" in table
+    assert "1 thread, 5 turns with 64 frames; medians, of torch's operators means. torch 2.13.0." in table
+
+
+def test_what_learning_changes_stands_beside_each_step_size():
+    still = {"method": "ecotta-k4", "factor": 0.0, "step_size": 0.0, "l1_weight": 0.5, "error_percent": 16.0}
+    still |= {"errors_percent": {"fog": 20.0, "snow": 12.0}, "environment": ENVIRONMENT}
+    learning = {**still, "factor": 1.0, "step_size": 0.005, "error_percent": 15.75}
+    learning["errors_percent"] = {"fog": 19.0, "snow": 12.5}
+    about = {"network": "net", "corruptions": 2, "frames": 100, "severity": 5, "batch": 64, "seed": 1000}
+    report = {"measured": "step sizes", "about": about, "rows": {"still": still, "learning": learning}}
+
+    table = render_results.render({"step-sizes.json": report})
+
+    assert "| ecotta-k4 | 0 | 0.5 | 16.00 |  |  |  |" in table
+    assert "| ecotta-k4 | 0.005 | 0.5 | 15.75 | -0.25 | fog -1.0 | snow +0.5 |" in table
 
 
 def test_runs_of_several_seeds_are_compared_seed_by_seed(made):

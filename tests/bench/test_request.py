@@ -10,6 +10,7 @@ from ecotta_rt.bench import request as request_module
 from ecotta_rt.bench.peers import DEFAULT_METHODS
 from ecotta_rt.bench.plan import make_plan
 from ecotta_rt.bench.request import Request
+from ecotta_rt.cli.bench_options import bench_parser, memory_request
 from ecotta_rt.errors import EcottaError, Unavailable, UsageError
 
 
@@ -53,10 +54,20 @@ def test_each_method_gets_the_file_it_needs(asked, tmp_path):
 
 
 def test_a_run_tells_which_groups_it_started_from(asked):
-    plan = make_plan(replace(asked, methods=("source", "ecotta-k4", "ecotta-k4-warmed")))
-    groups = hashlib.sha256(plan.resources["ecotta-k4"].read_bytes()).hexdigest()
+    plan = make_plan(replace(asked, methods=("source", "ecotta-k4", "ecotta-k4-warmed", "tent-fine-tuned")))
 
-    assert plan.starts() == {"ecotta-k4": groups, "ecotta-k4-warmed": groups}
+    assert plan.beside() == {
+        kind: hashlib.sha256(f".{kind}".encode()).hexdigest() for kind in ("ecotta-k4", "fine-tuned")
+    }
+
+
+def test_only_hyperparameters_that_were_given_are_asked_for():
+    def asked_for(*words):
+        return memory_request(bench_parser().parse_args(["--memory", *words])).hyperparameters
+
+    assert asked_for() == {}
+    assert asked_for("--l1-weight", "0") == {"l1_weight": 0.0}
+    assert asked_for("--l1-weight", "0.1", "--step-lr", "0.01") == {"l1_weight": 0.1, "lr": 0.01}
 
 
 @pytest.mark.parametrize(
@@ -89,7 +100,7 @@ def test_a_run_tells_which_groups_it_started_from(asked):
         ({"hyperparameters": {"l1_weight": -0.5}}, r"--l1-weight -0.5: a weight is a finite number, 0 or above"),
         (
             {"engine": "onnx", "hyperparameters": {"l1_weight": 0.1}},
-            r"--l1-weight is for --engine torch.*prepare --l1-weight",
+            r"--l1-weight is for --engine torch; bundles run",
         ),
         ({"batch": 1, "methods": ("tent",)}, r"tent cannot run: .*--batch 2"),
         ({"batch": 1, "methods": ("ecotta-k4",)}, r"ecotta-k4 cannot run: .*--normalisation running"),

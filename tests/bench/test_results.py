@@ -3,8 +3,8 @@ import json
 from ecotta_rt.bench.memory_cage import CageRecord
 from ecotta_rt.bench.results import Enforced, Failure
 
-# DESIGN's words for the object that others read, and `starts`; none of them may go while the schema is 1.
-TOP = ["schema", "environment", "stream", "model", "rows", "starts", "failures", "left_out", "complete"]
+# DESIGN's words for the object that others read, and `beside`; none of them may go while the schema is 1.
+TOP = ["schema", "environment", "stream", "model", "rows", "beside", "failures", "left_out", "complete"]
 ROW = [
     *("method", "engine", "batch", "normalisation", "frames", "error_percent", "errors"),
     *("activation_bytes", "step_peak_bytes", "process_baseline_bytes", "load_peak_bytes", "process_peak_bytes"),
