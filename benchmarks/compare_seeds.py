@@ -88,7 +88,8 @@ def table(runs: list[dict[str, Any]], reference: str) -> list[str]:
     size = f"{len(stream['corruptions'])} corruptions x {stream['frames']} frames a run"
     in_order = all(run["stream"]["corruptions"] == stream["corruptions"] for run in runs)
     last = stream["corruptions"][-1] if in_order else None
-    lines = [f"seeds {seeds}; {stream['name']}, {size}; {runs[0]['model']['name']}", ""]
+    counted = f"seed{'s' * (len(by_seed) > 1)} {seeds}"
+    lines = [f"{counted}; {stream['name']}, {size}; {runs[0]['model']['name']}", ""]
     lines += [f"left out, not in every run: {', '.join(partly)}", ""] if partly else []
     columns = ["method", "error %, mean", "by seed"]
     columns += [f"minus {reference}'s, mean", "by seed"] if reference in methods else []

@@ -111,12 +111,13 @@ def render(reports: dict[str, dict[str, Any]]) -> str:
         return _render_step_sizes(first)
     if first.get("measured") == "operators":
         return _render_operators(first)
-    if len({report["stream"]["seed"] for report in reports.values() if "stream" in report}) > 1:
-        return _render_seeds(reports)
-    _require_one_origin(reports)
     if first.get("measured") == "latency":
         return _render_latency(first)
-    if first["rows"][0]["engine"] == "onnx":
+    engine, seeds = first["rows"][0]["engine"], {report["stream"]["seed"] for report in reports.values()}
+    if len(seeds) > 1 or (len(reports) > 1 and engine == "torch"):
+        return _render_seeds(reports)
+    _require_one_origin(reports)
+    if engine == "onnx":
         return _render_device(list(reports.values()))
     return _render_methods(first)
 

@@ -161,6 +161,14 @@ def test_runs_of_several_seeds_are_compared_seed_by_seed(made):
     assert "\nSeeds 0, 1; " in table
     assert "torch 2.13.0" in table
 
+    one_seed = {file: copy.deepcopy(run) for file, run in runs.items() if file.startswith("seed-0")}
+    for run in one_seed.values():
+        run["rows"][0]["engine"] = "torch"
+    table = render_results.render(one_seed)
+
+    assert "| tent | 22.00 | 22.00 | +2.00 | +2.00 | 22.0 | 1.0 |" in table
+    assert "\nSeed 0; " in table
+
     runs["seed-1.tent.json"]["rows"][0]["batch"] = 1
     with pytest.raises(ValueError, match=r"seed-1\.tent\.json ran tent with another batch"):
         render_results.render(runs)
