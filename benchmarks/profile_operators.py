@@ -1,7 +1,7 @@
 """Which operators a step spends its time in, and how much of it even the convolutions alone take.
 
     python benchmarks/export_networks.py wrn-40-2-fashion-mnist
-    python benchmarks/profile_operators.py         a minute; writes benchmarks/results/operators.json
+    python benchmarks/profile_operators.py         two minutes; writes benchmarks/results/operators.json
     python benchmarks/render_results.py            and the table of docs/graph-passes.md from it
 
 onnxruntime's own profiler times each node of a step, torch's each operator of TENT in its fastest layout; one thread.

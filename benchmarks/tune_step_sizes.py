@@ -1,4 +1,4 @@
-"""Which step size suits each method on this network: tried on corrupted training images, never on test images.
+"""Which step size suits each method here, and which lambda EcoTTA: tried on training images, never on test images.
 
     python benchmarks/tune_step_sizes.py --data $ECOTTA_DATA/cifar-10-batches-bin       some eight hours on one core
     python benchmarks/tune_step_sizes.py --data $ECOTTA_DATA/cifar-10-batches-bin --methods ecotta-k4 --factors 0 0.25 1
@@ -14,7 +14,6 @@ not run again. Runs of different rows may write to one file at once.
 """
 
 import argparse
-import hashlib
 import itertools
 import json
 import sys
@@ -29,6 +28,7 @@ from numpy.typing import NDArray
 
 from ecotta_rt.bench.adaptation import ADAPTATION
 from ecotta_rt.bench.environment import read_environment
+from ecotta_rt.bench.network_files import sha256_of
 from ecotta_rt.bench.peers import build_method
 from ecotta_rt.bench.peers.memory_format import to_memory_format
 from ecotta_rt.bench.peers.step_options import step_options
@@ -95,7 +95,7 @@ def about(frames: int) -> dict[str, Any]:
     """What all rows of a file have in common."""
     stream = {"corruptions": len(CORRUPTIONS), "frames": frames, "severity": SEVERITY, "seed": SEED}
     # Groups or a control that were warmed up anew make every row another one.
-    files = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in (NETWORK, GROUPS, FINE_TUNED)}
+    files = {path.name: sha256_of(path) for path in (NETWORK, GROUPS, FINE_TUNED)}
     return {"network": NETWORK.stem, "files": files, "batch": BATCH, **stream}
 
 

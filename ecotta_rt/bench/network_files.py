@@ -39,7 +39,7 @@ class NetworkFiles:
         return self.network.with_name(f"{self.network.name.removesuffix(_SUFFIX)}.{kind}{_SUFFIX}")
 
     def kind_of(self, path: Path) -> str:
-        """The other way round."""
+        """The kind of a file that stands beside this network: the inverse of `beside`."""
         return path.name.removeprefix(f"{self.network.name.removesuffix(_SUFFIX)}.").removesuffix(_SUFFIX)
 
     def digest(self) -> str:
