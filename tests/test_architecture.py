@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "ecotta_rt"
 
 LIGHT = {
     *("_version", "bundle", "device", "digest", "errors", "extras", "onnx_wire", "state", "this_machine", "toml_file"),
-    *("control_group", "process_memory", "records", "whole_file"),
+    *("control_group", "messages", "process_memory", "records", "whole_file"),
     *("budget", "protobuf_fields", "session_figures"),
     "doctor",
 }
@@ -22,6 +22,7 @@ MAY_IMPORT = {
     "_version": set(),
     "errors": set(),
     "extras": {"errors"},
+    "messages": set(),
     "control_group": set(),
     "this_machine": {"control_group"},
     "toml_file": {"errors"},

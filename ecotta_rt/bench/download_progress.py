@@ -1,9 +1,10 @@
 """Show how far a download has come: a bar on a terminal, a line every few percent into a log. Always on stderr."""
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
+
+from ecotta_rt.messages import on_terminal, tell
 
 __all__ = ["download_progress"]
 
@@ -21,7 +22,7 @@ def download_progress(what: str) -> Iterator[Callable[[int, int | None], None]]:
     Yields:
         A function of the bytes that are there and the bytes of the whole, or None where nobody knows.
     """
-    if sys.stderr.isatty() and find_spec("rich") is not None:
+    if on_terminal() and find_spec("rich") is not None:
         with _bar(what) as advance:
             yield advance
     else:
@@ -48,6 +49,6 @@ def _lines(what: str) -> Callable[[int, int | None], None]:
         if have - told >= _LINE_EVERY_BYTES or have == total:
             told = have
             whole = "" if total is None else f" of {total // _MIB}"
-            print(f"{what}: {have // _MIB}{whole} MiB", file=sys.stderr, flush=True)
+            tell(what, f"{have // _MIB}{whole} MiB")
 
     return advance

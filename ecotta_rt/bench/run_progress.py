@@ -1,10 +1,11 @@
 """Show how far a run of several methods or races has come: bars on a terminal, lines into a log. Always on stderr."""
 
-import sys
 import time
 from importlib.util import find_spec
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
+
+from ecotta_rt.messages import on_terminal, tell
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -43,7 +44,7 @@ def open_progress(what: str, count: int) -> RunProgress:
         what: "methods" or "races".
         count: How many there are.
     """
-    if sys.stderr.isatty() and find_spec("rich") is not None:
+    if on_terminal() and find_spec("rich") is not None:
         return BarProgress(what, count)
     return LinesProgress(count)
 
@@ -63,7 +64,7 @@ class LinesProgress:
         pass
 
     def doing(self, what: str) -> None:
-        print(what, file=sys.stderr, flush=True)
+        tell("", what)
 
     def started(self, item: str, size: int, unit: str) -> None:
         self._since = time.monotonic()
@@ -74,7 +75,7 @@ class LinesProgress:
     def finished(self, item: str, outcome: str) -> None:
         self._done += 1
         seconds = time.monotonic() - self._since
-        print(f"{self._done}/{self._count}  {item}  {outcome}  {seconds:.0f} s", file=sys.stderr, flush=True)
+        tell("", f"{self._done}/{self._count}  {item}  {outcome}  {seconds:.0f} s")
 
 
 class BarProgress:

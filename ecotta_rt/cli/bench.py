@@ -27,6 +27,7 @@ from ecotta_rt.bench.streams.sources import EMBEDDED
 from ecotta_rt.cli.bench_options import STDOUT, bench_parser, latency_request, memory_request
 from ecotta_rt.cli.main import run_command
 from ecotta_rt.errors import EXIT_INTERRUPTED, UsageError
+from ecotta_rt.messages import tell
 
 __all__ = ["main"]
 
@@ -70,7 +71,7 @@ def _memory(args: argparse.Namespace) -> int:
         if args.plot is not None and report.rows:
             draw_plot(report, args.plot)
     if interrupted:
-        print(f"ecotta-bench: interrupted, methods that were done: {len(run.outcomes)}", file=sys.stderr)
+        tell("ecotta-bench", f"interrupted, methods that were done: {len(run.outcomes)}")
         return EXIT_INTERRUPTED
     return _exit_code(report.failures if report is not None else ())
 
@@ -85,7 +86,7 @@ def _latency(args: argparse.Namespace) -> int:
         _write(report, args.json, lambda file: print_latency_report(report, file))
     if interrupted:
         whole = sum(race.complete for race in run.races)
-        print(f"ecotta-bench: interrupted, races that were over: {whole} of {len(plan.starts)}", file=sys.stderr)
+        tell("ecotta-bench", f"interrupted, races that were over: {whole} of {len(plan.starts)}")
         return EXIT_INTERRUPTED
     return _exit_code(report.failures if report is not None else ())
 

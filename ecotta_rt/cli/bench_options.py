@@ -13,6 +13,7 @@ from ecotta_rt.bench.peers import METHODS
 from ecotta_rt.bench.request import ENGINES, GRADIENTS, MEMORY_FORMATS, NORMALISATIONS, ORDERS, Request
 from ecotta_rt.bench.streams import CORRUPTIONS
 from ecotta_rt.cli.byte_size import parse_byte_size
+from ecotta_rt.cli.parser import CommandParser
 from ecotta_rt.errors import UsageError
 from ecotta_rt.runtime.session import MEMORY_KINDS
 from ecotta_rt.session_figures import OPTIMISATIONS
@@ -84,13 +85,7 @@ _LATENCY_ONLY = ("rounds",)
 def bench_parser() -> argparse.ArgumentParser:
     """The parser. What is not given is None, empty or False, so that each measurement has its own defaults."""
     methods = "\n".join(f"  {name:<17} {entry.description}" for name, entry in METHODS.items())
-    parser = argparse.ArgumentParser(
-        "ecotta-bench",
-        description=_DESCRIPTION,
-        epilog=_EPILOG.format(methods=methods),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = CommandParser("ecotta-bench", description=_DESCRIPTION, epilog=_EPILOG.format(methods=methods))
     mode = parser.add_mutually_exclusive_group(required=True)
     mode.add_argument("--memory", action="store_true", help="measure memory and error")
     mode.add_argument("--latency", action="store_true", help="measure the time of a step, contestants in turns")

@@ -4,7 +4,6 @@ A subcommand is a module with `NAME`, `add_arguments(parser)` and `run(args) -> 
 called, so that `ecotta devices` runs on a board that has no torch. `run_command` is shared with `ecotta-bench`.
 """
 
-import argparse
 import difflib
 import os
 import sys
@@ -13,8 +12,10 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 
 from ecotta_rt._version import __version__
+from ecotta_rt.cli.parser import CommandParser
 from ecotta_rt.errors import EXIT_INTERRUPTED, EcottaError, UsageError
 from ecotta_rt.extras import missing_package
+from ecotta_rt.messages import tell
 
 __all__ = ["COMMANDS", "EXIT_BUG", "EXIT_INPUT_OUTPUT", "main", "run_command"]
 
@@ -96,13 +97,11 @@ def run_command(program: str, command: Callable[[Sequence[str]], int], argv: Seq
 def _dispatch(argv: Sequence[str]) -> int:
     if argv and not argv[0].startswith("-"):
         return _run_subcommand(argv[0], argv[1:])
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         "ecotta",
         usage="ecotta COMMAND [options]",
         description="Test-time adaptation of vision networks inside the memory of small devices.",
         epilog=f"commands:\n{_command_list()}\n\n{_EXAMPLES}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"ecotta {__version__}")
     parser.parse_args(argv)
@@ -115,12 +114,7 @@ def _run_subcommand(name: str, argv: Sequence[str]) -> int:
         hint = f"; did you mean {near[0]}?" if near else "."
         raise UsageError(f"unknown command {name!r}{hint} Known: {', '.join(COMMANDS)}")
     module = import_module(f"ecotta_rt.cli.{name}")
-    parser = argparse.ArgumentParser(
-        f"ecotta {name}",
-        description=module.__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = CommandParser(f"ecotta {name}", description=module.__doc__)
     module.add_arguments(parser)
     code: int = module.run(parser.parse_args(argv))
     return code
@@ -139,6 +133,6 @@ def _bug_report(error: Exception) -> str:
 
 def _fail(program: str, message: str, code: int) -> int:
     if os.environ.get("ECOTTA_DEBUG") == "1":
-        traceback.print_exc()
-    print(f"{program}: {message}", file=sys.stderr)
+        tell("", traceback.format_exc().rstrip())
+    tell(program, message)
     return code

@@ -15,12 +15,12 @@ examples:
 """
 
 import argparse
-import sys
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ecotta_rt.errors import UsageError
+from ecotta_rt.messages import tell
 
 if TYPE_CHECKING:
     from ecotta_rt.prepare.options import StepOptions
@@ -109,7 +109,7 @@ def run(args: argparse.Namespace) -> int:
     frames, labels = source_frames(args.data, args.frames, args.seed)
     network = frozen_network(args.network, args.checkpoint, out)  # last: it writes
     if target.exists() and not args.force:
-        print(f"ecotta prepare: {target} exists and is exported as it is; --force warms up again", file=sys.stderr)
+        tell("ecotta prepare", f"{target} exists and is exported as it is; --force warms up again")
     else:
         with TrainingProgress(f"warm-up K={args.parts}") as progress:
             prepare(
@@ -145,7 +145,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _tell(graph: str, done: int, total: int) -> None:
     what = f"graph {done + 1} of {total}: {graph}" if done < total else graph
-    print(f"ecotta prepare: {what}", file=sys.stderr, flush=True)
+    tell("ecotta prepare", what)
 
 
 def _batches(args: argparse.Namespace) -> tuple[int, ...]:

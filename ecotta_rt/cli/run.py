@@ -40,6 +40,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from ecotta_rt.errors import EXIT_INTERRUPTED, InputFileError, UsageError
+from ecotta_rt.messages import tell
 
 if TYPE_CHECKING:
     from ecotta_rt.runtime.engine import Runtime
@@ -128,7 +129,7 @@ def run(args: argparse.Namespace) -> int:
                 with progress, _watched(loop, guard):
                     loop.run()
             finally:
-                print(f"ecotta run: {loop.tally}", file=sys.stderr)
+                tell("ecotta run", str(loop.tally))
                 if keeper:
                     keeper.save(loop.tally)
     return EXIT_INTERRUPTED if signal.SIGINT in received else 0
@@ -206,7 +207,7 @@ def _keeper(args: argparse.Namespace, runtime: "Runtime") -> "StateKeeper | None
     path = _state_path(args)
     keeper = StateKeeper(path, runtime, args.save_every, _warn)
     if not args.fresh and keeper.take_up():
-        print(f"ecotta run: going on from {path}", file=sys.stderr)
+        tell("ecotta run", f"going on from {path}")
     return keeper
 
 
@@ -216,7 +217,7 @@ def _state_path(args: argparse.Namespace) -> Path:
 
 
 def _warn(message: str) -> None:
-    print(f"ecotta run: warning: {message}", file=sys.stderr)
+    tell("ecotta run", f"warning: {message}")
 
 
 def _sink(out: Path | None) -> AbstractContextManager["JsonLines"]:

@@ -1,8 +1,9 @@
 """How far a stream has come: one line on a terminal that is written over, and nothing elsewhere."""
 
-import sys
 from types import TracebackType
 from typing import TYPE_CHECKING
+
+from ecotta_rt.messages import draw, on_terminal, tell
 
 if TYPE_CHECKING:
     from ecotta_rt.runtime.clock import Clock
@@ -25,7 +26,7 @@ class StreamProgress:
 
     def __init__(self, clock: "Clock", *, answers_on_screen: bool) -> None:
         self._clock = clock
-        self._shown = sys.stderr.isatty() and not answers_on_screen
+        self._shown = on_terminal() and not answers_on_screen
         self._start_s = self._next_s = clock.now_s()
 
     def __enter__(self) -> "StreamProgress":
@@ -35,7 +36,7 @@ class StreamProgress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._shown:
-            print(_CLEAR, end="", file=sys.stderr, flush=True)
+            draw(_CLEAR)
 
     def after_batch(self, tally: "Tally") -> None:
         """Show the tally, a few times a second."""
@@ -44,8 +45,10 @@ class StreamProgress:
             return
         self._next_s = now_s + _EVERY_S
         rate_hz = tally.frames / max(now_s - self._start_s, 1e-9)
-        print(f"{_CLEAR}{tally}, {rate_hz:.1f} frames a second", end="", file=sys.stderr, flush=True)
+        draw(f"{_CLEAR}{tally}, {rate_hz:.1f} frames a second")
 
     def show_step(self, step: "GuardEvent") -> None:
         """Leave a line of its own, on a terminal or not; the progress goes on below it."""
-        print(f"{_CLEAR if self._shown else ''}ecotta run: {step}", file=sys.stderr, flush=True)
+        if self._shown:
+            draw(_CLEAR)
+        tell("ecotta run", str(step))

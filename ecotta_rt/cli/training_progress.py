@@ -1,12 +1,13 @@
 """Progress of a training run on stderr: a bar on a terminal, one line an epoch elsewhere."""
 
-import sys
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
+
+from ecotta_rt.messages import on_terminal, tell
 
 if TYPE_CHECKING:
     from ecotta_rt.prepare.warmup import Progress
@@ -23,9 +24,9 @@ class TrainingProgress:
 
     def __init__(self, title: str) -> None:
         self._title = title
-        console = Console(file=sys.stderr)
+        console = Console(stderr=True)
         self._bar: Bar | None = None
-        if console.is_terminal:
+        if on_terminal():
             columns = (
                 "{task.description}",
                 BarColumn(),
@@ -54,4 +55,4 @@ class TrainingProgress:
         if self._bar:
             self._bar.update(self._task, total=progress.steps, completed=progress.step, state=state)
         elif progress.step % max(1, progress.steps // progress.epochs) == 0:
-            print(f"{self._title}: {state}  {progress.seconds:.0f} s", file=sys.stderr, flush=True)
+            tell(self._title, f"{state}  {progress.seconds:.0f} s")
