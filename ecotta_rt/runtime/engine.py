@@ -8,10 +8,15 @@ The state is held twice, side by side: a run reads one copy and writes the other
 by a change of roles. So nothing is copied, and a result that is not to be trusted is simply not taken over.
 
 Where memory runs short `set_level` closes the graphs that learn and gives back what they held; the state stays.
+
+Threads may share one: a call begins when the one before it has ended.
 """
 
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from threading import RLock
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,9 +38,28 @@ Floats = NDArray[np.float32]
 _STATE = ("parameters", "momentum", "statistics")
 _SUMS = ("entropy_gradient", "l1_gradient")
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _one_at_a_time(method: "Callable[Concatenate[Runtime, P], R]") -> "Callable[Concatenate[Runtime, P], R]":
+    """Let a call wait for those of other threads: a run writes to buffers that the next one writes to as well."""
+
+    @wraps(method)
+    def alone(self: "Runtime", *args: P.args, **kwargs: P.kwargs) -> R:
+        with self._lock:
+            return method(self, *args, **kwargs)
+
+    return alone
+
 
 class Runtime:
     """Answers frames and learns from them; made by `load`.
+
+    Threads may share one. Their calls are made one after the other, each whole: a step and what it does to the state, a
+    change of level, a state that is read or put back. `interrupt` alone does not wait. Two threads are no faster than
+    one; for that give each a Runtime of its own. Not for signal handlers: one would run in the middle of a call of its
+    own thread.
 
     Attributes:
         batch: Frames that every call must have.
@@ -57,6 +81,7 @@ class Runtime:
         options: SessionOptions | None = None,
     ) -> None:
         manifest = bundle.manifest
+        self._lock = RLock()  # anew, since some methods use others
         self.session_options = options or SessionOptions()
         self.class_names = manifest.classes
         self.frame_size = (manifest.frame.height, manifest.frame.width)
@@ -139,6 +164,7 @@ class Runtime:
             options=options or SessionOptions(threads=1 if threads is None else threads),
         )
 
+    @_one_at_a_time
     def __call__(self, frames: NDArray[np.uint8] | Floats) -> Prediction:
         """Answer `frames`, then learn from them.
 
@@ -170,6 +196,7 @@ class Runtime:
         """
         self._step_options.terminate = True
 
+    @_one_at_a_time
     def predict(self, frames: NDArray[np.uint8] | Floats, hold_statistics: bool = False) -> Prediction:
         """Answer without learning; in `running` normalisation the statistics still follow the frames.
 
@@ -197,6 +224,7 @@ class Runtime:
                 self._take_over(*run.writes)
         return _prediction(np.concatenate(logits), None, adapted=False, why="off" if finite else "not-finite")
 
+    @_one_at_a_time
     def set_level(self, level: Level) -> None:
         """Hold the graphs of one rung of the ladder and no others; memory of those closed goes back to the system.
 
@@ -214,6 +242,7 @@ class Runtime:
         self._open()
 
     @property
+    @_one_at_a_time
     def transient_bytes(self) -> int:
         """What the next batch will take for its tensors above what is held now, by the bundle's figures.
 
@@ -234,11 +263,13 @@ class Runtime:
         return entry.step_peak_bytes
 
     @property
+    @_one_at_a_time
     def state(self) -> AdaptState:
         """The present state as a value."""
         parameters, momentum, statistics = (self._now[name] for name in _STATE)
         return self._layout.unpack(parameters, momentum, statistics, self._digest, self._metadata)
 
+    @_one_at_a_time
     def restore(self, state: AdaptState) -> None:
         """Go on from `state`.
 
@@ -254,10 +285,12 @@ class Runtime:
             self._now[name][:] = vector
         self._metadata = dict(state.metadata)
 
+    @_one_at_a_time
     def reset(self) -> None:
         """Back to the bundle's own state."""
         self.restore(self._bundle.initial_state())
 
+    @_one_at_a_time
     def save_state(self, path: str | Path) -> None:
         """Write the present state to `path`, whole or not at all.
 

@@ -20,6 +20,7 @@ import ctypes
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any, Literal
 
 from ecotta_rt.bundle import Bundle
@@ -140,6 +141,7 @@ def session_settings(options: SessionOptions, frames: int = 1) -> Any:
 
 
 _shared_arena: Literal["doubling", "by request", "none", "not asked"] = "not asked"
+_asking = Lock()  # two sessions may be made at the same time
 
 
 def _shares_arena(ort: Any, doubling: bool) -> bool:
@@ -149,15 +151,20 @@ def _shares_arena(ort: Any, doubling: bool) -> bool:
     an arena of its own grows as onnxruntime's do, by doubling.
     """
     global _shared_arena
-    if _shared_arena == "not asked":
-        info = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
-        growth = ort.OrtArenaCfg({"arena_extend_strategy": 0 if doubling else 1})  # next power of two, or as requested
-        try:
-            ort.create_and_register_allocator(info, growth)
-            _shared_arena = "doubling" if doubling else "by request"
-        except Exception:  # an application that embeds us may have its own
-            _shared_arena = "none"
+    with _asking:
+        if _shared_arena == "not asked":
+            _shared_arena = _registered_arena(ort, doubling)
     return _shared_arena == "doubling" or (_shared_arena == "by request" and not doubling)
+
+
+def _registered_arena(ort: Any, doubling: bool) -> Literal["doubling", "by request", "none"]:
+    info = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
+    growth = ort.OrtArenaCfg({"arena_extend_strategy": 0 if doubling else 1})  # next power of two, or as requested
+    try:
+        ort.create_and_register_allocator(info, growth)
+    except Exception:  # an application that embeds us may have its own
+        return "none"
+    return "doubling" if doubling else "by request"
 
 
 def trim_heap() -> None:
