@@ -46,7 +46,7 @@ def _one_at_a_time(method: "Callable[Concatenate[Runtime, P], R]") -> "Callable[
     """Let a call wait for those of other threads: a run writes to buffers that the next one writes to as well."""
 
     @wraps(method)
-    def alone(self: "Runtime", *args: P.args, **kwargs: P.kwargs) -> R:
+    def alone(self: "Runtime", /, *args: P.args, **kwargs: P.kwargs) -> R:
         with self._lock:
             return method(self, *args, **kwargs)
 
