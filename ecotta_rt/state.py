@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ecotta_rt.errors import InputFileError, UsageError
 from ecotta_rt.whole_file import write_whole
 
-__all__ = ["AdaptState"]
+__all__ = ["MAX_HEADER_BYTES", "AdaptState"]
 
 Array = NDArray[np.float32]
 Arrays = Mapping[str, Array]
@@ -25,6 +25,10 @@ Arrays = Mapping[str, Array]
 _FORMAT = "ecotta-state-1"
 _SECTIONS = ("parameters", "momentum", "statistics")
 _MAX_BYTES = 1 << 30
+_LARGE_BYTES = 16 << 20
+
+MAX_HEADER_BYTES = 4 << 20
+"""Of the JSON at the beginning of a state's file; that of WRN-40-2 has 20 KB."""
 
 
 @dataclass(frozen=True)
@@ -58,19 +62,35 @@ class AdaptState:
             raise UsageError(f"{path} was not written: {error}") from error
         write_whole(path, content)
 
+    @property
+    def most_file_bytes(self) -> int:
+        """No state of these arrays has a longer file, whatever its metadata."""
+        return MAX_HEADER_BYTES + sum(array.nbytes for _, _, array in self._each())
+
     @classmethod
-    def load(cls, path: str | Path) -> "AdaptState":
+    def load(cls, path: str | Path, *, most_bytes: int = _MAX_BYTES) -> "AdaptState":
         """Read what `save` wrote.
 
+        Args:
+            path: The file.
+            most_bytes: A longer file is refused before it is read: see `most_file_bytes`.
+
         Raises:
-            InputFileError: No such file, truncated, not a state, not float32, not finite, a negative variance, or more
-                than 1 GiB.
+            InputFileError: No such file, truncated, mostly holes, not a state, not float32, not finite, a negative
+                variance, or longer than 1 GiB or `most_bytes`.
         """
         try:
             with Path(path).open("rb") as file:
-                size = os.fstat(file.fileno()).st_size
-                if size > _MAX_BYTES:
-                    raise InputFileError(f"{path}: {size} bytes, more than the {_MAX_BYTES} a state may have")
+                status = os.fstat(file.fileno())
+                size = status.st_size
+                if size > (most := min(most_bytes, _MAX_BYTES)):
+                    raise InputFileError(
+                        f"{path}: {size} bytes, more than the {most} it may have; is it of another network?"
+                    )
+                # A file that was made long and never written reads as zeros, and takes all of them in memory.
+                there = getattr(status, "st_blocks", size) * 512
+                if size > _LARGE_BYTES and 4 * there < size:
+                    raise InputFileError(f"{path}: {size} bytes, of which only {there} were ever written; not a state")
                 content = file.read(size)
         except OSError as error:
             raise InputFileError(f"{path}: cannot be read ({error.strerror or error})") from error
@@ -103,6 +123,11 @@ class AdaptState:
 
         if len(content) > _MAX_BYTES:
             raise InputFileError(f"{origin}: {len(content)} bytes, more than the {_MAX_BYTES} a state may have")
+        if (length := int.from_bytes(content[:8], "little")) > MAX_HEADER_BYTES:
+            raise InputFileError(
+                f"{origin}: not a safetensors file, or one with a header of {length} bytes; a state's has at most "
+                f"{MAX_HEADER_BYTES}"
+            )
         try:
             entries = deserialize(content)  # type: ignore[no-untyped-call]
         except SafetensorError as error:

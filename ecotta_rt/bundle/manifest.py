@@ -386,8 +386,9 @@ def _check_weights(manifest: Manifest, fields: JsonFields) -> None:
                 "weights", f"{entry.name!r} at byte {entry.offset} overlaps {before!r}, which ends at {end}"
             )
         end, before = entry.offset + entry.bytes, entry.name
-    if end > manifest.weights_bytes:
-        raise fields.error("weights", f"{before!r} ends at byte {end}, and weights.bin has {manifest.weights_bytes}")
+    if end != manifest.weights_bytes:
+        ends = f"{before!r} ends at byte {end}" if before else "none"
+        raise fields.error("weights", f"{ends}, and weights.bin has {manifest.weights_bytes} bytes")
 
 
 def _check_ports(manifest: Manifest, graph: GraphEntry, key: str, fields: JsonFields) -> None:

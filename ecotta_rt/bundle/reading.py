@@ -20,10 +20,11 @@ from ecotta_rt.bundle.graph_check import WEIGHTS, check_entry, check_graph
 from ecotta_rt.bundle.manifest import MAX_GRAPHS, MAX_MANIFEST_BYTES, Manifest
 from ecotta_rt.bundle.relocate import relocate
 from ecotta_rt.bundle.stored_zip import Member, checksum, read_directory
+from ecotta_rt.bundle.weight_bytes import WeightBytes
 from ecotta_rt.bundle.writing import MANIFEST, MAX_BUNDLE_BYTES, PAGE_BYTES, STATE
 from ecotta_rt.digest import sha256
 from ecotta_rt.errors import InputFileError, UsageError
-from ecotta_rt.state import AdaptState
+from ecotta_rt.state import MAX_HEADER_BYTES, AdaptState
 
 __all__ = ["Bundle", "read_bundle"]
 
@@ -148,8 +149,8 @@ def read_bundle(path: str | os.PathLike[str], *, verify: bool = True) -> Bundle:
 
     Args:
         path: The file.
-        verify: Compare the weights with their digest, which reads them once, a megabyte at a time. Without it a damaged
-            weight goes unnoticed; graphs and state are compared in any case.
+        verify: Compare the weights with their digest and refuse NaN and infinity, which reads them once, a megabyte at
+            a time. Without it a damaged weight goes unnoticed; graphs and state are compared in any case.
 
     Raises:
         InputFileError: It cannot be read, is no bundle, is damaged, or breaks a rule of docs/bundle-format.md; the
@@ -202,6 +203,12 @@ def _expected_members(listed: Sequence[Member], manifest: Manifest, path: Path) 
             raise InputFileError(f"{path}: member {name!r} is not in the manifest")
         if member.size != sizes.get(name, member.size):
             raise InputFileError(f"{path}, {name}: {member.size} bytes, and the manifest says {sizes[name]}")
+    layout = manifest.layout
+    most = 4 * (2 * layout.parameter_count + layout.statistic_count) + MAX_HEADER_BYTES
+    if members[STATE].size > most:
+        raise InputFileError(
+            f"{path}, {STATE}: {members[STATE].size} bytes, more than the {most} that a state of this layout can have"
+        )
     if members[WEIGHTS].start % PAGE_BYTES:
         raise InputFileError(
             f"{path}, {WEIGHTS}: begins at byte {members[WEIGHTS].start}, no multiple of {PAGE_BYTES}; "
@@ -211,11 +218,19 @@ def _expected_members(listed: Sequence[Member], manifest: Manifest, path: Path) 
 
 
 def _verify_weights(file: BinaryIO, member: Member, manifest: Manifest, path: Path) -> None:
-    digest, crc32 = sha256(), 0
+    origin = f"{path}, {WEIGHTS}"
+    digest, crc32, content = sha256(), 0, WeightBytes(manifest.weights, origin)
+    problem = None
     for piece in _pieces(file, member):
         digest.update(piece)
         crc32 = zlib.crc32(piece, crc32)
-    _check_digests(f"{path}, {WEIGHTS}", member, crc32, digest.hexdigest(), manifest.weights_sha256)
+        try:
+            content.take(piece)
+        except InputFileError as error:
+            problem = problem or error
+    _check_digests(origin, member, crc32, digest.hexdigest(), manifest.weights_sha256)
+    if problem is not None:  # damage is the better reason
+        raise problem
 
 
 def _pieces(file: BinaryIO, member: Member) -> Iterator[memoryview]:

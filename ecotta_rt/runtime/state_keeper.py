@@ -61,8 +61,8 @@ class StateKeeper:
         """
         if not self._path.exists():
             return False
-        state = AdaptState.load(self._path)
-        own_digest = self._engine.state.network_digest
+        own = self._engine.state
+        state, own_digest = AdaptState.load(self._path, most_bytes=own.most_file_bytes), own.network_digest
         if state.network_digest != own_digest:
             raise InputFileError(
                 f"{self._path}: belongs to network {state.network_digest[:12]}, the bundle holds {own_digest[:12]};"
