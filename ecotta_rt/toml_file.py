@@ -18,9 +18,18 @@ __all__ = ["MAX_FILE_BYTES", "TomlTable", "parse_toml", "read_toml"]
 MAX_FILE_BYTES = 64 * 1024
 """Far above any file we read. Parsing takes many times a file's size in memory, on boards that have little."""
 
+MAX_DEPTH = 8
+"""How deep tables and lists may lie in one another. Parsing a name of n parts takes time and memory by the square of n:
+one of 32,000 parts, 64 KB of text, took 4 GB."""
+
 T = TypeVar("T", str, int, float, bool)
 
 _KIND_NAMES = {str: "a string", int: "a whole number", float: "a number", bool: "true or false"}
+# Strings and comments, in which dots and brackets mean nothing.
+_TEXT = re.compile(
+    r'''"""(?:\\.|[^\\])*?(?:"""|\Z)|\'{3}.*?(?:\'{3}|\Z)|"(?:\\.|[^"\\\n])*+"?|'[^'\n]*+'?|#[^\n]*+''', re.DOTALL
+)
+_DEEP_NAME = re.compile(rf"(?<![\w-])(?:[\w-]++[ \t]*+\.[ \t]*+){{{MAX_DEPTH}}}")
 _KEY_PART = re.compile(r"""\s*(?:"([^"]*)"|'([^']*)'|([A-Za-z0-9_-]+))\s*""")
 
 
@@ -154,12 +163,29 @@ def parse_toml(content: bytes, origin: str) -> TomlTable:
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise ConfigurationError(f"{origin}, line {line}: not UTF-8 (byte {content[error.start]:#04x})") from error
+    _refuse_depth(text, origin)
     try:
         return TomlTable(tomllib.loads(text), origin, text)
     except RecursionError as error:
         raise ConfigurationError(f"{origin}: nested too deeply") from error
     except ValueError as error:  # TOMLDecodeError, which names the line, and numbers too long for int()
         raise ConfigurationError(f"{origin}: not TOML: {error}") from error
+
+
+def _refuse_depth(text: str, origin: str) -> None:
+    """Refuse what is nested too deeply before it is parsed."""
+    bare = _TEXT.sub(lambda match: "s" + "\n" * match.group().count("\n"), text)
+    name = _DEEP_NAME.search(bare)
+    at = -1 if name is None else name.start()
+    depth = 0
+    for bracket in re.finditer(r"[\[{\]}]", bare):
+        depth = depth + 1 if bracket.group() in "[{" else max(depth - 1, 0)
+        if depth > MAX_DEPTH and (at < 0 or bracket.start() < at):
+            at = bracket.start()
+            break
+    if at >= 0:
+        line = bare[:at].count("\n") + 1
+        raise ConfigurationError(f"{origin}, line {line}: nested more than {MAX_DEPTH} deep; no field we know is")
 
 
 def _describe(value: object) -> str:

@@ -5,6 +5,7 @@ As `toml_file` does for what people write, a reader takes the fields it knows on
 """
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, TypeVar
 
@@ -15,7 +16,15 @@ __all__ = ["MAX_TEXT_CHARACTERS", "JsonFields", "parse_json"]
 MAX_TEXT_CHARACTERS = 4096
 """Longest text in a field, but for names, which are limited where they are taken."""
 
+MAX_DEPTH = 16
+"""How deep lists and objects may lie in one another; those of a manifest do 8 deep."""
+
+MAX_TOKENS = 1 << 18
+"""How many texts, commas and brackets there may be: a value takes up to a hundred bytes of memory, for two written."""
+
 _LARGEST_NUMBER = 2.0**63
+_TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[\]{},]', re.DOTALL)
+
 
 T = TypeVar("T")
 
@@ -166,6 +175,7 @@ def parse_json(content: bytes, origin: str) -> JsonFields:
         InputFileError: Not UTF-8, not JSON, nested too deeply, no object, a key given twice, or a number that JSON
             does not have (NaN).
     """
+    _refuse_bombs(content, origin)
     try:
         parsed = json.loads(content.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse_constant)
     except UnicodeDecodeError as error:
@@ -177,6 +187,20 @@ def parse_json(content: bytes, origin: str) -> JsonFields:
     if type(parsed) is not dict:
         raise InputFileError(f"{origin}: expected a JSON object, found {_shown(parsed)}")
     return JsonFields(parsed, origin)
+
+
+def _refuse_bombs(content: bytes, origin: str) -> None:
+    """Refuse what would take far more memory than it has bytes, before it is parsed."""
+    depth = 0
+    for count, token in enumerate(_TOKENS.finditer(content)):
+        first = content[token.start()]
+        depth += (first in b"[{") - (first in b"]}")
+        if depth > MAX_DEPTH:
+            raise InputFileError(f"{origin}: nested too deeply, more than {MAX_DEPTH} deep at byte {token.start()}")
+        if count == MAX_TOKENS:
+            raise InputFileError(
+                f"{origin}: more than {MAX_TOKENS} texts, commas and brackets; no manifest has so many"
+            )
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

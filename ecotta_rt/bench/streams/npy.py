@@ -12,10 +12,9 @@ from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
 from ecotta_rt.errors import InputFileError, TransferError
+from ecotta_rt.runtime.sources.npy import MAX_HEADER_BYTES, refuse_long_header
 
 __all__ = ["open_npy"]
-
-LONGEST_HEADER = 4096  # bytes; that of a CIFAR-10-C file has 128
 
 
 def open_npy(path: Path) -> NDArray[Any]:
@@ -35,6 +34,7 @@ def open_npy(path: Path) -> NDArray[Any]:
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
+            refuse_long_header(file, str(path))
             shape, dtype = _header(path, file)
             start = file.tell()
     except FileNotFoundError as error:
@@ -57,9 +57,9 @@ def _header(path: Path, file: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
     try:
         version = npy_format.read_magic(file)
         if version == (1, 0):
-            shape, fortran, dtype = npy_format.read_array_header_1_0(file, max_header_size=LONGEST_HEADER)
+            shape, fortran, dtype = npy_format.read_array_header_1_0(file, max_header_size=MAX_HEADER_BYTES)
         elif version == (2, 0):
-            shape, fortran, dtype = npy_format.read_array_header_2_0(file, max_header_size=LONGEST_HEADER)
+            shape, fortran, dtype = npy_format.read_array_header_2_0(file, max_header_size=MAX_HEADER_BYTES)
         else:
             raise InputFileError(f"{path}: .npy format version {version[0]}.{version[1]}, expected 1.0 or 2.0")
     except InputFileError:

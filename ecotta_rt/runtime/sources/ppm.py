@@ -16,6 +16,7 @@ __all__ = ["parse_ppm"]
 
 _NUMBER = rb"(?:\s|#[^\r\n]*[\r\n])+([0-9]{1,9})"
 _HEADER = re.compile(rb"P6" + 3 * _NUMBER + rb"\s")
+_MAX_HEADER_BYTES = 4096  # comments included: a search through ten million line breaks took a gigabyte
 
 
 def parse_ppm(content: bytes) -> NDArray[np.uint8]:
@@ -33,9 +34,11 @@ def parse_ppm(content: bytes) -> NDArray[np.uint8]:
     >>> parse_ppm(b"P6 2 1 255 abcdef").tolist()
     [[[97, 98, 99], [100, 101, 102]]]
     """
-    header = _HEADER.match(content)
+    header = _HEADER.match(content, 0, _MAX_HEADER_BYTES)
     if header is None:
-        raise BadFrames("no binary PPM header (P6, width, height, 255)")
+        raise BadFrames(
+            f"no binary PPM header (P6, width, height, 255) in the first {min(len(content), _MAX_HEADER_BYTES)} bytes"
+        )
     width, height, largest = map(int, header.groups())
     if largest != 255:
         raise BadFrames(f"PPM with {largest + 1} levels, expected 256")

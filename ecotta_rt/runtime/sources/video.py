@@ -10,7 +10,16 @@ from ecotta_rt.runtime.clock import Clock, SystemClock
 from ecotta_rt.runtime.sources.pyav import Broken, pictures, require_av
 from ecotta_rt.runtime.sources.source import Item, Refusal
 
-__all__ = ["VideoFile"]
+__all__ = ["FORMATS", "VideoFile"]
+
+FORMATS = (
+    *("mov", "mp4", "3gp", "matroska", "webm", "avi", "mpeg", "mpegts", "mpegvideo", "ogg", "asf", "flv", "live_flv"),
+    *("ivf", "nut", "mxf", "gxf", "rm", "dv", "wtv", "nsv", "dhav", "swf", "nuv", "flic", "yuv4mpegpipe", "image2pipe"),
+    *("h261", "h263", "h264", "hevc", "vvc", "evc", "m4v", "obu", "av1", "vc1", "avs2", "avs3", "cavsvideo", "dirac"),
+    *("mjpeg", "mpjpeg", "gif", "apng", "jpeg_pipe", "png_pipe", "webp_pipe", "bmp_pipe", "tiff_pipe", "gif_pipe"),
+)
+"""FFmpeg's names of the formats that hold their pictures themselves. Left out are lists of other files (hls, concat,
+dash, sdp, image2, webm_dash_manifest, vobsub): one that names itself never ends, and others would be opened for it."""
 
 
 class VideoFile:
@@ -39,7 +48,7 @@ class VideoFile:
 
     def __iter__(self) -> Generator[Item, None, None]:
         # `file:` and the list of protocols, since FFmpeg reads names such as `http:x` and playlists as addresses.
-        options = {"protocol_whitelist": "file"}
+        options = {"protocol_whitelist": "file", "format_whitelist": ",".join(FORMATS)}
         start_s = self._clock.now_s()
         with closing(pictures(f"file:{self._path}", self._fail, strict=True, options=options)) as found:
             for index, picture in enumerate(found):
@@ -58,4 +67,4 @@ class VideoFile:
         self._closed = True
 
     def _fail(self, why: str) -> InputFileError:
-        return InputFileError(f"{self._path}: {why}; expected a film that FFmpeg can read")
+        return InputFileError(f"{self._path}: {why}; expected a film that FFmpeg can read, and no list of other files")
