@@ -107,7 +107,7 @@ def test_a_truncated_film_gives_what_is_there_and_ends_or_is_refused(film, tmp_p
 
 
 def test_sound_without_pictures_is_refused(tmp_path):
-    path = tmp_path / "song.wav"
+    path = tmp_path / "song.mkv"
     with av.open(path, "w") as container:
         stream = container.add_stream("pcm_s16le", rate=8000, layout="mono")
         sound = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), format="s16", layout="mono")
