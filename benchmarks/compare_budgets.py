@@ -21,10 +21,10 @@ from typing import Any
 from ecotta_rt.budget import Plan, alternatives
 from ecotta_rt.bundle import Bundle, Manifest, read_bundle
 from ecotta_rt.device import load_device
+from ecotta_rt.files.atomic import write_atomic
 from ecotta_rt.planner.figures import with_figures
 from ecotta_rt.verifier.process import measure_start
 from ecotta_rt.verifier.verify import verify
-from ecotta_rt.whole_file import write_whole
 
 HERE = Path(__file__).parent
 CASES = HERE / "bundles" / "cases"
@@ -93,7 +93,7 @@ def main(argv: list[str] | None = None) -> int:
         wrong = "" if 1 <= last["planned_to_measured"] <= MOST_ABOVE else "  <- outside 1.00 to 1.15"
         print(f"{row['name']}: {sizes} MiB, {last['planned_to_measured']:.3f}{wrong}", flush=True)
     content = {"schema": 1, "measured": "budgets", "environment": measured["environment"], "rows": rows}
-    write_whole(RESULTS, (json.dumps(content, indent=2) + "\n").encode())
+    write_atomic(RESULTS, (json.dumps(content, indent=2) + "\n").encode())
     return int(any(not 1 <= row["planned_to_measured"] <= MOST_ABOVE for row in rows))
 
 

@@ -52,6 +52,7 @@ from ecotta_rt.bench.streams import open_stream
 from ecotta_rt.bench.streams.corruptions import CORRUPTIONS
 from ecotta_rt.bundle import Bundle, read_bundle
 from ecotta_rt.errors import EcottaError
+from ecotta_rt.files.atomic import write_atomic
 from ecotta_rt.prepare import bits
 from ecotta_rt.prepare.attach import AdaptableNetwork, attach
 from ecotta_rt.prepare.checkpoint import load_network
@@ -62,7 +63,6 @@ from ecotta_rt.prepare.partition import partition
 from ecotta_rt.prepare.step import Step, StepState
 from ecotta_rt.runtime.session import SessionOptions, open_session
 from ecotta_rt.state import AdaptState
-from ecotta_rt.whole_file import write_whole
 
 HERE = Path(__file__).parent
 NETWORK = HERE / "networks" / "wrn-40-2-fashion-mnist.safetensors"
@@ -414,7 +414,7 @@ def _write(path: Path, cases: dict[str, Any]) -> None:
     known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     merged = {**known, **cases}
     ordered = {name: merged[name] for name in CASES if name in merged}
-    write_whole(path, (json.dumps(ordered, indent=1) + "\n").encode())
+    write_atomic(path, (json.dumps(ordered, indent=1) + "\n").encode())
 
 
 def _table(cases: dict[str, Any]) -> list[str]:

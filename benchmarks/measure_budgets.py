@@ -23,10 +23,10 @@ from ecotta_rt.bench.child_process import child_environment
 from ecotta_rt.bench.environment import read_environment
 from ecotta_rt.bundle import GraphEntry, Manifest, read_bundle
 from ecotta_rt.errors import InputFileError
+from ecotta_rt.files.atomic import write_atomic
 from ecotta_rt.runtime.session import MEMORY_KINDS, SessionOptions
 from ecotta_rt.session_figures import OPTIMISATIONS
 from ecotta_rt.this_machine import available_memory_bytes
-from ecotta_rt.whole_file import write_whole
 
 HERE = Path(__file__).parent
 CASES = HERE / "bundles" / "cases"
@@ -195,7 +195,7 @@ def read_rows(path: Path, environment: dict[str, Any]) -> dict[str, dict[str, An
 def write_rows(path: Path, environment: dict[str, Any], rows: dict[str, dict[str, Any]]) -> None:
     named = [{"name": name, **row} for name, row in rows.items()]
     report = {"measured": "budgets", "environment": environment, "rows": named}
-    write_whole(path, (json.dumps(report, indent=1) + "\n").encode())
+    write_atomic(path, (json.dumps(report, indent=1) + "\n").encode())
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from ecotta_rt.whole_file import write_whole
+from ecotta_rt.files.atomic import write_atomic
 
 RESULTS = Path(__file__).parent / "results" / "limits.json"
 
@@ -63,7 +63,7 @@ def main(argv: list[str] | None = None) -> int:
             if code not in (0, KILLED):
                 return code
             runs.append({"options": run, "report": json.loads(written.read_text(encoding="utf-8"))})
-    write_whole(args.out, (json.dumps({"measured": "limits", "runs": runs}, indent=2) + "\n").encode())
+    write_atomic(args.out, (json.dumps({"measured": "limits", "runs": runs}, indent=2) + "\n").encode())
     return 0
 
 

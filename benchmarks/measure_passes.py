@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from ecotta_rt.bench.environment import read_environment
 from ecotta_rt.bench.streams import open_stream
 from ecotta_rt.bundle import StateLayout, place_weights
+from ecotta_rt.files.atomic import write_atomic
 from ecotta_rt.prepare.attach import attach
 from ecotta_rt.prepare.checkpoint import load_network
 from ecotta_rt.prepare.engine import to_adapt_state, to_step_state
@@ -42,7 +43,6 @@ from ecotta_rt.prepare.options import StepOptions
 from ecotta_rt.prepare.partition import partition
 from ecotta_rt.runtime.session import SessionOptions, session_settings
 from ecotta_rt.state import AdaptState
-from ecotta_rt.whole_file import write_whole
 
 HERE = Path(__file__).parent
 TRAINED = HERE / "networks" / "wrn-40-2-fashion-mnist.safetensors"
@@ -103,7 +103,7 @@ def main(argv: list[str] | None = None) -> int:
             rows.append(row)
             print(row, flush=True)
     report = {"measured": "passes", "network": TRAINED.stem, "environment": asdict(read_environment(1)), "rows": rows}
-    write_whole(args.out, (json.dumps(report, indent=1) + "\n").encode())
+    write_atomic(args.out, (json.dumps(report, indent=1) + "\n").encode())
     return 0
 
 

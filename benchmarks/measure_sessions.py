@@ -24,7 +24,7 @@ import numpy as np
 from confident_frames import confident_batch
 from ecotta_rt.bench.child_process import child_environment
 from ecotta_rt.bench.environment import read_environment
-from ecotta_rt.whole_file import write_whole
+from ecotta_rt.files.atomic import write_atomic
 
 HERE = Path(__file__).parent
 BUNDLES = HERE / "bundles"
@@ -132,7 +132,7 @@ def main(argv: list[str] | None = None) -> int:
             print(f"{case.name}; {variant.name}: {row['peak_bytes'] / 2**20:.1f} MiB, {row['ms']} ms", flush=True)
     environment = asdict(read_environment(1))
     report = {"measured": "sessions", "environment": environment, "network": args.network, "rows": rows}
-    write_whole(args.out, (json.dumps(report, indent=1) + "\n").encode())
+    write_atomic(args.out, (json.dumps(report, indent=1) + "\n").encode())
     return 0
 
 

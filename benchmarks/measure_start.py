@@ -25,7 +25,7 @@ import numpy as np
 from confident_frames import confident_batch
 from ecotta_rt.bench.child_process import child_environment
 from ecotta_rt.bench.environment import read_environment
-from ecotta_rt.whole_file import write_whole
+from ecotta_rt.files.atomic import write_atomic
 
 HERE = Path(__file__).parent
 BUNDLES = HERE / "bundles"
@@ -65,7 +65,7 @@ def main(argv: list[str] | None = None) -> int:
     for row in rows:
         print(f"{row['way']}: median {row['median_s']} s, slowest {row['slowest_s']} s, of {row['starts']}")
     report = {"measured": "start", "environment": asdict(read_environment(1)), "network": args.network, "rows": rows}
-    write_whole(args.out, (json.dumps(report, indent=1) + "\n").encode())
+    write_atomic(args.out, (json.dumps(report, indent=1) + "\n").encode())
     return 0
 
 

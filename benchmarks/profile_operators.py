@@ -34,9 +34,9 @@ from ecotta_rt.bench.inference_session import Forward, fastest_forward
 from ecotta_rt.bench.peers import build_method
 from ecotta_rt.bench.peers.memory_format import to_memory_format
 from ecotta_rt.bundle import read_bundle
+from ecotta_rt.files.atomic import write_atomic
 from ecotta_rt.prepare.checkpoint import load_network
 from ecotta_rt.runtime.session import SessionOptions, session_settings
-from ecotta_rt.whole_file import write_whole
 from session_process import opened_session
 
 HERE = Path(__file__).parent
@@ -110,7 +110,7 @@ def main(argv: list[str] | None = None) -> int:
     rows.append(row("torch", "batch", "TENT", TENT_BATCH, found))
     environment = asdict(read_environment(1))
     report = {"measured": "operators", "environment": environment, "network": TRAINED.stem, "rows": rows}
-    write_whole(args.out, (json.dumps(report, indent=1) + "\n").encode())
+    write_atomic(args.out, (json.dumps(report, indent=1) + "\n").encode())
     return 0
 
 

@@ -34,9 +34,9 @@ from ecotta_rt.bench.peers.memory_format import to_memory_format
 from ecotta_rt.bench.peers.step_options import step_options
 from ecotta_rt.bench.streams import source_frames
 from ecotta_rt.bench.streams.corruptions import CORRUPTIONS, corrupt
+from ecotta_rt.files.atomic import write_atomic
 from ecotta_rt.prepare.checkpoint import load_network
 from ecotta_rt.state import AdaptState
-from ecotta_rt.whole_file import write_whole
 
 HERE = Path(__file__).parent
 NETWORK = HERE / "networks" / "wrn-40-2-cifar-10.safetensors"
@@ -87,7 +87,7 @@ def main(argv: list[str] | None = None) -> int:
         # Read again: another run may have written since.
         rows = read_rows(args.out, origin) | {name: row}
         report = {"measured": "step sizes", "about": origin, "rows": rows}
-        write_whole(args.out, (json.dumps(report, indent=1) + "\n").encode())
+        write_atomic(args.out, (json.dumps(report, indent=1) + "\n").encode())
     return 0
 
 

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecotta_rt.errors import InputFileError, UsageError
-from ecotta_rt.whole_file import write_whole
+from ecotta_rt.files.atomic import write_atomic
+from ecotta_rt.files.kinds import open_regular
 
 __all__ = ["MAX_HEADER_BYTES", "AdaptState"]
 
@@ -60,7 +61,7 @@ class AdaptState:
             content = self.to_bytes()
         except UsageError as error:
             raise UsageError(f"{path} was not written: {error}") from error
-        write_whole(path, content)
+        write_atomic(path, content)
 
     @property
     def most_file_bytes(self) -> int:
@@ -80,7 +81,7 @@ class AdaptState:
                 variance, or longer than 1 GiB or `most_bytes`.
         """
         try:
-            with Path(path).open("rb") as file:
+            with open_regular(path) as file:
                 status = os.fstat(file.fileno())
                 size = status.st_size
                 if size > (most := min(most_bytes, _MAX_BYTES)):

@@ -8,10 +8,10 @@ import os
 import re
 import tomllib
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, TypeVar
 
 from ecotta_rt.errors import ConfigurationError, TransferError
+from ecotta_rt.files.kinds import open_regular
 
 __all__ = ["MAX_FILE_BYTES", "TomlTable", "parse_toml", "read_toml"]
 
@@ -142,7 +142,7 @@ def read_toml(path: str | os.PathLike[str]) -> TomlTable:
         TransferError: It cannot be read.
     """
     try:
-        with Path(path).open("rb") as file:
+        with open_regular(path) as file:
             content = file.read(MAX_FILE_BYTES + 1)
     except OSError as error:
         raise TransferError(f"cannot read {os.fspath(path)}: {error.strerror}") from error

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecotta_rt import AdaptState
-from ecotta_rt.whole_file import write_whole
+from ecotta_rt.files.atomic import write_atomic
 
 EXACT = ("labels", "kept", "adapted")  # decisions: nothing to round
 CLOSE = ("probabilities", "entropy_nats")
@@ -39,7 +39,7 @@ def main() -> int:
     print(f"{'alike' if alike else 'NOT ALIKE'}: tolerance {args.tolerance:g}, decisions must be equal")
     if args.json:
         content = {"tolerance": args.tolerance, "alike": alike, "differences": differences}
-        write_whole(args.json, (json.dumps(content, indent=2) + "\n").encode())
+        write_atomic(args.json, (json.dumps(content, indent=2) + "\n").encode())
     return 0 if alike else 1
 
 

@@ -13,9 +13,9 @@ from collections import Counter
 from pathlib import Path
 
 from ecotta_rt.bundle import read_bundle
+from ecotta_rt.files.atomic import write_atomic
 from ecotta_rt.onnx_wire import scan_onnx
 from ecotta_rt.runtime.session import OPTIMISATIONS, SessionOptions, open_session
-from ecotta_rt.whole_file import write_whole
 
 BLOCKED = "com.microsoft.nchwc"
 
@@ -35,7 +35,7 @@ def main() -> None:
             counts[target.stem] = count(target)
             blocked = counts[target.stem]["blocked_nodes"]
             print(f"{target.stem}: {counts[target.stem]['nodes']} nodes, {blocked} of them blocked", flush=True)
-    write_whole(args.folder / "operators.json", (json.dumps(counts, indent=2) + "\n").encode())
+    write_atomic(args.folder / "operators.json", (json.dumps(counts, indent=2) + "\n").encode())
 
 
 def save(path: Path, graph: str, optimisation: str, target: Path) -> None:

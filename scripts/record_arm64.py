@@ -7,7 +7,7 @@ from typing import Any
 
 from ecotta_rt.bench.environment import read_environment
 from ecotta_rt.digest import sha256
-from ecotta_rt.whole_file import write_whole
+from ecotta_rt.files.atomic import write_atomic
 
 SCHEMA = 1
 
@@ -29,7 +29,7 @@ def main() -> None:
         "arm64": side(args.work / "arm64"),
         "native": side(args.work / "native"),
     }
-    write_whole(args.result, (json.dumps(content, indent=2) + "\n").encode())
+    write_atomic(args.result, (json.dumps(content, indent=2) + "\n").encode())
 
 
 def environment() -> dict[str, object]:

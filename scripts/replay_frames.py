@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from ecotta_rt import Runtime
 from ecotta_rt.bench.streams.fashion_mnist import read_fashion_mnist
+from ecotta_rt.files.atomic import open_atomic, write_atomic
 from ecotta_rt.process_memory import peak_resident_bytes
-from ecotta_rt.whole_file import open_whole, write_whole
 
 SAMPLE = Path(__file__).resolve().parent.parent / "benchmarks" / "data" / "fashion-mnist-sample"
 PACKAGES = ("ecotta_rt", "numpy", "onnxruntime", "safetensors")
@@ -58,7 +58,7 @@ def replay(bundle: Path, folder: Path, images: NDArray[np.uint8], optimisation: 
         answers.append(runtime(image[None]))
         print(f"frame {len(answers)}/{len(images)}: class {answers[-1].labels[0]}, {answers[-1].why}", flush=True)
     peaks["run"], ran = peak_resident_bytes(), time.monotonic()
-    with open_whole(folder / "answers.npz") as file:
+    with open_atomic(folder / "answers.npz") as file:
         np.savez(
             file,
             labels=np.concatenate([answer.labels for answer in answers]),
@@ -79,7 +79,7 @@ def replay(bundle: Path, folder: Path, images: NDArray[np.uint8], optimisation: 
         "load_s": round(loaded - started, 3),
         "run_s": round(ran - loaded, 3),
     }
-    write_whole(folder / "machine.json", (json.dumps(machine, indent=2) + "\n").encode())
+    write_atomic(folder / "machine.json", (json.dumps(machine, indent=2) + "\n").encode())
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "ecotta_rt"
 
 LIGHT = {
     *("_version", "bundle", "device", "digest", "errors", "extras", "onnx_wire", "state", "this_machine", "toml_file"),
-    *("control_group", "messages", "process_memory", "records", "whole_file"),
+    *("control_group", "files", "messages", "process_memory", "records"),
     *("budget", "protobuf_fields", "session_figures"),
     "doctor",
 }
@@ -25,19 +25,17 @@ MAY_IMPORT = {
     "messages": set(),
     "control_group": set(),
     "this_machine": {"control_group"},
-    "toml_file": {"errors"},
+    "toml_file": {"errors", "files"},
     "device": {"errors", "this_machine", "toml_file"},
     "process_memory": {"errors"},
-    "whole_file": {"errors"},
+    "files": {"errors"},
     "digest": set(),
     "records": set(),
-    "state": {"errors", "whole_file"},
+    "state": {"errors", "files"},
     "onnx_wire": {"errors"},
     "protobuf_fields": set(),
     "session_figures": set(),
-    "bundle": {
-        *("_version", "digest", "errors", "onnx_wire", "protobuf_fields", "session_figures", "state", "whole_file")
-    },
+    "bundle": {*("_version", "digest", "errors", "files", "onnx_wire", "protobuf_fields", "session_figures", "state")},
     "budget": {"bundle", "device", "errors", "session_figures"},
     "doctor": {"control_group", "device", "this_machine"},
     "runtime": LIGHT,

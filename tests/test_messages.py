@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ecotta_rt.messages import draw, on_terminal, tell
+from ecotta_rt.messages import draw, tell
 
 PACKAGE = Path(__file__).parent.parent / "ecotta_rt"
 SAY = "from ecotta_rt.messages import draw, on_terminal, tell; tell('ecotta', 'hello'); draw('x'); on_terminal(); "

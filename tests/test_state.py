@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecotta_rt.errors import InputFileError, TransferError, UsageError
+from ecotta_rt.errors import InputFileError, UsageError
 from ecotta_rt.state import AdaptState
 
 
@@ -67,7 +67,7 @@ def test_comparing_tells_the_relative_difference_by_name_and_infinity_for_what_i
 def test_a_state_that_cannot_be_written_is_told(tmp_path):
     (tmp_path / "s.safetensors").mkdir()
 
-    with pytest.raises(TransferError, match=r"s\.safetensors cannot be written"):
+    with pytest.raises(UsageError, match=r"s\.safetensors is a folder"):
         state().save(tmp_path / "s.safetensors")
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ecotta_rt.bench.environment import Environment
 from ecotta_rt.bench.results import SCHEMA, Failure, ModelFacts, StreamFacts
-from ecotta_rt.whole_file import write_whole
+from ecotta_rt.files.output import write_output
 
 __all__ = ["Lap", "LatencyReport", "LatencyRow", "Times", "make_rows"]
 
@@ -146,4 +146,4 @@ class LatencyReport:
 
     def write_json(self, path: Path) -> None:
         """Write `to_json` to a file, whole or not at all."""
-        write_whole(path, self.to_json().encode())
+        write_output(path, self.to_json().encode())

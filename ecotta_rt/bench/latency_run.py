@@ -18,6 +18,7 @@ from ecotta_rt.bench.run_progress import RunProgress
 from ecotta_rt.bench.streams import CORRUPTIONS, open_stream
 from ecotta_rt.bundle import read_bundle
 from ecotta_rt.errors import EcottaError, InputFileError
+from ecotta_rt.files.temporary import temporary_folder
 
 __all__ = ["LatencyRun"]
 
@@ -57,12 +58,12 @@ class LatencyRun:
             self._progress.doing(f"{who} is left out: {reason}")
         for note in filter(None, map(note_on_code, self._plan.named.values())):
             self._progress.doing(note)
-        with tempfile.TemporaryDirectory(prefix="ecotta-bench-") as folder:
-            self._record(Path(folder))
+        with temporary_folder(tempfile.gettempdir(), "ecotta-bench-") as folder:
+            self._record(folder)
             forwards = {batch: forward_for(order, self._progress.doing) for batch, order in self._plan.forwards.items()}
             self._find_bundles()
             for start in self._plan.starts:
-                self._hold(start, folder, forwards[start.batch])
+                self._hold(start, str(folder), forwards[start.batch])
 
     def report(self) -> LatencyReport | None:
         """What has been timed; None when not even the frames were made."""

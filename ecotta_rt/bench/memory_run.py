@@ -17,6 +17,7 @@ from ecotta_rt.bench.results import Enforced, Failure, ModelFacts, Report, Row, 
 from ecotta_rt.bench.run_progress import RunProgress
 from ecotta_rt.bench.streams import Segment, Stream, open_stream, source_frames
 from ecotta_rt.errors import EcottaError, UsageError
+from ecotta_rt.files.temporary import temporary_folder
 
 __all__ = ["MemoryRun"]
 
@@ -54,8 +55,8 @@ class MemoryRun:
             self._progress.doing(f"{method} is left out: {reason}")
         if request.bundle is not None and (note := note_on_code(request.bundle)):
             self._progress.doing(note)
-        with tempfile.TemporaryDirectory(prefix="ecotta-bench-") as folder:
-            stream, source = self._record_stream(Path(folder)), self._record_source(Path(folder))
+        with temporary_folder(tempfile.gettempdir(), "ecotta-bench-") as folder:
+            stream, source = self._record_stream(folder), self._record_source(folder)
             for method in request.methods:
                 wants_source = "source_frames" in METHODS[method].takes
                 job = self._job(method, stream, source if wants_source else None)

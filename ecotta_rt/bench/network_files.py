@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ecotta_rt.bench.assets import assets_folder
 from ecotta_rt.errors import Unavailable, UsageError
+from ecotta_rt.files.kinds import open_regular
 
 __all__ = ["NetworkFiles", "dataset_of", "find_network", "sha256_of"]
 
@@ -49,7 +50,7 @@ class NetworkFiles:
 
 def sha256_of(path: Path) -> str:
     """SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from ecotta_rt.bench.label_places import Box, place_labels
 from ecotta_rt.bench.results import Report, Row
 from ecotta_rt.errors import Unavailable, UsageError
-from ecotta_rt.whole_file import write_whole
+from ecotta_rt.files.output import check_output, write_output
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,22 +37,20 @@ def check_plot(path: Path) -> None:
     """Say now, before any measuring, what would stop `draw_plot` later.
 
     Raises:
-        UsageError: The suffix is neither .png nor .svg, the folder does not exist, or the name is a folder's.
+        UsageError: The suffix is neither .png nor .svg, or see `check_output`.
+        TransferError: The file cannot be written.
         Unavailable: matplotlib is not installed.
     """
     if path.suffix.lower() not in _FORMATS:
         known = " or ".join(_FORMATS)
         raise UsageError(f"--plot {path}: the suffix {path.suffix!r} is no picture format we draw; use {known}")
-    if not path.parent.is_dir():
-        raise UsageError(f"--plot {path}: there is no folder {path.parent}; make it first")
-    if path.is_dir():
-        raise UsageError(f"--plot {path}: this is a folder; name a file in it")
+    check_output("--plot", path)
     if find_spec("matplotlib") is None:
         raise Unavailable("--plot needs matplotlib, which is not installed: pip install 'ecotta_rt[bench]'")
 
 
 def draw_plot(report: Report, path: Path) -> None:
-    """Draw the rows of `report` into `path`, whole or not at all.
+    """Draw the rows of `report` into `path`; see `write_output`.
 
     Args:
         report: At least one row.
@@ -78,7 +76,7 @@ def draw_plot(report: Report, path: Path) -> None:
     picture = io.BytesIO()
     kind = _FORMATS[path.suffix.lower()]
     figure.savefig(picture, format=kind, metadata={"Date": None} if kind == "svg" else {})
-    write_whole(path, picture.getvalue())
+    write_output(path, picture.getvalue())
 
 
 def _scatter(axes: "Axes", rows: Sequence[Row], size: str, label: str) -> None:

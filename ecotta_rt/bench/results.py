@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ecotta_rt.bench.environment import Environment
 from ecotta_rt.bench.memory_cage import CageRecord
-from ecotta_rt.whole_file import write_whole
+from ecotta_rt.files.output import write_output
 
 __all__ = ["SCHEMA", "Enforced", "Failure", "ModelFacts", "Report", "Row", "StreamFacts"]
 
@@ -162,5 +162,5 @@ class Report:
         return json.dumps(keys, indent=2) + "\n"
 
     def write_json(self, path: Path) -> None:
-        """Write `to_json` to a file, whole or not at all."""
-        write_whole(path, self.to_json().encode())
+        """Write `to_json` to a file; see `write_output`."""
+        write_output(path, self.to_json().encode())

@@ -24,6 +24,7 @@ from ecotta_rt.bundle.weight_bytes import WeightBytes
 from ecotta_rt.bundle.writing import MANIFEST, MAX_BUNDLE_BYTES, PAGE_BYTES, STATE
 from ecotta_rt.digest import sha256
 from ecotta_rt.errors import InputFileError, UsageError
+from ecotta_rt.files.kinds import open_regular
 from ecotta_rt.state import MAX_HEADER_BYTES, AdaptState
 
 __all__ = ["Bundle", "read_bundle"]
@@ -158,9 +159,9 @@ def read_bundle(path: str | os.PathLike[str], *, verify: bool = True) -> Bundle:
     """
     path = Path(path)
     try:
-        if not path.is_file():
+        if not path.exists():
             raise InputFileError(f"{path}: no such file")
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             listed = read_directory(file, str(path), max_bytes=MAX_BUNDLE_BYTES, max_members=MAX_GRAPHS + 3)
             manifest = _read_manifest(file, listed[0], path)
             members = _expected_members(listed, manifest, path)

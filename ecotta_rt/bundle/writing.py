@@ -22,9 +22,9 @@ from ecotta_rt.bundle.manifest import (
 from ecotta_rt.bundle.stored_zip import NewMember, checksum, write_stored_zip
 from ecotta_rt.digest import sha256
 from ecotta_rt.errors import InputFileError, UsageError
+from ecotta_rt.files.atomic import open_atomic
 from ecotta_rt.session_figures import SessionFigures
 from ecotta_rt.state import AdaptState
-from ecotta_rt.whole_file import open_whole
 
 __all__ = ["MANIFEST", "MAX_BUNDLE_BYTES", "PAGE_BYTES", "STATE", "GraphFacts", "write_bundle"]
 
@@ -141,7 +141,7 @@ def write_bundle(
     total_bytes = sum(member.size + 1024 for member in members) + PAGE_BYTES
     if total_bytes > MAX_BUNDLE_BYTES:
         raise UsageError(f"{path} was not written: about {total_bytes} bytes, more than {MAX_BUNDLE_BYTES}")
-    with open_whole(path) as file:
+    with open_atomic(path) as file:
         write_stored_zip(file, members)
     return manifest
 

@@ -27,6 +27,7 @@ from ecotta_rt.bench.streams.sources import EMBEDDED
 from ecotta_rt.cli.bench_options import STDOUT, bench_parser, latency_request, memory_request
 from ecotta_rt.cli.main import run_command
 from ecotta_rt.errors import EXIT_INTERRUPTED, UsageError
+from ecotta_rt.files.output import check_output
 from ecotta_rt.messages import tell
 
 __all__ = ["main"]
@@ -126,10 +127,8 @@ def _download(data: str) -> None:
 
 
 def _check_outputs(args: argparse.Namespace) -> None:
-    if args.json is not None and not args.json.parent.is_dir():
-        raise UsageError(f"--json {args.json}: there is no folder {args.json.parent}; make it first")
-    if args.json is not None and args.json.is_dir():
-        raise UsageError(f"--json {args.json}: this is a folder; name a file in it")
+    if args.json not in (None, STDOUT):
+        check_output("--json", args.json)
     if args.plot is not None:
         check_plot(args.plot)
 

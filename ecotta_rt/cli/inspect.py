@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 from ecotta_rt.cli.inspect_text import bundle_text, graph_text, state_text
 from ecotta_rt.errors import InputFileError, UsageError
-from ecotta_rt.whole_file import write_whole
+from ecotta_rt.files.kinds import open_regular
+from ecotta_rt.files.output import check_output, write_output
 
 if TYPE_CHECKING:  # both need numpy, which --help does not
     from ecotta_rt.bundle import Bundle
@@ -41,19 +42,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Check the file, and print what is in it."""
+    if args.json not in (None, _STDOUT):
+        check_output("--json", args.json)
     text, facts = _bundle(args.file, args.graph) if _is_bundle(args.file) else _state(args.file, args.graph)
     if args.json == _STDOUT:
         print(json.dumps(facts, indent=2))
         return 0
-    print(text)
     if args.json is not None:
-        write_whole(args.json, f"{json.dumps(facts, indent=2)}\n".encode())
+        write_output(args.json, f"{json.dumps(facts, indent=2)}\n".encode())
+    print(text)
     return 0
 
 
 def _is_bundle(path: Path) -> bool:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return file.read(2) == _ZIP_MARK or path.suffix == ".ecotta"
     except OSError as error:
         raise InputFileError(f"{path}: cannot be read ({error.strerror or error})") from error

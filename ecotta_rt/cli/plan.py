@@ -56,8 +56,11 @@ def run(args: argparse.Namespace) -> int:
     from ecotta_rt.bundle import read_bundle
     from ecotta_rt.device import load_device
     from ecotta_rt.errors import BudgetExceeded, UsageError
+    from ecotta_rt.files.output import check_output
     from ecotta_rt.planner.figures import with_figures
 
+    if args.json not in (None, "-"):
+        check_output("--json", args.json)
     for option, value in (("--batch", args.batch), ("--threads", args.threads)):
         if value is not None and value < 1:
             raise UsageError(f"{option} {value}: give 1 or more")
@@ -91,7 +94,7 @@ def _largest_run(bundle: "Bundle", chosen: "Plan") -> "tuple[str, SessionFigures
 
 
 def _write_json(target: str, chosen: "Plan", ways: Sequence["Plan"], timeline: "MemoryRun") -> None:
-    from ecotta_rt.whole_file import write_whole
+    from ecotta_rt.files.output import write_output
 
     content = {"schema": 1, **chosen.as_json(), "live_bytes": list(timeline.live_bytes)}
     if ways:
@@ -100,7 +103,7 @@ def _write_json(target: str, chosen: "Plan", ways: Sequence["Plan"], timeline: "
     if target == "-":
         sys.stdout.write(text)
     else:
-        write_whole(Path(target), text.encode())
+        write_output(target, text.encode())
 
 
 def _verdict(path: Path, device: "DeviceProfile", chosen: "Plan") -> list[str]:

@@ -24,7 +24,7 @@ from ecotta_rt.cli.byte_size import parse_byte_size
 from ecotta_rt.cli.profile_table import profile_table
 from ecotta_rt.device import load_device
 from ecotta_rt.errors import UsageError
-from ecotta_rt.whole_file import write_whole
+from ecotta_rt.files.output import check_output, write_output
 
 if TYPE_CHECKING:
     from ecotta_rt.prepare.profile_report import ActivationReport
@@ -74,6 +74,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Profile one step and show the report."""
+    if args.json not in (None, "-"):
+        check_output("--json", args.json)
     limit_bytes = _limit_bytes(args)
     shape = _frame_shape(args)
     _require_ecotta_for_its_options(args)
@@ -91,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
         if args.json == "-":
             print(text)
             return 0
-        write_whole(args.json, f"{text}\n".encode())
+        write_output(args.json, f"{text}\n".encode())
     print(f"{args.network}, {args.step} step, frames {'x'.join(map(str, shape))}\n")
     print(profile_table(report, limit_bytes))
     return 0

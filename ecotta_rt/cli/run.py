@@ -144,7 +144,7 @@ def _adapt_every(args: argparse.Namespace) -> int:
 
 
 def _check_paths(args: argparse.Namespace) -> None:
-    if not args.bundle.is_file():
+    if not args.bundle.exists():
         raise InputFileError(f"{args.bundle}: no such file; expected a bundle (.ecotta)")
     if args.threads is not None and args.threads < 1:
         raise UsageError(f"--threads {args.threads}: give 1 or more")

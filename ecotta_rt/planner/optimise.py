@@ -1,9 +1,9 @@
 """Let onnxruntime optimise a graph of a bundle, and read what it made."""
 
 import tempfile
-from pathlib import Path
 
 from ecotta_rt.bundle import Bundle
+from ecotta_rt.files.temporary import temporary_folder
 from ecotta_rt.planner.graph import Graph, read_graph
 from ecotta_rt.runtime.session import SessionOptions, open_session
 
@@ -24,7 +24,7 @@ def optimised_graph(bundle: Bundle, name: str, optimisation: str) -> Graph:
         UsageError: The bundle has no such graph.
         InputFileError: onnxruntime refuses it.
     """
-    with tempfile.TemporaryDirectory(prefix="ecotta-plan-") as folder:
-        path = Path(folder) / "optimised.onnx"
+    with temporary_folder(tempfile.gettempdir(), "ecotta-plan-") as folder:
+        path = folder / "optimised.onnx"
         open_session(bundle, name, SessionOptions(optimisation=optimisation), optimised=path)
         return read_graph(path.read_bytes())

@@ -26,12 +26,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ecotta_rt.errors import InputFileError, UsageError
+from ecotta_rt.files.atomic import write_atomic
 from ecotta_rt.prepare.attach import AdaptableNetwork
 from ecotta_rt.prepare.augment import Augmentation, augment
 from ecotta_rt.prepare.calibrate import match_frozen_features, measure_statistics
 from ecotta_rt.prepare.engine import initial_state, to_adapt_state
 from ecotta_rt.state import AdaptState
-from ecotta_rt.whole_file import write_whole
 
 __all__ = ["Progress", "WarmUpOptions", "fine_tune", "warm_up"]
 
@@ -254,7 +254,7 @@ def _save_checkpoint(
     }
     content = io.BytesIO()
     torch.save(saved, content)
-    write_whole(path, content.getvalue())
+    write_atomic(path, content.getvalue())
 
 
 def _resume(

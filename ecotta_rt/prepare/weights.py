@@ -20,7 +20,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from ecotta_rt.errors import InputFileError
-from ecotta_rt.whole_file import write_whole
+from ecotta_rt.files.atomic import write_atomic
 
 __all__ = ["read_safetensors", "read_tensors", "write_safetensors"]
 
@@ -97,7 +97,7 @@ def write_safetensors(path: str | os.PathLike[str], tensors: Mapping[str, Tensor
         TransferError: The file cannot be written; `path` is as it was before.
     """
     content = save({name: value.detach().contiguous() for name, value in tensors.items()}, dict(metadata))
-    write_whole(path, content)
+    write_atomic(path, content)
 
 
 def _regular_file(path: str | os.PathLike[str]) -> Path:

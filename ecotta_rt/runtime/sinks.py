@@ -3,12 +3,13 @@
 import json
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TextIO
 
 from ecotta_rt.errors import TransferError
+from ecotta_rt.files.output import open_stream
 from ecotta_rt.records import Why
 from ecotta_rt.runtime.guard import GuardEvent
 from ecotta_rt.runtime.sources.source import Refusal
@@ -122,21 +123,13 @@ class Kept:
 
 @contextmanager
 def json_lines_file(path: Path) -> Iterator[JsonLines]:
-    """A sink into a file, which is replaced.
+    """A sink into a file, which is replaced; a pipe, a terminal or another stream is written to.
 
     Raises:
-        TransferError: It cannot be opened.
+        UsageError, TransferError: It cannot be opened; see `open_stream`.
     """
-    try:
-        file = path.open("w", encoding="utf-8")
-    except OSError as error:
-        raise TransferError(f"{path} cannot be written: {error.strerror or error}") from error
-    try:
+    with open_stream(path) as file:
         yield JsonLines(file, str(path))
-    finally:
-        # Every line was flushed: what fails here has failed before, and has been told.
-        with suppress(OSError):
-            file.close()
 
 
 def _number(value: float) -> float | None:

@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from ecotta_rt.bench.peers.forward_time import fold_norms
+from ecotta_rt.files.atomic import write_atomic
+from ecotta_rt.files.temporary import temporary_folder
 from ecotta_rt.prepare.export.liveness import infer_shapes, live_bytes
 from ecotta_rt.prepare.export.lowering import lower
 from ecotta_rt.prepare.export.passes.fold_constants import fold_constants
 from ecotta_rt.prepare.export.traced import Traced
-from ecotta_rt.whole_file import write_whole
 
 __all__ = ["export_forward"]
 
@@ -48,10 +49,10 @@ def export_forward(network: nn.Module, frames: Tensor, path: Path) -> None:
     facts = {"parameters": parameters, "classes": classes, "step_peak_bytes": live_bytes(model).peak_bytes}
     model.metadata_props.update({name: str(value) for name, value in facts.items()})
     weights = path.with_suffix(".bin")
-    with tempfile.TemporaryDirectory(prefix="ecotta-export-") as folder:
-        ir.save(model, Path(folder) / path.name, external_data=weights.name)
+    with temporary_folder(tempfile.gettempdir(), "ecotta-export-") as folder:
+        ir.save(model, folder / path.name, external_data=weights.name)
         # The graph last: where it is, its weights are.
         for name in (weights.name, path.name):
-            written = Path(folder) / name
+            written = folder / name
             if written.is_file():  # a toy network has no weight that is worth a file
-                write_whole(path.with_name(name), written.read_bytes())
+                write_atomic(path.with_name(name), written.read_bytes())

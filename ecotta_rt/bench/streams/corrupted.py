@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ecotta_rt.bench.streams.corruptions import corrupt
 from ecotta_rt.bench.streams.npy import open_npy
 from ecotta_rt.errors import InputFileError
-from ecotta_rt.whole_file import write_whole
+from ecotta_rt.files.atomic import write_atomic
 
 __all__ = ["corrupted_frames"]
 
@@ -63,4 +63,4 @@ def _kept(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8] | None:
 def _keep(path: Path, frames: NDArray[np.uint8]) -> None:
     content = io.BytesIO()
     np.save(content, frames, allow_pickle=False)
-    write_whole(path, content.getvalue())
+    write_atomic(path, content.getvalue())

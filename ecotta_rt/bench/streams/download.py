@@ -9,7 +9,6 @@ import http.client
 import os
 import shutil
 import tarfile
-import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from ecotta_rt.bench.streams.cifar_c import CifarC
 from ecotta_rt.bench.streams.corruptions import CORRUPTIONS
 from ecotta_rt.errors import InputFileError, TransferError, UsageError
+from ecotta_rt.files.temporary import temporary_folder
 
 __all__ = ["CHECKSUM", "URL", "Progress", "download_cifar10c"]
 
@@ -89,6 +89,9 @@ def _require_known(checksum: str | None) -> None:
 def _fetched(folder: Path, url: str, checksum: str | None, progress: Progress | None) -> Path:
     """The whole archive, fetched unless it lies there, with the right checksum."""
     archive, part = folder / f"{NAME}.tar", folder / f"{NAME}.tar.part"
+    for path in (archive, part):
+        if path.exists() and not path.is_file():  # a pipe would keep us waiting
+            raise TransferError(f"{path} is in the way and no regular file; move it away, then download anew")
     if archive.exists():
         fault = _wrong_checksum(archive, checksum)
         if fault:
@@ -173,8 +176,8 @@ def _receive(
 
 def _unpack(archive: Path, target: Path) -> None:
     """Unpack into a temporary folder beside the target, check, and move it into place."""
-    with tempfile.TemporaryDirectory(prefix=f".{NAME}-", dir=target.parent) as temporary:
-        folder = Path(temporary) / NAME
+    with temporary_folder(target.parent, f".{NAME}-") as temporary:
+        folder = temporary / NAME
         folder.mkdir()
         try:
             with tarfile.open(archive, "r:") as tar:

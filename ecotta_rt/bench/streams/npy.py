@@ -12,6 +12,7 @@ from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
 from ecotta_rt.errors import InputFileError, TransferError
+from ecotta_rt.files.kinds import open_regular
 from ecotta_rt.runtime.sources.npy import MAX_HEADER_BYTES, refuse_long_header
 
 __all__ = ["open_npy"]
@@ -33,7 +34,7 @@ def open_npy(path: Path) -> NDArray[Any]:
     """
     try:
         size = path.stat().st_size
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             refuse_long_header(file, str(path))
             shape, dtype = _header(path, file)
             start = file.tell()

@@ -9,7 +9,6 @@ backward pass out where it can; for a batch, it computes fewer parts again. With
 `accumulate` (one frame) and `update`, which together make a step of any number of frames in one frame's memory.
 """
 
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -22,6 +21,7 @@ import torch
 from ecotta_rt.bundle import FrameSpec, GraphFacts, GraphKind, Manifest, StateLayout, write_bundle
 from ecotta_rt.device import DeviceProfile
 from ecotta_rt.errors import UsageError
+from ecotta_rt.files.temporary import temporary_folder
 from ecotta_rt.prepare.attach import AdaptableNetwork
 from ecotta_rt.prepare.engine import frame_shape, to_adapt_state, to_step_state
 from ecotta_rt.prepare.export.builder import OPSET
@@ -190,8 +190,8 @@ def _with_plans(
 ) -> dict[str, tuple[GraphFacts, bytes]]:
     """The graphs with what running them needs; those that the device has no room for are left out."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
-        first = Path(folder) / "first.ecotta"
+    with temporary_folder(path.parent, f".{path.name}.") as folder:
+        first = folder / "first.ecotta"
         write_bundle(first, graphs=graphs, **contents)
         manifest = planned(first)
     kept = fitting_graphs(manifest, device) if device is not None else graphs.keys()

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecotta_rt.errors import BadFrames, InputFileError
+from ecotta_rt.files.kinds import open_regular
 from ecotta_rt.runtime.sources.npy import map_npy
 from ecotta_rt.runtime.sources.ppm import parse_ppm
 from ecotta_rt.runtime.sources.pyav import Broken, pictures
@@ -79,7 +80,7 @@ def _from_npy(path: Path) -> NDArray[np.uint8]:
 
 def _content(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             content = file.read(_MAX_BYTES + 1)
     except OSError as error:
         raise BadFrames(f"cannot be read ({error.strerror or error})") from error
