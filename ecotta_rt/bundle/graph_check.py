@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 
 from ecotta_rt.bundle.layout import ArrayShape
 from ecotta_rt.bundle.manifest import GraphEntry, WeightEntry
+from ecotta_rt.bundle.operators import check_nodes
 from ecotta_rt.errors import InputFileError
 from ecotta_rt.onnx_wire import ExternalReference, GraphValue, OnnxScan, scan_onnx
 
@@ -27,20 +28,16 @@ def check_graph(content: bytes, weights: Mapping[str, WeightEntry], origin: str)
         What it asks for.
 
     Raises:
-        InputFileError: Not ONNX, an operator that is not standard, a file other than `weights.bin`, or a place in it
+        InputFileError: Not ONNX, what `check_nodes` refuses, a file other than `weights.bin`, or a place in it
             that is not the array of that name.
     """
     scan = scan_onnx(content, origin)
     if len(scan.opsets) != 1 or scan.opsets[0][0] not in _STANDARD:
         found = ", ".join(f"{domain[:80]!r} {version}" for domain, version in scan.opsets[:5]) or "none"
         raise InputFileError(f"{origin}: imports the operator sets {found}; expected the standard one alone")
-    for domain, op_type in scan.nodes:
-        if domain not in _STANDARD:
-            raise InputFileError(
-                f"{origin}: operator {op_type[:80]!r} of domain {domain[:80]!r}; only standard operators run everywhere"
-            )
     for reference in scan.external:
         _check_reference(reference, weights, origin)
+    check_nodes(scan, len(content), origin)
     return scan
 
 
@@ -68,6 +65,10 @@ def check_entry(scan: OnnxScan, entry: GraphEntry, origin: str) -> None:
     Raises:
         InputFileError: Other inputs or outputs, or another number of nodes.
     """
+    if len(scan.graphs) > 1 and (entry.kind, entry.batch) != ("step", 1):
+        raise InputFileError(
+            f"{origin}: an If in the {entry.kind} graph of {entry.batch} frames; a step of 1 may have one"
+        )
     if len(scan.nodes) != entry.nodes:
         raise InputFileError(f"{origin}: {len(scan.nodes)} nodes, and the manifest says {entry.nodes}")
     for what, values, said in (("inputs", scan.inputs, entry.inputs), ("outputs", scan.outputs, entry.outputs)):

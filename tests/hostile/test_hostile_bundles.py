@@ -546,7 +546,7 @@ def other_output(model):
 
 
 def one_node_more(model):
-    model.graph.node.add(op_type="Identity")
+    model.graph.node.add(op_type="Identity", input=["logits"], output=["more"])
 
 
 @pytest.mark.parametrize(
