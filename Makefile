@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install bench test lint wheel arm64-smoke clean
+.PHONY: help install bench test lint pages docs wheel arm64-smoke clean
 
 help: ## show this list
 	@grep -E '^[a-z0-9-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z0-9-]+):.*## /  make \1\t/' | expand -t 24
@@ -28,6 +28,14 @@ lint: $(INSTALLED) ## check style, formatting and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+pages: $(INSTALLED) ## write anew what README.md and docs/ take from code, devices, examples and results
+	$(BIN)/python docs/write_pages.py
+	$(BIN)/python benchmarks/render_results.py
+
+docs: $(INSTALLED) ## build the pages into build/docs/ and check the links between them
+	$(BIN)/python -m sphinx -q -W --keep-going -b html docs build/docs
+	@echo build/docs/index.html
 
 wheel: $(INSTALLED) ## build the wheel into dist/
 	PYTHON=$(BIN)/python scripts/build-wheel dist --no-build-isolation

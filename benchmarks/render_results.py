@@ -6,7 +6,8 @@
 A table stands between `<!-- BEGIN RESULTS: NAME -->` and `<!-- END RESULTS: NAME -->` and comes from NAME.json, or from
 all files of a folder NAME: what `ecotta-bench --memory` or `--latency` wrote with `--json`, or measure_limits.py,
 measure_passes.py, measure_sessions.py, measure_start.py, profile_operators.py or compare_budgets.py. Runs of several
-seeds make the table of compare_seeds.py. A test fails when a table and its file differ.
+seeds make the table of compare_seeds.py. `BEGIN RESULTS: NAME source,tent` makes a shorter table of these methods. A
+test fails when a table and its file differ.
 """
 
 import json
@@ -18,7 +19,7 @@ from typing import Any
 import compare_seeds
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-BLOCK = re.compile(r"(<!-- BEGIN RESULTS: (\S+) -->\n)(.*?)(<!-- END RESULTS: \2 -->)", re.DOTALL)
+BLOCK = re.compile(r"(<!-- BEGIN RESULTS: (\S+)(?: ([\w,-]+))? -->\n)(.*?)(<!-- END RESULTS: \2 -->)", re.DOTALL)
 
 HEADER = (
     "| method | error % | activations MiB | live tensors, peak MiB | process growth MiB | step time, x TENT "
@@ -26,6 +27,10 @@ HEADER = (
     "| --- | ---: | ---: | ---: | ---: | ---: | ---: |"
 )
 
+FEW_HEADER = (
+    "| method | error % | kept for learning, MiB | process growth, MiB | step time, x TENT |\n"
+    "| --- | ---: | ---: | ---: | ---: |"
+)
 
 DEVICE_HEADER = (
     "| method | normalisation | batch | error % | activations MiB | process: imports, load, run MiB "
@@ -364,20 +369,43 @@ def _render_methods(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _render_few_methods(report: dict[str, Any], methods: list[str]) -> str:
+    """What decides between methods, for a reader in a hurry; methods that were not measured are left out."""
+    rows = {row["method"]: row for row in report["rows"]}
+    tent = rows["tent"]["ms_per_frame"]
+    lines = [FEW_HEADER]
+    for row in (rows[method] for method in methods if method in rows):
+        growth = row["process_peak_bytes"] - row["process_baseline_bytes"]
+        sizes = (f"{size / 2**20:.0f}" for size in (row["activation_bytes"], growth))
+        cells = [f"`{row['method']}`", f"{row['error_percent']:.1f}", *sizes, f"{row['ms_per_frame'] / tent:.2f}"]
+        lines.append(f"| {' | '.join(cells)} |")
+    stream, environment = report["stream"], report["environment"]
+    frames = len(stream["corruptions"]) * stream["frames"]
+    note = (
+        f"{report['model']['name']}, {frames:,} corrupted images, batch {report['rows'][0]['batch']}; "
+        f"{environment['cpu']}, {environment['threads']} threads. One seed, one machine: an observation, not a result."
+    )
+    return "\n".join([*lines, "", note, ""])
+
+
 def rendered(text: str, results: Path) -> str:
     """`text` with every block whose file exists written anew."""
 
     def write(match: re.Match[str]) -> str:
         file, folder = results / f"{match[2]}.json", results / match[2]
         files = [file] if file.is_file() else sorted(folder.glob("*.json"))
-        body = render({path.name: json.loads(path.read_text()) for path in files}) if files else match[3]
-        return f"{match[1]}{body}{match[4]}"
+        reports = {path.name: json.loads(path.read_text()) for path in files}
+        if match[3]:
+            body = _render_few_methods(next(iter(reports.values())), match[3].split(","))
+        else:
+            body = render(reports) if files else match[4]
+        return f"{match[1]}{body}{match[5]}"
 
     return BLOCK.sub(write, text)
 
 
 def main() -> int:
-    for page in (REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))):
+    for page in (REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))):
         page.write_text(rendered(page.read_text(), REPOSITORY / "benchmarks" / "results"))
     return 0
 

@@ -1,0 +1,28 @@
+"""The library on the host: the same step in torch, then compiled for a device.
+
+python docs/examples/adapt_with_torch.py        beside weights.pt, and net.ecotta-k4.safetensors of `ecotta prepare`
+"""
+
+from pathlib import Path
+
+import torch
+
+from ecotta_rt import AdaptState
+from ecotta_rt.prepare.attach import attach
+from ecotta_rt.prepare.engine import TorchEngine
+from ecotta_rt.prepare.export.exporter import export
+from ecotta_rt.prepare.open_network import open_network
+from ecotta_rt.prepare.options import StepOptions
+from ecotta_rt.prepare.partition import partition
+
+frozen = open_network("docs/examples/own_network.py:build", checkpoint=Path("weights.pt"))
+network = attach(partition(frozen, torch.zeros(1, 3, 96, 96), parts=4))
+options = StepOptions(normalisation="running", lr_batch=64)
+engine = TorchEngine(network, options, state=AdaptState.load("net.ecotta-k4.safetensors"))
+for _ in range(10):
+    frames = torch.rand(1, 3, 96, 96)  # float32 in [0, 1]; your stream goes here
+    labels = engine(frames).argmax(dim=1)  # answered first, then learned from
+engine.state.save("adapted.safetensors")
+
+classes = ["ant", "bee", "cat", "dog", "elk"]
+export(network, engine.state, "adapted.ecotta", model="mine", classes=classes, batches=(1,), options=options)
