@@ -64,25 +64,27 @@ def parts_of(bundle):
     }
 
 
-def test_a_bundle_of_the_first_version_is_read_for_ever(small):
-    first = small.with_name("first-version.ecotta")
+@pytest.mark.parametrize(("name", "version"), [("first-version", 1), ("second-version", 2)])
+def test_a_bundle_of_an_older_version_is_read_for_ever(small, name, version):
+    old = small.with_name(f"{name}.ecotta")
 
-    manifest = read_bundle(first).manifest
+    manifest = read_bundle(old).manifest
 
-    with zipfile.ZipFile(first) as archive:
-        assert json.loads(archive.read("manifest.json"))["version"] == 1
+    with zipfile.ZipFile(old) as archive:
+        assert json.loads(archive.read("manifest.json"))["version"] == version
     now = read_bundle(small).manifest
-    assert manifest == replace(now, graphs=tuple(replace(graph, sessions=()) for graph in now.graphs))
+    graphs = now.graphs if version > 1 else tuple(replace(graph, sessions=()) for graph in now.graphs)
+    assert manifest == replace(now, graphs=graphs, frame=FrameSpec(3, 4, 4, "cover", 1.0))
 
 
-def test_a_bundle_of_the_second_version_is_read_for_ever(small):
+def test_a_bundle_of_the_third_version_is_read_for_ever(small):
     bundle = read_bundle(small)
 
     manifest = bundle.manifest
     assert manifest.made_with == {"ecotta_rt": "0.1.0", "onnx": "1.23.2", "opset": "18"}
     assert (manifest.model, manifest.parts, manifest.normalisation) == ("tiny", 1, "running")
     assert manifest.classes == ("red", "green")
-    assert manifest.frame == FrameSpec(3, 4, 4)
+    assert manifest.frame == FrameSpec(3, 4, 4, "stretch", 0.875)
     assert manifest.options == {"lr": 0.001, "sgd_momentum": 0.9, "nesterov": False, "gradient": "exact"}
     step = manifest.graph("step-2")
     assert (step.kind, step.batch, step.nodes, step.activation_bytes, step.step_peak_bytes) == ("step", 2, 14, 32, 128)

@@ -66,6 +66,13 @@ class JsonFields:
         """Take out a whole number within limits."""
         return self._number(key, self._pop(key), least, most)
 
+    def share(self, key: str) -> float:
+        """Take out a number above 0 and at most 1."""
+        value = self._pop(key)
+        if type(value) not in (int, float) or not 0 < value <= 1:
+            raise self.error(key, f"expected a number above 0 and at most 1, found {_shown(value)}")
+        return float(value)
+
     def numbers(self, key: str, least: int, most: int, *, max_count: int) -> tuple[int, ...]:
         """Take out a list of whole numbers within limits."""
         return tuple(self._number(key, value, least, most) for value in self._list(key, max_count))

@@ -8,8 +8,8 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal, cast, get_args
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Literal, cast, get_args
 
 from ecotta_rt.bundle.json_fields import JsonFields, parse_json
 from ecotta_rt.bundle.layout import ArrayShape, StateLayout
@@ -24,22 +24,36 @@ __all__ = [
     "MAX_GRAPH_BYTES",
     "MAX_MANIFEST_BYTES",
     "NORMALISATIONS",
+    "RESIZES",
     "VERSION",
     "WEIGHT_ALIGNMENT",
     "FrameSpec",
     "GraphEntry",
     "GraphKind",
     "Manifest",
+    "Resize",
     "WeightEntry",
     "place_weights",
 ]
 
 FORMAT = "ecotta-bundle"
-VERSION = 2
-"""Raised when a reader of the old version would misunderstand or refuse the new one. Version 1 had no `sessions`."""
+VERSION = 3
+"""Raised when a reader of the old version would misunderstand or refuse the new one.
+
+Version 1 had no `sessions`. Version 2 had no `resize` and no `crop`, and colour frames alone.
+"""
 
 GraphKind = Literal["step", "predict", "accumulate", "update"]
 NORMALISATIONS = ("batch", "running", "source")
+
+Resize = Literal["cover", "stretch"]
+"""How a picture of another shape becomes a frame:
+
+    cover      cut to the frame's aspect ratio around the centre; what is left keeps its proportions
+    stretch    keep all of it; proportions change
+"""
+
+RESIZES: tuple[Resize, ...] = get_args(Resize)
 
 WEIGHT_ALIGNMENT = 64
 """Each array in `weights.bin` begins at a multiple of this: a cache line, and wide enough for any vector load."""
@@ -56,6 +70,8 @@ _MAX_PORTS = 64
 _MAX_SESSIONS = 8
 _MAX_TENANTS = 16
 _OLDEST_VERSION = 1
+_LAST_OF_COLOUR_ALONE = 2
+_COLOURS = {1: "grey", 3: "RGB"}
 _MAX_RANK = 8
 _MAX_SIDE = 1 << 14
 _MAX_BATCH = 1 << 16
@@ -148,21 +164,36 @@ class GraphEntry:
 
 @dataclass(frozen=True)
 class FrameSpec:
-    """The frames that graphs take: float32 `[N, channels, height, width]`. The graphs normalise them themselves.
+    """The frames that graphs take, float32 `[N, channels, height, width]`, and how a picture becomes one.
+
+    The graphs normalise frames themselves. `ecotta_rt.runtime.preprocess` does the rest, for warm-up and device alike.
 
     Attributes:
-        channels: 3.
+        channels: 3, or 1 for grey frames.
         height: Pixels.
         width: Pixels.
+        resize: One of `RESIZES`.
+        crop: Share of each side that is kept around the centre before resizing, in (0, 1]: 0.875 is "256, then 224".
         scale: What an 8-bit value is multiplied with: `1/255`, so that graphs see [0, 1].
-        colour: Order of the channels, `RGB`.
     """
 
     channels: int
     height: int
     width: int
-    scale: str = "1/255"
-    colour: str = "RGB"
+    resize: Resize = "cover"
+    crop: float = 1.0
+
+    scale: ClassVar[str] = "1/255"
+
+    @property
+    def colour(self) -> str:
+        """Order of the channels, `RGB`; or `grey`."""
+        return _COLOURS[self.channels]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.height, self.width
 
 
 @dataclass(frozen=True)
@@ -235,7 +266,7 @@ class Manifest:
             raise fields.error(
                 "version", f"is {version}, and this ecotta_rt reads {known}; install the one that made it"
             )
-        manifest = _read_manifest(fields)
+        manifest = _read_manifest(fields, version)
         fields.refuse_the_rest()
         if not manifest.graphs:
             raise fields.error("graphs", "none, expected at least one")
@@ -251,6 +282,8 @@ def _plain(value: Any) -> Any:
     if isinstance(value, ArrayShape):
         plain = {"name": value.name, "shape": list(value.shape)}
         return plain if value.dtype == "float32" else {**plain, "dtype": value.dtype}
+    if isinstance(value, FrameSpec):
+        return {**vars(value), "scale": value.scale, "colour": value.colour}
     if hasattr(value, "__dataclass_fields__"):
         return {key: _plain(item) for key, item in vars(value).items()}
     if isinstance(value, tuple):
@@ -258,14 +291,14 @@ def _plain(value: Any) -> Any:
     return dict(value) if isinstance(value, Mapping) else value
 
 
-def _read_manifest(fields: JsonFields) -> Manifest:
+def _read_manifest(fields: JsonFields, version: int) -> Manifest:
     return Manifest(
         made_with=fields.words("made_with", max_count=_MAX_WORDS, max_characters=_MAX_NAME),
         model=fields.text("model", max_characters=_MAX_NAME),
         network_digest=fields.text("network_digest", max_characters=_MAX_NAME),
         classes=_classes(fields),
         parts=fields.number("parts", 1, _MAX_PARTS),
-        frame=fields.object("frame", _read_frame),
+        frame=fields.object("frame", _read_frame if version > _LAST_OF_COLOUR_ALONE else _read_colour_frame),
         normalisation=fields.text("normalisation", choices=NORMALISATIONS),
         options=fields.settings("options", max_count=_MAX_WORDS, max_characters=_MAX_NAME),
         layout=fields.object("layout", _read_layout),
@@ -286,13 +319,26 @@ def _classes(fields: JsonFields) -> tuple[str, ...]:
 
 
 def _read_frame(fields: JsonFields) -> FrameSpec:
-    return FrameSpec(
-        channels=fields.number("channels", 3, 3),
+    resize = cast(Resize, fields.text("resize", choices=RESIZES))
+    return replace(_read_sizes(fields, tuple(_COLOURS)), resize=resize, crop=fields.share("crop"))
+
+
+def _read_colour_frame(fields: JsonFields) -> FrameSpec:
+    """Of versions 1 and 2."""
+    return _read_sizes(fields, (3,))
+
+
+def _read_sizes(fields: JsonFields, channels: Sequence[int]) -> FrameSpec:
+    frame = FrameSpec(
+        channels=fields.number("channels", min(channels), max(channels)),
         height=fields.number("height", 1, _MAX_SIDE),
         width=fields.number("width", 1, _MAX_SIDE),
-        scale=fields.text("scale", choices=("1/255",)),
-        colour=fields.text("colour", choices=("RGB",)),
     )
+    if frame.channels not in channels:
+        raise fields.error("channels", f"{frame.channels}, expected {' or '.join(map(str, channels))}")
+    fields.text("scale", choices=(frame.scale,))
+    fields.text("colour", choices=(frame.colour,))
+    return frame
 
 
 def _read_layout(fields: JsonFields) -> StateLayout:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # they need numpy, which --help does not
-    from ecotta_rt.bundle import ArrayShape, Bundle, GraphEntry, Manifest
+    from ecotta_rt.bundle import ArrayShape, Bundle, FrameSpec, GraphEntry, Manifest
     from ecotta_rt.onnx_wire import OnnxScan
     from ecotta_rt.session_figures import SessionFigures
     from ecotta_rt.state import AdaptState
@@ -29,6 +29,7 @@ def bundle_text(bundle: "Bundle", state: "AdaptState") -> str:
         ("network", manifest.network_digest),
         ("classes", _classes(manifest.classes)),
         ("frames", f"{frame.channels} x {frame.height} x {frame.width}, {frame.colour}, 8-bit values x {frame.scale}"),
+        ("pictures", _preprocessing(frame)),
         ("normalisation", manifest.normalisation),
         ("options", _words(manifest.options)),
         ("weights", f"{_arrays(len(manifest.weights), numbers)}, {_mib(manifest.weights_bytes)} MiB"),
@@ -71,6 +72,13 @@ def state_text(path: Path, state: "AdaptState") -> str:
         ("momentum", "all zero" if not any(array.any() for array in state.momentum.values()) else "not zero"),
     ]
     return "\n\n".join([heading, _columns(facts), *_metadata(state.metadata)])
+
+
+def _preprocessing(frame: "FrameSpec") -> str:
+    """How a picture becomes a frame, in words."""
+    shape = "stretched" if frame.resize == "stretch" else "cut around the centre to the frame's proportions"
+    crop = "" if frame.crop == 1 else f", the middle {100 * frame.crop:.4g} % of each side"
+    return f"{frame.resize}: {shape}{crop}, resized to {frame.height} x {frame.width}"
 
 
 def _graph_row(graph: "GraphEntry") -> tuple[str, ...]:

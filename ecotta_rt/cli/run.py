@@ -64,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--out", metavar="FILE", type=Path, help="write the JSON lines to FILE, replacing it (default: stdout)")
     add("--limit", metavar="N", type=int, help="end after N frames")
     add("--realtime", action="store_true", help="play a film at its own rate, dropping what comes too fast")
-    add("--stretch", action="store_true", help="squeeze frames into shape (default: cut them around the centre)")
+    add("--stretch", action="store_true", help="squeeze frames into shape (default: as the bundle says)")
     group = parser.add_argument_group("learning")
     learning = group.add_mutually_exclusive_group()
     learning.add_argument("--adapt-every", metavar="N", type=int, default=1, help="learn from each N-th batch (1)")
@@ -114,7 +114,7 @@ def run(args: argparse.Namespace) -> int:
     from ecotta_rt.runtime.loop import Loop, LoopOptions
     from ecotta_rt.runtime.sources.opening import open_source
 
-    options = LoopOptions(_adapt_every(args), args.limit, "stretch" if args.stretch else "cover")
+    options = LoopOptions(_adapt_every(args), args.limit, "stretch" if args.stretch else None)
     _check_paths(args)
     guard = _guard(args)
     runtime = _load(args)

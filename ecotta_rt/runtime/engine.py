@@ -27,6 +27,7 @@ from ecotta_rt.records import Prediction, Why
 from ecotta_rt.runtime.give_back import give_back_memory
 from ecotta_rt.runtime.graph_run import GraphRun
 from ecotta_rt.runtime.level import Level
+from ecotta_rt.runtime.preprocess import preprocess
 from ecotta_rt.runtime.session import SessionOptions
 from ecotta_rt.session_figures import arena_overhead
 from ecotta_rt.state import AdaptState
@@ -63,6 +64,7 @@ class Runtime:
 
     Attributes:
         batch: Frames that every call must have.
+        frame: What one of them is, and how a picture becomes one.
         frame_size: Their height and width in pixels.
         class_names: By class.
         graph: The graph that learns; None with `adapt=False`.
@@ -84,13 +86,14 @@ class Runtime:
         self._lock = RLock()  # anew, since some methods use others
         self.session_options = options or SessionOptions()
         self.class_names = manifest.classes
-        self.frame_size = (manifest.frame.height, manifest.frame.width)
+        self.frame = manifest.frame
+        self.frame_size = self.frame.size
         self._bundle, self._layout, self._digest = bundle, manifest.layout, manifest.network_digest
         self._frame_by_frame = frame_by_frame
         self.level = Level.FULL
         self.batch = _batch(bundle, batch, frame_by_frame, adapt)
         self._piece = 1 if frame_by_frame else self.batch  # frames a run of a graph
-        self._frame_shape = (manifest.frame.channels, *self.frame_size)
+        self._frame_shape = (self.frame.channels, *self.frame_size)
         self._frames: dict[int, Floats] = {}  # by frames a run
         initial = bundle.initial_state()
         self._metadata = dict(initial.metadata)
@@ -169,7 +172,9 @@ class Runtime:
         """Answer `frames`, then learn from them.
 
         Args:
-            frames: uint8 `[N, H, W, 3]` RGB, or float32 `[N, 3, H, W]` in [0, 1]; N is `batch`.
+            frames: uint8 `[N, H, W, 3]` RGB, or float32 `[N, 3, H, W]` in [0, 1]; N is `batch`. For a network of grey
+                frames uint8 `[N, H, W, 1]` or `[N, H, W]`, or float32 `[N, 1, H, W]`. `preprocess` makes one frame of
+                a picture of any size.
 
         Returns:
             The answers are from before this step; `adapted` and `why` say what became of it. When anything in the
@@ -188,6 +193,20 @@ class Runtime:
         self._require_usable(frames)
         self._step_options.terminate = False
         return self._accumulated(frames) if self._frame_by_frame else self._stepped(frames)
+
+    def preprocess(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Make one frame of a picture of any size, by the bundle's own rule.
+
+        Args:
+            picture: uint8 `[H, W, 3]` RGB, or grey `[H, W]`.
+
+        Returns:
+            uint8 `[height, width, channels]`; stack `batch` of them for a call.
+
+        Raises:
+            BadFrames: Not such a picture.
+        """
+        return preprocess(picture, self.frame)
 
     def interrupt(self) -> None:
         """Give up the step in progress, if there is one, at its next node: its caller gets `Interrupted`.
@@ -414,18 +433,23 @@ class Runtime:
             self._frames[count] = np.zeros((count, *self._frame_shape), np.float32)
         buffer = self._frames[count]
         if frames.dtype == np.uint8:
-            np.divide(frames.transpose(0, 3, 1, 2), np.float32(255), out=buffer, dtype=np.float32)
+            planes = frames[:, None] if frames.ndim == 3 else frames.transpose(0, 3, 1, 2)
+            np.divide(planes, np.float32(255), out=buffer, dtype=np.float32)
         else:
             buffer[:] = frames
         return buffer
 
     def _require_usable(self, frames: NDArray[Any]) -> None:
         height, width = self.frame_size
+        channels = self.frame.channels
         if getattr(frames, "dtype", None) not in (np.uint8, np.float32):
             kind = getattr(frames, "dtype", type(frames).__name__)
-            raise BadFrames(f"frames are {kind}: give uint8 [N, H, W, 3], or float32 [N, 3, H, W] in [0, 1]")
-        one = (height, width, 3) if frames.dtype == np.uint8 else (3, height, width)
-        if frames.shape != (self.batch, *one):
+            raise BadFrames(
+                f"frames are {kind}: give uint8 [N, H, W, {channels}], or float32 [N, {channels}, H, W] in [0, 1]"
+            )
+        one = (height, width, channels) if frames.dtype == np.uint8 else (channels, height, width)
+        grey = frames.dtype == np.uint8 and channels == 1
+        if frames.shape != (self.batch, *one) and not (grey and frames.shape == (self.batch, height, width)):
             raise BadFrames(
                 f"frames are {frames.dtype} {list(frames.shape)}, expected {[self.batch, *one]}: the bundle's frames "
                 f"are {height}x{width}, and this runtime takes {self.batch} at a time"

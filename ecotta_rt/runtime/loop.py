@@ -18,13 +18,14 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ecotta_rt.bundle import FrameSpec, Resize
 from ecotta_rt.errors import BadFrames, EcottaError, InputFileError, UsageError
 from ecotta_rt.records import Frame, Prediction
 from ecotta_rt.runtime.clock import Clock, SystemClock
 from ecotta_rt.runtime.guard import Guard, GuardEvent
 from ecotta_rt.runtime.interrupted import Interrupted
 from ecotta_rt.runtime.level import Level
-from ecotta_rt.runtime.preprocess import Fit, preprocess
+from ecotta_rt.runtime.preprocess import preprocess
 from ecotta_rt.runtime.sinks import Answer, Sink
 from ecotta_rt.runtime.sources.source import Item, Refusal, Source
 from ecotta_rt.runtime.tally import Tally
@@ -36,14 +37,14 @@ class Engine(Protocol):
     """What the loop needs of a network that adapts.
 
     Attributes:
-        frame_size: Height and width of its frames, in pixels.
+        frame: What its frames are, and how a picture becomes one.
         batch: Frames that every call must have.
         class_names: By class; empty where nobody named them.
         transient_bytes: What the next batch will take above what is held now.
     """
 
     @property
-    def frame_size(self) -> tuple[int, int]: ...
+    def frame(self) -> FrameSpec: ...
 
     @property
     def batch(self) -> int: ...
@@ -52,7 +53,7 @@ class Engine(Protocol):
     def class_names(self) -> tuple[str, ...]: ...
 
     def __call__(self, frames: NDArray[np.uint8]) -> Prediction:
-        """Answer, then learn from `frames`, uint8 `[batch, height, width, 3]` RGB."""
+        """Answer, then learn from `frames`, uint8 `[batch, height, width, channels]`."""
 
     @property
     def transient_bytes(self) -> int: ...
@@ -74,7 +75,7 @@ class LoopOptions:
     Attributes:
         adapt_every: Learn from each n-th batch, answer the others only; 0: never learn.
         limit: Frames to take from the source, refused ones included; None: all.
-        fit: How frames of another shape are made to fit.
+        resize: How pictures of another shape become frames; None: as the network's bundle says.
 
     Raises:
         UsageError: A number out of range.
@@ -82,7 +83,7 @@ class LoopOptions:
 
     adapt_every: int = 1
     limit: int | None = None
-    fit: Fit = "cover"
+    resize: Resize | None = None
 
     def __post_init__(self) -> None:
         if self.adapt_every < 0:
@@ -125,6 +126,8 @@ class Loop:
         self._engine = engine
         self._sink = sink
         self._options = options or LoopOptions()
+        resize = self._options.resize
+        self._frame = engine.frame if resize is None else replace(engine.frame, resize=resize)
         self._clock = clock or SystemClock()
         self._after_batch = after_batch
         self._guard = guard
@@ -301,7 +304,7 @@ class Loop:
             self._refuse(item)
             return None
         try:
-            return replace(item, pixels=preprocess(item.pixels, self._engine.frame_size, self._options.fit))
+            return replace(item, pixels=preprocess(item.pixels, self._frame))
         except BadFrames as error:
             self._refuse(Refusal(item.index, item.name, str(error)))
             return None

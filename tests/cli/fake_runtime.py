@@ -5,6 +5,7 @@ import signal
 
 import numpy as np
 
+from ecotta_rt.bundle import FrameSpec
 from ecotta_rt.records import Prediction
 from ecotta_rt.state import AdaptState
 
@@ -16,7 +17,7 @@ class Runtime:
     FAKE_DIVERGE makes the state NaN at that batch.
     """
 
-    frame_size = (2, 2)
+    frame = FrameSpec(3, 2, 2)
     class_names = tuple(f"class-{i}" for i in range(10))
     loaded = None
     transient_bytes = 0

@@ -42,6 +42,7 @@ def test_people_see_what_is_in_a_bundle(small, capsys):
         "model          tiny, cut into 1 part\n",
         "classes        2: red, green\n",
         "frames         3 x 4 x 4, RGB, 8-bit values x 1/255",
+        "pictures       stretch: stretched, the middle 87.5 % of each side, resized to 4 x 4",
         "normalisation  running",
         "options        lr 0.001, sgd_momentum 0.9, nesterov False, gradient exact",
         "weights        8 numbers in 2 arrays",

@@ -2,9 +2,9 @@
 
     python tests/hostile/make_small_bundle.py
 
-The file is kept in the repository: a reader that no longer understands it has broken the format of version 2, and
-`first-version.ecotta` stands for version 1. What it answers can be worked out by hand: the
-logits are the means of two colours, scaled and shifted.
+The file is kept in the repository: a reader that no longer understands it has broken the format of version 3;
+`first-version.ecotta` and `second-version.ecotta` stand for the two before. What it answers can be worked out by hand:
+the logits are the means of two colours, scaled and shifted.
 """
 
 from pathlib import Path
@@ -46,7 +46,7 @@ def make(path: Path) -> None:
         network_digest=_DIGEST,
         classes=("red", "green"),
         parts=1,
-        frame=FrameSpec(channels=3, height=_SIDE, width=_SIDE),
+        frame=FrameSpec(channels=3, height=_SIDE, width=_SIDE, resize="stretch", crop=0.875),
         normalisation="running",
         options={"lr": 0.001, "sgd_momentum": 0.9, "nesterov": False, "gradient": "exact"},
         layout=StateLayout.of(state),

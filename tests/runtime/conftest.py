@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from ecotta_rt.bundle import FrameSpec
 from ecotta_rt.records import Prediction
 from ecotta_rt.runtime.level import Level
 from ecotta_rt.state import AdaptState
@@ -23,6 +24,7 @@ class FakeEngine:
     def __init__(self, batch=1, frame_size=(2, 2)):
         self.batch = batch
         self.frame_size = frame_size
+        self.frame = FrameSpec(3, *frame_size)
         self.learned, self.predicted, self.saved = [], [], []
         self.digest = "ab" * 32
         self.fail_with = None
