@@ -9,7 +9,7 @@ EXTRAS = {
     "onnx": "prepare",
     "onnxscript": "prepare",
     "scipy": "bench",
-    "PIL": "bench",
+    "PIL": "prepare",
     "rich": "bench",
     "matplotlib": "bench",
     "av": "camera",

@@ -40,10 +40,11 @@ MAY_IMPORT = {
     "doctor": {"control_group", "device", "this_machine"},
     "runtime": LIGHT,
     "planner": {*LIGHT, "runtime"},
-    "prepare": {*LIGHT, "planner"},
+    "data": {*LIGHT, "runtime"},
+    "prepare": {*LIGHT, "data", "planner", "runtime"},
     "verifier": LIGHT,
-    "bench": {*LIGHT, "prepare", "runtime"},
-    "cli": {*LIGHT, "bench", "planner", "prepare", "runtime"},
+    "bench": {*LIGHT, "data", "prepare", "runtime"},
+    "cli": {*LIGHT, "bench", "data", "planner", "prepare", "runtime"},
     "": {*LIGHT, "prepare", "runtime"},  # ecotta_rt/__init__.py: where each public name is fetched from
 }
 
@@ -53,7 +54,7 @@ HOMES = {
     "onnx": ("prepare/", "verifier/"),
     "onnxscript": ("prepare/",),
     "scipy": ("bench/",),
-    "PIL": ("bench/",),
+    "PIL": ("bench/", "data/"),
     "matplotlib": ("bench/",),
     "rich": ("bench/", "cli/"),
     "av": ("runtime/sources/pyav.py",),

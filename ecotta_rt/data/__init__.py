@@ -1,0 +1,22 @@
+"""Data sets: pictures in folders, decoded once into frames of the size that a network takes.
+
+    find_pictures / ClassFolders  ->  decode_pictures  ->  frames uint8 [N, H, W, C], mapped from a file
+
+Frames are made by `ecotta_rt.runtime.preprocess`, so that warm-up sees what the device will see.
+"""
+
+from ecotta_rt.data.decoding import Decoded, decode_pictures
+from ecotta_rt.data.folders import ClassFolders, find_pictures, open_class_folders
+from ecotta_rt.data.labelled import Labelled, LabelledFrames
+from ecotta_rt.data.picture import read_picture
+
+__all__ = [
+    "ClassFolders",
+    "Decoded",
+    "Labelled",
+    "LabelledFrames",
+    "decode_pictures",
+    "find_pictures",
+    "open_class_folders",
+    "read_picture",
+]
