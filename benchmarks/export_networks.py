@@ -15,7 +15,7 @@ from pathlib import Path
 from ecotta_rt.bench.peers.step_options import step_options
 from ecotta_rt.bench.streams.cifar_classes import CIFAR_10
 from ecotta_rt.bench.streams.fashion_mnist import CLASSES
-from ecotta_rt.bundle import read_bundle
+from ecotta_rt.bundle import FrameSpec, read_bundle
 from ecotta_rt.errors import InputFileError
 from ecotta_rt.prepare.checkpoint import load_network, read_network_file
 from ecotta_rt.prepare.export.code_digest import code_digest
@@ -63,7 +63,7 @@ def make(network: Path, parts: int, mode: str, target: Path, classes: tuple[str,
         load_network(network),
         warmed_path(network.with_suffix(""), parts),
         target,
-        frame_size=(32, 32),
+        frame=FrameSpec(3, 32, 32),
         classes=classes,
         batches=(64,) if coupled else (1, 64),
         options=options,

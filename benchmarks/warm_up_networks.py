@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ecotta_rt.bench.streams import source_frames
 from ecotta_rt.cli.training_progress import TrainingProgress
+from ecotta_rt.data import Labelled, LabelledFrames
 from ecotta_rt.prepare.checkpoint import load_network, read_network_file, save_network
 from ecotta_rt.prepare.pipeline import default_kernel, prepare, warmed_path
 from ecotta_rt.prepare.warmup import WarmUpOptions, fine_tune
@@ -49,8 +50,7 @@ def main(argv: list[str] | None = None) -> int:
             network = load_network(args.network)
             prepare(
                 network,
-                frames,
-                labels,
+                LabelledFrames(Labelled(frames, labels)),
                 out,
                 parts=parts,
                 kernel=kernel,

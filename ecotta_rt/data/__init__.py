@@ -5,18 +5,24 @@
 Frames are made by `ecotta_rt.runtime.preprocess`, so that warm-up sees what the device will see.
 """
 
-from ecotta_rt.data.decoding import Decoded, decode_pictures
-from ecotta_rt.data.folders import ClassFolders, find_pictures, open_class_folders
-from ecotta_rt.data.labelled import Labelled, LabelledFrames
+from ecotta_rt.data.decoding import Decoded, Left, decode_pictures, remove_store
+from ecotta_rt.data.folders import ClassFolders, find_pictures, is_class_folders, open_class_folders
+from ecotta_rt.data.labelled import Labelled, LabelledArrays, LabelledFrames, LabelledPictures, LabelledSet
 from ecotta_rt.data.picture import read_picture
 
 __all__ = [
     "ClassFolders",
     "Decoded",
     "Labelled",
+    "LabelledArrays",
     "LabelledFrames",
+    "LabelledPictures",
+    "LabelledSet",
+    "Left",
     "decode_pictures",
     "find_pictures",
+    "is_class_folders",
     "open_class_folders",
     "read_picture",
+    "remove_store",
 ]

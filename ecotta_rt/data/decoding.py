@@ -18,7 +18,7 @@ from ecotta_rt.errors import BadFrames, InputFileError, TransferError
 from ecotta_rt.files.atomic import write_atomic
 from ecotta_rt.runtime.preprocess import preprocess
 
-__all__ = ["Decoded", "Left", "Report", "decode_pictures"]
+__all__ = ["Decoded", "Left", "Report", "decode_pictures", "remove_store"]
 
 Report = Callable[[int, int], None]
 """Called with how many pictures are done, and how many there are."""

@@ -34,12 +34,12 @@ class LabelledFrames:
 
     Attributes:
         training: To learn from.
-        held_out: Not learned from; may be empty.
+        held_out: Not learned from; None where there are none.
         left_out: Files that gave no frame.
     """
 
     training: Labelled
-    held_out: Labelled
+    held_out: Labelled | None = None
     left_out: tuple[Left, ...] = ()
 
 
@@ -117,7 +117,7 @@ class LabelledPictures:
             )
         return LabelledFrames(
             Labelled(decoded.frames[:training], labels[:training]),
-            Labelled(decoded.frames[training:], labels[training:]),
+            Labelled(decoded.frames[training:], labels[training:]) if len(labels) > training else None,
             decoded.left_out,
         )
 
@@ -156,7 +156,7 @@ class LabelledArrays:
         if frames.shape[1:] != (*frame.size, frame.channels) or frame.crop < 1:
             frames = np.stack([preprocess(pixels, frame) for pixels in frames])
         if not len(self._held):
-            return LabelledFrames(Labelled(frames, self._labels), Labelled(frames[:0], self._labels[:0]))
+            return LabelledFrames(Labelled(frames, self._labels))
         training, held_out = (Labelled(frames[places], self._labels[places]) for places in (self._kept, self._held))
         return LabelledFrames(training, held_out)
 

@@ -39,7 +39,7 @@ class AdaptableNetwork(nn.Module):
             norm.momentum = 0.0  # a forward pass in training mode must not move the buffers
 
     def forward(self, frames: Tensor) -> Tensor:
-        """Logits `[N, C]` of float32 frames `[N, 3, H, W]`."""
+        """Logits `[N, C]` of float32 frames `[N, C, H, W]`."""
         return self.forward_with_features(frames)[0]
 
     def forward_with_features(self, frames: Tensor) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:

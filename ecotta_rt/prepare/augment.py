@@ -40,7 +40,10 @@ class Augmentation:
 
 
 def augment(frames: Tensor, how: Augmentation, generator: torch.Generator) -> Tensor:
-    """Augment float32 RGB `[N, 3, H, W]` in [0, 1]; returns the same shape and range."""
+    """Augment float32 `[N, C, H, W]` in [0, 1], RGB or grey; returns the same shape and range.
+
+    Of the jitters grey frames know brightness and contrast alone.
+    """
     count = len(frames)
 
     def drawn(probability: float) -> Tensor:
@@ -64,6 +67,8 @@ def augment(frames: Tensor, how: Augmentation, generator: torch.Generator) -> Te
 def _jitter(frames: Tensor, brightness: Tensor, contrast: Tensor, saturation: Tensor, turn: Tensor) -> Tensor:
     frames = (frames * brightness).clamp(0, 1)
     frames = _mix(frames, _luma(frames).mean((2, 3), keepdim=True), contrast)
+    if frames.shape[1] == 1:
+        return frames
     frames = _mix(frames, _luma(frames), saturation)
     y, i, q = torch.einsum("dc,nchw->dnhw", _RGB_TO_YIQ, frames)
     cos, sin = turn.cos()[:, 0], turn.sin()[:, 0]
@@ -80,6 +85,8 @@ def _blur(frames: Tensor, sigma: Tensor) -> Tensor:
 
 
 def _luma(frames: Tensor) -> Tensor:
+    if frames.shape[1] == 1:
+        return frames
     weights = torch.tensor(_LUMA).view(1, 3, 1, 1)
     return (frames * weights).sum(1, keepdim=True)
 

@@ -27,7 +27,7 @@ def match_frozen_features(network: AdaptableNetwork, frames: NDArray[np.uint8]) 
 
     Args:
         network: Its groups are set in place.
-        frames: uint8 `[N, H, W, 3]`; a few hundred suffice for one mean and deviation a channel.
+        frames: uint8 `[N, H, W, C]`; a few hundred suffice for one mean and deviation a channel.
     """
     x = network.stem(_tensor(frames))
     for part, group in zip(network.parts, network.meta_groups, strict=True):
@@ -42,7 +42,11 @@ def match_frozen_features(network: AdaptableNetwork, frames: NDArray[np.uint8]) 
 
 
 def measure_statistics(
-    network: AdaptableNetwork, state: StepState, frames: NDArray[np.uint8], batch: int
+    network: AdaptableNetwork,
+    state: StepState,
+    frames: NDArray[np.uint8],
+    batch: int,
+    places: NDArray[np.int64] | None = None,
 ) -> dict[str, Moments]:
     """Moments of every norm's input over source frames, the groups attached.
 
@@ -52,15 +56,16 @@ def measure_statistics(
     Args:
         network: The frozen network and the groups' geometry.
         state: Its parameters are the groups' values.
-        frames: uint8 `[N, H, W, 3]`.
+        frames: uint8 `[N, H, W, C]`.
         batch: Frames a forward pass; a last batch of one frame is left out.
+        places: Which of the frames, in which order; None: all. They may be mapped, and more than memory holds.
 
     Returns:
         Mean and biased variance by norm name.
     """
     step = Step(network, StepOptions(normalisation="batch", frozen_gradient="constant"))
     count, sums = 0, dict[str, tuple[Tensor, Tensor]]()  # weighted sums of E[x] and E[x^2], float64
-    for piece in _pieces(frames, batch):
+    for piece in _pieces(frames, batch, np.arange(len(frames)) if places is None else places):
         for name, (mean, variance) in step.moments(state, _tensor(piece)).items():
             mean, variance = mean.double(), variance.double()
             first, second = sums.get(name, (torch.zeros_like(mean), torch.zeros_like(mean)))
@@ -72,10 +77,10 @@ def measure_statistics(
     }
 
 
-def _pieces(frames: NDArray[np.uint8], batch: int) -> Iterator[NDArray[np.uint8]]:
-    for start in range(0, len(frames), batch):
-        if len(frames) - start > 1:
-            yield frames[start : start + batch]
+def _pieces(frames: NDArray[np.uint8], batch: int, places: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:
+    for start in range(0, len(places), batch):
+        if len(places) - start > 1:
+            yield frames[places[start : start + batch]]
 
 
 def _tensor(frames: NDArray[np.uint8]) -> Tensor:

@@ -3,7 +3,7 @@
 import importlib
 import importlib.util
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -12,14 +12,23 @@ from torch import nn
 
 from ecotta_rt.errors import UsageError
 from ecotta_rt.prepare.checkpoint import load_checkpoint, load_network
+from ecotta_rt.prepare.network_frames import frame_channels
 from ecotta_rt.prepare.networks import MODELS, build_network
+from ecotta_rt.prepare.networks.normalise import Normalised
 
 __all__ = ["open_network"]
 
 _OWN_MODULE = "ecotta_profiled_network"  # under which a user's file is imported
 
 
-def open_network(name: str, *, classes: int | None = None, checkpoint: Path | None = None) -> nn.Module:
+def open_network(
+    name: str,
+    *,
+    classes: int | None = None,
+    checkpoint: Path | None = None,
+    mean: Sequence[float] = (),
+    std: Sequence[float] = (),
+) -> nn.Module:
     """The network that `name` stands for.
 
     Args:
@@ -27,6 +36,9 @@ def open_network(name: str, *, classes: int | None = None, checkpoint: Path | No
             where FACTORY is called without arguments and returns an `nn.Module`. **Runs the user's own code.**
         classes: Number of classes, for a model id.
         checkpoint: Weights to load into it.
+        mean: Of the frames it was trained with, in [0, 1], by channel, where it does not normalise them itself; for a
+            model id, where it is not that of the public checkpoints.
+        std: Standard deviation, as `mean`.
 
     Raises:
         UsageError: There is no such network, or the factory fails or returns something else.
@@ -34,8 +46,12 @@ def open_network(name: str, *, classes: int | None = None, checkpoint: Path | No
     """
     if classes is not None and name not in MODELS:
         raise UsageError(f"--classes {classes} goes with a model id ({', '.join(MODELS)}); {name!r} sets its own")
+    if bool(mean) != bool(std):
+        raise UsageError("--mean and --std go together: give both, or leave both out")
+    if mean and name.endswith(".safetensors"):
+        raise UsageError(f"--mean {mean[0]:g}: {name} says itself how its frames are normalised; leave it out")
     if name in MODELS:
-        network = build_network(name, classes=classes)
+        network = build_network(name, classes=classes, mean=_for_three(mean), std=_for_three(std))
     elif name.endswith(".safetensors"):
         network = load_network(name)
     elif ":" in name:
@@ -47,7 +63,13 @@ def open_network(name: str, *, classes: int | None = None, checkpoint: Path | No
         )
     if checkpoint is not None:
         load_checkpoint(network, checkpoint)
+    if mean and name not in MODELS:
+        return Normalised(network, mean, std, frame_channels(network))
     return network
+
+
+def _for_three(values: Sequence[float]) -> tuple[float, ...] | None:
+    return (tuple(values) * 3 if len(values) == 1 else tuple(values)) or None
 
 
 def _build_own(name: str) -> nn.Module:

@@ -4,25 +4,28 @@ network file or model id + checkpoint  ->  partition  ->  attach  ->  warm_up  -
 network, warmed-up state  ->  partition  ->  attach  ->  export  ->  OUT.ecotta
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from ecotta_rt.bundle import Manifest
+from ecotta_rt.bundle import FrameSpec, Manifest
+from ecotta_rt.data import LabelledFrames
 from ecotta_rt.device import DeviceProfile
 from ecotta_rt.errors import InputFileError, UsageError
 from ecotta_rt.prepare.attach import attach
 from ecotta_rt.prepare.checkpoint import load_network, read_network_file, save_network
+from ecotta_rt.prepare.engine import TorchEngine
 from ecotta_rt.prepare.export.exporter import Report as ExportReport
 from ecotta_rt.prepare.export.exporter import export
+from ecotta_rt.prepare.held_out import HeldOut
 from ecotta_rt.prepare.networks import MODELS
 from ecotta_rt.prepare.open_network import open_network
 from ecotta_rt.prepare.options import StepOptions
 from ecotta_rt.prepare.partition import partition
-from ecotta_rt.prepare.warmup import Frames, Labels, Report, WarmUpOptions, warm_up
+from ecotta_rt.prepare.warmup import Report, WarmUpOptions, warm_up
 from ecotta_rt.state import AdaptState
 
 __all__ = ["default_kernel", "export_bundle", "frozen_network", "prepare", "warmed_path"]
@@ -40,7 +43,15 @@ def default_kernel(model: str) -> int:
     return 1 if model in MODELS and MODELS[model].frame_size > 32 else 3
 
 
-def frozen_network(name: str, checkpoint: Path | None, out: Path) -> nn.Module:
+def frozen_network(
+    name: str,
+    checkpoint: Path | None,
+    out: Path,
+    *,
+    classes: int | None = None,
+    mean: Sequence[float] = (),
+    std: Sequence[float] = (),
+) -> nn.Module:
     """The network to warm up, exactly as it will be loaded again.
 
     Args:
@@ -48,6 +59,9 @@ def frozen_network(name: str, checkpoint: Path | None, out: Path) -> nn.Module:
             OUT.safetensors first, and it is the stored ones that are returned.
         checkpoint: Weights to load.
         out: Where to store them, without suffix.
+        classes: How many it tells apart, for a model id; None: as many as its public checkpoints.
+        mean: As for `open_network`.
+        std: As for `open_network`.
 
     Raises:
         UsageError: A model id without weights, a name that stands for no network, or OUT.safetensors holds something
@@ -57,14 +71,14 @@ def frozen_network(name: str, checkpoint: Path | None, out: Path) -> nn.Module:
     if name not in MODELS:
         if checkpoint is not None and name.endswith(_SUFFIX):
             raise UsageError(f"checkpoint {checkpoint}: {name} has its weights already; give a model id instead")
-        return open_network(name, checkpoint=checkpoint)
+        return open_network(name, checkpoint=checkpoint, mean=mean, std=std)
     if checkpoint is None:
         raise UsageError(
             f"{name}: random weights cannot be warmed up; give --checkpoint FILE, or a network file of ours"
         )
     stored = out.with_name(f"{out.name}{_SUFFIX}")
     _require_ours(stored, checkpoint)
-    network = open_network(name, checkpoint=checkpoint)
+    network = open_network(name, checkpoint=checkpoint, classes=classes, mean=mean, std=std)
     save_network(network, stored, model=name, recipe={"checkpoint": checkpoint.name})
     return load_network(stored)
 
@@ -83,8 +97,7 @@ def _require_ours(stored: Path, checkpoint: Path) -> None:
 
 def prepare(
     network: nn.Module,
-    frames: Frames,
-    labels: Labels,
+    data: LabelledFrames,
     out: Path,
     *,
     parts: int,
@@ -93,13 +106,13 @@ def prepare(
     threads: int | None = None,
     origin: str = "",
     report: Report | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> AdaptState:
     """Cut, attach, warm up and save.
 
     Args:
         network: From `frozen_network`; taken over.
-        frames: uint8 `[N, H, W, 3]`, source data.
-        labels: int64 `[N]`.
+        data: Source data: frames to learn from, and held-out ones, whose error before and after is told.
         out: Where to, without suffix; see `warmed_path`. A checkpoint stands beside it until the run is complete, and a
             run that finds one goes on from it.
         parts: K.
@@ -108,6 +121,7 @@ def prepare(
         threads: For torch; None leaves torch's choice.
         origin: What the data was, for the record.
         report: Called after each step.
+        tell: Hears of each error of the held-out frames.
 
     Returns:
         The state that was saved.
@@ -121,12 +135,17 @@ def prepare(
     for parameter in network.parameters():
         if parameter.dim() == 4:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
-    example = torch.zeros(1, 3, *frames.shape[1:3])
-    adaptable = attach(partition(network, example, parts), kernel)
+    frames, labels = data.training.frames, data.training.labels
+    held_out = HeldOut(data.held_out, options.batch, tell)
+    height, width, channels = frames.shape[1:]
+    with torch.no_grad():
+        held_out.measure("before the warm-up", network)
+    adaptable = attach(partition(network, torch.zeros(1, channels, height, width), parts), kernel)
     target = warmed_path(out, parts)
     checkpoint = target.with_suffix(".checkpoint")
     state = warm_up(adaptable, frames, labels, options, report=report, checkpoint=checkpoint)
-    how = {"data": origin, "parts": str(parts), "kernel": str(kernel)}
+    held_out.measure("after it", TorchEngine(adaptable, StepOptions(normalisation="source"), state).predict)
+    how = {"data": origin, "parts": str(parts), "kernel": str(kernel), **held_out.record()}
     state = replace(state, metadata={**state.metadata, **how})
     state.save(target)
     checkpoint.unlink(missing_ok=True)
@@ -139,7 +158,7 @@ def export_bundle(
     warmed: Path,
     path: Path,
     *,
-    frame_size: Sequence[int],
+    frame: FrameSpec,
     classes: Sequence[str],
     batches: Sequence[int],
     options: StepOptions,
@@ -154,7 +173,7 @@ def export_bundle(
         network: From `frozen_network`; taken over.
         warmed: File of the warmed-up state. It says into how many parts the network is cut.
         path: The bundle.
-        frame_size: Height and width of the frames.
+        frame: What the frames are, and how a picture becomes one.
         classes: Class names by logit.
         batches: Frames a step; see `export`.
         options: How the device adapts.
@@ -174,13 +193,15 @@ def export_bundle(
     weights = [value for key, value in state.parameters.items() if key.endswith(".conv.weight")]
     if not weights:
         raise InputFileError(f"{warmed}: holds no meta groups")
-    adaptable = attach(partition(network, torch.zeros(1, 3, *frame_size), len(weights)), int(weights[0].shape[-1]))
+    example = torch.zeros(1, frame.channels, *frame.size)
+    adaptable = attach(partition(network, example, len(weights)), int(weights[0].shape[-1]))
     model = name if name in MODELS else read_network_file(name).model if name.endswith(_SUFFIX) else Path(name).name
     return export(
         adaptable,
         state,
         path,
         model=model,
+        frame=frame,
         classes=classes,
         batches=batches,
         options=options,

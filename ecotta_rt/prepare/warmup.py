@@ -38,7 +38,7 @@ __all__ = ["Progress", "WarmUpOptions", "fine_tune", "warm_up"]
 _MATCHING_FRAMES = 256
 """For one mean and deviation a channel: enough, and at 224x224 still no more than a gigabyte of features."""
 
-Frames = NDArray[np.uint8]  # [N, H, W, 3]
+Frames = NDArray[np.uint8]  # [N, H, W, C], mapped from a file where the set is large
 Labels = NDArray[np.int64]  # [N]
 
 
@@ -118,7 +118,7 @@ def warm_up(
 
     Args:
         network: From `attach`; its groups are trained in place, the rest is frozen.
-        frames: uint8 `[N, H, W, 3]`, source data.
+        frames: uint8 `[N, H, W, C]`, source data.
         labels: int64 `[N]`.
         options: Recipe.
         report: Called after each step.
@@ -142,7 +142,7 @@ def warm_up(
     run = _identity(options, labels, network.digest())
     _train(network.groups, network, frames, labels, options, report, checkpoint, run)
     state = initial_state(network)
-    statistics = measure_statistics(network, state, frames[order[: options.statistics_frames]], options.batch)
+    statistics = measure_statistics(network, state, frames, options.batch, order[: options.statistics_frames])
     warmed = to_adapt_state(state._replace(statistics=statistics), network.digest())
     return AdaptState(
         warmed.parameters,
@@ -308,8 +308,8 @@ def _require_known(labels: Labels, logits: Tensor) -> None:
 
 
 def _require_labelled(frames: Frames, labels: Labels, options: WarmUpOptions) -> None:
-    if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8:
-        raise UsageError(f"frames are {frames.dtype} {list(frames.shape)}: expected uint8 [N, H, W, 3]")
+    if frames.ndim != 4 or frames.shape[-1] not in (1, 3) or frames.dtype != np.uint8:
+        raise UsageError(f"frames are {frames.dtype} {list(frames.shape)}: expected uint8 [N, H, W, 3] or [N, H, W, 1]")
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
         raise UsageError(f"labels are {labels.dtype} {list(labels.shape)}: expected int64 [N]")
     if len(frames) != len(labels):

@@ -14,6 +14,7 @@ import torch
 from ecotta_rt.bench.child_lines import Tell, claim_stdout
 from ecotta_rt.bench.peers.forward_graph import export_forward
 from ecotta_rt.bench.peers.step_options import step_options
+from ecotta_rt.bundle import FrameSpec
 from ecotta_rt.errors import EXIT_INTERRUPTED, EcottaError
 from ecotta_rt.prepare.checkpoint import load_network
 from ecotta_rt.prepare.pipeline import export_bundle
@@ -43,7 +44,7 @@ def _make_bundle(order: dict[str, Any], path: Path, tell: Tell) -> None:
         load_network(order["network"]),
         Path(order["warmed"]),
         path,
-        frame_size=order["frame_size"],
+        frame=FrameSpec(3, *order["frame_size"]),
         classes=order["classes"],
         batches=order["batches"],
         options=options,

@@ -23,7 +23,7 @@ from ecotta_rt.bench.streams.cifar_c import CifarC, is_cifar_c
 from ecotta_rt.bench.streams.corrupted import corrupted_frames
 from ecotta_rt.errors import InputFileError, Unavailable, UsageError
 
-__all__ = ["EMBEDDED", "Labelled", "Source", "find_source"]
+__all__ = ["EMBEDDED", "Labelled", "Source", "find_source", "is_published"]
 
 EMBEDDED = "fashion-mnist-c"
 SAMPLE = Path("data") / "fashion-mnist-sample"  # inside the assets folder
@@ -106,6 +106,12 @@ class _Published:
                 f"{self.folder} holds no training images: put {layout.name}'s binary version beside it, as {beside}"
             )
         return _read_clean(beside, layout, "train")
+
+
+def is_published(data: str | Path) -> bool:
+    """Whether `data` is a known name, or a folder with one of the layouts in or right below it."""
+    folder = Path(data)
+    return data == EMBEDDED or any(_holds_data(place) for place in (folder, *(folder / name for name in SUBFOLDERS)))
 
 
 def find_source(data: str | Path, cache: Path | None = None) -> Source:

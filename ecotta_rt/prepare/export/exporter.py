@@ -109,6 +109,7 @@ def export(
     *,
     model: str,
     classes: Sequence[str],
+    frame: FrameSpec | None = None,
     batches: Sequence[int] = (1,),
     options: StepOptions | None = None,
     fast: bool = False,
@@ -123,6 +124,7 @@ def export(
         path: Where to.
         model: Name of the architecture, for people.
         classes: Class names in the order of the logits.
+        frame: How a picture becomes a frame of the size that the network was cut for; None: `cover`, uncropped.
         batches: Frames a step, one graph for each.
         options: How the device adapts; `frame_by_frame` adds the graphs for it. Default: `running`, with the paper's
             step size in proportion to the frames of a step.
@@ -168,7 +170,7 @@ def export(
         "network_digest": state.network_digest,
         "classes": classes,
         "parts": len(network.meta_groups),
-        "frame": FrameSpec(channels, height, width),
+        "frame": frame or FrameSpec(channels, height, width),
         "normalisation": options.normalisation,
         "options": {k: v for k, v in asdict(options).items() if k != "normalisation" and v is not None},
         "layout": StateLayout.of(to_adapt_state(start, state.network_digest)),

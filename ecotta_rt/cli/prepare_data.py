@@ -1,0 +1,58 @@
+"""Which data `ecotta prepare` was given, and what frames are to be made of them."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ecotta_rt.bundle import FrameSpec
+from ecotta_rt.cli.prepare_options import class_names, frame_size
+from ecotta_rt.data import LabelledArrays, LabelledPictures, LabelledSet, Left, is_class_folders, open_class_folders
+from ecotta_rt.errors import UsageError
+from ecotta_rt.messages import tell
+
+__all__ = ["choose_frame", "open_data", "tell_left_out"]
+
+_SHARE_OF_PICTURES = 0.1
+_SHOWN_FILES = 10
+
+
+def open_data(args: argparse.Namespace) -> LabelledSet:
+    """Look at what `--data` names: pictures in class folders, or one of the published sets."""
+    from ecotta_rt.bench.streams import source_frames
+    from ecotta_rt.bench.streams.sources import find_source, is_published
+
+    names = class_names(args)
+    if not is_published(args.data) and is_class_folders(Path(args.data)):
+        share = _SHARE_OF_PICTURES if args.held_out is None else args.held_out
+        folders = open_class_folders(args.data, names)
+        return LabelledPictures(folders, share=share, count=args.frames, seed=args.seed)
+    classes = find_source(args.data).classes
+    frames, labels = source_frames(args.data, args.frames, args.seed)
+    return LabelledArrays(frames, labels, names or classes, share=args.held_out or 0.0, seed=args.seed)
+
+
+def choose_frame(args: argparse.Namespace, network: Any, data: LabelledSet) -> FrameSpec:
+    """The frames that the network (an `nn.Module`) shall take, and how pictures become them."""
+    from ecotta_rt.prepare.network_frames import frame_channels, made_for
+
+    if not 0 < args.crop <= 1:
+        raise UsageError(
+            f"--crop {args.crop}: a share of each side, above 0 and at most 1; 0.875 is 'to 256, then 224'"
+        )
+    size = frame_size(args)
+    if size is None and isinstance(data, LabelledPictures):
+        size = made_for(args.network, network)
+    height, width = size or data.common_size()
+    return FrameSpec(frame_channels(network), height, width, args.resize, args.crop)
+
+
+def tell_left_out(files: Sequence[Left]) -> None:
+    """Name the files that gave no frame."""
+    if not files:
+        return
+    tell("ecotta prepare", f"{len(files)} files left out:")
+    for left in files[:_SHOWN_FILES]:
+        tell("ecotta prepare", f"  {left.path}: {left.why}")
+    if len(files) > _SHOWN_FILES:
+        tell("ecotta prepare", f"  and {len(files) - _SHOWN_FILES} more")

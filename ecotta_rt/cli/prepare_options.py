@@ -1,0 +1,185 @@
+"""The options of `ecotta prepare`, and what they say of warm-up and step."""
+
+import argparse
+import re
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ecotta_rt.errors import InputFileError, UsageError
+
+if TYPE_CHECKING:
+    from ecotta_rt.prepare.options import StepOptions
+    from ecotta_rt.prepare.warmup import WarmUpOptions
+
+__all__ = ["add_options", "class_names", "frame_size", "step_batches", "step_options", "warm_up_options"]
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    add = parser.add_argument
+    add("network", metavar="NETWORK", help="a network file of ours (.safetensors), a model id, or FILE.py:FACTORY")
+    add("--checkpoint", type=Path, metavar="FILE", help="its weights (.pt, .pth, .th, .safetensors)")
+    add(
+        "--data",
+        required=True,
+        metavar="DATA",
+        help="the source data: a folder of class folders with pictures, a CIFAR (binary) or Fashion-MNIST (idx) "
+        "folder, or fashion-mnist-c, the embedded sample",
+    )
+    add("--out", type=Path, metavar="OUT", help="where to, without suffix (default: NETWORK without its suffix)")
+    add("--parts", type=int, default=4, metavar="K", help="parts to cut the network into (default 4)")
+    add("--kernel", type=int, metavar="N", help="side of the meta convolutions (default 3; 1 for resnet-50)")
+    add("--frames", type=int, metavar="N", help="source frames to use, chosen at random (default: all)")
+    add("--epochs", type=int, default=10, help="passes over them (default 10)")
+    add("--batch", type=int, default=64, help="frames a step (default 64)")
+    add("--lr", type=float, default=0.05, help="peak step size (default 0.05)")
+    add("--momentum", type=float, default=0.9, help="momentum of SGD (default 0.9)")
+    add("--decay", type=float, default=0.2, help="factor on the step size at each milestone (default 0.2)")
+    add("--milestones", type=float, nargs="*", default=[0.3, 0.6, 0.8], help="shares of the run (default 0.3 0.6 0.8)")
+    add("--jitter", type=float, default=0.4, metavar="P", help="probability of colour jitter (default 0.4)")
+    add("--blur", type=float, default=0.2, metavar="P", help="probability of Gaussian blur (default 0.2)")
+    add("--grey", type=float, default=0.1, metavar="P", help="probability of greyscale (default 0.1)")
+    add("--plain-start", action="store_true", help="torch's usual start, not one matched to the frozen features")
+    add("--statistics-frames", type=int, metavar="N", help="frames of the statistics pass (default: all)")
+    add("--precision", choices=("float32", "bfloat16"), default="float32", help="default float32")
+    add("--threads", type=int, metavar="N", help="threads (default: torch's choice)")
+    add("--seed", type=int, default=0, help="of the order and the augmentation (default 0)")
+    add("--force", action="store_true", help="warm up again and replace what exists")
+    _add_pictures(parser.add_argument_group("pictures"))
+    _add_bundle(parser.add_argument_group("bundle"))
+
+
+def _add_pictures(group: "argparse._ArgumentGroup") -> None:
+    add = group.add_argument
+    add(
+        "--size",
+        metavar="HxW",
+        help="of the frames (default: what the network is made for, where it says so; else "
+        "that of the pictures, where they are all alike)",
+    )
+    add(
+        "--resize",
+        choices=("cover", "stretch"),
+        default="cover",
+        help="cut pictures of another shape around their centre, or squeeze them (default cover)",
+    )
+    add(
+        "--crop",
+        type=float,
+        default=1.0,
+        metavar="SHARE",
+        help="of each side, around the centre, cut out before resizing; 0.875 is 'to 256, then 224' (default 1)",
+    )
+    add(
+        "--mean",
+        type=float,
+        nargs="+",
+        default=[],
+        metavar="M",
+        help="of the frames, in [0, 1], by channel: for a network that wants them normalised and does not do it itself",
+    )
+    add("--std", type=float, nargs="+", default=[], metavar="S", help="standard deviation, goes with --mean")
+    add(
+        "--classes",
+        metavar="NAMES",
+        help="in the order of the network's outputs, with commas between, or a file with "
+        "a name a line; FOLDER=NAME where a folder is called otherwise (default: the folders, in alphabetical order)",
+    )
+    add(
+        "--held-out",
+        type=float,
+        metavar="SHARE",
+        help="of each class, not learned from, whose error is told before "
+        "and after (default: a folder val, valid, validation or test beside train; else 0.1 of pictures, 0 of CIFAR)",
+    )
+
+
+def _add_bundle(bundle: "argparse._ArgumentGroup") -> None:
+    add = bundle.add_argument
+    where = bundle.add_mutually_exclusive_group()
+    where.add_argument("--bundle", type=Path, metavar="FILE", help="where to write it (default: OUT.ecotta)")
+    where.add_argument("--no-bundle", action="store_true", help="stop after the warm-up")
+    add(
+        "--normalisation",
+        choices=("running", "source", "batch"),
+        default="running",
+        help="whose statistics the norms use on the device (default running: of the stream so far)",
+    )
+    add(
+        "--step-batch",
+        type=int,
+        nargs="+",
+        metavar="N",
+        help="frames a step, a graph for each number (default 1; 64 with batch normalisation)",
+    )
+    add("--step-lr", type=float, default=5e-3, metavar="LR", help="step size for 64 frames, less for fewer (0.005)")
+    add("--l1-weight", type=float, default=0.5, metavar="L", help="lambda, of the L1 term that holds features (0.5)")
+    add("--frame-by-frame", action="store_true", help="add graphs that learn from many frames in the memory of one")
+    add("--fast", action="store_true", help="add steps that take more memory for less time, where there are some")
+    add("--device", metavar="ID", help="leave out graphs that do not fit there; an error when none does")
+    add("--gradient", choices=("exact", "constant"), default="exact", help="through batch statistics (default exact)")
+
+
+def frame_size(args: argparse.Namespace) -> tuple[int, int] | None:
+    """Height and width asked for."""
+    if args.size is None:
+        return None
+    match = re.fullmatch(r"([0-9]{1,4})(?:x([0-9]{1,4}))?", args.size, re.ASCII)
+    height, width = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+    if min(height, width) < 1:
+        raise UsageError(f"--size {args.size}: write height x width in pixels, such as 96x128, or 96 for 96x96")
+    return height, width
+
+
+def class_names(args: argparse.Namespace) -> tuple[str, ...]:
+    """Names asked for, as `--classes` has them; none where it is not given."""
+    if args.classes is None:
+        return ()
+    path = Path(args.classes)
+    try:
+        text = path.read_text(encoding="utf-8") if path.is_file() else args.classes.replace(",", "\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputFileError(f"{path}: cannot be read ({error}); expected a class name a line, UTF-8") from error
+    names = tuple(line.strip() for line in text.splitlines() if line.strip())
+    if len(names) < 2:
+        raise UsageError(f"--classes {args.classes}: {len(names)} names, expected at least 2")
+    unprintable = next((name for name in names if not name.isprintable()), None)
+    if unprintable is not None:
+        raise UsageError(f"--classes: {unprintable!a} is not printable; names are shown to people")
+    return names
+
+
+def step_batches(args: argparse.Namespace) -> tuple[int, ...]:
+    """Frames a step, one graph for each number."""
+    if args.step_batch:
+        return tuple(args.step_batch)
+    return (64,) if args.normalisation == "batch" else (1,)
+
+
+def step_options(args: argparse.Namespace) -> "StepOptions":
+    """How the device adapts."""
+    from ecotta_rt.prepare.export.exporter import requests_for
+    from ecotta_rt.prepare.options import StepOptions
+
+    options = StepOptions(
+        normalisation=args.normalisation,
+        frozen_gradient=args.gradient,
+        frame_by_frame=args.frame_by_frame,
+        lr=args.step_lr,
+        l1_weight=args.l1_weight,
+        lr_batch=64,
+    )
+    requests_for(step_batches(args), options, args.fast)  # what cannot be exported is said before the warm-up
+    return options
+
+
+def warm_up_options(args: argparse.Namespace) -> "WarmUpOptions":
+    """The warm-up's recipe."""
+    from ecotta_rt.prepare.augment import Augmentation
+    from ecotta_rt.prepare.warmup import WarmUpOptions
+
+    same = {field.name: vars(args)[field.name] for field in fields(WarmUpOptions) if field.name in vars(args)}
+    same["milestones"] = tuple(args.milestones)
+    augmentation = Augmentation(jitter=args.jitter, blur=args.blur, grey=args.grey)
+    return WarmUpOptions(**same, augmentation=augmentation, matched_start=not args.plain_start)
