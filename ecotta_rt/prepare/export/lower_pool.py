@@ -134,7 +134,10 @@ def _adaptive_max_pool_backward(
 def _add_at(g: GraphBuilder, node: fx.Node, gradient: ir.Value, places: ir.Value) -> ir.Value:
     shape, rank = shape_at(node), len(_sizes(node, 0))
     # Made only now, and no constant: that would be a feature map of zeros in the file.
-    zeros = g.op("Expand", g.scalar(0.0), shape_after(g, [int(np.prod(shape))], gradient, rank))
+    count = int(np.prod(shape))
+    zeros = g.op("Expand", g.scalar(0.0), shape_after(g, [count], gradient, rank))
+    # Shape inference does not follow a shape that is known only once the gradient is there.
+    zeros.shape, zeros.type = ir.Shape([count]), ir.TensorType(ir.DataType.FLOAT)
     flat_places, flat_gradient = (g.op("Reshape", value, g.ints(-1)) for value in (places, gradient))
     summed = g.op("ScatterElements", zeros, flat_places, flat_gradient, axis=0, reduction="add")
     return g.op("Reshape", summed, g.ints(*shape))

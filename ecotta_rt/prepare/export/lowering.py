@@ -18,6 +18,7 @@ from ecotta_rt.errors import NetworkError
 # The first line is for their rules, which register themselves.
 from ecotta_rt.prepare.export import lower_activation, lower_conv, lower_general, lower_norm, lower_pool  # noqa: F401
 from ecotta_rt.prepare.export.builder import GraphBuilder
+from ecotta_rt.prepare.export.constant_result import constant_result
 from ecotta_rt.prepare.export.overwritten import refuse_overwritten_views
 from ecotta_rt.prepare.export.rules import DTYPES, dtype_of, find_rule, named, shape_at
 from ecotta_rt.prepare.export.traced import Traced
@@ -73,6 +74,9 @@ def _apply(builder: GraphBuilder, node: fx.Node, values: Mapping[fx.Node, Any]) 
 
     if node.target is operator.getitem:
         return values[node.args[0]][node.args[1]]  # type: ignore[index]
+    constant = constant_result(builder, node, values)
+    if constant is not None:
+        return constant
     function = find_rule(str(node.target))
     if function is None:
         raise NetworkError(
