@@ -15,6 +15,7 @@ from ecotta_rt.prepare.checkpoint import load_checkpoint, load_network
 from ecotta_rt.prepare.network_frames import frame_channels
 from ecotta_rt.prepare.networks import MODELS, build_network
 from ecotta_rt.prepare.networks.normalise import Normalised
+from ecotta_rt.prepare.one_line import one_line
 
 __all__ = ["open_network"]
 
@@ -82,7 +83,7 @@ def _build_own(name: str) -> nn.Module:
         try:
             network = factory()
         except Exception as error:
-            raise UsageError(f"{name}: {factory_name}() raised {type(error).__name__}: {error}") from error
+            raise UsageError(f"{name}: {factory_name}() raised {type(error).__name__}: {one_line(error)}") from error
     if not isinstance(network, nn.Module):
         raise UsageError(f"{name}: {factory_name}() returned a {type(network).__name__}, not a torch.nn.Module")
     return network
@@ -101,7 +102,7 @@ def _import(place: str) -> ModuleType:
         sys.modules[_OWN_MODULE] = module  # dataclasses look their module up there
         spec.loader.exec_module(module)
     except Exception as error:
-        raise UsageError(f"{place} can't be imported: {type(error).__name__}: {error}") from error
+        raise UsageError(f"{place} can't be imported: {type(error).__name__}: {one_line(error)}") from error
     return module
 
 

@@ -4,6 +4,8 @@
 
     head(part_K(... part_1(stem(frames)))) == network(frames)        bit for bit
 
+A softmax or sigmoid at the network's end is left out of the head: adaptation wants logits.
+
 Any convolutional network that torch.fx can trace can be cut at its single-tensor borders. Two attributes of a network
 help: `blocks`, the paths of its residual blocks (they become the cells), and `cuts`, a mapping from K to cells per part
 (the paper's presets). Without a preset the cells are dealt out by their multiply-accumulates, shallow parts finer.
@@ -19,9 +21,13 @@ from itertools import accumulate, pairwise
 from torch import Tensor, fx, nn
 
 from ecotta_rt.errors import NetworkError, UsageError
+from ecotta_rt.prepare.batch_axis import follow_the_live_tensor, keep_the_batch_axis
 from ecotta_rt.prepare.cells import Cells, find_cells
 from ecotta_rt.prepare.cost import macs
+from ecotta_rt.prepare.last_activation import take_off_last_activation
+from ecotta_rt.prepare.plain_norms import plain_norms
 from ecotta_rt.prepare.tracing import shape_of, trace
+from ecotta_rt.prepare.unwrapping import settled, unwrapped
 
 __all__ = ["Part", "Partition", "partition"]
 
@@ -63,18 +69,27 @@ class Part:
 
 @dataclass(frozen=True)
 class Partition:
-    """A network as stem, parts and head; see the module's docstring."""
+    """A network as stem, parts and head; see the module's docstring.
+
+    Attributes:
+        stem: Up to the first part.
+        parts: The K parts.
+        head: From the last part to the logits.
+        notes: What was read otherwise than its owner wrote it, a line each: a softmax taken off.
+    """
 
     stem: fx.GraphModule
     parts: tuple[Part, ...]
     head: fx.GraphModule
+    notes: tuple[str, ...] = ()
 
 
 def partition(network: nn.Module, example_frames: Tensor, parts: int | Sequence[int] = 4) -> Partition:
     """Cut `network` into stem, K parts and head.
 
     Args:
-        network: Frames to logits; traced in its present mode, its statistics are not moved.
+        network: Frames to logits; traced in its present mode, its statistics are not moved. Its weights become plain
+            float32 ones (see `settled`), and norms that are no `nn.BatchNorm2d` get one as a child (see `plain_norms`).
         example_frames: float32 `[N, C, H, W]` in [0, 1]; one frame is enough, its size is the one that counts.
         parts: K, or the number of cells of each part from shallow to deep.
 
@@ -85,8 +100,12 @@ def partition(network: nn.Module, example_frames: Tensor, parts: int | Sequence[
         UsageError: `parts` cannot be meant, or `example_frames` is no batch of frames.
         NetworkError: The network cannot be traced or cut; the message names the node.
     """
+    network = settled(unwrapped(network))
     graph = trace(network, example_frames)
-    _follow_the_live_tensor(graph)
+    plain_norms(network, graph, example_frames)
+    keep_the_batch_axis(graph)
+    removed = take_off_last_activation(graph, dict(network.named_modules()))
+    follow_the_live_tensor(graph)
     cells = find_cells(graph, dict(network.named_modules()), _blocks(network))
     counts = _cells_per_part(network, cells, parts)
     bounds = [0, *accumulate(counts)]
@@ -94,6 +113,7 @@ def partition(network: nn.Module, example_frames: Tensor, parts: int | Sequence[
         stem=_piece(network, cells.stem, "Stem"),
         parts=tuple(_part(network, cells, f"part{k + 1}", a, b) for k, (a, b) in enumerate(pairwise(bounds))),
         head=_piece(network, cells.head, "Head"),
+        notes=() if removed is None else (removed,),
     )
 
 
@@ -107,29 +127,6 @@ def _blocks(network: nn.Module) -> Sequence[str]:
 def _presets(network: nn.Module) -> Mapping[int, Sequence[int]]:
     cuts = getattr(network, "cuts", {})
     return cuts if isinstance(cuts, Mapping) and _blocks(network) else {}
-
-
-def _follow_the_live_tensor(graph: fx.Graph) -> None:
-    """Read the batch size where it is used.
-
-    `n = frames.size(0)` at the top of a forward and `x.view(n, -1)` at its end keep a number alive over the whole
-    network and would leave no border. Every tensor with a batch axis knows it, so each use reads it off its own input.
-    """
-    for node in list(graph.nodes):
-        if not node.meta.get("scalar_is_batch"):
-            continue
-        for user in list(node.users):
-            source = user.args[0] if user.args else None
-            if isinstance(source, fx.Node) and shape_of(source) is not None:
-                with graph.inserting_before(user):
-                    size = graph.call_method("size", (source, 0))
-                user.replace_input_with(node, size)
-    graph.eliminate_dead_code(is_impure_node=_may_not_go)
-
-
-def _may_not_go(node: fx.Node) -> bool:
-    # Only numbers read off tensors are removed: a statement without a result may still change a tensor in place.
-    return "shape" in node.meta or node.op in ("placeholder", "output")
 
 
 def _cells_per_part(network: nn.Module, cells: Cells, parts: int | Sequence[int]) -> tuple[int, ...]:

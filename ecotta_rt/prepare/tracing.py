@@ -15,11 +15,16 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from ecotta_rt.errors import NetworkError, UsageError
 from ecotta_rt.prepare.networks.normalise import Normalise
+from ecotta_rt.prepare.one_line import one_line
 
-__all__ = ["describe", "shape_of", "trace"]
+__all__ = ["STATISTICS_NAMES", "describe", "shape_of", "trace"]
+
+STATISTICS_NAMES = ("running_mean", "running_var", "moving_mean", "moving_var", "moving_variance")
+"""What the running statistics of norms are called."""
 
 
 def trace(network: nn.Module, example_frames: Tensor) -> fx.Graph:
@@ -68,7 +73,12 @@ class _Tracer(fx.Tracer):
         self.failed_in: str | None = None
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, Normalise) or super().is_leaf_module(m, module_qualified_name)
+        return isinstance(m, Normalise) or _is_norm(m) or super().is_leaf_module(m, module_qualified_name)
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
+        # What is computed of a buffer is a constant in a trace, and nobody sees of what: of statistics we want to know.
+        self.proxy_buffer_attributes = attr in STATISTICS_NAMES
+        return super().getattr(attr, attr_val, parameter_proxy_cache)
 
     def call_module(self, m: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
         try:
@@ -84,6 +94,7 @@ class _ShapeRun(fx.Interpreter):
 
     def __init__(self, module: nn.Module, graph: fx.Graph) -> None:
         super().__init__(module, graph=graph)
+        self.extra_traceback = False  # an error of ours is a sentence; torch would add the node and the stack to it
         self.seen: dict[fx.Node, tuple[bool, Any]] = {}  # is a tensor, its shape or else the value
         self.buffers = {name: value.clone() for name, value in module.named_buffers()}
 
@@ -91,7 +102,9 @@ class _ShapeRun(fx.Interpreter):
         try:
             value = super().run_node(n)
         except Exception as error:
-            raise NetworkError(f"node '{n.name}' ({describe(n)}) cannot run on example frames: {error}") from error
+            raise NetworkError(
+                f"node '{n.name}' ({describe(n)}) cannot run on example frames: {one_line(error)}"
+            ) from error
         if n.op != "output":
             self.seen[n] = (True, tuple(value.shape)) if isinstance(value, Tensor) else (False, value)
         elif not isinstance(value, Tensor):
@@ -172,6 +185,11 @@ def _untraceable(network: nn.Module, tracer: _Tracer, error: Exception) -> Netwo
 
 def _is_torch(filename: str) -> bool:
     return filename == __file__ or "/torch/" in filename.replace("\\", "/")
+
+
+def _is_norm(module: nn.Module) -> bool:
+    """A subclass that computes what torch's own batch norm does: traced through, its checks would be control flow."""
+    return isinstance(module, _BatchNorm) and type(module).forward in (_BatchNorm.forward, nn.SyncBatchNorm.forward)
 
 
 def _name(module: nn.Module) -> str:

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from ecotta_rt.errors import InputFileError
 from ecotta_rt.files.atomic import write_atomic
+from ecotta_rt.prepare.one_line import one_line
 
 __all__ = ["read_safetensors", "read_tensors", "write_safetensors"]
 
@@ -49,7 +50,7 @@ def read_safetensors(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], d
             return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})
     except (SafetensorError, OSError, RuntimeError, ValueError) as error:
         kind = "safetensors file" if path.suffix == ".safetensors" else "file of torch.save or safetensors"
-        raise InputFileError(f"{path}: not a whole {kind}: {_first_line(error)}. Copy or download it again") from error
+        raise InputFileError(f"{path}: not a whole {kind}: {one_line(error)}. Copy or download it again") from error
 
 
 def read_tensors(path: str | os.PathLike[str]) -> dict[str, Tensor]:
@@ -132,9 +133,9 @@ def _unpickle_weights(path: Path) -> Any:
             raise InputFileError(
                 f"{path}: holds more than tensors and plain values, and loading it would run code from it; refused. "
                 "On a machine where you trust it, load it once and save only `network.state_dict()`. "
-                f"The reader says: {_first_line(error, 'global')}"
+                f"The reader says: {one_line(error, 'global')}"
             ) from error
-        raise InputFileError(f"{path}: not a whole checkpoint of torch.save: {_first_line(error)}") from error
+        raise InputFileError(f"{path}: not a whole checkpoint of torch.save: {one_line(error)}") from error
 
 
 def _refuse_bombs(path: Path) -> None:
@@ -146,8 +147,3 @@ def _refuse_bombs(path: Path) -> None:
         raise InputFileError(
             f"{path}: unpacks to {unpacked} bytes, more than the {_LARGEST_FILE_BYTES} a network may have"
         )
-
-
-def _first_line(error: Exception, containing: str = "") -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return next((line for line in lines if containing in line.lower()), lines[0] if lines else type(error).__name__)
