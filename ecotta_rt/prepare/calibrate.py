@@ -61,7 +61,7 @@ def measure_statistics(
         places: Which of the frames, in which order; None: all. They may be mapped, and more than memory holds.
 
     Returns:
-        Mean and biased variance by norm name.
+        Mean and biased variance by norm name; of norms that hold theirs, those of `state`.
     """
     step = Step(network, StepOptions(normalisation="batch", frozen_gradient="constant"))
     count, sums = 0, dict[str, tuple[Tensor, Tensor]]()  # weighted sums of E[x] and E[x^2], float64
@@ -72,9 +72,10 @@ def measure_statistics(
             sums[name] = (first + len(piece) * mean, second + len(piece) * (variance + mean.square()))
         count += len(piece)
     pooled = {name: (first / count, second / count) for name, (first, second) in sums.items()}
-    return {
+    measured = {
         name: (mean.float(), (square - mean.square()).clamp_min(0).float()) for name, (mean, square) in pooled.items()
     }
+    return {name: state.statistics[name] if network.momenta.get(name) == 0.0 else measured[name] for name in measured}
 
 
 def _pieces(frames: NDArray[np.uint8], batch: int, places: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:

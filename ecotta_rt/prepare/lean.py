@@ -67,7 +67,8 @@ def frozen_norm(
     if not _differentiates(x):
         y = statistics.normalise(name, x, norm.weight, norm.bias, norm.eps)[0]
         return y.relu_() if relu else y
-    return _apply(_ExactNorm if exact and statistics.through_batch else _ConstantNorm, x, norm, name, statistics, relu)
+    kind = _ExactNorm if exact and statistics.through_batch(name) else _ConstantNorm
+    return _apply(kind, x, norm, name, statistics, relu)
 
 
 def recompute(run: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:

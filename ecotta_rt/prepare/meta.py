@@ -93,7 +93,7 @@ class _TrainedNorm(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, rule: _Rule) -> Tensor:
-        ctx.eps, ctx.through_batch = rule.group.norm.eps, rule.statistics.through_batch
+        ctx.eps, ctx.through_batch = rule.group.norm.eps, rule.statistics.through_batch(f"{rule.name}.norm")
         y, mean, inverse = rule.statistics.normalise(f"{rule.name}.norm", x, weight, bias, ctx.eps)
         ctx.save_for_backward(x, weight, mean, inverse)
         return y
@@ -127,7 +127,7 @@ class _Branch(torch.autograd.Function):
         rule, conv = ctx.rule, ctx.rule.group.conv
         convolved = kept[0] if kept else rule.convolve(hold_back(x, gradient), weight)
         masked = unpack(bits, ctx.shape, ctx.channels_last, gradient.dtype).mul_(gradient)
-        eps, through_batch = rule.group.conv_norm.eps, rule.statistics.through_batch
+        eps, through_batch = rule.group.conv_norm.eps, rule.statistics.through_batch(f"{rule.name}.conv_norm")
         inner, grad_norm_weight, grad_norm_bias = _norm_backward(
             masked, convolved, norm_weight, mean, inverse, eps, through_batch, [True, True, True]
         )

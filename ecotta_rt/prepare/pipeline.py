@@ -15,7 +15,7 @@ from ecotta_rt.bundle import FrameSpec, Manifest
 from ecotta_rt.data import LabelledFrames
 from ecotta_rt.device import DeviceProfile
 from ecotta_rt.errors import InputFileError, UsageError
-from ecotta_rt.prepare.attach import attach
+from ecotta_rt.prepare.attach import attach, attach_as
 from ecotta_rt.prepare.checkpoint import load_network, read_network_file, save_network
 from ecotta_rt.prepare.engine import TorchEngine
 from ecotta_rt.prepare.export.exporter import Report as ExportReport
@@ -194,7 +194,7 @@ def export_bundle(
     if not weights:
         raise InputFileError(f"{warmed}: holds no meta groups")
     example = torch.zeros(1, frame.channels, *frame.size)
-    adaptable = attach(partition(network, example, len(weights)), int(weights[0].shape[-1]))
+    adaptable = attach_as(partition(network, example, len(weights)), state)
     model = name if name in MODELS else read_network_file(name).model if name.endswith(_SUFFIX) else Path(name).name
     return export(
         adaptable,

@@ -4,11 +4,15 @@
     running   source statistics moved by the stream; constants in the backward
     source    source statistics, never moved
 
+A norm may have a momentum of its own. 0 holds its statistics still in every mode: neither the batch nor the stream
+touches them. Any other takes the place of the network's in `running` mode.
+
 A `Statistics` lives for one step. It remembers the moments each norm used, so that a segment that is run again in the
 backward is normalised by the very same numbers.
 """
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Literal, get_args
 
 import torch
@@ -30,17 +34,23 @@ class Statistics:
     Args:
         mode: Which rule of the three.
         known: Moments by norm name; what `running` starts from and `source` uses. `batch` does not read it.
-        momentum: u of the `running` rule, in [0, 1]; 0 holds the statistics still.
+        momentum: u of the `running` rule, in [0, 1]; 0 holds the statistics of all norms still.
+        momenta: By norm name, the momentum of norms that have one of their own.
     """
 
-    def __init__(self, mode: Normalisation, known: Mapping[str, Moments], momentum: float) -> None:
-        self._mode, self._known, self._momentum = mode, known, momentum
+    def __init__(
+        self,
+        mode: Normalisation,
+        known: Mapping[str, Moments],
+        momentum: float,
+        momenta: Mapping[str, float] = MappingProxyType({}),
+    ) -> None:
+        self._mode, self._known, self._momentum, self._momenta = mode, known, momentum, momenta
         self.used: dict[str, Moments] = {}
 
-    @property
-    def through_batch(self) -> bool:
-        """Whether the moments depend on the frames in a way that an exact gradient must follow."""
-        return self._mode == "batch"
+    def through_batch(self, name: str) -> bool:
+        """Whether this norm's moments depend on the frames in a way that an exact gradient must follow."""
+        return self._mode == "batch" and self._momenta.get(name) != 0.0
 
     def normalise(
         self, name: str, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
@@ -57,7 +67,7 @@ class Statistics:
         Returns:
             The result, `[N, C, H, W]`; the mean used, `[C]`; and (variance + eps)^-1/2, `[C]`.
         """
-        if self._mode == "batch":
+        if self.through_batch(name):
             # The kernel that plain autograd uses, so that both round alike: a last bit decides ReLUs near zero.
             y, mean, inverse = torch.native_batch_norm(x, weight, bias, None, None, True, 0.0, eps)
             self.used.setdefault(name, (mean, inverse.pow(-2) - eps))
@@ -68,9 +78,10 @@ class Statistics:
         return F.batch_norm(x, mean, variance, weight, bias, False, 0.0, eps), mean, torch.rsqrt(variance + eps)
 
     def _tracked(self, name: str, x: Tensor) -> Moments:
-        if self._mode == "source" or self._momentum == 0.0:
+        momentum = self._momenta.get(name, self._momentum)
+        if self._mode != "running" or 0.0 in (momentum, self._momentum):
             return self._known[name]
-        moved: Moments = tracked_moments(x.detach(), *self._known[name], self._momentum)
+        moved: Moments = tracked_moments(x.detach(), *self._known[name], momentum)
         return moved
 
     def after(self) -> dict[str, Moments]:

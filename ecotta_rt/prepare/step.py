@@ -236,7 +236,7 @@ class Step:
         return recompute(run, x) if again else run(x)
 
     def _statistics(self, state: StepState, momentum: float) -> Statistics:
-        return Statistics(self._options.normalisation, state.statistics, momentum)
+        return Statistics(self._options.normalisation, state.statistics, momentum, self._network.momenta)
 
     def _descend(
         self,

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from ecotta_rt.errors import InputFileError, UsageError
 from ecotta_rt.files.atomic import write_atomic
-from ecotta_rt.prepare.attach import AdaptableNetwork
+from ecotta_rt.prepare.attach import AdaptableNetwork, momenta_note
 from ecotta_rt.prepare.augment import Augmentation, augment
 from ecotta_rt.prepare.calibrate import match_frozen_features, measure_statistics
 from ecotta_rt.prepare.engine import initial_state, to_adapt_state
@@ -149,7 +149,7 @@ def warm_up(
         warmed.momentum,
         warmed.statistics,
         warmed.network_digest,
-        {"warm_up": str(asdict(options)), "frames": str(len(frames))},
+        {"warm_up": str(asdict(options)), "frames": str(len(frames)), **momenta_note(network)},
     )
 
 

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from ecotta_rt.bench.peers.checks import input_channels, require_batch, require_frames
-from ecotta_rt.errors import InputFileError, UsageError
-from ecotta_rt.prepare.attach import attach
+from ecotta_rt.errors import UsageError
+from ecotta_rt.prepare.attach import attach_as
 from ecotta_rt.prepare.engine import TorchEngine
 from ecotta_rt.prepare.options import StepOptions
 from ecotta_rt.prepare.partition import partition
@@ -64,7 +64,7 @@ class Ecotta:
         self._channels = input_channels(network)
         # The network is cut in evaluation mode and taken over by `attach`, hence the copy.
         pieces = partition(copy.deepcopy(network).eval(), torch.zeros(1, *frame_shape), parts)
-        self.engine = TorchEngine(attach(pieces, _kernel_of(warmed)), options, warmed)
+        self.engine = TorchEngine(attach_as(pieces, warmed), options, warmed)
         self.network = self.engine.network
         self.normalisation = self.engine.options.normalisation
         self.trainable_parameters = self.engine.trainable_parameters if adapting else 0
@@ -79,11 +79,3 @@ class Ecotta:
 
     def reset(self) -> None:
         self.engine.reset()
-
-
-def _kernel_of(warmed: AdaptState) -> int:
-    """Side of the meta convolutions' window, which the state knows and nobody needs to repeat."""
-    weight = warmed.parameters.get("groups.0.conv.weight")
-    if weight is None or weight.ndim != 4:
-        raise InputFileError("this state has no groups.0.conv.weight [C', C, k, k], so it holds no meta groups")
-    return int(weight.shape[-1])
