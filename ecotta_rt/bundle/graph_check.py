@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
+from ecotta_rt.bundle.figures_check import check_figures
 from ecotta_rt.bundle.layout import ArrayShape
 from ecotta_rt.bundle.manifest import GraphEntry, WeightEntry
 from ecotta_rt.bundle.operators import check_nodes
@@ -63,7 +64,7 @@ def check_entry(scan: OnnxScan, entry: GraphEntry, origin: str) -> None:
     """Refuse a graph of which the manifest says something else.
 
     Raises:
-        InputFileError: Other inputs or outputs, or another number of nodes.
+        InputFileError: Other inputs or outputs, another number of nodes, or figures that the graph contradicts.
     """
     if len(scan.graphs) > 1 and (entry.kind, entry.batch) != ("step", 1):
         raise InputFileError(
@@ -75,6 +76,7 @@ def check_entry(scan: OnnxScan, entry: GraphEntry, origin: str) -> None:
         found = graph_ports(values, origin)
         if found != said:
             raise InputFileError(f"{origin}: its {what} are {_shown(found)}, and the manifest says {_shown(said)}")
+    check_figures(scan, entry, origin)
 
 
 def _check_reference(reference: ExternalReference, weights: Mapping[str, WeightEntry], origin: str) -> None:

@@ -169,12 +169,20 @@ def _load(args: argparse.Namespace) -> "Runtime":
         adapt=not args.no_adapt,
         device=args.device,
         threads=args.threads,
+        memory_limit_bytes=_memory_limit_bytes(args),
     )
 
 
-def _guard(args: argparse.Namespace) -> "Guard | None":
+def _memory_limit_bytes(args: argparse.Namespace) -> int | None:
     from ecotta_rt.cli.byte_size import parse_byte_size
     from ecotta_rt.device import load_device
+
+    if args.memory_limit is not None:
+        return parse_byte_size(args.memory_limit)
+    return load_device(args.device).default_limit_bytes if args.device else None
+
+
+def _guard(args: argparse.Namespace) -> "Guard | None":
     from ecotta_rt.runtime.guard import Guard, GuardPolicy
     from ecotta_rt.runtime.vitals import VitalsReader
 
@@ -184,9 +192,7 @@ def _guard(args: argparse.Namespace) -> "Guard | None":
                 "--memory-limit and --max-temperature are for the guard; leave out either them or --guard off"
             )
         return None
-    limit_bytes = load_device(args.device).default_limit_bytes if args.device else None
-    if args.memory_limit is not None:
-        limit_bytes = parse_byte_size(args.memory_limit)
+    limit_bytes = _memory_limit_bytes(args)
     policy = GuardPolicy(limit_bytes=lambda: limit_bytes)
     if args.max_temperature is not None:
         policy = replace(policy, most_temperature_c=args.max_temperature)

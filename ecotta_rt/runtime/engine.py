@@ -13,6 +13,7 @@ Threads may share one: a call begins when the one before it has ended.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import wraps
 from pathlib import Path
 from threading import RLock
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 
 from ecotta_rt.bundle import Bundle, GraphEntry, read_bundle
 from ecotta_rt.errors import BadFrames, InputFileError, UsageError
+from ecotta_rt.process_memory import resident_or_none
 from ecotta_rt.records import Prediction, Why
 from ecotta_rt.runtime.give_back import give_back_memory
 from ecotta_rt.runtime.graph_run import GraphRun
@@ -38,6 +40,9 @@ Floats = NDArray[np.float32]
 
 _STATE = ("parameters", "momentum", "statistics")
 _SUMS = ("entropy_gradient", "l1_gradient")
+
+_SESSIONS_BYTES = 16 << 20  # code and nodes of two sessions, see `ecotta_rt.budget`
+_LEAST_CEILING_BYTES = 8 << 20  # below it nothing would run, and the guard could not even tell
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -120,6 +125,7 @@ class Runtime:
         device: str | None = None,
         threads: int | None = None,
         options: SessionOptions | None = None,
+        memory_limit_bytes: int | None = None,
         verify: bool = True,
     ) -> "Runtime":
         """Open a bundle and start on its initial state.
@@ -134,6 +140,9 @@ class Runtime:
                 step, the session options and their threads, as far as the other arguments leave them open.
             threads: Threads within one operator; default 1, or with `device` what is planned for it.
             options: All session options, instead of `threads`.
+            memory_limit_bytes: What this process may have; default: with `device` what one process may have there. A
+                step for which that is not enough fails, and the state is as it was; without a limit the kernel kills.
+                It holds for tensors in the arena (see `SessionOptions`), and the first Runtime of a process sets it.
             verify: Compare the weights with their digest first.
 
         Raises:
@@ -149,6 +158,7 @@ class Runtime:
             way = plan(
                 bundle.manifest,
                 load_device(device),
+                limit_bytes=memory_limit_bytes,
                 batch=batch,
                 adapt=adapt,
                 threads=threads,
@@ -157,6 +167,7 @@ class Runtime:
                 session_options=None if options is None else options.as_json(),
             )
             batch, frame_by_frame, fast = way.batch, way.frame_by_frame, way.fast
+            memory_limit_bytes = way.limit_bytes
             options = SessionOptions(way.threads, way.optimisation, way.memory)
         return cls(
             bundle,
@@ -164,7 +175,9 @@ class Runtime:
             frame_by_frame=frame_by_frame,
             fast=fast,
             adapt=adapt,
-            options=options or SessionOptions(threads=1 if threads is None else threads),
+            options=_with_ceiling(
+                options or SessionOptions(threads=1 if threads is None else threads), memory_limit_bytes
+            ),
         )
 
     @_one_at_a_time
@@ -183,6 +196,7 @@ class Runtime:
         Raises:
             BadFrames: Another size, number or type of frames, NaN or infinity; the state is as it was.
             InputFileError: onnxruntime cannot run the graph; the state is as it was.
+            BudgetExceeded: The step needs more memory than the limit leaves; the state is as it was.
             UsageError: Loaded with `adapt=False`, or on a level that does not learn.
             Interrupted: Somebody called `interrupt`; the state is as it was.
         """
@@ -228,7 +242,7 @@ class Runtime:
                 the bundle has a graph for single frames and the answer does not hang on the batch's own statistics.
 
         Raises:
-            BadFrames, InputFileError: As calling it.
+            BadFrames, InputFileError, BudgetExceeded: As calling it.
         """
         self._require_usable(frames)
         piece = self._held_piece() if hold_statistics else self._piece
@@ -458,6 +472,15 @@ class Runtime:
             raise BadFrames(
                 f"{int((~np.isfinite(frames)).sum())} values are NaN or infinite; the state was left as it was"
             )
+
+
+def _with_ceiling(options: SessionOptions, limit_bytes: int | None) -> SessionOptions:
+    """The options, with what the limit leaves for tensors beside the process as it is and its sessions."""
+    if limit_bytes is None or options.ceiling_bytes is not None:
+        return options
+    _run_options()  # loads onnxruntime, which counts too
+    left_bytes = limit_bytes - (resident_or_none() or 0) - _SESSIONS_BYTES
+    return replace(options, ceiling_bytes=max(left_bytes, _LEAST_CEILING_BYTES))
 
 
 def _run_options() -> Any:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from ecotta_rt.bundle import Bundle
 from ecotta_rt.errors import InputFileError
 from ecotta_rt.runtime.interrupted import Interrupted
-from ecotta_rt.runtime.session import SessionOptions, first_line, open_session
+from ecotta_rt.runtime.session import SessionOptions, first_line, open_session, short_of_memory
 
 __all__ = ["GraphRun"]
 
@@ -37,6 +37,7 @@ class GraphRun:
         self.entry = entry
         self.has_run = False
         self._origin = f"{bundle.path}, graph {graph!r}"
+        self._options = options
         self._session = open_session(bundle, graph, options)
         self._run_options = run_options
         self._binding = self._session.io_binding()
@@ -63,6 +64,7 @@ class GraphRun:
 
         Raises:
             InputFileError: onnxruntime cannot run it.
+            BudgetExceeded: There is no memory for its tensors below the ceiling.
             Interrupted: The run options say so.
         """
         for name in self._inputs:
@@ -77,7 +79,9 @@ class GraphRun:
         except Exception as error:  # onnxruntime's errors have no common base
             if self._run_options is not None and self._run_options.terminate:
                 raise Interrupted(f"{self._origin}: given up half-way") from error
-            raise InputFileError(f"{self._origin}: onnxruntime could not run it: {first_line(error)}") from error
+            raise short_of_memory(error, self._origin, self._options) or InputFileError(
+                f"{self._origin}: onnxruntime could not run it: {first_line(error)}"
+            ) from error
         return self._results
 
     def forget_buffers(self) -> None:

@@ -198,6 +198,7 @@ class Guard:
         self._seen_bytes: dict[Level, deque[int]] = {}
         self._dwell_s: dict[Level, float] = {}  # of rungs that had to be left again
         self._reached_s: dict[Level, float] = {}  # by steps up
+        self._too_large: set[Level] = set()  # rungs whose graphs did not get their memory
 
     def check(self, frame: int = 0, transient_bytes: int = 0) -> GuardEvent | None:
         """Take a reading when one is due, and step where it asks for that.
@@ -231,6 +232,26 @@ class Guard:
         if short:
             self._short, self._next_s = vitals, None
         return short
+
+    def fell_short(self, frame: int, need_bytes: int, limit_bytes: int) -> GuardEvent | None:
+        """Step down since the graphs of this rung have asked for more memory than there is; they are not tried again.
+
+        Args:
+            frame: Position in the stream, for the event.
+            need_bytes: What was asked for.
+            limit_bytes: What there was.
+
+        Returns:
+            The step; None on the lowest rung.
+        """
+        if self.level == Level.DROP:
+            return None
+        alike = (Level.FULL, Level.SPARSE)  # whose graph that learns is the same
+        self._too_large.update(alike if self.level in alike else (self.level,))
+        asked = Level(max(self.level + 1, Level.STATISTICS))
+        event = GuardEvent(frame, self.level, asked, "limit", usage_bytes=need_bytes, limit_bytes=limit_bytes)
+        self.level, self._calm_since_s = asked, None
+        return event
 
     def cannot_load(self, step: GuardEvent, reached: Level) -> GuardEvent:
         """The graphs of the rung that `step` led to could not be opened.
@@ -351,6 +372,8 @@ class Guard:
     def _would_fit(self, above: Level, vitals: Vitals, pressures: list[_Pressure], transient_bytes: int) -> bool:
         """Whether the memory last seen on the rung above fits into every limit, as far as one knows."""
         alike = Level.FULL if above == Level.SPARSE else above  # whose graph that learns is the same
+        if above in self._too_large:
+            return False
         seen_bytes = self._seen_bytes.get(above, self._seen_bytes.get(alike))
         if seen_bytes is None or vitals.pss_bytes is None:
             return True

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecotta_rt.bundle import FrameSpec, Resize
-from ecotta_rt.errors import BadFrames, EcottaError, InputFileError, UsageError
+from ecotta_rt.errors import BadFrames, BudgetExceeded, EcottaError, InputFileError, UsageError
 from ecotta_rt.records import Frame, Prediction
 from ecotta_rt.runtime.clock import Clock, SystemClock
 from ecotta_rt.runtime.guard import Guard, GuardEvent
@@ -140,6 +140,7 @@ class Loop:
         self._stopping = False
         self._turn = Lock()  # whoever holds it may use engine, sink and guard
         self._learning = False
+        self._shortage: tuple[int, int] | None = None  # what a graph asked for and did not get
         self._failure: Exception | None = None
 
     def run(self) -> Tally:
@@ -226,21 +227,26 @@ class Loop:
             return
         batch, self._waiting = self._waiting, []
         # Outside the handler: an error at hand keeps the graph alive that the guard is about to close.
-        if not self._is_answered(batch):
-            self._waiting = batch
+        learn = True
+        while not self._is_answered(batch, learn):
+            self._waiting, learn = batch, False
             self._ask_guard()
             if not self._waiting:  # answered before everything was closed
                 return
             self._waiting = []
-            self._answer(batch, learn=False)
         for listener in self._after_batch:
             listener(self.tally)
 
-    def _is_answered(self, batch: list[Frame]) -> bool:
-        """Answer; False where the learning was given up, and the answer with it."""
+    def _is_answered(self, batch: list[Frame], learn: bool) -> bool:
+        """Answer; False where that was given up, or had no memory while the guard has a rung that needs less."""
         try:
-            self._answer(batch)
+            self._answer(batch, learn)
         except Interrupted:
+            return False
+        except BudgetExceeded as error:
+            if self._guard is None or self._guard.level == Level.DROP:
+                raise
+            self._shortage = (error.need_bytes, error.limit_bytes)
             return False
         return True
 
@@ -250,7 +256,11 @@ class Loop:
     def _ask_guard(self) -> None:
         if self._guard is None:
             return
-        step = self._guard.check(self._position, self._engine.transient_bytes)
+        shortage, self._shortage = self._shortage, None
+        if shortage is None:
+            step = self._guard.check(self._position, self._engine.transient_bytes)
+        else:
+            step = self._guard.fell_short(self._position, *shortage)
         if step is None:
             return
         down = step.level > step.before

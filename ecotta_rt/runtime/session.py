@@ -17,6 +17,7 @@ copies them: all but those that the exporter keeps out of its reach.
 """
 
 import ctypes
+import re
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ from threading import Lock
 from typing import Any, Literal
 
 from ecotta_rt.bundle import Bundle
-from ecotta_rt.errors import InputFileError, UsageError
+from ecotta_rt.errors import BudgetExceeded, InputFileError, UsageError
 from ecotta_rt.session_figures import OPTIMISATIONS, arena_doubles
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "first_line",
     "open_session",
     "session_settings",
+    "short_of_memory",
     "trim_heap",
 ]
 
@@ -42,6 +44,12 @@ second is slower by the page faults, and for large batches smaller by the arena'
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 _MIB = 1 << 20
+_DOUBLING_SLACK = 1.25  # regions of double size hold some that nobody touches
+# onnxruntime/core/framework/bfc_arena.cc and allocator.cc, 1.31.1
+_NO_MEMORY = re.compile(
+    r"smaller than requested bytes of (\d+)|Failed to allocate memory for requested buffer of size (\d+)"
+)
+_AT_NODE = re.compile(r"while running (\w+) node")
 
 
 @dataclass(frozen=True)
@@ -52,11 +60,14 @@ class SessionOptions:
         threads: Threads of onnxruntime within one operator.
         optimisation: One of `OPTIMISATIONS`.
         memory: One of `MEMORY_KINDS`.
+        ceiling_bytes: What the tensors of all sessions of this process may take together, if they live in the arena.
+            The first session sets it for good.
     """
 
     threads: int = 1
     optimisation: str = "all"
     memory: str = "arena"
+    ceiling_bytes: int | None = None
 
     def __post_init__(self) -> None:
         if self.threads < 1:
@@ -85,6 +96,7 @@ def open_session(bundle: Bundle, graph: str, options: SessionOptions, optimised:
     Raises:
         UsageError: The bundle has no such graph.
         InputFileError: onnxruntime refuses it, or the bundle file was replaced since it was opened.
+        BudgetExceeded: There is no memory for it below the ceiling.
     """
     import onnxruntime as ort
 
@@ -101,12 +113,40 @@ def open_session(bundle: Bundle, graph: str, options: SessionOptions, optimised:
         session = ort.InferenceSession(content, settings, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's errors have no common base
         bundle.require_unreplaced()  # the better reason
-        raise InputFileError(
-            f"{bundle.path}, graph {graph!r}: onnxruntime {ort.__version__} refuses it: {first_line(error)}"
+        origin = f"{bundle.path}, graph {graph!r}"
+        raise short_of_memory(error, origin, options) or InputFileError(
+            f"{origin}: onnxruntime {ort.__version__} refuses it: {first_line(error)}"
         ) from error
     bundle.require_unreplaced()
     trim_heap()
     return session
+
+
+def short_of_memory(error: Exception, origin: str, options: SessionOptions) -> BudgetExceeded | None:
+    """What to raise when onnxruntime got no memory for a tensor; None where that was not the reason.
+
+    Args:
+        error: What onnxruntime raised.
+        origin: Bundle and graph, for the message.
+        options: Of the session.
+    """
+    text = str(error)
+    asked = _NO_MEMORY.search(text)
+    if asked is None:
+        return None
+    node = _AT_NODE.search(text)
+    tenant = "a tensor" if node is None else f"a result of {node[1]}"
+    asked_bytes = int(asked[1] or asked[2])
+    ceiling = options.ceiling_bytes
+    limit_bytes = asked_bytes if ceiling is None else ceiling
+    left = "there is none" if ceiling is None else f"the limit leaves {ceiling / _MIB:.1f} MiB for all tensors"
+    return BudgetExceeded(
+        f"{origin}: needs {asked_bytes / _MIB:.1f} MiB more for {tenant}; {left}; take fewer frames a step or allow "
+        "more. Where `ecotta plan` promised less, the bundle's figures are false",
+        need_bytes=max(asked_bytes, limit_bytes + 1),
+        limit_bytes=limit_bytes,
+        largest_tenant=tenant,
+    )
 
 
 def first_line(error: Exception) -> str:
@@ -121,7 +161,7 @@ def session_settings(options: SessionOptions, frames: int = 1) -> Any:
     settings = ort.SessionOptions()
     settings.intra_op_num_threads = options.threads
     settings.inter_op_num_threads = 1
-    settings.log_severity_level = 3
+    settings.log_severity_level = 4  # what goes wrong is raised; the log would repeat it on standard error
     # The nodes are written in an order that keeps few tensors alive.
     settings.execution_order = ort.ExecutionOrder.PRIORITY_BASED
     settings.enable_mem_pattern = False
@@ -132,7 +172,7 @@ def session_settings(options: SessionOptions, frames: int = 1) -> Any:
         # It makes products of the weight gradients anew, and what is made anew runs last: a fifth of the arena at 64
         # frames, for a hundredth of the time. With "all" other nodes are made after them, and nothing is gained.
         settings.add_session_config_entry("optimization.disable_specified_optimizers", "MatmulTransposeFusion")
-    if options.memory == "arena" and _shares_arena(ort, arena_doubles(frames)):
+    if options.memory == "arena" and _shares_arena(ort, arena_doubles(frames), options.ceiling_bytes):
         settings.add_session_config_entry("session.use_env_allocators", "1")
     elif options.memory == "returning":
         settings.enable_cpu_mem_arena = False
@@ -144,7 +184,7 @@ _shared_arena: Literal["doubling", "by request", "none", "not asked"] = "not ask
 _asking = Lock()  # two sessions may be made at the same time
 
 
-def _shares_arena(ort: Any, doubling: bool) -> bool:
+def _shares_arena(ort: Any, doubling: bool, ceiling_bytes: int | None) -> bool:
     """Whether a session may use the arena that is registered for all sessions of the process; the first one makes it.
 
     False where the application has set one up, and for a graph of a batch where the first session was of single frames:
@@ -153,15 +193,17 @@ def _shares_arena(ort: Any, doubling: bool) -> bool:
     global _shared_arena
     with _asking:
         if _shared_arena == "not asked":
-            _shared_arena = _registered_arena(ort, doubling)
+            _shared_arena = _registered_arena(ort, doubling, ceiling_bytes)
     return _shared_arena == "doubling" or (_shared_arena == "by request" and not doubling)
 
 
-def _registered_arena(ort: Any, doubling: bool) -> Literal["doubling", "by request", "none"]:
+def _registered_arena(ort: Any, doubling: bool, ceiling_bytes: int | None) -> Literal["doubling", "by request", "none"]:
     info = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
-    growth = ort.OrtArenaCfg({"arena_extend_strategy": 0 if doubling else 1})  # next power of two, or as requested
+    growth = {"arena_extend_strategy": 0 if doubling else 1}  # next power of two, or as requested
+    if ceiling_bytes is not None:
+        growth["max_mem"] = int(ceiling_bytes * (_DOUBLING_SLACK if doubling else 1))
     try:
-        ort.create_and_register_allocator(info, growth)
+        ort.create_and_register_allocator(info, ort.OrtArenaCfg(growth))
     except Exception:  # an application that embeds us may have its own
         return "none"
     return "doubling" if doubling else "by request"

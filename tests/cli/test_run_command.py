@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from ecotta_rt.cli.main import main
+from ecotta_rt.device import load_device
 from ecotta_rt.runtime import vitals
 from ecotta_rt.runtime.clock import ManualClock
 from ecotta_rt.runtime.vitals import Vitals
@@ -147,6 +148,7 @@ def test_options_reach_the_loop_and_the_runtime(runtime, bundle, replay, tmp_pat
         "batch": None,
         "frame_by_frame": False,
         "fast": False,
+        "memory_limit_bytes": load_device("raspberry-pi-4-2gb").default_limit_bytes,
     }
     assert capsys.readouterr().out == ""
 
