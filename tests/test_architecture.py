@@ -41,7 +41,7 @@ MAY_IMPORT = {
     "runtime": LIGHT,
     "planner": {*LIGHT, "runtime"},
     "data": {*LIGHT, "runtime"},
-    "prepare": {*LIGHT, "data", "planner", "runtime"},
+    "prepare": {*LIGHT, "runtime", "data", "planner", "runtime"},
     "verifier": LIGHT,
     "bench": {*LIGHT, "data", "prepare", "runtime"},
     "cli": {*LIGHT, "bench", "data", "planner", "prepare", "runtime"},

@@ -36,6 +36,7 @@ from ecotta_rt.messages import tell
 if TYPE_CHECKING:
     from ecotta_rt.bundle import FrameSpec
     from ecotta_rt.data import LabelledFrames, LabelledSet
+    from ecotta_rt.prepare.export.compiled import Compiled
     from ecotta_rt.prepare.warmup import WarmUpOptions
 
 __all__ = ["NAME", "add_arguments", "run"]
@@ -53,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     from ecotta_rt.cli.prepare_data import choose_frame, open_data
     from ecotta_rt.cli.work_progress import WorkProgress
     from ecotta_rt.device import load_device
-    from ecotta_rt.prepare.pipeline import export_bundle, frozen_network, warmed_path
+    from ecotta_rt.prepare.pipeline import export_bundle, frozen_network, use_threads, warmed_path
 
     out = args.out or Path(args.network).with_suffix("")
     target = warmed_path(out, args.parts)
@@ -64,15 +65,18 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"{target} exists; --force replaces it, --out chooses another name")
     device = None if args.device is None else load_device(args.device)
     options, step, batches = warm_up_options(args), step_options(args), step_batches(args)
+    use_threads(args.threads)
     data = open_data(args)
     classes = len(data.classes)
     network = frozen_network(  # the first that writes
         args.network, args.checkpoint, out, classes=classes, mean=args.mean, std=args.std
     )
     frame = choose_frame(args, network, data)
+    compiled = None
     if target.exists() and not args.force:
         tell("ecotta prepare", f"{target} exists and is exported as it is; --force warms up again")
     else:
+        compiled = _preflight(args, network, bundle, frame, data.classes)
         _warm_up(args, network, data, frame, out, options)
     print(target)
     if bundle is not None:
@@ -88,12 +92,41 @@ def run(args: argparse.Namespace) -> int:
                 options=step,
                 fast=args.fast,
                 device=device,
-                report=lambda graph, done, total: progress.say(
-                    f"graph {done + 1} of {total}: {graph}" if done < total else graph
-                ),
+                report=lambda graph, done, total: progress.say(_graph_line(graph, done, total)),
+                compiled=compiled,
             )
         print(bundle)
     return 0
+
+
+def _graph_line(graph: str, done: int, total: int) -> str:
+    return f"graph {done + 1} of {total}: {graph}" if done < total else graph
+
+
+def _preflight(
+    args: argparse.Namespace, network: Any, bundle: Path | None, frame: "FrameSpec", classes: tuple[str, ...]
+) -> "Compiled | None":
+    from ecotta_rt.cli.work_progress import WorkProgress
+    from ecotta_rt.device import load_device
+    from ecotta_rt.prepare.pipeline import default_kernel, model_name
+    from ecotta_rt.prepare.preflight import preflight
+
+    with WorkProgress("ecotta prepare", bar=False) as progress:
+        return preflight(
+            network,
+            bundle,
+            model=model_name(args.network),
+            frame=frame,
+            classes=classes,
+            parts=args.parts,
+            kernel=default_kernel(args.network) if args.kernel is None else args.kernel,
+            batches=step_batches(args),
+            options=step_options(args),
+            fast=args.fast,
+            device=None if args.device is None else load_device(args.device),
+            report=lambda graph, done, total: progress.say(_graph_line(graph, done, total)),
+            tell=lambda line: tell("ecotta prepare", line),
+        )
 
 
 def _warm_up(
@@ -118,7 +151,6 @@ def _warm_up(
             parts=args.parts,
             kernel=default_kernel(args.network) if args.kernel is None else args.kernel,
             options=options,
-            threads=args.threads,
             origin=str(args.data),
             report=progress,
             tell=progress.say,

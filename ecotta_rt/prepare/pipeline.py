@@ -18,6 +18,7 @@ from ecotta_rt.errors import InputFileError, UsageError
 from ecotta_rt.prepare.attach import attach, attach_as
 from ecotta_rt.prepare.checkpoint import load_network, read_network_file, save_network
 from ecotta_rt.prepare.engine import TorchEngine
+from ecotta_rt.prepare.export.compiled import Compiled
 from ecotta_rt.prepare.export.exporter import Report as ExportReport
 from ecotta_rt.prepare.export.exporter import export
 from ecotta_rt.prepare.held_out import HeldOut
@@ -28,7 +29,7 @@ from ecotta_rt.prepare.partition import partition
 from ecotta_rt.prepare.warmup import Report, WarmUpOptions, warm_up
 from ecotta_rt.state import AdaptState
 
-__all__ = ["default_kernel", "export_bundle", "frozen_network", "prepare", "warmed_path"]
+__all__ = ["default_kernel", "export_bundle", "frozen_network", "model_name", "prepare", "use_threads", "warmed_path"]
 
 _SUFFIX = ".safetensors"
 
@@ -95,6 +96,23 @@ def _require_ours(stored: Path, checkpoint: Path) -> None:
         raise UsageError(f"{stored} exists and was not made from {checkpoint}; --out chooses another name")
 
 
+def model_name(name: str) -> str:
+    """What a bundle calls the network that the user calls `name`."""
+    return name if name in MODELS else read_network_file(name).model if name.endswith(_SUFFIX) else Path(name).name
+
+
+def use_threads(threads: int | None) -> None:
+    """Let torch work with so many; None leaves its choice.
+
+    Raises:
+        UsageError: Fewer than 1.
+    """
+    if threads is not None:
+        if threads < 1:
+            raise UsageError(f"threads={threads}: at least 1")
+        torch.set_num_threads(threads)
+
+
 def prepare(
     network: nn.Module,
     data: LabelledFrames,
@@ -103,7 +121,6 @@ def prepare(
     parts: int,
     kernel: int,
     options: WarmUpOptions,
-    threads: int | None = None,
     origin: str = "",
     report: Report | None = None,
     tell: Callable[[str], None] | None = None,
@@ -118,7 +135,6 @@ def prepare(
         parts: K.
         kernel: Side of the meta convolutions.
         options: The warm-up's recipe.
-        threads: For torch; None leaves torch's choice.
         origin: What the data was, for the record.
         report: Called after each step.
         tell: Hears of each error of the held-out frames.
@@ -126,10 +142,6 @@ def prepare(
     Returns:
         The state that was saved.
     """
-    if threads is not None:
-        if threads < 1:
-            raise UsageError(f"threads={threads}: at least 1")
-        torch.set_num_threads(threads)
     network.eval()  # a network of the user's own comes in training mode, and a functional dropout is traced as it is
     # Frames come as N, H, W, C: seen as channels-last they need no copy, and CPUs are faster on them.
     for parameter in network.parameters():
@@ -165,6 +177,7 @@ def export_bundle(
     fast: bool = False,
     device: DeviceProfile | None = None,
     report: ExportReport | None = None,
+    compiled: Compiled | None = None,
 ) -> Manifest:
     """Cut, attach, compile and write a bundle.
 
@@ -180,12 +193,16 @@ def export_bundle(
         fast: See `export`.
         device: See `export`.
         report: Hears of each graph.
+        compiled: From `preflight` of the same arguments: written with the warmed-up state where it fits that, so that
+            nothing is compiled twice.
 
     Raises:
         InputFileError: `warmed` cannot be read, or does not fit the network.
         NetworkError: An operator that has no ONNX rule.
     """
     state = AdaptState.load(warmed)
+    if compiled is not None and compiled.fits(state):
+        return compiled.write(path, state)
     network.eval()
     # The graphs are written for plain row-by-row tensors, whatever layout suited the warm-up.
     for parameter in network.parameters():
@@ -195,12 +212,11 @@ def export_bundle(
         raise InputFileError(f"{warmed}: holds no meta groups")
     example = torch.zeros(1, frame.channels, *frame.size)
     adaptable = attach_as(partition(network, example, len(weights)), state)
-    model = name if name in MODELS else read_network_file(name).model if name.endswith(_SUFFIX) else Path(name).name
     return export(
         adaptable,
         state,
         path,
-        model=model,
+        model=model_name(name),
         frame=frame,
         classes=classes,
         batches=batches,

@@ -18,15 +18,13 @@ import onnx
 import onnx_ir as ir
 import torch
 
-from ecotta_rt.bundle import FrameSpec, GraphFacts, GraphKind, Manifest, StateLayout, write_bundle
+from ecotta_rt.bundle import FrameSpec, GraphFacts, GraphKind, Manifest, StateLayout
 from ecotta_rt.device import DeviceProfile
 from ecotta_rt.errors import UsageError
-from ecotta_rt.files.temporary import temporary_folder
 from ecotta_rt.prepare.attach import AdaptableNetwork
 from ecotta_rt.prepare.engine import frame_shape, to_adapt_state, to_step_state
 from ecotta_rt.prepare.export.builder import OPSET
-from ecotta_rt.prepare.export.code_digest import code_digest
-from ecotta_rt.prepare.export.fitting import fitting_graphs, planned
+from ecotta_rt.prepare.export.compiled import Compiled
 from ecotta_rt.prepare.export.frozen_weights import FrozenWeights, digest_of
 from ecotta_rt.prepare.export.liveness import infer_shapes, live_bytes
 from ecotta_rt.prepare.export.lowering import lower
@@ -42,7 +40,7 @@ from ecotta_rt.prepare.step import Step, StepState
 from ecotta_rt.prepare.tracing import shape_of
 from ecotta_rt.state import AdaptState
 
-__all__ = ["PASSES", "GraphRequest", "Report", "build_graph", "export", "requests_for"]
+__all__ = ["PASSES", "GraphRequest", "Report", "build_graph", "compile_graphs", "export", "requests_for"]
 
 Report = Callable[[str, int, int], None]
 """Called with a graph's name before it is made, how many are done, and how many there are."""
@@ -139,6 +137,37 @@ def export(
         InputFileError: `state` belongs to another network.
         TransferError: `path` cannot be written.
     """
+    compiled = compile_graphs(
+        network,
+        state,
+        path,
+        model=model,
+        classes=classes,
+        frame=frame,
+        batches=batches,
+        options=options,
+        fast=fast,
+        device=device,
+        report=report,
+    )
+    return compiled.write(Path(path), state)
+
+
+def compile_graphs(
+    network: AdaptableNetwork,
+    state: AdaptState,
+    path: str | Path,
+    *,
+    model: str,
+    classes: Sequence[str],
+    frame: FrameSpec | None = None,
+    batches: Sequence[int] = (1,),
+    options: StepOptions | None = None,
+    fast: bool = False,
+    device: DeviceProfile | None = None,
+    report: Report | None = None,
+) -> Compiled:
+    """Make a bundle's graphs; arguments and errors as for `export`, and `path` is not written."""
     options = options or StepOptions(normalisation="running", lr_batch=64)
     requests = requests_for(batches, options, fast)
     _require_a_name_a_logit(network, classes)
@@ -175,34 +204,11 @@ def export(
         "options": {k: v for k, v in asdict(options).items() if k != "normalisation" and v is not None},
         "layout": StateLayout.of(to_adapt_state(start, state.network_digest)),
         "weights": weights.arrays,
-        "state": state,
         "made_with": {"torch": torch.__version__, "onnx": onnx.__version__, "opset": str(OPSET)},
-        "metadata": {**state.metadata, "exporter": code_digest()},
     }
     if report is not None:
         report("the plan", len(requests), len(requests))
-    return write_bundle(path, graphs=_with_plans(graphs, contents, device, Path(path)), **contents)
-
-
-def _with_plans(
-    graphs: Mapping[str, tuple[GraphFacts, bytes]],
-    contents: Mapping[str, Any],
-    device: DeviceProfile | None,
-    path: Path,
-) -> dict[str, tuple[GraphFacts, bytes]]:
-    """The graphs with what running them needs; those that the device has no room for are left out."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with temporary_folder(path.parent, f".{path.name}.") as folder:
-        first = folder / "first.ecotta"
-        write_bundle(first, graphs=graphs, **contents)
-        manifest = planned(first)
-    kept = fitting_graphs(manifest, device) if device is not None else graphs.keys()
-    sessions = {graph.name: graph.sessions for graph in manifest.graphs}
-    return {
-        name: (replace(facts, sessions=sessions[name]), content)
-        for name, (facts, content) in graphs.items()
-        if name in kept
-    }
+    return Compiled(graphs, contents).with_plans(Path(path), state, device)
 
 
 def _require_a_name_a_logit(network: AdaptableNetwork, classes: Sequence[str]) -> None:
