@@ -29,7 +29,9 @@ def described(name: str) -> str:
     if isinstance(node, ast.FunctionDef):
         return _function(node, short)
     value = body[body.index(node) + 1]
-    return "\n".join([_code(ast.unparse(node).replace(chr(39), chr(34))), "", _prose(ast.literal_eval(value.value)), ""])
+    return "\n".join(
+        [_code(ast.unparse(node).replace(chr(39), chr(34))), "", _prose(ast.literal_eval(value.value)), ""]
+    )
 
 
 def _source(module: str) -> str:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from ecotta_rt.errors import InputFileError, UsageError
 from ecotta_rt.files.atomic import write_atomic
 from ecotta_rt.files.kinds import open_regular
+from ecotta_rt.files.names import readable_name
 
 __all__ = ["MAX_HEADER_BYTES", "AdaptState"]
 
@@ -26,6 +27,7 @@ Arrays = Mapping[str, Array]
 _FORMAT = "ecotta-state-1"
 _SECTIONS = ("parameters", "momentum", "statistics")
 _MAX_BYTES = 1 << 30
+_MAX_AXES = 8
 _LARGE_BYTES = 16 << 20
 
 MAX_HEADER_BYTES = 4 << 20
@@ -109,7 +111,8 @@ class AdaptState:
         bad = [name for name, array in tensors.items() if not np.isfinite(array).all()]
         if bad:
             raise UsageError(f"{bad[0]} holds NaN or infinity, the adaptation has diverged")
-        header = {**self.metadata, "format": _FORMAT, "network_digest": self.network_digest}
+        metadata = {key: readable_name(value) for key, value in self.metadata.items()}
+        header = {**metadata, "format": _FORMAT, "network_digest": self.network_digest}
         return _with_sorted_metadata(save(tensors, header))
 
     @classmethod
@@ -175,6 +178,8 @@ def _sections(origin: str, entries: Iterable[tuple[str, Mapping[str, Any]]]) -> 
             raise InputFileError(f"{origin}: unknown entry {full_name!r}; expected {', '.join(_SECTIONS)}")
         if entry["dtype"] != "F32":
             raise InputFileError(f"{origin}: {full_name} is {entry['dtype']}, not float32; expected float32 throughout")
+        if len(entry["shape"]) > _MAX_AXES:
+            raise InputFileError(f"{origin}: {full_name} has {len(entry['shape'])} axes, more than {_MAX_AXES}")
         array = np.frombuffer(entry["data"], "<f4").reshape(entry["shape"])
         if not np.isfinite(array).all():
             raise InputFileError(f"{origin}: {full_name} holds NaN or infinity; this state cannot be used")

@@ -22,6 +22,8 @@ MAX_DEPTH = 8
 """How deep tables and lists may lie in one another. Parsing a name of n parts takes time and memory by the square of n:
 one of 32,000 parts, 64 KB of text, took 4 GB."""
 
+_MOST_BITS = 63  # of a whole number, as TOML says
+
 T = TypeVar("T", str, int, float, bool)
 
 _KIND_NAMES = {str: "a string", int: "a whole number", float: "a number", bool: "true or false"}
@@ -73,6 +75,8 @@ class TomlTable:
             ConfigurationError: It is missing or of another kind.
         """
         value = self._pop(key)
+        if type(value) is int and value.bit_length() > _MOST_BITS:
+            raise self.error(key, "a number of more than 64 bits")
         if kind is float and type(value) is int:
             value = float(value)
         # Exact, since True is an int to isinstance.
@@ -189,7 +193,10 @@ def _refuse_depth(text: str, origin: str) -> None:
 
 
 def _describe(value: object) -> str:
-    shown = repr(value)
+    try:
+        shown = repr(value)
+    except ValueError:  # Python writes out no number of more than some thousand digits
+        shown = "with too many digits"
     kind = {str: "the string", int: "the number", float: "the number", list: "the list", dict: "the table"}
     return f"{kind.get(type(value), type(value).__name__)} {shown if len(shown) <= 60 else shown[:57] + '...'}"
 

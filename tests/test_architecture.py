@@ -19,6 +19,7 @@ LIGHT = {
 
 # What each module or subpackage may import of ours, besides itself. A newcomer has to be given its place here.
 MAY_IMPORT = {
+    "__main__": {"cli"},
     "_version": set(),
     "errors": set(),
     "extras": {"errors"},

@@ -100,10 +100,11 @@ def test_help_lists_every_command_with_examples_and_exit_codes(capsys):
     assert "78 bad configuration" in printed
 
 
-def test_version_is_the_packages(capsys):
+@pytest.mark.parametrize("option", ["--version", "-V"])
+def test_version_is_the_packages(option, capsys):
     import ecotta_rt
 
-    assert main(["--version"]) == 0
+    assert main([option]) == 0
     assert capsys.readouterr().out == f"ecotta {ecotta_rt.__version__}\n"
 
 
@@ -189,6 +190,59 @@ def test_a_reader_that_goes_away_is_no_drama():
 
     assert process.wait() == 74
     assert message == ""
+
+
+def test_the_package_is_a_program_too():
+    done = subprocess.run([sys.executable, "-m", "ecotta_rt", "-V"], capture_output=True, text=True)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("ecotta ")
+
+
+@pytest.mark.parametrize(
+    ("redirection", "code", "told"),
+    [
+        (">&-", 74, "ecotta: error: [Errno 9] Bad file descriptor\n"),
+        (">/dev/full", 74, "ecotta: error: [Errno 28] No space left on device\n"),
+        ("2>&-", 0, ""),
+        ("2>/dev/full", 0, ""),
+    ],
+)
+def test_closed_and_full_streams_are_no_bug_of_ours(redirection, code, told):
+    command = ["sh", "-c", f'exec "$@" {redirection}', "sh", sys.executable, "-c", RUN, "devices"]
+
+    done = subprocess.run(command, capture_output=True, text=True)
+
+    assert (done.returncode, done.stderr) == (code, told)
+
+
+def test_a_complaint_into_a_full_standard_error_keeps_its_exit_code():
+    command = ["sh", "-c", 'exec "$@" 2>/dev/full', "sh", sys.executable, "-c", RUN, "zzz"]
+
+    assert subprocess.run(command).returncode == 2
+
+
+def test_a_closed_descriptor_is_occupied_so_that_no_file_takes_its_number(tmp_path):
+    code = (
+        "import sys; from ecotta_rt.cli.main import run_command\n"
+        f"def command(argv):\n    assert open({str(tmp_path / 'file')!r}, 'w').fileno() > 2\n    return 0\n"
+        "sys.exit(run_command('x', command, []))"
+    )
+
+    done = subprocess.run(["sh", "-c", 'exec "$@" <&- 2>&-', "sh", sys.executable, "-c", code])
+
+    assert done.returncode == 0
+
+
+def test_a_name_that_cannot_be_printed_is_shown_with_escapes():
+    code = "import sys; from ecotta_rt.cli.main import run_command; "
+    code += r"sys.exit(run_command('x', lambda argv: print('caf\udce9'), []))"
+
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env={"PYTHONIOENCODING": "ascii"}
+    )
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, "caf\\udce9\n", "")
 
 
 def test_devices_runs_where_no_extra_is_installed():

@@ -1,4 +1,5 @@
 import json
+import os
 import struct
 
 import numpy as np
@@ -113,6 +114,7 @@ OURS = {"format": "ecotta-state-1", "network_digest": "x"}
         (raw({"__metadata__": {"format": "ecotta-state-1"}, "parameters/w": ENTRY}), "ecotta-state-1"),
         (raw({"__metadata__": OURS, "weights/w": ENTRY}), "unknown entry 'weights/w'"),
         (raw({"__metadata__": OURS, "w": ENTRY}), "unknown entry 'w'"),
+        (raw({"__metadata__": OURS, "parameters/w": {**ENTRY, "shape": [4, *70 * [1]]}}), "71 axes, more than 8"),
         (raw({"__metadata__": OURS, "parameters/w": {**ENTRY, "dtype": "I32"}}), "expected float32"),
         (raw({"__metadata__": OURS, "parameters/w": {**ENTRY, "dtype": "BF16", "shape": [8]}}), "not float32"),
         (raw({"__metadata__": OURS, "parameters/w": {**ENTRY, "dtype": "F8_E4M3", "shape": [16]}}), "not float32"),
@@ -134,3 +136,21 @@ def test_a_hostile_state_is_refused_with_the_reason(tmp_path, content, reason):
 def test_a_missing_state_is_refused_by_its_name(tmp_path):
     with pytest.raises(InputFileError, match=r"nowhere\.safetensors"):
         AdaptState.load(tmp_path / "nowhere.safetensors")
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+
+    with pytest.raises(InputFileError, match="it is a pipe, not a regular file"):
+        AdaptState.load(tmp_path / "pipe")
+
+
+def test_a_folder_is_refused_as_one(tmp_path):
+    with pytest.raises(InputFileError, match="it is a folder, not a regular file"):
+        AdaptState.load(tmp_path)
+
+
+def test_names_that_are_no_utf_8_may_stand_in_the_metadata(tmp_path):
+    state(metadata={"data": "caf\udce9"}).save(tmp_path / "s")
+
+    assert AdaptState.load(tmp_path / "s").metadata == {"data": "caf\\xe9"}

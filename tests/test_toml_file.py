@@ -81,5 +81,17 @@ def test_hostile_content_is_a_configuration_error(content, message):
 
 
 def test_a_file_that_cannot_be_read_is_a_transfer_error(tmp_path):
-    with pytest.raises(TransferError, match="cannot read .*: Is a directory"):
+    with pytest.raises(TransferError, match="cannot read .*: it is a folder"):
         read_toml(tmp_path)
+
+
+@pytest.mark.parametrize("number", [str(2**63), "0x" + "f" * 15_000])
+@pytest.mark.parametrize("kind", [int, float, str])
+def test_a_number_of_more_than_64_bits_is_refused(number, kind):
+    with pytest.raises(ConfigurationError, match="a number of more than 64 bits"):
+        parse_toml(f"a = {number}".encode(), "f").take("a", kind)
+
+
+def test_a_number_too_long_to_be_written_out_is_refused_in_a_list_too():
+    with pytest.raises(ConfigurationError, match="with too many digits"):
+        parse_toml(f"a = [0x{'f' * 15_000}]".encode(), "f").take("a", str)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from ecotta_rt._version import __version__
 from ecotta_rt.bench.adaptation import ADAPTATION
 from ecotta_rt.bench.allocator import ALLOCATORS
 from ecotta_rt.bench.latency_contestants import LATENCY_METHODS
@@ -13,6 +14,7 @@ from ecotta_rt.bench.peers import METHODS
 from ecotta_rt.bench.request import ENGINES, GRADIENTS, MEMORY_FORMATS, NORMALISATIONS, ORDERS, Request
 from ecotta_rt.bench.streams import CORRUPTIONS
 from ecotta_rt.cli.byte_size import parse_byte_size
+from ecotta_rt.cli.numbers import integer
 from ecotta_rt.cli.parser import CommandParser
 from ecotta_rt.errors import UsageError
 from ecotta_rt.runtime.session import MEMORY_KINDS
@@ -86,12 +88,13 @@ def bench_parser() -> argparse.ArgumentParser:
     """The parser. What is not given is None, empty or False, so that each measurement has its own defaults."""
     methods = "\n".join(f"  {name:<17} {entry.description}" for name, entry in METHODS.items())
     parser = CommandParser("ecotta-bench", description=_DESCRIPTION, epilog=_EPILOG.format(methods=methods))
+    parser.add_argument("-V", "--version", action="version", version=f"ecotta-bench {__version__}")
     mode = parser.add_mutually_exclusive_group(required=True)
     mode.add_argument("--memory", action="store_true", help="measure memory and error")
     mode.add_argument("--latency", action="store_true", help="measure the time of a step, contestants in turns")
     _add_common(parser)
     _add_memory(parser)
-    parser.add_argument("--rounds", metavar="N", type=int, help=f"--latency: turns each ({LatencyRequest.rounds})")
+    parser.add_argument("--rounds", metavar="N", type=integer, help=f"--latency: turns each ({LatencyRequest.rounds})")
     return parser
 
 
@@ -105,7 +108,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     add("--normalisation", metavar="MODE", type=_names, default=(), help=f"{modes}; --latency: all")
     add("--gradient", metavar="MODE", default=usual.gradient, help=_one_of(GRADIENTS, "through EcoTTA's frozen norms"))
     add("--data", metavar="DATA", default=usual.data, help=f"{usual.data}, or a folder with CIFAR-10-C, CIFAR-10 ...")
-    add("--seed", metavar="S", type=int, default=usual.seed, help=f"of stream and methods ({usual.seed})")
+    add("--seed", metavar="S", type=integer, default=usual.seed, help=f"of stream and methods ({usual.seed})")
     add("--json", metavar="FILE", type=Path, nargs="?", const=STDOUT, help="write the figures (to stdout alone)")
     onnx = parser.add_argument_group("onnx")
     add = onnx.add_argument
@@ -121,9 +124,9 @@ def _add_memory(parser: argparse.ArgumentParser) -> None:
     add("--frame-by-frame", action="store_true", help="onnx: learn from each batch in the memory of one frame")
     add("--fast", action="store_true", help="onnx: prefer the step of more memory and less time")
     add("--download", action="store_true", help="first fetch CIFAR-10-C (2.9 GB) into the folder of --data")
-    add("--frames", metavar="N", type=int, help="frames a corruption (192)")
+    add("--frames", metavar="N", type=integer, help="frames a corruption (192)")
     add("--corruptions", metavar="A,B", type=_names, default=(), help="which, in the order played (all 15)")
-    add("--severity", metavar="S", type=int, help=f"1 to 5 ({usual.severity})")
+    add("--severity", metavar="S", type=integer, help=f"1 to 5 ({usual.severity})")
     add("--order", metavar="ORDER", help=_one_of(ORDERS, "of the corruptions"))
     add("--step-lr", metavar="LR", type=float, help=f"torch: EcoTTA's step size for 64 frames ({ADAPTATION['lr']:g})")
     add("--l1-weight", metavar="L", type=float, help=f"torch: lambda of EcoTTA's L1 ({ADAPTATION['l1_weight']:g})")
@@ -217,7 +220,7 @@ def _names(text: str) -> tuple[str, ...]:
 
 
 def _numbers(text: str) -> tuple[int, ...]:
-    return tuple(int(number) for number in _names(text))
+    return tuple(integer(number) for number in _names(text))
 
 
 def _one_of(choices: Sequence[str], what: str) -> str:

@@ -13,6 +13,7 @@ from importlib import import_module
 
 from ecotta_rt._version import __version__
 from ecotta_rt.cli.parser import CommandParser
+from ecotta_rt.cli.standard_streams import prepare_streams, settle_streams
 from ecotta_rt.errors import EXIT_INTERRUPTED, EcottaError, UsageError
 from ecotta_rt.extras import missing_package
 from ecotta_rt.messages import tell
@@ -71,16 +72,21 @@ def run_command(program: str, command: Callable[[Sequence[str]], int], argv: Seq
     Returns:
         The exit code.
     """
+    prepare_streams()
+    code = _ended(program, command, sys.argv[1:] if argv is None else argv)
+    settle_streams(abandoned=code == EXIT_INTERRUPTED)
+    return code
+
+
+def _ended(program: str, command: Callable[[Sequence[str]], int], argv: Sequence[str]) -> int:
     try:
-        code = command(sys.argv[1:] if argv is None else argv)
+        code = command(argv)
         sys.stdout.flush()  # here, where a closed pipe is still caught
     except SystemExit as error:  # argparse, after its own message
         return error.code if isinstance(error.code, int) else int(error.code is not None)
     except KeyboardInterrupt:
         return _fail(program, "interrupted", EXIT_INTERRUPTED)
-    except BrokenPipeError:
-        # Whoever read us has seen enough. Python would complain once more when it closes stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # whoever read us has seen enough
         return EXIT_INPUT_OUTPUT
     except EcottaError as error:
         return _fail(program, f"error: {error}", error.exit_code)
@@ -103,7 +109,7 @@ def _dispatch(argv: Sequence[str]) -> int:
         description="Test-time adaptation of vision networks inside the memory of small devices.",
         epilog=f"commands:\n{_command_list()}\n\n{_EXAMPLES}",
     )
-    parser.add_argument("--version", action="version", version=f"ecotta {__version__}")
+    parser.add_argument("-V", "--version", action="version", version=f"ecotta {__version__}")
     parser.parse_args(argv)
     raise UsageError(f"no command given; one of {', '.join(COMMANDS)}, or --help")
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ecotta_rt.cli.byte_size import parse_byte_size
+from ecotta_rt.cli.numbers import integer
 
 if TYPE_CHECKING:
     from ecotta_rt.budget import Plan
@@ -39,9 +40,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("bundle", metavar="BUNDLE", type=Path, help="a bundle (.ecotta)")
     add("--device", metavar="ID", required=True, help="a device id, or a profile of your own: see ecotta devices")
-    add("--batch", metavar="N", type=int, help="frames a step (default: the fewest the bundle has a graph for)")
+    add("--batch", metavar="N", type=integer, help="frames a step (default: the fewest the bundle has a graph for)")
     add("--no-adapt", action="store_true", help="plan for answering only")
-    add("--threads", metavar="N", type=int, help="threads, at most the device's cores (default 2 where it has two)")
+    add(
+        "--threads",
+        metavar="N",
+        type=integer,
+        help="threads, at most the device's cores (default 2 where it has two)",
+    )
     add("--limit", metavar="SIZE", help="what the process may have (default: the device's limit)")
     add("--all", action="store_true", help="show every way to take so many frames, those that do not fit too")
     add(

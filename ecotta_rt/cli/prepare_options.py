@@ -6,6 +6,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ecotta_rt.cli.numbers import integer
 from ecotta_rt.errors import InputFileError, UsageError
 
 if TYPE_CHECKING:
@@ -28,11 +29,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "folder, or fashion-mnist-c, the embedded sample",
     )
     add("--out", type=Path, metavar="OUT", help="where to, without suffix (default: NETWORK without its suffix)")
-    add("--parts", type=int, default=4, metavar="K", help="parts to cut the network into (default 4)")
-    add("--kernel", type=int, metavar="N", help="side of the meta convolutions (default 3; 1 for resnet-50)")
-    add("--frames", type=int, metavar="N", help="source frames to use, chosen at random (default: all)")
-    add("--epochs", type=int, default=10, help="passes over them (default 10)")
-    add("--batch", type=int, default=64, help="frames a step (default 64)")
+    add("--parts", type=integer, default=4, metavar="K", help="parts to cut the network into (default 4)")
+    add("--kernel", type=integer, metavar="N", help="side of the meta convolutions (default 3; 1 for resnet-50)")
+    add("--frames", type=integer, metavar="N", help="source frames to use, chosen at random (default: all)")
+    add("--epochs", type=integer, default=10, help="passes over them (default 10)")
+    add("--batch", type=integer, default=64, help="frames a step (default 64)")
     add("--lr", type=float, default=0.05, help="peak step size (default 0.05)")
     add("--momentum", type=float, default=0.9, help="momentum of SGD (default 0.9)")
     add("--decay", type=float, default=0.2, help="factor on the step size at each milestone (default 0.2)")
@@ -41,10 +42,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--blur", type=float, default=0.2, metavar="P", help="probability of Gaussian blur (default 0.2)")
     add("--grey", type=float, default=0.1, metavar="P", help="probability of greyscale (default 0.1)")
     add("--plain-start", action="store_true", help="torch's usual start, not one matched to the frozen features")
-    add("--statistics-frames", type=int, metavar="N", help="frames of the statistics pass (default: all)")
+    add("--statistics-frames", type=integer, metavar="N", help="frames of the statistics pass (default: all)")
     add("--precision", choices=("float32", "bfloat16"), default="float32", help="default float32")
-    add("--threads", type=int, metavar="N", help="threads (default: torch's choice)")
-    add("--seed", type=int, default=0, help="of the order and the augmentation (default 0)")
+    add("--threads", type=integer, metavar="N", help="threads (default: torch's choice)")
+    add("--seed", type=integer, default=0, help="of the order and the augmentation (default 0)")
     add("--force", action="store_true", help="warm up again and replace what exists")
     _add_pictures(parser.add_argument_group("pictures"))
     _add_bundle(parser.add_argument_group("bundle"))
@@ -108,7 +109,7 @@ def _add_bundle(bundle: "argparse._ArgumentGroup") -> None:
     )
     add(
         "--step-batch",
-        type=int,
+        type=integer,
         nargs="+",
         metavar="N",
         help="frames a step, a graph for each number (default 1; 64 with batch normalisation)",

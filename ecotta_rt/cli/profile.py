@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ecotta_rt.cli.byte_size import parse_byte_size
+from ecotta_rt.cli.numbers import integer
 from ecotta_rt.cli.profile_table import profile_table
 from ecotta_rt.device import load_device
 from ecotta_rt.errors import UsageError
@@ -49,10 +50,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "network", metavar="NETWORK", help="a model id, a .safetensors file of ours, or FILE.py:FACTORY"
     )
-    parser.add_argument("--batch", type=int, required=True, metavar="N", help="frames in a batch")
+    parser.add_argument("--batch", type=integer, required=True, metavar="N", help="frames in a batch")
     parser.add_argument("--step", choices=_STEPS, default="train", help="what to run (default train)")
     parser.add_argument("--size", metavar="HxW", help="frame size, HxW or CxHxW (default: the model's own, else 32x32)")
-    parser.add_argument("--classes", type=int, metavar="N", help="number of classes of a model id")
+    parser.add_argument("--classes", type=integer, metavar="N", help="number of classes of a model id")
     parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="weights to load into the network")
     parser.add_argument("--limit", metavar="SIZE", help="largest sum of kept bytes allowed, such as 200MiB")
     parser.add_argument("--device", metavar="ID", help="take the limit from a device: see ecotta devices")
@@ -60,9 +61,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--dry", action="store_true", help="compute nothing: shapes only, for networks too large to run"
     )
     ecotta = parser.add_argument_group("with --step ecotta")
-    ecotta.add_argument("--parts", type=int, metavar="K", help="number of parts and meta groups (default 4)")
+    ecotta.add_argument("--parts", type=integer, metavar="K", help="number of parts and meta groups (default 4)")
     ecotta.add_argument(
-        "--kernel", type=int, metavar="N", help="side of the meta convolutions (default 3; resnet-50: 1)"
+        "--kernel", type=integer, metavar="N", help="side of the meta convolutions (default 3; resnet-50: 1)"
     )
     ecotta.add_argument("--normalisation", choices=("batch", "running", "source"), help="default batch")
     ecotta.add_argument("--frozen-gradient", choices=("exact", "constant"), help="default exact")

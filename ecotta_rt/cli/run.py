@@ -8,8 +8,9 @@ SOURCE is one of
   replay:FOLDER[:CORRUPTION[:SEVERITY]] CIFAR-10-C or CIFAR-10 files, whose classes are known
 
 Each frame gives one JSON line: its answer, or why it was refused. Cameras drop the frames that the network has no time
-for; files wait. What was learned is kept in a file beside the bundle and taken up by the next run. Ctrl-C and SIGTERM
-end the run after the batch in progress, with the state saved; a second one ends it at once.
+for; files wait. What was learned is kept in a file beside the bundle and taken up by the next run; one run at a time
+has that file. Ctrl-C, SIGTERM and SIGHUP end the run after the batch in progress, with the state saved; a second one
+ends it at once.
 
 A guard watches memory (this process's, its control group's, the machine's), temperature and throttling, and does with
 less before the kernel kills: full -> sparse (learns less often) -> statistics (learns no more) -> inference (the state
@@ -26,20 +27,25 @@ examples:
   ecotta run net.ecotta /dev/video0 --device raspberry-pi-zero-2w     its default limit
   ecotta run net.ecotta /dev/video0 --memory-limit 150MiB --max-temperature 70
 
-exit codes: as `ecotta --help`; a run ended by SIGTERM exits with 0, by Ctrl-C with 130.
+exit codes: as `ecotta --help`; a run ended by SIGTERM or SIGHUP exits with 0, by Ctrl-C with 130, by a reader of its
+answers that has gone with 74 and no message. In each case the state is saved.
 """
 
 import argparse
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from ecotta_rt.cli.numbers import MOST_FRAMES, integer, integer_up_to
 from ecotta_rt.errors import EXIT_INTERRUPTED, InputFileError, UsageError
+from ecotta_rt.files.atomic import check_target
+from ecotta_rt.files.lock import locked
+from ecotta_rt.files.output import check_output
 from ecotta_rt.messages import tell
 
 if TYPE_CHECKING:
@@ -54,6 +60,7 @@ __all__ = ["NAME", "add_arguments", "run"]
 NAME = "run"
 
 _STATE_SUFFIX = ".state.safetensors"
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,20 +68,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("bundle", metavar="BUNDLE", type=Path, help="an exported network (.ecotta)")
     add("source", metavar="SOURCE", help="where frames come from, see above")
-    add("--out", metavar="FILE", type=Path, help="write the JSON lines to FILE, replacing it (default: stdout)")
-    add("--limit", metavar="N", type=int, help="end after N frames")
+    add("--out", metavar="FILE", type=Path, help="write the JSON lines to FILE, replacing it, or to a pipe (stdout)")
+    add("--limit", metavar="N", type=integer_up_to(MOST_FRAMES), help="end after N frames")
     add("--realtime", action="store_true", help="play a film at its own rate, dropping what comes too fast")
     add("--stretch", action="store_true", help="squeeze frames into shape (default: as the bundle says)")
     group = parser.add_argument_group("learning")
     learning = group.add_mutually_exclusive_group()
-    learning.add_argument("--adapt-every", metavar="N", type=int, default=1, help="learn from each N-th batch (1)")
+    learning.add_argument("--adapt-every", metavar="N", type=integer, default=1, help="learn from each N-th batch (1)")
     learning.add_argument(
         "--no-adapt",
         action="store_true",
         help="answer only; in running normalisation the statistics still follow the stream",
     )
     group.add_argument(
-        "--batch", metavar="N", type=int, help="frames a step (default: the fewest that the bundle has a graph for)"
+        "--batch",
+        metavar="N",
+        type=integer,
+        help="frames a step (default: the fewest that the bundle has a graph for)",
     )
     group.add_argument(
         "--frame-by-frame",
@@ -93,7 +103,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--save-every", metavar="SECONDS", type=float, default=60.0, help="save while it learns (default 60)")
     machine = parser.add_argument_group("machine")
     machine.add_argument("--device", metavar="ID", help="keep to this device's limits: see ecotta devices")
-    machine.add_argument("--threads", metavar="N", type=int, help="threads of the network")
+    machine.add_argument("--threads", metavar="N", type=integer, help="threads of the network")
     machine.add_argument(
         "--memory-limit",
         metavar="SIZE",
@@ -109,30 +119,42 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Answer the stream."""
+    from ecotta_rt.cli.least_memory import require_answers
     from ecotta_rt.cli.stream_progress import StreamProgress
     from ecotta_rt.runtime.clock import SystemClock
     from ecotta_rt.runtime.loop import Loop, LoopOptions
     from ecotta_rt.runtime.sources.opening import open_source
 
     options = LoopOptions(_adapt_every(args), args.limit, "stretch" if args.stretch else None)
+    _check_numbers(args)
     _check_paths(args)
     guard = _guard(args)
-    runtime = _load(args)
-    keeper = _keeper(args, runtime)
-    source = open_source(args.source, classes=len(runtime.class_names) or None, realtime=args.realtime)
-    progress = StreamProgress(SystemClock(), answers_on_screen=args.out is None and sys.stdout.isatty())
-    listeners = [progress.after_batch, *([keeper.after_batch] if keeper else [])]
-    with _sink(args.out) as sink:
-        loop = Loop(source, runtime, sink, options, after_batch=listeners, guard=guard, on_step=progress.show_step)
-        with _stopped_by_signals(loop) as received:
-            try:
-                with progress, _watched(loop, guard):
-                    loop.run()
-            finally:
-                tell("ecotta run", str(loop.tally))
-                if keeper:
-                    keeper.save(loop.tally)
+    with _state_locked(args):
+        runtime = _load(args)
+        keeper = _keeper(args, runtime)
+        source = open_source(args.source, classes=len(runtime.class_names) or None, realtime=args.realtime)
+        progress = StreamProgress(SystemClock(), answers_on_screen=args.out is None and sys.stdout.isatty())
+        listeners = [progress.after_batch, *([keeper.after_batch] if keeper else [])]
+        received: list[int] = []
+        with _sink(args.out, lambda: bool(received)) as sink:
+            loop = Loop(source, runtime, sink, options, after_batch=listeners, guard=guard, on_step=progress.show_step)
+            with _stopped_by_signals(loop, received):
+                try:
+                    with progress, _watched(loop, guard):
+                        loop.run()
+                finally:
+                    _end(loop, keeper)
+    require_answers(loop.tally, progress.last_step)
     return EXIT_INTERRUPTED if signal.SIGINT in received else 0
+
+
+def _end(loop: "Loop", keeper: "StateKeeper | None") -> None:
+    """Save first, tell after: whoever listens may be gone, and what was learned must not go with him."""
+    try:
+        if keeper:
+            keeper.save(loop.tally)
+    finally:
+        tell("ecotta run", str(loop.tally))
 
 
 def _adapt_every(args: argparse.Namespace) -> int:
@@ -143,19 +165,38 @@ def _adapt_every(args: argparse.Namespace) -> int:
     return int(args.adapt_every)
 
 
-def _check_paths(args: argparse.Namespace) -> None:
-    if not args.bundle.exists():
-        raise InputFileError(f"{args.bundle}: no such file; expected a bundle (.ecotta)")
+def _check_numbers(args: argparse.Namespace) -> None:
     if args.threads is not None and args.threads < 1:
         raise UsageError(f"--threads {args.threads}: give 1 or more")
     if args.batch is not None and args.batch < 1:
         raise UsageError(f"--batch {args.batch}: give 1 or more")
-    written = {"--out": args.out, "--state": None if args.no_state else _state_path(args)}
-    for option, path in written.items():
+    if not args.save_every > 0:
+        raise UsageError(f"--save-every {args.save_every:g}: give seconds above 0; --no-state never saves")
+
+
+def _check_paths(args: argparse.Namespace) -> None:
+    """Find out before the first frame what could not be written after the last."""
+    if not args.bundle.exists():
+        raise InputFileError(f"{args.bundle}: no such file; expected a bundle (.ecotta)")
+    state = None if args.no_state else _state_path(args)
+    for option, path in {"--out": args.out, "--state": state}.items():
         if path is not None and path.resolve() == args.bundle.resolve():
             raise UsageError(f"{option} {path} would replace the bundle; name another file")
-    if args.out is not None and not args.out.resolve().parent.is_dir():
-        raise UsageError(f"--out {args.out}: there is no folder {args.out.parent}; make it first")
+    if args.out is not None and state is not None and args.out.resolve() == state.resolve():
+        raise UsageError(f"--out {args.out} is the file of the state; name another")
+    if args.out is not None:
+        check_output("--out", args.out)
+    if state is not None and _learns(args):
+        check_target(state)
+
+
+def _learns(args: argparse.Namespace) -> bool:
+    """Whether a state will be written; one that is only read may lie where nobody can write."""
+    return not (args.no_state or args.no_adapt)
+
+
+def _state_locked(args: argparse.Namespace) -> AbstractContextManager[None]:
+    return locked(_state_path(args)) if _learns(args) else nullcontext()
 
 
 def _load(args: argparse.Namespace) -> "Runtime":
@@ -183,6 +224,7 @@ def _memory_limit_bytes(args: argparse.Namespace) -> int | None:
 
 
 def _guard(args: argparse.Namespace) -> "Guard | None":
+    from ecotta_rt.cli.least_memory import require_room
     from ecotta_rt.runtime.guard import Guard, GuardPolicy
     from ecotta_rt.runtime.vitals import VitalsReader
 
@@ -193,6 +235,7 @@ def _guard(args: argparse.Namespace) -> "Guard | None":
             )
         return None
     limit_bytes = _memory_limit_bytes(args)
+    require_room(limit_bytes)
     policy = GuardPolicy(limit_bytes=lambda: limit_bytes)
     if args.max_temperature is not None:
         policy = replace(policy, most_temperature_c=args.max_temperature)
@@ -226,16 +269,18 @@ def _warn(message: str) -> None:
     tell("ecotta run", f"warning: {message}")
 
 
-def _sink(out: Path | None) -> AbstractContextManager["JsonLines"]:
+def _sink(out: Path | None, stopping: Callable[[], bool]) -> AbstractContextManager["JsonLines"]:
     from ecotta_rt.runtime.sinks import JsonLines, json_lines_file
 
-    return nullcontext(JsonLines(sys.stdout)) if out is None else json_lines_file(out)
+    return nullcontext(JsonLines(sys.stdout, stopping=stopping)) if out is None else json_lines_file(out, stopping)
 
 
 @contextmanager
-def _stopped_by_signals(loop: "Loop") -> Iterator[list[int]]:
-    """Let SIGINT and SIGTERM stop `loop`; yields the list of those that came. A second one does what it always did."""
-    received: list[int] = []
+def _stopped_by_signals(loop: "Loop", received: list[int]) -> Iterator[None]:
+    """Let SIGINT, SIGTERM and SIGHUP stop `loop` and stand in `received`. A second one does what it always did.
+
+    One that the run was started to ignore is ignored: SIGHUP below nohup, SIGINT in the background of a script.
+    """
 
     def stop(number: int, frame: FrameType | None) -> None:
         received.append(number)
@@ -246,8 +291,9 @@ def _stopped_by_signals(loop: "Loop") -> Iterator[list[int]]:
         for signal_number, handler in before.items():
             signal.signal(signal_number, handler)
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    heard = [number for number in _ENDING if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, stop) for number in heard}
     try:
-        yield received
+        yield
     finally:
         restore()

@@ -22,12 +22,16 @@ class StreamProgress:
     Args:
         clock: For the pace of the display and the frames a second.
         answers_on_screen: Whether the answers themselves go to the terminal: then they are progress enough.
+
+    Attributes:
+        last_step: The guard's, as far as it made one.
     """
 
     def __init__(self, clock: "Clock", *, answers_on_screen: bool) -> None:
         self._clock = clock
         self._shown = on_terminal() and not answers_on_screen
         self._start_s = self._next_s = clock.now_s()
+        self.last_step: GuardEvent | None = None
 
     def __enter__(self) -> "StreamProgress":
         return self
@@ -49,6 +53,7 @@ class StreamProgress:
 
     def show_step(self, step: "GuardEvent") -> None:
         """Leave a line of its own, on a terminal or not; the progress goes on below it."""
+        self.last_step = step
         if self._shown:
             draw(_CLEAR)
         tell("ecotta run", str(step))

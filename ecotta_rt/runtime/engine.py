@@ -303,12 +303,17 @@ class Runtime:
         return self._layout.unpack(parameters, momentum, statistics, self._digest, self._metadata)
 
     @_one_at_a_time
-    def restore(self, state: AdaptState) -> None:
+    def restore(self, state: AdaptState | str | Path) -> None:
         """Go on from `state`.
 
+        Args:
+            state: A state, or the file of one.
+
         Raises:
-            InputFileError: It belongs to another network, or lacks something.
+            InputFileError: It cannot be read, belongs to another network, or lacks something.
         """
+        if not isinstance(state, AdaptState):
+            state = AdaptState.load(state)
         if state.network_digest != self._digest:
             raise InputFileError(
                 f"this state belongs to network {state.network_digest[:12]}, and the bundle {self._bundle.path} to "

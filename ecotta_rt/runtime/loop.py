@@ -8,6 +8,7 @@ answered, whatever the level. `consult` asks it from another thread while no fra
 it gives the learning up where memory is short, and the batch is answered without.
 """
 
+import sys
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -88,8 +89,8 @@ class LoopOptions:
     def __post_init__(self) -> None:
         if self.adapt_every < 0:
             raise UsageError(f"adapt every {self.adapt_every}: give 1 for each batch, n for each n-th, 0 for none")
-        if self.limit is not None and self.limit < 1:
-            raise UsageError(f"limit {self.limit}: give a number of frames from 1")
+        if self.limit is not None and not 1 <= self.limit <= sys.maxsize:
+            raise UsageError(f"limit {self.limit}: give a number of frames from 1 to {sys.maxsize}")
 
 
 class Loop:

@@ -12,6 +12,9 @@ from ecotta_rt.state import AdaptState
 __all__ = ["StateKeeper", "Stateful"]
 
 
+_WAYS_OUT = "--fresh starts anew and replaces it, --state names another file, --no-state does without"
+
+
 class Stateful(Protocol):
     """What has an adapted state."""
 
@@ -57,18 +60,20 @@ class StateKeeper:
             Whether there was one.
 
         Raises:
-            InputFileError: It cannot be read, or belongs to another network.
+            InputFileError: It cannot be read, or belongs to another network; the message says how to go on.
         """
         if not self._path.exists():
             return False
-        own = self._engine.state
-        state, own_digest = AdaptState.load(self._path, most_bytes=own.most_file_bytes), own.network_digest
-        if state.network_digest != own_digest:
-            raise InputFileError(
-                f"{self._path}: belongs to network {state.network_digest[:12]}, the bundle holds {own_digest[:12]};"
-                f" --fresh starts anew and replaces it, --state names another file, --no-state does without"
-            )
-        self._engine.restore(state)
+        try:
+            own = self._engine.state
+            state, own_digest = AdaptState.load(self._path, most_bytes=own.most_file_bytes), own.network_digest
+            if state.network_digest != own_digest:
+                raise InputFileError(
+                    f"{self._path}: belongs to network {state.network_digest[:12]}, the bundle holds {own_digest[:12]}"
+                )
+            self._engine.restore(state)
+        except InputFileError as error:
+            raise InputFileError(f"{error}; {_WAYS_OUT}") from error
         return True
 
     def after_batch(self, tally: Tally) -> None:

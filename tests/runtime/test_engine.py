@@ -551,6 +551,25 @@ def test_answering_needs_no_graph_that_learns(tiny):
         Runtime(bundle, batch=4)
 
 
+def test_a_state_is_restored_from_its_file_too(tiny, tmp_path):
+    runtime = Runtime.load(tiny.bundle("running"), batch=4)
+    runtime(tiny.frames())
+    runtime.save_state(tmp_path / "s")
+    learned = runtime.state
+    runtime.reset()
+
+    runtime.restore(str(tmp_path / "s"))
+
+    assert not any(learned.compare(runtime.state).values())
+    with pytest.raises(InputFileError, match="nowhere: cannot be read"):
+        runtime.restore(tmp_path / "nowhere")
+
+
+def test_a_folder_is_no_bundle_and_called_a_folder(tmp_path):
+    with pytest.raises(InputFileError, match="it is a folder, not a regular file"):
+        Runtime.load(tmp_path)
+
+
 def test_a_bundle_is_found_again_when_the_working_folder_has_changed(tiny, monkeypatch):
     path = tiny.bundle("source")
     monkeypatch.chdir(path.parent)

@@ -1,0 +1,68 @@
+"""One process at a time: the second is refused, and a process that is killed leaves nothing locked."""
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from ecotta_rt.errors import TransferError, UsageError
+
+__all__ = ["locked"]
+
+
+@contextlib.contextmanager
+def locked(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Keep other processes that ask for the same lock out while the block runs.
+
+    A hidden file beside `path` is locked, not the file itself, which an atomic write replaces. Where the file system
+    has no locks nobody is kept out.
+
+    Args:
+        path: The file that is to be ours, links followed; it need not exist, its folder must.
+
+    Raises:
+        UsageError: Another process has it; the message names it.
+        TransferError: The lock file cannot be made.
+    """
+    target = Path(os.path.realpath(path))
+    lock = target.with_name(f".{target.name}.lock")
+    try:
+        descriptor = _acquired(lock)
+    except OSError as error:
+        raise TransferError(f"{lock} cannot be written: {error.strerror or error}. Check the folder") from error
+    if descriptor is None:
+        raise UsageError(f"{path} is in use by another run ({_holder(lock)}); end that one, or name another file")
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            lock.unlink()
+        os.close(descriptor)
+
+
+def _acquired(lock: Path) -> int | None:
+    while True:
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        except OSError:
+            return descriptor  # no locks here
+        # Whoever had it may have removed it after we opened it: then the name is another's, or nobody's.
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.stat(lock), os.fstat(descriptor)):
+                os.ftruncate(descriptor, 0)
+                os.write(descriptor, b"%d\n" % os.getpid())
+                return descriptor
+        os.close(descriptor)
+
+
+def _holder(lock: Path) -> str:
+    try:
+        number = lock.read_text(encoding="ascii", errors="replace")[:20].strip()
+    except OSError:
+        number = ""
+    return f"process {number}" if number.isdecimal() else "a process that does not say which"
