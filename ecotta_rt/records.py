@@ -28,7 +28,7 @@ class Frame:
     """One image of a stream.
 
     Attributes:
-        pixels: uint8 `[H, W, 3]`, RGB, of whatever size the source has.
+        pixels: uint8 `[H, W, 3]`, RGB, or `[H, W]`, grey; of whatever size the source has.
         index: Position in the stream, from 0; dropped frames count.
         time_s: When it was captured, seconds of `time.monotonic`.
         name: What the source calls it: a file, a position in a film.
@@ -53,6 +53,7 @@ class Prediction:
         kept: bool `[N]`, whose entropy passed the gate.
         adapted: Whether the state moved.
         why: One of `Why`.
+        names: Of the classes of `labels`, one a frame; empty where nobody named them.
     """
 
     labels: NDArray[np.int64]
@@ -61,3 +62,4 @@ class Prediction:
     kept: NDArray[np.bool_]
     adapted: bool
     why: Why
+    names: tuple[str, ...] = ()

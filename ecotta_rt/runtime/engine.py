@@ -255,7 +255,7 @@ class Runtime:
                 finite = False
             elif not hold_statistics:
                 self._take_over(*run.writes)
-        return _prediction(np.concatenate(logits), None, adapted=False, why="off" if finite else "not-finite")
+        return self._prediction(np.concatenate(logits), None, adapted=False, why="off" if finite else "not-finite")
 
     @_one_at_a_time
     def set_level(self, level: Level) -> None:
@@ -347,7 +347,7 @@ class Runtime:
         why = _why(bool(results["moved"]), kept, finite)
         if why != "not-finite":
             self._take_over(*run.writes)
-        return _prediction(logits, kept, why == "adapted", why)
+        return self._prediction(logits, kept, why == "adapted", why)
 
     def _accumulated(self, frames: NDArray[Any]) -> Prediction:
         """`batch` runs of one frame, then one update; nothing is taken over before all of them are finite."""
@@ -386,7 +386,19 @@ class Runtime:
         why = _why(bool(results["moved"]), all_kept, finite and self._written_are_finite(update))
         if why != "not-finite":
             self._take_over(*update.writes)
-        return _prediction(all_logits, all_kept, why == "adapted", why)
+        return self._prediction(all_logits, all_kept, why == "adapted", why)
+
+    def _prediction(self, logits: Floats, kept: NDArray[np.bool_] | None, adapted: bool, why: Why) -> Prediction:
+        """What is said of the frames with these logits."""
+        with np.errstate(invalid="ignore"):  # logits that are not finite give NaN, and `why` says it
+            shifted = logits - logits.max(axis=1, keepdims=True)
+            log_probabilities = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+            probabilities = np.exp(log_probabilities)
+            entropy = -(probabilities * log_probabilities).sum(axis=1)
+        labels = logits.argmax(axis=1)
+        kept = np.zeros(len(logits), np.bool_) if kept is None else kept
+        names = tuple(self.class_names[label] for label in labels)
+        return Prediction(labels, probabilities, entropy, kept, adapted, why, names)
 
     def _wanted(self) -> list[str]:
         """The graphs of this level."""
@@ -519,16 +531,6 @@ def _name(bundle: Bundle, kind: str, batch: int, fast: bool = False) -> str:
     if not fitting:
         raise UsageError(f"{bundle.path} has no {kind!r} graph for {batch} frames")
     return next((graph for graph in fitting if graph.fast == fast), fitting[0]).name
-
-
-def _prediction(logits: Floats, kept: NDArray[np.bool_] | None, adapted: bool, why: Why) -> Prediction:
-    with np.errstate(invalid="ignore"):  # logits that are not finite give NaN, and `why` says it
-        shifted = logits - logits.max(axis=1, keepdims=True)
-        log_probabilities = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-        probabilities = np.exp(log_probabilities)
-        entropy = -(probabilities * log_probabilities).sum(axis=1)
-    nobody = np.zeros(len(logits), np.bool_)
-    return Prediction(logits.argmax(axis=1), probabilities, entropy, nobody if kept is None else kept, adapted, why)
 
 
 def _why(moved: bool, kept: NDArray[np.bool_], finite: bool) -> Why:
