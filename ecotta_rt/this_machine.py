@@ -18,6 +18,7 @@ __all__ = [
     "cgroup_limit_bytes",
     "cpu_features",
     "cpu_name",
+    "has_bfloat16",
     "highest_temperature_c",
     "meminfo_bytes",
     "total_memory_bytes",
@@ -28,6 +29,8 @@ _PROC = Path("/proc")
 _CGROUP_ROOT = Path("/sys/fs/cgroup")
 _THERMAL = Path("/sys/class/thermal")
 _PLAUSIBLE_C = (-40.0, 150.0)  # what lies outside is a sensor that is asleep or broken
+
+_BFLOAT16 = {"avx512_bf16", "amx_bf16", "bf16"}  # /proc/cpuinfo's words; the last one is Arm's
 
 # /proc/cpuinfo's word -> ours. Only what decides which kernels onnxruntime picks.
 _FEATURES = {
@@ -118,6 +121,19 @@ def cpu_features(proc: Path = _PROC) -> tuple[str, ...]:
         if key.strip() in ("Features", "flags"):
             return tuple(sorted({_FEATURES[word] for word in value.split() if word in _FEATURES}))
     return ()
+
+
+def has_bfloat16(proc: Path = _PROC) -> bool | None:
+    """Whether the processor multiplies in bfloat16 itself; None where nothing is known of it.
+
+    Without it every such product is taken apart: a training step of a ResNet-18 took 13 to 18 times as long as in
+    float32 (one core of an AMD EPYC without AVX-512, torch 2.13).
+    """
+    for line in _lines(proc / "cpuinfo"):
+        key, _, value = line.partition(":")
+        if key.strip() in ("Features", "flags"):
+            return not _BFLOAT16.isdisjoint(value.split())
+    return None
 
 
 def _memory_bytes(proc: Path, key: str, psutil_field: str) -> int:

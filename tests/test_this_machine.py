@@ -117,3 +117,19 @@ def test_a_sensor_that_is_asleep_or_broken_does_not_count(tmp_path, text):
 
 def test_a_machine_without_zones_tells_nothing(tmp_path):
     assert this_machine.highest_temperature_c(tmp_path / "thermal") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("flags\t\t: fpu avx2 avx512f avx512_bf16\n", True),
+        ("flags\t\t: fpu amx_bf16\n", True),
+        ("Features\t: fp asimd bf16\n", True),
+        ("flags\t\t: fpu avx2 avx512f\n", False),
+        ("processor\t: 0\n", None),
+    ],
+)
+def test_bfloat16_is_what_the_processor_says(proc, text, expected):
+    write(proc / "cpuinfo", text)
+
+    assert this_machine.has_bfloat16(proc) is expected
