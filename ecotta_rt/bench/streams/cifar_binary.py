@@ -64,7 +64,7 @@ def read_cifar_binary(folder: Path, layout: CifarBinary, split: str) -> tuple[ND
     Args:
         folder: Where the .bin files are.
         layout: One of `CIFAR_BINARIES`.
-        split: `train` or `test`.
+        split: `train` or `test`. Of several training files those that are there are read.
 
     Returns:
         Frames uint8 `[N, 32, 32, 3]` and labels int64 `[N]`.
@@ -74,6 +74,7 @@ def read_cifar_binary(folder: Path, layout: CifarBinary, split: str) -> tuple[ND
         TransferError: A file could not be read.
     """
     names = layout.train if split == "train" else (layout.test,)
+    names = tuple(name for name in names if (folder / name).is_file()) or names
     records = [_read_records(folder / name, layout) for name in names]
     together = np.concatenate(records) if len(records) > 1 else records[0]
     planes = together[:, layout.label_bytes :].reshape(-1, 3, SIDE, SIDE)

@@ -21,8 +21,8 @@ UINT8 = 8  # the code of the element type in an idx header
 
 
 def is_fashion_mnist(folder: Path) -> bool:
-    """Whether the folder holds the test images of Fashion-MNIST under their official name."""
-    return (folder / "t10k-images-idx3-ubyte.gz").is_file()
+    """Whether the folder holds images of Fashion-MNIST under their official names."""
+    return any((folder / f"{split}-images-idx3-ubyte.gz").is_file() for split in ("t10k", "train"))
 
 
 def read_fashion_mnist(folder: Path, split: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:

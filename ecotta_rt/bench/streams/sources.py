@@ -10,6 +10,7 @@
 
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
@@ -60,17 +61,21 @@ class _CorruptedHere:
 
     name: str
     classes: tuple[str, ...]
-    test: Labelled
     folder: Path
     layout: CifarBinary | None  # None: Fashion-MNIST
     cache: Path | None
 
+    @cached_property
+    def _test(self) -> Labelled:
+        """Read when first asked for: training alone needs none."""
+        return _read_clean(self.folder, self.layout, "test")
+
     @property
     def count(self) -> int:
-        return len(self.test[1])
+        return len(self._test[1])
 
     def read(self, corruption: str, severity: int, places: NDArray[np.int64], seed: int) -> Labelled:
-        frames, labels = self.test
+        frames, labels = self._test
         return corrupted_frames(frames[places], corruption, severity, seed, places, self.cache), labels[places]
 
     def training(self) -> Labelled:
@@ -170,7 +175,7 @@ def _source_in(folder: Path, cache: Path | None) -> Source:
 
 def _corrupted_here(name: str, folder: Path, layout: CifarBinary | None, cache: Path | None) -> _CorruptedHere:
     classes = layout.classes if layout else fashion_mnist.CLASSES
-    return _CorruptedHere(name, classes, _read_clean(folder, layout, "test"), folder, layout, cache)
+    return _CorruptedHere(name, classes, folder, layout, cache)
 
 
 def _read_clean(folder: Path, layout: CifarBinary | None, split: str) -> Labelled:

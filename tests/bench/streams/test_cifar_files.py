@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from ecotta_rt.bench.streams import open_stream, source_frames
 from ecotta_rt.bench.streams.cifar_binary import CIFAR_BINARIES, cifar_binary_at, read_cifar_binary
 from ecotta_rt.bench.streams.cifar_c import CifarC
 from ecotta_rt.bench.streams.cifar_classes import CIFAR_10, CIFAR_100
@@ -95,10 +96,22 @@ def test_a_binary_file_longer_than_the_set_is_not_read(tmp_path):
         read_cifar_binary(tmp_path, TEN, "test")
 
 
-def test_a_missing_training_file_is_named(tmp_path):
-    (tmp_path / "data_batch_1.bin").write_bytes(record(0))
+def test_training_files_alone_will_do_and_so_will_some_of_them(tmp_path):
+    for number in (2, 4):
+        (tmp_path / f"data_batch_{number}.bin").write_bytes(record(number))
 
-    with pytest.raises(InputFileError, match=r"data_batch_2\.bin: no such file"):
+    frames, labels = source_frames(tmp_path)
+
+    assert frames.shape == (2, 32, 32, 3)
+    assert sorted(labels) == [2, 4]
+    with pytest.raises(InputFileError, match=r"test_batch\.bin: no such file; .* has others of cifar-10"):
+        open_stream(tmp_path)
+
+
+def test_without_any_training_file_the_first_is_named(tmp_path):
+    (tmp_path / "test_batch.bin").write_bytes(record(0))
+
+    with pytest.raises(InputFileError, match=r"data_batch_1\.bin: no such file"):
         read_cifar_binary(tmp_path, TEN, "train")
 
 
