@@ -159,10 +159,11 @@ def _warm_up(
 
 
 def _decoded(data: "LabelledSet", frame: "FrameSpec", store: Path) -> "LabelledFrames":
-    from ecotta_rt.cli.prepare_data import tell_left_out
+    from ecotta_rt.cli.prepare_data import tell_frames, tell_left_out
     from ecotta_rt.cli.work_progress import WorkProgress
 
     with WorkProgress("decoding pictures") as progress:
         frames = data.frames(frame, store, progress.update)
     tell_left_out(frames.left_out)
+    tell_frames(data, frames, frame)
     return frames

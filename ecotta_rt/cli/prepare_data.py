@@ -7,11 +7,19 @@ from typing import Any
 
 from ecotta_rt.bundle import FrameSpec
 from ecotta_rt.cli.prepare_options import class_names, frame_size
-from ecotta_rt.data import LabelledArrays, LabelledPictures, LabelledSet, Left, is_class_folders, open_class_folders
+from ecotta_rt.data import (
+    LabelledArrays,
+    LabelledFrames,
+    LabelledPictures,
+    LabelledSet,
+    Left,
+    is_class_folders,
+    open_class_folders,
+)
 from ecotta_rt.errors import UsageError
 from ecotta_rt.messages import tell
 
-__all__ = ["choose_frame", "open_data", "tell_left_out"]
+__all__ = ["choose_frame", "open_data", "tell_frames", "tell_left_out"]
 
 _SHARE_OF_PICTURES = 0.1
 _SHOWN_FILES = 10
@@ -47,11 +55,21 @@ def choose_frame(args: argparse.Namespace, network: Any, data: LabelledSet) -> F
     return FrameSpec(frame_channels(network), height, width, args.resize, args.crop)
 
 
+def tell_frames(data: LabelledSet, frames: LabelledFrames, frame: FrameSpec) -> None:
+    """Say in a line what will be learned from."""
+    held_out = "none held out" if frames.held_out is None else f"{len(frames.held_out.labels):,} held out"
+    tell(
+        "ecotta prepare",
+        f"{len(frames.training.labels):,} pictures to learn from, {held_out}; {len(data.classes)} classes; "
+        f"frames {frame.height} x {frame.width}, {frame.colour}",
+    )
+
+
 def tell_left_out(files: Sequence[Left]) -> None:
     """Name the files that gave no frame."""
     if not files:
         return
-    tell("ecotta prepare", f"{len(files)} files left out:")
+    tell("ecotta prepare", f"{len(files)} file{'s' if len(files) > 1 else ''} left out:")
     for left in files[:_SHOWN_FILES]:
         tell("ecotta prepare", f"  {left.path}: {left.why}")
     if len(files) > _SHOWN_FILES:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ecotta_rt.cli.numbers import integer
 from ecotta_rt.errors import InputFileError, UsageError
+from ecotta_rt.this_machine import cpu_name, has_bfloat16
 
 if TYPE_CHECKING:
     from ecotta_rt.prepare.options import StepOptions
@@ -180,6 +181,11 @@ def warm_up_options(args: argparse.Namespace) -> "WarmUpOptions":
     from ecotta_rt.prepare.augment import Augmentation
     from ecotta_rt.prepare.warmup import WarmUpOptions
 
+    if args.precision == "bfloat16" and has_bfloat16() is False:
+        raise UsageError(
+            f"--precision bfloat16: this processor ({cpu_name()}) has none of avx512_bf16, amx_bf16 or Arm's bf16, and "
+            "would need more than ten times as long as in float32; leave it out"
+        )
     same = {field.name: vars(args)[field.name] for field in fields(WarmUpOptions) if field.name in vars(args)}
     same["milestones"] = tuple(args.milestones)
     augmentation = Augmentation(jitter=args.jitter, blur=args.blur, grey=args.grey)

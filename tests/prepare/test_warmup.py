@@ -208,6 +208,19 @@ def test_augmentation_keeps_range_and_shape_and_can_be_switched_off():
     assert torch.equal(augment(frames, Augmentation(0.0, 0.0, 0.0), torch.Generator()), frames)
 
 
+def test_grey_frames_are_augmented_in_brightness_contrast_and_sharpness_alone():
+    frames = torch.rand(16, 1, 8, 8)
+    generator = torch.Generator().manual_seed(0)
+
+    jittered = augment(frames, Augmentation(jitter=1, blur=1, grey=1), generator)
+
+    assert jittered.shape == frames.shape
+    assert 0 <= jittered.min() <= jittered.max() <= 1
+    assert (jittered != frames).any()
+    coloured = Augmentation(jitter=1, blur=0, grey=1, brightness=0, contrast=0)
+    torch.testing.assert_close(augment(frames, coloured, generator), frames)
+
+
 def test_greyscale_makes_the_three_channels_one_luma():
     frames = torch.rand(4, 3, 8, 8)
 

@@ -40,10 +40,10 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     """Read a picture; the first one of an animation.
 
     Args:
-        path: A file of one of `IMAGE_SUFFIXES`; a .npy file holds uint8 `[H, W, 3]`.
+        path: A file of one of `IMAGE_SUFFIXES`; a .npy file holds uint8 `[H, W, 3]`, or `[H, W]`.
 
     Returns:
-        uint8 `[H, W, 3]`, RGB.
+        uint8 `[H, W, 3]`, RGB; of a grey .npy file uint8 as it is.
 
     Raises:
         BadFrames: It cannot be read or decoded, is none of the formats, or is larger than `MAX_PIXELS`.
@@ -71,8 +71,9 @@ def _from_npy(path: Path) -> NDArray[np.uint8]:
         array = map_npy(path)
     except InputFileError as error:
         raise BadFrames(str(error)) from error
-    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
-        raise BadFrames(f"{array.dtype} of shape {list(array.shape)}, expected uint8 [H, W, 3]")
+    grey = array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 1)
+    if array.dtype != np.uint8 or not (grey or (array.ndim == 3 and array.shape[2] == 3)):
+        raise BadFrames(f"{array.dtype} of shape {list(array.shape)}, expected uint8 [H, W, 3], or [H, W] where grey")
     if array.size > 3 * MAX_PIXELS:
         raise BadFrames(f"shape {list(array.shape)}, more than {MAX_PIXELS} pixels")
     return np.array(array)

@@ -1,0 +1,89 @@
+import sys
+
+import pytest
+
+from ecotta_rt.cli.training_progress import TrainingProgress
+from ecotta_rt.cli.work_progress import WorkProgress
+from ecotta_rt.prepare.warmup import Progress
+
+
+class Wait:
+    """Stands for the event that ends the lines: each wait is over at once, and the clock shows the time waited for."""
+
+    def __init__(self, clock, rounds):
+        self.clock, self.rounds, self.waited = clock, rounds, []
+
+    def wait(self, seconds):
+        self.waited.append(seconds)
+        self.clock.now += seconds
+        self.rounds -= 1
+        return self.rounds < 0
+
+    def set(self):
+        pass
+
+
+class Clock:
+    now = 100.0
+
+    def monotonic(self):
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr("ecotta_rt.cli.work_progress.time", clock)
+    return clock
+
+
+def test_off_a_terminal_a_line_comes_each_half_minute_however_silent_the_work_is(clock, capsys):
+    progress = WorkProgress("export", bar=False)
+    progress._ended = wait = Wait(clock, rounds=3)
+    progress.update(2, 9)
+
+    progress._tell_now_and_then()
+
+    assert wait.waited == [30.0] * 4
+    assert capsys.readouterr().err.splitlines() == [f"export: 2 of 9  {seconds} s" for seconds in (30, 60, 90)]
+
+
+def test_a_line_that_was_just_said_puts_the_next_off(clock, capsys):
+    progress = WorkProgress("export", bar=False)
+    clock.now += 20
+    progress.say("graph 2 of 2: predict-1")
+    progress._ended = wait = Wait(clock, rounds=1)
+
+    progress._tell_now_and_then()
+
+    assert wait.waited[0] == 30.0
+    assert capsys.readouterr().err.splitlines() == [f"export: graph 2 of 2: predict-1  {s} s" for s in (20, 50)]
+
+
+def test_the_teller_ends_with_the_work(capsys):
+    with WorkProgress("decoding") as progress:
+        progress.update(1, 1)
+
+    assert not progress._teller.is_alive()
+    assert capsys.readouterr().err == ""
+
+
+def test_training_tells_each_epoch(capsys):
+    with TrainingProgress("warm-up") as report:
+        for step in range(1, 5):
+            report(Progress(step, 4, (step + 1) // 2, 2, 0.5, 12.5, 1.0))
+
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split("  ")[0] for line in lines] == ["warm-up: epoch 1/2", "warm-up: epoch 2/2"]
+
+
+def test_on_a_terminal_there_is_a_bar_and_lines_stay_above_it(monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+
+    with WorkProgress("decoding") as progress:
+        progress.update(3, 4)
+        progress.say("a line")
+        progress.show_line()
+
+    assert not progress._teller.is_alive()
+    assert "decoding: a line" in capsys.readouterr().err
