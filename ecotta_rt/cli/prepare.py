@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Warm up, export, save."""
-    from ecotta_rt.cli.prepare_data import choose_frame, open_data
+    from ecotta_rt.cli.prepare_data import choose_frame, open_data, require_a_batch
     from ecotta_rt.cli.work_progress import WorkProgress
     from ecotta_rt.device import load_device
     from ecotta_rt.prepare.pipeline import export_bundle, frozen_network, use_threads, warmed_path
@@ -67,11 +67,13 @@ def run(args: argparse.Namespace) -> int:
     options, step, batches = warm_up_options(args), step_options(args), step_batches(args)
     use_threads(args.threads)
     data = open_data(args)
+    require_a_batch(data, options.batch)
     classes = len(data.classes)
     network = frozen_network(  # the first that writes
         args.network, args.checkpoint, out, classes=classes, mean=args.mean, std=args.std
     )
-    frame = choose_frame(args, network, data)
+    with WorkProgress("ecotta prepare: looking at the pictures", bar=False):
+        frame = choose_frame(args, network, data)
     compiled = None
     if target.exists() and not args.force:
         tell("ecotta prepare", f"{target} exists and is exported as it is; --force warms up again")
@@ -142,19 +144,25 @@ def _warm_up(
     from ecotta_rt.prepare.pipeline import default_kernel, prepare
 
     store = out.with_name(f"{out.name}.frames")
-    frames = _decoded(data, frame, store)
-    with TrainingProgress(f"warm-up K={args.parts}") as progress:
-        prepare(
-            network,
-            frames,
-            out,
-            parts=args.parts,
-            kernel=default_kernel(args.network) if args.kernel is None else args.kernel,
-            options=options,
-            origin=str(args.data),
-            report=progress,
-            tell=progress.say,
-        )
+    try:
+        frames = _decoded(data, frame, store)
+        with TrainingProgress(f"warm-up K={args.parts}") as progress:
+            prepare(
+                network,
+                frames,
+                out,
+                parts=args.parts,
+                kernel=default_kernel(args.network) if args.kernel is None else args.kernel,
+                options=options,
+                origin=str(args.data),
+                report=progress,
+                tell=progress.say,
+            )
+    except KeyboardInterrupt:  # to be gone on with, as after a kill
+        raise
+    except BaseException:
+        remove_store(store)
+        raise
     remove_store(store)
 
 

@@ -19,7 +19,7 @@ from ecotta_rt.data import (
 from ecotta_rt.errors import UsageError
 from ecotta_rt.messages import tell
 
-__all__ = ["choose_frame", "open_data", "tell_frames", "tell_left_out"]
+__all__ = ["choose_frame", "open_data", "require_a_batch", "tell_frames", "tell_left_out"]
 
 _SHARE_OF_PICTURES = 0.1
 _SHOWN_FILES = 10
@@ -40,9 +40,17 @@ def open_data(args: argparse.Namespace) -> LabelledSet:
     return LabelledArrays(frames, labels, names or classes, share=args.held_out or 0.0, seed=args.seed)
 
 
+def require_a_batch(data: LabelledSet, batch: int) -> None:
+    """Refuse a set that is smaller than a batch before anything is decoded."""
+    if data.count < batch:
+        raise UsageError(
+            f"{data.count} frames to learn from are fewer than one batch of {batch}: give more, or --batch {data.count}"
+        )
+
+
 def choose_frame(args: argparse.Namespace, network: Any, data: LabelledSet) -> FrameSpec:
     """The frames that the network (an `nn.Module`) shall take, and how pictures become them."""
-    from ecotta_rt.prepare.network_frames import frame_channels, made_for
+    from ecotta_rt.prepare.network_frames import frame_channels, made_for, wanted_normalisation
 
     if not 0 < args.crop <= 1:
         raise UsageError(
@@ -51,6 +59,9 @@ def choose_frame(args: argparse.Namespace, network: Any, data: LabelledSet) -> F
     size = frame_size(args)
     if size is None and isinstance(data, LabelledPictures):
         size = made_for(args.network, network)
+    wanted = wanted_normalisation(network)
+    if wanted is not None:
+        tell("ecotta prepare", f"warning: the network says that it wants normalised frames; add {wanted}")
     height, width = size or data.common_size()
     return FrameSpec(frame_channels(network), height, width, args.resize, args.crop)
 

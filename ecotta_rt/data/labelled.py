@@ -20,6 +20,10 @@ from ecotta_rt.runtime.preprocess import preprocess
 __all__ = ["Labelled", "LabelledArrays", "LabelledFrames", "LabelledPictures", "LabelledSet"]
 
 
+_MOST_SIZES = 1000
+"""Pictures to look at for the commonest size, once there are several."""
+
+
 @dataclass(frozen=True, eq=False)
 class Labelled:
     """Frames uint8 `[N, height, width, channels]` and their labels, int64 `[N]`."""
@@ -94,15 +98,21 @@ class LabelledPictures:
         self._present = np.unique(labels)
 
     def common_size(self) -> tuple[int, int]:
-        sizes = Counter(size for path in self._files if (size := _size(path)) is not None)
+        sizes: Counter[tuple[int, int]] = Counter()
+        for place, path in enumerate(self._files):
+            if len(sizes) > 1 and place > _MOST_SIZES:  # enough to name the commonest
+                break
+            size = _size(path)
+            if size is not None:
+                sizes[size] += 1
         if len(sizes) == 1:
             return next(iter(sizes))
         if not sizes:
             raise InputFileError(f"{self._files[0].parent}: none of {len(self._files)} files is a picture")
         (height, width), most = sizes.most_common(1)[0]
         raise UsageError(
-            f"the pictures have {len(sizes)} sizes, the commonest {height}x{width} ({most} of {sizes.total()}); "
-            "say with --size HxW what the network takes"
+            f"the pictures differ in size ({most} of the first {sizes.total()} are {height}x{width}); say with --size "
+            "HxW what the network takes"
         )
 
     def frames(self, frame: FrameSpec, store: Path, report: Report | None = None) -> LabelledFrames:

@@ -23,24 +23,29 @@ class HeldOut:
         self._data, self._batch, self._tell = data, batch, tell
         self._found: dict[str, str] = {}
 
-    def measure(self, when: str, answer: Callable[[Tensor], Tensor]) -> None:
+    def measure(self, when: str, answer: Callable[[Tensor], Tensor]) -> float | None:
         """Count the frames that `answer` is wrong about.
 
         Args:
             when: For people: "before the warm-up".
             answer: From float32 frames `[N, C, H, W]` in [0, 1] to logits.
+
+        Returns:
+            Their share in percent; None without frames.
         """
         if self._data is None:
-            return
+            return None
         frames, labels = self._data.frames, self._data.labels
         wrong = 0
         for start in range(0, len(labels), self._batch):
             piece = torch.from_numpy(frames[start : start + self._batch].copy()).permute(0, 3, 1, 2)
             found = answer(piece.float().div_(255)).argmax(1).numpy()
             wrong += int((found != labels[start : start + self._batch]).sum())
-        self._found[when] = f"{100 * wrong / len(labels):.1f} %"
+        error_percent = 100 * wrong / len(labels)
+        self._found[when] = f"{error_percent:.1f} %"
         if self._tell is not None:
             self._tell(f"{when} {self._found[when]} of {len(labels)} held-out pictures wrong")
+        return error_percent
 
     def record(self) -> dict[str, str]:
         """What was found, for a state's metadata."""

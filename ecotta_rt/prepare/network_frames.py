@@ -8,8 +8,9 @@ from torch import nn
 from ecotta_rt.errors import NetworkError
 from ecotta_rt.prepare.checkpoint import read_network_file
 from ecotta_rt.prepare.networks import MODELS
+from ecotta_rt.prepare.networks.normalise import Normalised
 
-__all__ = ["frame_channels", "made_for"]
+__all__ = ["frame_channels", "made_for", "wanted_normalisation"]
 
 
 def frame_channels(network: nn.Module) -> int:
@@ -39,13 +40,24 @@ def made_for(name: str, network: nn.Module) -> tuple[int, int] | None:
     model = read_network_file(name).model if name.endswith(".safetensors") else name
     if model in MODELS:
         return (MODELS[model].frame_size,) * 2
-    inner = getattr(network, "network", network)  # behind `Normalised`
-    size: Any = getattr(inner, "frame_size", None)
-    about = getattr(inner, "pretrained_cfg", None)
-    if size is None and isinstance(about, Mapping):
-        size = about.get("input_size", ())[1:]
+    inner = network.network if isinstance(network, Normalised) else network
+    size: Any = getattr(inner, "frame_size", None) or _about(inner).get("input_size", ())[1:]
     if isinstance(size, int):
         size = (size, size)
     if not isinstance(size, Sequence) or len(size) != 2 or not all(isinstance(side, int) and side > 0 for side in size):
         return None
     return size[0], size[1]
+
+
+def wanted_normalisation(network: nn.Module) -> str | None:
+    """The options that a network of timm's asks for and was not given, which it does not do itself; None for others."""
+    about = _about(network)
+    if not {"mean", "std"} <= about.keys():
+        return None
+    mean, std = (" ".join(f"{value:g}" for value in about[name]) for name in ("mean", "std"))
+    return f"--mean {mean} --std {std}"
+
+
+def _about(network: nn.Module) -> Mapping[str, Any]:
+    about = getattr(network, "pretrained_cfg", None)
+    return about if isinstance(about, Mapping) else {}

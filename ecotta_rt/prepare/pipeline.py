@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -32,6 +33,9 @@ from ecotta_rt.state import AdaptState
 __all__ = ["default_kernel", "export_bundle", "frozen_network", "model_name", "prepare", "use_threads", "warmed_path"]
 
 _SUFFIX = ".safetensors"
+
+_GUESSING = 0.8
+"""Of the error of a network that guesses: from there on something about the data is not what it was trained on."""
 
 
 def warmed_path(out: Path, parts: int) -> Path:
@@ -151,7 +155,16 @@ def prepare(
     held_out = HeldOut(data.held_out, options.batch, tell)
     height, width, channels = frames.shape[1:]
     with torch.no_grad():
-        held_out.measure("before the warm-up", network)
+        error_percent = held_out.measure("before the warm-up", network)
+    if (
+        tell is not None
+        and error_percent is not None
+        and error_percent > _GUESSING * (100 - 100 / len(np.unique(labels)))
+    ):
+        tell(
+            "warning: the network is hardly better than guessing; is the order of the classes (--classes) that of its "
+            "outputs, and does it get its frames as it was trained (--mean, --std, --size)?"
+        )
     adaptable = attach(partition(network, torch.zeros(1, channels, height, width), parts), kernel)
     target = warmed_path(out, parts)
     checkpoint = target.with_suffix(".checkpoint")

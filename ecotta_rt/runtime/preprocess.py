@@ -90,10 +90,13 @@ def _resample(pixels: NDArray[Any], length: int, dtype: type[np.floating[Any]]) 
     """Bring the first axis to `length`: weighted sums of `dtype`, and what the weights of each sum up to."""
     if len(pixels) == length:
         return pixels, 1
-    # One output row at a time: a whole camera picture in float32 would be 25 MB that a small board does not have.
     taps = _taps(len(pixels), length)
-    rows = [np.tensordot(weights.astype(dtype), pixels[at : at + len(weights)], axes=1) for at, weights in taps]
-    return np.stack(rows), int(taps[0][1].sum())
+    resampled = np.empty((length, *pixels.shape[1:]), dtype)
+    # One output row at a time: a whole camera picture in float32 would be 25 MB that a small board does not have.
+    for row, (at, weights) in zip(resampled, taps, strict=True):
+        covered = pixels[at : at + len(weights)].astype(dtype).reshape(len(weights), -1)
+        np.matmul(weights.astype(dtype), covered, out=row.reshape(-1))
+    return resampled, int(taps[0][1].sum())
 
 
 @lru_cache(maxsize=16)

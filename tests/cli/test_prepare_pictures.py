@@ -11,7 +11,7 @@ from ecotta_rt.cli.main import main
 from ecotta_rt.cli.prepare_data import choose_frame
 from ecotta_rt.cli.prepare_options import class_names, frame_size
 from ecotta_rt.errors import InputFileError, NetworkError, UsageError
-from ecotta_rt.prepare.network_frames import frame_channels, made_for
+from ecotta_rt.prepare.network_frames import frame_channels, made_for, wanted_normalisation
 from ecotta_rt.prepare.networks import build_network
 from ecotta_rt.prepare.networks.normalise import Normalised
 from ecotta_rt.prepare.open_network import open_network
@@ -122,7 +122,7 @@ def test_grey_networks_go_all_the_way(network, pictures, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "code", "reason"),
     [
-        ([], 2, r"2 sizes, the commonest 20x14 (15 of 30); say with --size HxW"),
+        ([], 2, "differ in size (15 of the first 30 are 20x14); say with --size HxW"),
         (["--size", "8y8"], 2, "--size 8y8: write height x width"),
         (["--size", "0"], 2, "--size 0"),
         (["--size", "8", "--crop", "1.5"], 2, "--crop 1.5"),
@@ -132,6 +132,7 @@ def test_grey_networks_go_all_the_way(network, pictures, tmp_path, capsys):
         (["--size", "8", "--mean", "0.5", "--std", "0"], 2, "std=[0.0"),
         (["--size", "8", "--classes", "red,green"], 2, "does not name the folder 'blue'"),
         (["--size", "8", "--frames", "31"], 2, "there are 30 pictures"),
+        (["--size", "8", "--batch", "64"], 2, "27 frames to learn from are fewer than one batch of 64: give more, or"),
     ],
 )
 def test_mistakes_about_pictures_are_told_before_anything_is_decoded(
@@ -179,7 +180,7 @@ def test_class_names_come_from_the_line_or_a_file(tmp_path):
 
 def test_a_network_says_what_frames_it_is_made_for():
     plain, timm, own = (torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3)) for _ in range(3))
-    timm.pretrained_cfg = {"input_size": (3, 160, 128)}
+    timm.pretrained_cfg = {"input_size": (3, 160, 128), "mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25)}
     own.frame_size = 64
 
     assert made_for("net.py:make", plain) is None
@@ -187,6 +188,9 @@ def test_a_network_says_what_frames_it_is_made_for():
     assert made_for("net.py:make", Normalised(own, (0.5,), (0.5,), 1)) == (64, 64)
     assert made_for("resnet-50", plain) == (224, 224)
     assert frame_channels(plain) == 1
+    assert wanted_normalisation(timm) == "--mean 0.5 0.5 0.5 --std 0.25 0.25 0.25"
+    assert wanted_normalisation(Normalised(timm, (0.5,), (0.25,), 1)) is None
+    assert wanted_normalisation(plain) is None
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ def test_so_many_frames_are_chosen_by_the_seed(folder, tmp_path):
 def test_pictures_of_many_sizes_have_no_common_one(folder, make_picture):
     make_picture(folder / "ant" / "large.png", (30, 40))
 
-    with pytest.raises(UsageError, match=r"2 sizes, the commonest 6x6 \(20 of 21\); say with --size"):
+    with pytest.raises(UsageError, match=r"differ in size \(20 of the first 21 are 6x6\); say with --size"):
         LabelledPictures(open_class_folders(folder), share=0).common_size()
 
 
