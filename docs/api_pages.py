@@ -29,9 +29,8 @@ def described(name: str) -> str:
     if isinstance(node, ast.FunctionDef):
         return _function(node, short)
     value = body[body.index(node) + 1]
-    return "\n".join(
-        [_code(ast.unparse(node).replace(chr(39), chr(34))), "", _prose(ast.literal_eval(value.value)), ""]
-    )
+    shown = ast.unparse(node).replace("'", '"')  # as the formatter has it, which reads Markdown too
+    return "\n".join([_code(shown), "", _prose(ast.literal_eval(value.value)), ""])
 
 
 def _source(module: str) -> str:
@@ -79,7 +78,7 @@ def _constructor(node: ast.ClassDef) -> str:
 
 def _function(node: ast.FunctionDef, shown: str) -> str:
     decorators = {ast.unparse(decorator) for decorator in node.decorator_list}
-    returns = f" -> {ast.unparse(node.returns).strip(chr(39))}" if node.returns else ""
+    returns = " -> " + ast.unparse(node.returns).strip("'") if node.returns else ""
     if "property" in decorators:
         signature = f"{shown}{returns.replace(' ->', ':')}"
     else:

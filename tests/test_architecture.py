@@ -42,7 +42,7 @@ MAY_IMPORT = {
     "runtime": LIGHT,
     "planner": {*LIGHT, "runtime"},
     "data": {*LIGHT, "runtime"},
-    "prepare": {*LIGHT, "runtime", "data", "planner", "runtime"},
+    "prepare": {*LIGHT, "runtime", "data", "planner"},
     "verifier": LIGHT,
     "bench": {*LIGHT, "data", "prepare", "runtime"},
     "cli": {*LIGHT, "bench", "data", "planner", "prepare", "runtime"},

@@ -90,3 +90,18 @@ def test_every_page_is_in_the_contents(checkout):
     listed = {link.removesuffix(".md") for link in page_parts.links((docs / "README.md").read_text(encoding="utf-8"))}
 
     assert tree == listed == pages - {"README"}
+
+
+def test_the_readme_stays_short():
+    assert len(README.read_text(encoding="utf-8").splitlines()) <= 200
+
+
+def test_figures_in_the_readmes_prose_stand_in_the_table_they_are_from(checkout):
+    """What is said of learning, of CIFAR-10: every error rate is one of the rendered table."""
+    text = README.read_text(encoding="utf-8")
+    said = set(re.findall(r"\d\d\.\d\d(?= %)", text.partition("**What pays.**")[2].partition("\n## ")[0]))
+    results = (checkout / "docs" / "results.md").read_text(encoding="utf-8")
+    table = results.partition("BEGIN RESULTS: cifar-10-seeds")[2].partition("END RESULTS")[0]
+
+    assert said
+    assert said <= set(re.findall(r"\d\d\.\d\d", table))

@@ -24,5 +24,5 @@ for _ in range(10):
     labels = engine(frames).argmax(dim=1)  # answered first, then learned from
 engine.state.save("adapted.safetensors")
 
-classes = ["ant", "bee", "cat", "dog", "elk"]
+classes = ["dog", "elephant", "giraffe", "guitar", "horse"]
 export(network, engine.state, "adapted.ecotta", model="mine", classes=classes, batches=(1,), options=options)

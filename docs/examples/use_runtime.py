@@ -6,15 +6,13 @@ python docs/examples/use_runtime.py net.ecotta picture.png
 import sys
 
 from ecotta_rt import Runtime
-from ecotta_rt.runtime.preprocess import preprocess
 from ecotta_rt.runtime.sources.opening import open_source
 
 bundle, pictures = sys.argv[1:]
 runtime = Runtime.load(bundle)
 for frame in open_source(pictures):
-    pixels = preprocess(frame.pixels, runtime.frame_size)  # uint8 [H, W, 3], brought to the network's size
+    pixels = runtime.preprocess(frame.pixels)  # uint8 [H, W, 3], cut and resized as the bundle says
     prediction = runtime(pixels[None])  # answered first, then learned from
-    print(
-        frame.name, runtime.class_names[prediction.labels[0]], f"{prediction.probabilities.max():.2f}", prediction.why
-    )
+    label, probability = runtime.class_names[prediction.labels[0]], prediction.probabilities.max()
+    print(f"{frame.name}: {label}, {100 * probability:.0f} %, {prediction.why}")
 runtime.save_state("adapted.safetensors")

@@ -7,6 +7,7 @@
 import { readFile } from "node:fs/promises";
 import * as ort from "onnxruntime-web";
 import { Graph, firstState, readBundle, toFrame } from "./ecotta.mjs";
+import { toPixels } from "./frame.mjs";
 
 const [bundlePath, vectorsPath] = process.argv.slice(2);
 ort.env.wasm.numThreads = 1;
@@ -27,7 +28,9 @@ const graph = await Graph.open(ort, bundle, vectors.graph);
 let state = firstState(bundle);
 let worst = 0;
 for (const step of vectors.steps) {
-  const frame = toFrame(numbers(step.pixels, Uint8Array), bundle.manifest.frame);
+  const pixels = toPixels(numbers(step.picture, Uint8Array), step.size, bundle.manifest.frame);
+  if (furthest(pixels, numbers(step.pixels, Uint8Array)) > 0) throw new Error("the picture was resized to other bytes");
+  const frame = toFrame(pixels, bundle.manifest.frame);
   const result = await graph.run(frame, state);
   state = result.state;
   if (result.learned !== step.adapted) throw new Error(`learned: ${result.learned}, Python: ${step.adapted}`);
