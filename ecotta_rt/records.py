@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 
 __all__ = ["Frame", "Prediction", "Why"]
 
-Why = Literal["adapted", "uncertain", "not-finite", "off"]
+Why = Literal["adapted", "uncertain", "not-finite", "off", "damaged"]
 """Why a state moved or stayed as it was:
 
     adapted      the update was made
     uncertain    no frame had an entropy below the threshold: a zero step
     not-finite   an answer, a gradient or the next state was NaN or infinite: refused, the state is the one before
     off          nobody asked for adaptation
+    damaged      a frame of the batch may show damage of its film: neither parameters nor statistics moved
 """
 
 
@@ -33,6 +34,7 @@ class Frame:
         time_s: When it was captured, seconds of `time.monotonic`.
         name: What the source calls it: a file, a position in a film.
         label: The true class where the source knows it (a replay), else None.
+        damaged: Whether the picture may show damage of its film or stream: answered, and not learned from.
     """
 
     pixels: NDArray[np.uint8]
@@ -40,6 +42,7 @@ class Frame:
     time_s: float
     name: str = ""
     label: int | None = None
+    damaged: bool = False
 
 
 @dataclass(frozen=True, eq=False)

@@ -333,6 +333,7 @@ class Loop:
         for position, frame in enumerate(batch):
             answer = self._answer_to(frame, prediction, position, now_s)
             self.tally.frames += 1
+            self.tally.damaged += frame.damaged
             self.tally.levels[self._level] += 1
             self.tally.latency_ms += answer.latency_ms
             self.tally.labelled += answer.correct is not None
@@ -341,6 +342,10 @@ class Loop:
 
     def _ask(self, batch: list[Frame], learn: bool) -> Prediction:
         frames = np.stack([frame.pixels for frame in batch])
+        if any(frame.damaged for frame in batch):
+            # Repeated in turn where it is short, as below.
+            shown = frames[np.arange(self._engine.batch) % len(batch)]
+            return replace(self._engine.predict(shown, hold_statistics=True), why="damaged")
         if len(batch) < self._engine.batch:
             # Repeated in turn, so that statistics over the batch are those of its frames; learning would count the
             # same frames twice.

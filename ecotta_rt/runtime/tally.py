@@ -15,6 +15,7 @@ class Tally:
     Attributes:
         frames: Frames answered.
         refused: Frames that could not be used.
+        damaged: Frames answered that may show damage of their film; nothing was learned from their batches.
         dropped: Frames that a newer one replaced, or that came while the guard let none in.
         offered: Batches given to learn from.
         adapted: Batches that moved the state's parameters.
@@ -27,6 +28,7 @@ class Tally:
 
     frames: int = 0
     refused: int = 0
+    damaged: int = 0
     dropped: int = 0
     offered: int = 0
     adapted: int = 0
@@ -40,6 +42,8 @@ class Tally:
         text = f"{self.frames} frames, {self.dropped} dropped, {self.refused} refused, {self.adapted} updates"
         if self.frames:
             text += f", mean latency {self.latency_ms / self.frames:.1f} ms"
+        if self.damaged:
+            text += f", {self.damaged} damaged and not learned from"
         if self.labelled:
             text += f", error {100 * (1 - self.correct / self.labelled):.1f} %"
         lowered = [f"{self.levels[level]} at {level}" for level in sorted(self.levels) if level != Level.FULL]

@@ -1,3 +1,5 @@
+import struct
+
 import numpy as np
 import pytest
 
@@ -121,3 +123,27 @@ def test_sound_without_pictures_is_refused(tmp_path):
 def test_a_missing_film_is_refused_at_once(tmp_path):
     with pytest.raises(InputFileError, match="no such file"):
         VideoFile(tmp_path / "gone.mp4")
+
+
+QUARTER = {90: (0, -1, 1, 0), 180: (-1, 0, 0, -1), 270: (0, 1, -1, 0)}  # anticlockwise; the matrix's a, b, c, d
+
+
+@pytest.mark.parametrize("angle", sorted(QUARTER))
+def test_a_film_held_otherwise_is_turned_upright(tmp_path, angle):
+    path, picture = tmp_path / "film.mp4", np.zeros((48, 64, 3), np.uint8)
+    picture[:24, :32] = 255
+    with av.open(path, "w") as container:
+        stream = container.add_stream("mpeg4", rate=RATE_HZ)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        container.mux([*stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")), *stream.encode(None)])
+    content = bytearray(path.read_bytes())
+    a, b, c, d = (value << 16 & 0xFFFFFFFF for value in QUARTER[angle])
+    at = content.index(b"tkhd") + 44  # version, times, track, length, layer, volume, as ISO 14496-12 orders them
+    content[at : at + 36] = struct.pack(">9I", a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    path.write_bytes(content)
+
+    (frame,) = VideoFile(path)
+
+    expected = np.rot90(picture, angle // 90)
+    assert frame.pixels.shape == expected.shape
+    assert np.abs(frame.pixels.astype(int) - expected).mean() < 8  # of 255; the codec has losses

@@ -63,7 +63,8 @@ class Camera:
                             yield Refusal(index, self._name, picture.why)
                         else:
                             failures = 0
-                            yield Frame(picture.pixels, index, self._clock.now_s(), self._name)
+                            now_s = self._clock.now_s()
+                            yield Frame(picture.pixels, index, now_s, self._name, damaged=picture.damaged)
                         index += 1
             except Unavailable as error:
                 why, cause = str(error), error

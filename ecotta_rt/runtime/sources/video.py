@@ -61,7 +61,7 @@ class VideoFile:
                 if self._realtime and at_s is not None:
                     self._clock.sleep_s(start_s + at_s - self._clock.now_s())
                 name = self._path.name if at_s is None else f"{self._path.name} at {at_s:.3f} s"
-                yield Frame(picture.pixels, index, self._clock.now_s(), name)
+                yield Frame(picture.pixels, index, self._clock.now_s(), name, damaged=picture.damaged)
 
     def close(self) -> None:
         self._closed = True
