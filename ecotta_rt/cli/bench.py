@@ -128,7 +128,7 @@ def _download(data: str) -> None:
 
 def _check_outputs(args: argparse.Namespace) -> None:
     if args.json not in (None, STDOUT):
-        check_output("--json", args.json)
+        check_output("--json", args.json, args.model, *args.bundle)
     if args.plot is not None:
         check_plot(args.plot)
 

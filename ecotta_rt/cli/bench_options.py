@@ -14,7 +14,7 @@ from ecotta_rt.bench.peers import METHODS
 from ecotta_rt.bench.request import ENGINES, GRADIENTS, MEMORY_FORMATS, NORMALISATIONS, ORDERS, Request
 from ecotta_rt.bench.streams import CORRUPTIONS
 from ecotta_rt.cli.byte_size import parse_byte_size
-from ecotta_rt.cli.numbers import integer
+from ecotta_rt.cli.numbers import batch_size, integer, thread_count
 from ecotta_rt.cli.parser import CommandParser
 from ecotta_rt.errors import UsageError
 from ecotta_rt.runtime.session import MEMORY_KINDS
@@ -102,8 +102,8 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     add, usual = parser.add_argument, Request()
     add("--model", metavar="M", default=usual.model, help=f"trained network, by model id or file ({usual.model})")
     add("--methods", metavar="A,B", type=_names, default=(), help="which methods (all but cotta; see below)")
-    add("--batch", metavar="N", type=_numbers, default=(), help=f"frames a step ({usual.batch}; --latency: 1,64)")
-    add("--threads", metavar="N", type=_numbers, default=(), help="threads a process (all cores; --latency: 1,2)")
+    add("--batch", metavar="N", type=_batches, default=(), help=f"frames a step ({usual.batch}; --latency: 1,64)")
+    add("--threads", metavar="N", type=_threads, default=(), help="threads a process (all cores; --latency: 1,2)")
     modes = _one_of(NORMALISATIONS, "EcoTTA's norms")
     add("--normalisation", metavar="MODE", type=_names, default=(), help=f"{modes}; --latency: all")
     add("--gradient", metavar="MODE", default=usual.gradient, help=_one_of(GRADIENTS, "through EcoTTA's frozen norms"))
@@ -219,8 +219,12 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
-def _numbers(text: str) -> tuple[int, ...]:
-    return tuple(integer(number) for number in _names(text))
+def _batches(text: str) -> tuple[int, ...]:
+    return tuple(batch_size(number) for number in _names(text))
+
+
+def _threads(text: str) -> tuple[int, ...]:
+    return tuple(thread_count(number) for number in _names(text))
 
 
 def _one_of(choices: Sequence[str], what: str) -> str:

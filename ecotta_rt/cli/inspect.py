@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Check the file, and print what is in it."""
     if args.json not in (None, _STDOUT):
-        check_output("--json", args.json)
+        check_output("--json", args.json, args.file)
     text, facts = _bundle(args.file, args.graph) if _is_bundle(args.file) else _state(args.file, args.graph)
     if args.json == _STDOUT:
         print(json.dumps(facts, indent=2))

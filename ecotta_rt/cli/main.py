@@ -14,7 +14,7 @@ from importlib import import_module
 from ecotta_rt._version import __version__
 from ecotta_rt.cli.parser import CommandParser
 from ecotta_rt.cli.standard_streams import prepare_streams, settle_streams
-from ecotta_rt.errors import EXIT_INTERRUPTED, EcottaError, UsageError
+from ecotta_rt.errors import EXIT_INTERRUPTED, BudgetExceeded, EcottaError, UsageError
 from ecotta_rt.extras import missing_package
 from ecotta_rt.messages import tell
 
@@ -92,6 +92,9 @@ def _ended(program: str, command: Callable[[Sequence[str]], int], argv: Sequence
         return _fail(program, f"error: {error}", error.exit_code)
     except OSError as error:
         return _fail(program, f"error: {error}", EXIT_INPUT_OUTPUT)
+    except MemoryError as error:
+        what = f" ({error})" if str(error) else ""
+        return _fail(program, f"error: not enough memory{what}; ask for less at once", BudgetExceeded.exit_code)
     except Exception as error:
         missing = missing_package(error) if isinstance(error, ModuleNotFoundError) else None
         if missing is not None:

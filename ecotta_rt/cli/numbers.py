@@ -3,7 +3,7 @@
 from argparse import ArgumentTypeError
 from collections.abc import Callable
 
-__all__ = ["MOST_FRAMES", "integer", "integer_up_to"]
+__all__ = ["MOST_FRAMES", "batch_size", "integer", "integer_up_to", "thread_count"]
 
 MOST_FRAMES = 2**62
 """More than any stream has, and what counters of 64 bits can still hold."""
@@ -28,3 +28,9 @@ def integer_up_to(most: int) -> Callable[[str], int]:
 
 integer = integer_up_to(_MOST)
 """A converter for argparse."""
+
+batch_size = integer_up_to(65_536)
+"""As `integer`, for frames that are in memory together."""
+
+thread_count = integer_up_to(1024)
+"""As `integer`, for threads that are started without a question; more than any machine has cores for."""

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ecotta_rt.cli.byte_size import parse_byte_size
-from ecotta_rt.cli.numbers import integer
+from ecotta_rt.cli.numbers import batch_size, thread_count
 
 if TYPE_CHECKING:
     from ecotta_rt.budget import Plan
@@ -40,12 +40,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("bundle", metavar="BUNDLE", type=Path, help="a bundle (.ecotta)")
     add("--device", metavar="ID", required=True, help="a device id, or a profile of your own: see ecotta devices")
-    add("--batch", metavar="N", type=integer, help="frames a step (default: the fewest the bundle has a graph for)")
+    add("--batch", metavar="N", type=batch_size, help="frames a step (default: the fewest the bundle has a graph for)")
     add("--no-adapt", action="store_true", help="plan for answering only")
     add(
         "--threads",
         metavar="N",
-        type=integer,
+        type=thread_count,
         help="threads, at most the device's cores (default 2 where it has two)",
     )
     add("--limit", metavar="SIZE", help="what the process may have (default: the device's limit)")
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     from ecotta_rt.planner.figures import with_figures
 
     if args.json not in (None, "-"):
-        check_output("--json", args.json)
+        check_output("--json", args.json, args.bundle, args.device)
     for option, value in (("--batch", args.batch), ("--threads", args.threads)):
         if value is not None and value < 1:
             raise UsageError(f"{option} {value}: give 1 or more")

@@ -31,6 +31,7 @@ from ecotta_rt.cli.prepare_options import (
     warm_up_options,
 )
 from ecotta_rt.errors import UsageError
+from ecotta_rt.files.atomic import check_target
 from ecotta_rt.messages import tell
 
 if TYPE_CHECKING:
@@ -56,6 +57,8 @@ def run(args: argparse.Namespace) -> int:
     from ecotta_rt.device import load_device
     from ecotta_rt.prepare.pipeline import export_bundle, frozen_network, use_threads, warmed_path
 
+    if not Path(args.out or args.network).name:
+        raise UsageError(f"{args.out or args.network!r} names no file: give --out a path without a suffix")
     out = args.out or Path(args.network).with_suffix("")
     target = warmed_path(out, args.parts)
     bundle = None if args.no_bundle else args.bundle or out.with_name(f"{out.name}.ecotta")
@@ -63,6 +66,8 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"{bundle} exists; --force replaces it, --bundle chooses another name")
     if bundle is None and target.exists() and not args.force:
         raise UsageError(f"{target} exists; --force replaces it, --out chooses another name")
+    for path in filter(None, (target, bundle)):
+        check_target(path)
     device = None if args.device is None else load_device(args.device)
     options, step, batches = warm_up_options(args), step_options(args), step_batches(args)
     use_threads(args.threads)

@@ -6,7 +6,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ecotta_rt.cli.numbers import integer
+from ecotta_rt.cli.numbers import batch_size, integer, thread_count
 from ecotta_rt.errors import InputFileError, UsageError
 from ecotta_rt.this_machine import cpu_name, has_bfloat16
 
@@ -34,7 +34,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--kernel", type=integer, metavar="N", help="side of the meta convolutions (default 3; 1 for resnet-50)")
     add("--frames", type=integer, metavar="N", help="source frames to use, chosen at random (default: all)")
     add("--epochs", type=integer, default=10, help="passes over them (default 10)")
-    add("--batch", type=integer, default=64, help="frames a step (default 64)")
+    add("--batch", type=batch_size, default=64, help="frames a step (default 64)")
     add("--lr", type=float, default=0.05, help="peak step size (default 0.05)")
     add("--momentum", type=float, default=0.9, help="momentum of SGD (default 0.9)")
     add("--decay", type=float, default=0.2, help="factor on the step size at each milestone (default 0.2)")
@@ -45,7 +45,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--plain-start", action="store_true", help="torch's usual start, not one matched to the frozen features")
     add("--statistics-frames", type=integer, metavar="N", help="frames of the statistics pass (default: all)")
     add("--precision", choices=("float32", "bfloat16"), default="float32", help="default float32")
-    add("--threads", type=integer, metavar="N", help="threads (default: torch's choice)")
+    add("--threads", type=thread_count, metavar="N", help="threads (default: torch's choice)")
     add("--seed", type=integer, default=0, help="of the order and the augmentation (default 0)")
     add("--force", action="store_true", help="warm up again and replace what exists")
     _add_pictures(parser.add_argument_group("pictures"))
@@ -110,7 +110,7 @@ def _add_bundle(bundle: "argparse._ArgumentGroup") -> None:
     )
     add(
         "--step-batch",
-        type=integer,
+        type=batch_size,
         nargs="+",
         metavar="N",
         help="frames a step, a graph for each number (default 1; 64 with batch normalisation)",

@@ -76,7 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Profile one step and show the report."""
     if args.json not in (None, "-"):
-        check_output("--json", args.json)
+        check_output("--json", args.json, args.network, *filter(None, [args.checkpoint]))
     limit_bytes = _limit_bytes(args)
     shape = _frame_shape(args)
     _require_ecotta_for_its_options(args)

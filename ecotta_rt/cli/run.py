@@ -41,7 +41,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from ecotta_rt.cli.numbers import MOST_FRAMES, integer, integer_up_to
+from ecotta_rt.cli.numbers import MOST_FRAMES, batch_size, integer, integer_up_to, thread_count
 from ecotta_rt.errors import EXIT_INTERRUPTED, InputFileError, UsageError
 from ecotta_rt.files.atomic import check_target
 from ecotta_rt.files.lock import locked
@@ -83,7 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--batch",
         metavar="N",
-        type=integer,
+        type=batch_size,
         help="frames a step (default: the fewest that the bundle has a graph for)",
     )
     group.add_argument(
@@ -103,7 +103,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--save-every", metavar="SECONDS", type=float, default=60.0, help="save while it learns (default 60)")
     machine = parser.add_argument_group("machine")
     machine.add_argument("--device", metavar="ID", help="keep to this device's limits: see ecotta devices")
-    machine.add_argument("--threads", metavar="N", type=integer, help="threads of the network")
+    machine.add_argument("--threads", metavar="N", type=thread_count, help="threads of the network")
     machine.add_argument(
         "--memory-limit",
         metavar="SIZE",
@@ -178,6 +178,8 @@ def _check_paths(args: argparse.Namespace) -> None:
     """Find out before the first frame what could not be written after the last."""
     if not args.bundle.exists():
         raise InputFileError(f"{args.bundle}: no such file; expected a bundle (.ecotta)")
+    if args.bundle.is_dir():
+        raise InputFileError(f"{args.bundle}: this is a folder; expected a bundle (.ecotta)")
     state = None if args.no_state else _state_path(args)
     for option, path in {"--out": args.out, "--state": state}.items():
         if path is not None and path.resolve() == args.bundle.resolve():
@@ -185,7 +187,7 @@ def _check_paths(args: argparse.Namespace) -> None:
     if args.out is not None and state is not None and args.out.resolve() == state.resolve():
         raise UsageError(f"--out {args.out} is the file of the state; name another")
     if args.out is not None:
-        check_output("--out", args.out)
+        check_output("--out", args.out, args.source)
     if state is not None and _learns(args):
         check_target(state)
 

@@ -18,21 +18,26 @@ __all__ = ["check_output", "open_stream", "write_output"]
 _INHERITED = re.compile(r"/dev/(?:std(out|err)|fd/([0-9]{1,6}))|/proc/self/fd/([0-9]{1,6})")
 
 
-def check_output(option: str, path: str | os.PathLike[str]) -> None:
+def check_output(option: str, path: str | os.PathLike[str], *inputs: str | os.PathLike[str]) -> None:
     """Say now, before any work, what would keep `write_output` or `open_stream` from writing later.
 
     Args:
         option: Who named it, for messages: "--json".
         path: The file.
+        inputs: What the command reads, and must not replace.
 
     Raises:
-        UsageError: It is a folder or a block device, or its folder does not exist.
+        UsageError: It is a folder or a block device, its folder does not exist, or it is one of `inputs`.
         TransferError: It cannot be written.
     """
     path = Path(path)
     if _inherited(path) is not None:
         return
     mode = _mode(path)
+    for read in inputs:
+        with contextlib.suppress(OSError):
+            if os.path.samefile(path, read) and stat.S_ISREG(mode or 0):
+                raise UsageError(f"{option} {path} would replace {read}, which is read; name another file")
     if mode is None and not path.parent.is_dir() and not path.is_symlink():
         raise UsageError(f"{option} {path}: there is no folder {path.parent}; make it first")
     if mode is not None and (stat.S_ISDIR(mode) or stat.S_ISBLK(mode)):

@@ -44,6 +44,7 @@ second is slower by the page faults, and for large batches smaller by the arena'
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 _MIB = 1 << 20
+_MOST_THREADS = 1024  # onnxruntime starts what it is asked for
 _DOUBLING_SLACK = 1.25  # regions of double size hold some that nobody touches
 # onnxruntime/core/framework/bfc_arena.cc and allocator.cc, 1.31.1
 _NO_MEMORY = re.compile(
@@ -70,8 +71,8 @@ class SessionOptions:
     ceiling_bytes: int | None = None
 
     def __post_init__(self) -> None:
-        if self.threads < 1:
-            raise UsageError(f"threads={self.threads}: give 1 or more")
+        if not 1 <= self.threads <= _MOST_THREADS:
+            raise UsageError(f"threads={self.threads}: give a number from 1 to {_MOST_THREADS}")
         for name, value, known in (
             ("optimisation", self.optimisation, OPTIMISATIONS),
             ("memory", self.memory, MEMORY_KINDS),
