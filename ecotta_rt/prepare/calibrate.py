@@ -1,4 +1,4 @@
-"""Two passes over source frames that need no labels: a matched start before warm-up, statistics after it."""
+"""Passes over source frames that need no labels: a matched start and a teacher's answers, and statistics at the end."""
 
 from collections.abc import Iterator
 
@@ -8,11 +8,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ecotta_rt.prepare.attach import AdaptableNetwork
+from ecotta_rt.prepare.frozen import FrozenRun
 from ecotta_rt.prepare.options import StepOptions
-from ecotta_rt.prepare.statistics import Moments, batch_moments
+from ecotta_rt.prepare.statistics import Moments, Statistics, batch_moments
 from ecotta_rt.prepare.step import Step, StepState
 
-__all__ = ["match_frozen_features", "measure_statistics"]
+__all__ = ["frozen_answers", "match_frozen_features", "measure_statistics"]
 
 _BRANCH_START = 0.1
 """Scale of the convolution branch at a matched start, relative to the part's own spread: small, but not a dead ReLU."""
@@ -39,6 +40,29 @@ def match_frozen_features(network: AdaptableNetwork, frames: NDArray[np.uint8]) 
         group.conv_norm.weight.copy_(_BRANCH_START * deviation)
         group.conv_norm.bias.zero_()
         x = group(x, own)
+
+
+@torch.no_grad()
+def frozen_answers(network: AdaptableNetwork, frames: NDArray[np.uint8], batch: int) -> NDArray[np.float32]:
+    """What the frozen network makes of clean frames, by the statistics of its training: the teacher's soft answers.
+
+    Args:
+        network: Its groups are left out.
+        frames: uint8 `[N, H, W, C]`.
+        batch: Frames a forward pass.
+
+    Returns:
+        A probability for each class, float32 `[N, classes]`.
+    """
+    statistics = Statistics("source", network.source_statistics(), 0.0)
+    pieces = [FrozenRun(piece, exact=False) for piece in network.frozen_pieces()]
+    answers = []
+    for start in range(0, len(frames), batch):
+        x = _tensor(frames[start : start + batch])
+        for piece in pieces:
+            x = piece(x, statistics)
+        answers.append(x.softmax(1).numpy())
+    return np.concatenate(answers)
 
 
 def measure_statistics(

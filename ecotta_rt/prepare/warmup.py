@@ -1,6 +1,9 @@
-"""Warm the meta groups up on labelled source data, before deployment.
+"""Warm the meta groups up on source data, before deployment.
 
     attach()  ->  warm_up()  ->  measure_statistics()  ->  AdaptState
+
+Labels are classes, or the frozen network's own soft answers (`calibrate.frozen_answers`): from those the groups learn
+to answer an augmented picture as the network answers the clean one, which is self-distillation and needs no labels.
 
 `fine_tune` trains *all* weights of a plain network with the same data, augmentation, steps and rates: the control
 for how much of EcoTTA's lead is just extra training.
@@ -39,7 +42,7 @@ _MATCHING_FRAMES = 256
 """For one mean and deviation a channel: enough, and at 224x224 still no more than a gigabyte of features."""
 
 Frames = NDArray[np.uint8]  # [N, H, W, C], mapped from a file where the set is large
-Labels = NDArray[np.int64]  # [N]
+Labels = NDArray[np.int64] | NDArray[np.float32]  # classes [N], or soft answers [N, classes]
 
 
 @dataclass(frozen=True)
@@ -119,7 +122,7 @@ def warm_up(
     Args:
         network: From `attach`; its groups are trained in place, the rest is frozen.
         frames: uint8 `[N, H, W, C]`, source data.
-        labels: int64 `[N]`.
+        labels: int64 `[N]`; or float32 `[N, classes]`, a probability for each class.
         options: Recipe.
         report: Called after each step.
         checkpoint: Written after each epoch and resumed from when it exists; removed by nobody.
@@ -134,7 +137,7 @@ def warm_up(
         TransferError: `checkpoint` cannot be written.
     """
     options = options or WarmUpOptions()
-    _require_labelled(frames, labels, options)
+    labels = _checked_labels(frames, labels, options)
     # Drawn anew: the first frames of a folder sorted by class are all of one class.
     order = np.random.default_rng(options.seed).permutation(len(frames))
     if options.matched_start and not (checkpoint and checkpoint.exists()):
@@ -167,7 +170,7 @@ def fine_tune(
     Args, Raises: As for `warm_up`.
     """
     options = options or WarmUpOptions()
-    _require_labelled(frames, labels, options)
+    labels = _checked_labels(frames, labels, options)
     network.requires_grad_(True).train()
     run = _identity(options, labels, _digest(network))
     _train(network, network, frames, labels, options, report, checkpoint, run)
@@ -200,14 +203,14 @@ def _train(
             with torch.autocast("cpu", torch.bfloat16, enabled=options.precision == "bfloat16"):
                 logits = forward(batch)
             _require_known(labels, logits)
-            loss = F.cross_entropy(logits.float(), target)
+            loss = F.cross_entropy(logits.float(), target)  # of classes or of soft answers
             loss_sum += loss.item()
             if not math.isfinite(loss_sum):
                 raise UsageError(f"the loss is {loss.item()} in step {step + 1}: give a smaller lr than {options.lr}")
             optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
-            wrong += int((logits.argmax(1) != target).sum())
+            wrong += int((logits.argmax(1) != (target.argmax(1) if target.dim() == 2 else target)).sum())
             if report:
                 seen = index + 1
                 error = 100 * wrong / seen / options.batch
@@ -232,7 +235,7 @@ def _batches(
         # NHWC in memory seen as NCHW is exactly torch's channels-last layout: the faster one on a CPU.
         batch = torch.from_numpy(frames[chosen]).permute(0, 3, 1, 2).float().div_(255)
         augmented = augment(batch, options.augmentation, generator)
-        yield augmented.contiguous(memory_format=torch.channels_last), torch.from_numpy(labels[chosen].astype(np.int64))
+        yield augmented.contiguous(memory_format=torch.channels_last), torch.from_numpy(labels[chosen])
 
 
 def _save_checkpoint(
@@ -286,9 +289,10 @@ def _resume(
 
 def _identity(options: WarmUpOptions, labels: Labels, network: str) -> str:
     """What must not have changed when a run is taken up again; the labels stand for the data and its order."""
-    return (
-        f"{asdict(options)} on {len(labels)} frames, labels {zlib.crc32(labels.tobytes()):08x}, network {network[:12]}"
-    )
+    # Of soft answers the classes: their last bits depend on the number of threads.
+    kind, classes = ("labels", labels) if labels.ndim == 1 else ("own answers", labels.argmax(1))
+    digest = zlib.crc32(np.ascontiguousarray(classes, np.int64).tobytes())
+    return f"{asdict(options)} on {len(labels)} frames, {kind} {digest:08x}, network {network[:12]}"
 
 
 def _digest(network: nn.Module) -> str:
@@ -299,6 +303,10 @@ def _digest(network: nn.Module) -> str:
 
 
 def _require_known(labels: Labels, logits: Tensor) -> None:
+    if labels.ndim == 2:
+        if labels.shape[1] != logits.shape[1]:
+            raise UsageError(f"answers {list(labels.shape)} for a network of {logits.shape[1]} classes")
+        return
     low, high, classes = int(labels.min()), int(labels.max()), logits.shape[1]
     if low < 0 or high >= classes:
         raise UsageError(
@@ -307,14 +315,16 @@ def _require_known(labels: Labels, logits: Tensor) -> None:
         )
 
 
-def _require_labelled(frames: Frames, labels: Labels, options: WarmUpOptions) -> None:
+def _checked_labels(frames: Frames, labels: Labels, options: WarmUpOptions) -> Labels:
     if frames.ndim != 4 or frames.shape[-1] not in (1, 3) or frames.dtype != np.uint8:
         raise UsageError(f"frames are {frames.dtype} {list(frames.shape)}: expected uint8 [N, H, W, 3] or [N, H, W, 1]")
-    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
-        raise UsageError(f"labels are {labels.dtype} {list(labels.shape)}: expected int64 [N]")
+    classes = labels.ndim == 1 and np.issubdtype(labels.dtype, np.integer)
+    if not classes and not (labels.ndim == 2 and labels.dtype == np.float32):
+        raise UsageError(f"labels are {labels.dtype} {list(labels.shape)}: expected int64 [N], or float32 [N, classes]")
     if len(frames) != len(labels):
         raise UsageError(f"{len(frames)} frames, but {len(labels)} labels")
     if len(frames) < options.batch:
         raise UsageError(
             f"{len(frames)} frames are fewer than one batch of {options.batch}: give more, or a smaller batch"
         )
+    return labels.astype(np.int64) if classes else labels
