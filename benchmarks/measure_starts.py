@@ -41,6 +41,7 @@ from ecotta_rt.prepare.warmup import WarmUpOptions, warm_up
 from ecotta_rt.state import AdaptState
 
 STARTS = ("source", "batch statistics", "identity", "self-distilled", "labelled")
+TRAINED = STARTS[3:]
 PARTS, BATCH, SEVERITY = 4, 64, 5
 WARM_UP_SEED = 1000
 """Of the choice of training images; the stream's seeds are small numbers."""
@@ -52,7 +53,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--checkpoint", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True, help="the binary version of CIFAR-10")
     parser.add_argument("--starts", nargs="*", choices=STARTS, default=list(STARTS))
-    parser.add_argument("--images", type=int, default=10_000, help="training images to start from (10000)")
+    parser.add_argument("--images", type=int, default=20_000, help="training images to start from (20000)")
     parser.add_argument("--epochs", type=int, default=1, help="passes over them (1)")
     parser.add_argument("--frames", type=int, default=320, help="a corruption (320)")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1])
@@ -77,10 +78,9 @@ def main(argv: list[str] | None = None) -> int:
 
 def about(args: argparse.Namespace) -> dict[str, Any]:
     """What all rows of a file have in common."""
-    training = {"images": args.images, "epochs": args.epochs, "seed": WARM_UP_SEED}
     stream = {"frames": args.frames, "severity": SEVERITY, "batch": BATCH}
     network = {"network": args.network, "checkpoint": sha256_of(args.checkpoint), "parts": PARTS}
-    return {**network, "stream": stream, "training": training}
+    return {**network, "stream": stream, "training_seed": WARM_UP_SEED}
 
 
 def maker(start: str, args: argparse.Namespace) -> Callable[[bool], Callable[[Tensor], Tensor]]:
@@ -118,7 +118,8 @@ def measure(
     segments: tuple[Segment, ...],
     minutes: float,
 ) -> None:
-    name = f"{start}, {'learning' if learning else 'not learning'}, seed {seed}"
+    images = args.images * args.epochs if start in TRAINED else 0
+    name = f"{start}, {images} images, {'learning' if learning else 'not learning'}, seed {seed}"
     if name in read_rows(args.out, origin):
         return
     method, errors = make(learning), {}
@@ -128,6 +129,7 @@ def measure(
         errors[segment.corruption] = 100 * float(np.mean(answers != segment.labels))
     row = {
         "start": start,
+        "images": images,  # seen, epochs counted
         "learning": learning,
         "seed": seed,
         "preparation_minutes": minutes,
@@ -150,7 +152,7 @@ def read_rows(path: Path, origin: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def as_floats(frames: np.ndarray[Any, np.dtype[np.uint8]]) -> Tensor:
-    pixels = torch.from_numpy(frames).permute(0, 3, 1, 2)
+    pixels = torch.from_numpy(frames.copy()).permute(0, 3, 1, 2)  # those of a cache are not writable
     return pixels.to(torch.float32, memory_format=torch.channels_last).div_(255)
 
 

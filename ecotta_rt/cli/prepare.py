@@ -1,4 +1,4 @@
-"""Make a network ready for a device: network + checkpoint + labelled source data -> net.ecotta.
+"""Make a network ready for a device: network + checkpoint, and source data if there are any -> net.ecotta.
 
 Warms meta groups up on the source data, then compiles the whole adaptation step into plain ONNX graphs and writes them
 as one bundle, which `ecotta run` runs without torch.
@@ -7,11 +7,16 @@ Source data are pictures in class folders, FOLDER/CLASS/... or FOLDER/train/CLAS
 PNG, WebP, TIFF and more, of any size, grey or in colours. How a picture becomes a frame (--size, --resize, --crop) is
 written into the bundle, and the device does the same. CIFAR and Fashion-MNIST folders are read as they are published.
 
+Without labels (a folder of pictures, or --unlabelled) the groups learn from the network's own answers. Without --data
+they start as an identity: the bundle is there at once, answers as the network does, and learns on the device alone.
+
 Writes OUT.ecotta-kK.safetensors, the warmed-up meta groups with the statistics of the source data; OUT.ecotta, the
 bundle; and, for a model id with a checkpoint, OUT.safetensors: the frozen network that they fit. A run that was
 interrupted goes on after its last whole epoch, and a warmed-up state that exists is exported as it is.
 
 examples:
+  ecotta prepare my_net.py:make --checkpoint my_net.pt --size 96 --classes names.txt
+  ecotta prepare my_net.py:make --checkpoint my_net.pt --size 96 --data photos/ --epochs 1
   ecotta prepare my_net.py:make --checkpoint my_net.pt --data pictures/ --mean 0.485 0.456 0.406 --std 0.229 0.224 0.225
   ecotta prepare my_net.py:make --checkpoint my_net.pt --data pictures/ --size 224 --crop 0.875 --classes names.txt
   ecotta prepare wrn-40-2.safetensors --data cifar-10-batches-bin --parts 4
@@ -26,6 +31,7 @@ from typing import TYPE_CHECKING, Any
 
 from ecotta_rt.cli.prepare_options import (
     add_options,
+    class_names,
     step_batches,
     step_options,
     warm_up_options,
@@ -72,8 +78,10 @@ def run(args: argparse.Namespace) -> int:
     options, step, batches = warm_up_options(args), step_options(args), step_batches(args)
     use_threads(args.threads)
     data = open_data(args)
-    require_a_batch(data, options.batch)
-    classes = len(data.classes)
+    if data is not None:
+        require_a_batch(data, options.batch)
+    names = class_names(args) if data is None else data.classes
+    classes = len(names) or None
     network = frozen_network(  # the first that writes
         args.network, args.checkpoint, out, classes=classes, mean=args.mean, std=args.std
     )
@@ -83,8 +91,11 @@ def run(args: argparse.Namespace) -> int:
     if target.exists() and not args.force:
         tell("ecotta prepare", f"{target} exists and is exported as it is; --force warms up again")
     else:
-        compiled = _preflight(args, network, bundle, frame, data.classes)
-        _warm_up(args, network, data, frame, out, options)
+        compiled = _preflight(args, network, bundle, frame, names)
+        if data is None:
+            _start_without_data(args, network, frame, out)
+        else:
+            _warm_up(args, network, data, frame, out, options)
     print(target)
     if bundle is not None:
         with WorkProgress("ecotta prepare", bar=False) as progress:
@@ -94,7 +105,7 @@ def run(args: argparse.Namespace) -> int:
                 target,
                 bundle,
                 frame=frame,
-                classes=data.classes,
+                classes=names,
                 batches=batches,
                 options=step,
                 fast=args.fast,
@@ -130,10 +141,19 @@ def _preflight(
             batches=step_batches(args),
             options=step_options(args),
             fast=args.fast,
+            identity=args.data is None,
             device=None if args.device is None else load_device(args.device),
             report=lambda graph, done, total: progress.say(_graph_line(graph, done, total)),
             tell=lambda line: tell("ecotta prepare", line),
         )
+
+
+def _start_without_data(args: argparse.Namespace, network: Any, frame: "FrameSpec", out: Path) -> None:
+    from ecotta_rt.prepare.pipeline import default_kernel, prepare_without_data
+
+    tell("ecotta prepare", "no --data: the groups start as an identity, and the network answers as without them")
+    kernel = default_kernel(args.network) if args.kernel is None else args.kernel
+    prepare_without_data(network, out, frame=frame, parts=args.parts, kernel=kernel)
 
 
 def _warm_up(

@@ -1,6 +1,7 @@
 """Which data `ecotta prepare` was given, and what frames are to be made of them."""
 
 import argparse
+import mimetypes
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,10 @@ from ecotta_rt.data import (
     LabelledPictures,
     LabelledSet,
     Left,
+    Unlabelled,
+    UnlabelledArrays,
+    UnlabelledPictures,
+    find_pictures,
     is_class_folders,
     open_class_folders,
 )
@@ -25,18 +30,28 @@ _SHARE_OF_PICTURES = 0.1
 _SHOWN_FILES = 10
 
 
-def open_data(args: argparse.Namespace) -> LabelledSet:
-    """Look at what `--data` names: pictures in class folders, or one of the published sets."""
+def open_data(args: argparse.Namespace) -> LabelledSet | None:
+    """Look at what `--data` names: pictures, in class folders or without, or one of the published sets."""
+    if args.data is None:
+        if args.unlabelled:
+            raise UsageError("--unlabelled without --data: name the folder of pictures")
+        return None
     from ecotta_rt.bench.streams import source_frames
     from ecotta_rt.bench.streams.sources import find_source, is_published
 
     names = class_names(args)
-    if not is_published(args.data) and is_class_folders(Path(args.data)):
+    folder = Path(args.data)
+    in_classes = not is_published(args.data) and is_class_folders(folder)
+    if not is_published(args.data) and ((_has_pictures(folder) and not in_classes) or args.unlabelled):
+        return UnlabelledPictures(find_pictures(folder), names, count=args.frames, seed=args.seed)
+    if in_classes:
         share = _SHARE_OF_PICTURES if args.held_out is None else args.held_out
         folders = open_class_folders(args.data, names)
         return LabelledPictures(folders, share=share, count=args.frames, seed=args.seed)
     classes = find_source(args.data).classes
     frames, labels = source_frames(args.data, args.frames, args.seed)
+    if args.unlabelled:
+        return UnlabelledArrays(frames, names or classes)
     return LabelledArrays(frames, labels, names or classes, share=args.held_out or 0.0, seed=args.seed)
 
 
@@ -48,7 +63,7 @@ def require_a_batch(data: LabelledSet, batch: int) -> None:
         )
 
 
-def choose_frame(args: argparse.Namespace, network: Any, data: LabelledSet) -> FrameSpec:
+def choose_frame(args: argparse.Namespace, network: Any, data: LabelledSet | None) -> FrameSpec:
     """The frames that the network (an `nn.Module`) shall take, and how pictures become them."""
     from ecotta_rt.prepare.network_frames import frame_channels, made_for, wanted_normalisation
 
@@ -57,23 +72,36 @@ def choose_frame(args: argparse.Namespace, network: Any, data: LabelledSet) -> F
             f"--crop {args.crop}: a share of each side, above 0 and at most 1; 0.875 is 'to 256, then 224'"
         )
     size = frame_size(args)
-    if size is None and isinstance(data, LabelledPictures):
+    if size is None and not isinstance(data, LabelledArrays | UnlabelledArrays):
         size = made_for(args.network, network)
     wanted = wanted_normalisation(network)
     if wanted is not None:
         tell("ecotta prepare", f"warning: the network says that it wants normalised frames; add {wanted}")
-    height, width = size or data.common_size()
+    if size is None:
+        if data is None:
+            raise UsageError(f"{args.network} does not say what frames it takes: give --size HxW, or --data")
+        size = data.common_size()
+    height, width = size
     return FrameSpec(frame_channels(network), height, width, args.resize, args.crop)
 
 
 def tell_frames(data: LabelledSet, frames: LabelledFrames, frame: FrameSpec) -> None:
     """Say in a line what will be learned from."""
-    held_out = "none held out" if frames.held_out is None else f"{len(frames.held_out.labels):,} held out"
+    if isinstance(frames.training, Unlabelled):
+        how = "without labels: the groups learn from the network's own answers to them"
+    else:
+        held_out = "none held out" if frames.held_out is None else f"{len(frames.held_out.labels):,} held out"
+        how = f"{held_out}; {len(data.classes)} classes"
     tell(
         "ecotta prepare",
-        f"{len(frames.training.labels):,} pictures to learn from, {held_out}; {len(data.classes)} classes; "
+        f"{len(frames.training.frames):,} pictures to learn from, {how}; "
         f"frames {frame.height} x {frame.width}, {frame.colour}",
     )
+
+
+def _has_pictures(folder: Path) -> bool:
+    names = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
+    return any((mimetypes.guess_type(name)[0] or "").startswith("image/") for name in names)
 
 
 def tell_left_out(files: Sequence[Left]) -> None:

@@ -24,10 +24,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--checkpoint", type=Path, metavar="FILE", help="its weights (.pt, .pth, .th, .safetensors)")
     add(
         "--data",
-        required=True,
         metavar="DATA",
-        help="the source data: a folder of class folders with pictures, a CIFAR (binary) or Fashion-MNIST (idx) "
-        "folder, or fashion-mnist-c, the embedded sample",
+        help="the source data: a folder of class folders with pictures, one of pictures without classes, a CIFAR "
+        "(binary) or Fashion-MNIST (idx) folder, or fashion-mnist-c, the embedded sample (default: none; the groups "
+        "start as an identity)",
+    )
+    add(
+        "--unlabelled",
+        action="store_true",
+        help="do not use the labels of --data: the groups learn from the network's own answers",
     )
     add("--out", type=Path, metavar="OUT", help="where to, without suffix (default: NETWORK without its suffix)")
     add("--parts", type=integer, default=4, metavar="K", help="parts to cut the network into (default 4)")

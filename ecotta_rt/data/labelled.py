@@ -1,4 +1,4 @@
-"""Labelled sets for the warm-up: frames to learn from, and frames held out to see what the warm-up did."""
+"""Sets for the warm-up: frames to learn from, and frames held out to see what the warm-up did."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -17,7 +17,17 @@ from ecotta_rt.data.split import hold_out
 from ecotta_rt.errors import BadFrames, InputFileError, UsageError
 from ecotta_rt.runtime.preprocess import preprocess
 
-__all__ = ["Labelled", "LabelledArrays", "LabelledFrames", "LabelledPictures", "LabelledSet"]
+__all__ = [
+    "Labelled",
+    "LabelledArrays",
+    "LabelledFrames",
+    "LabelledPictures",
+    "LabelledSet",
+    "Unlabelled",
+    "chosen",
+    "common_size",
+    "made_to_fit",
+]
 
 
 _MOST_SIZES = 1000
@@ -33,16 +43,23 @@ class Labelled:
 
 
 @dataclass(frozen=True, eq=False)
+class Unlabelled:
+    """Frames uint8 `[N, height, width, channels]` of which nobody says what they show."""
+
+    frames: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, eq=False)
 class LabelledFrames:
     """A set as a network takes it.
 
     Attributes:
-        training: To learn from.
+        training: To learn from; without labels the network teaches itself.
         held_out: Not learned from; None where there are none.
         left_out: Files that gave no frame.
     """
 
-    training: Labelled
+    training: Labelled | Unlabelled
     held_out: Labelled | None = None
     left_out: tuple[Left, ...] = ()
 
@@ -51,7 +68,7 @@ class LabelledSet(Protocol):
     """A set that has been looked at and not decoded yet.
 
     Attributes:
-        classes: Names by label.
+        classes: Names by label; empty where nobody says.
         count: How many there are to learn from, as far as one can see without decoding.
     """
 
@@ -84,8 +101,8 @@ class LabelledPictures:
     def __init__(self, folders: ClassFolders, *, share: float, count: int | None = None, seed: int = 0) -> None:
         self.classes = folders.classes
         files, labels = np.array(folders.files, object), folders.labels
-        chosen = _chosen(len(files), count, seed)
-        files, labels = files[chosen], labels[chosen]
+        places = chosen(len(files), count, seed)
+        files, labels = files[places], labels[places]
         kept, held = hold_out(labels, share, seed)
         if len(folders.held_out_files):
             self._files = (*files, *folders.held_out_files)
@@ -98,22 +115,7 @@ class LabelledPictures:
         self._present = np.unique(labels)
 
     def common_size(self) -> tuple[int, int]:
-        sizes: Counter[tuple[int, int]] = Counter()
-        for place, path in enumerate(self._files):
-            if len(sizes) > 1 and place > _MOST_SIZES:  # enough to name the commonest
-                break
-            size = _size(path)
-            if size is not None:
-                sizes[size] += 1
-        if len(sizes) == 1:
-            return next(iter(sizes))
-        if not sizes:
-            raise InputFileError(f"{self._files[0].parent}: none of {len(self._files)} files is a picture")
-        (height, width), most = sizes.most_common(1)[0]
-        raise UsageError(
-            f"the pictures differ in size ({most} of the first {sizes.total()} are {height}x{width}); say with --size "
-            "HxW what the network takes"
-        )
+        return common_size(self._files)
 
     def frames(self, frame: FrameSpec, store: Path, report: Report | None = None) -> LabelledFrames:
         decoded = decode_pictures(self._files, frame, store, report)
@@ -162,16 +164,42 @@ class LabelledArrays:
         return height, width
 
     def frames(self, frame: FrameSpec, store: Path, report: Report | None = None) -> LabelledFrames:
-        frames = self._frames
-        if frames.shape[1:] != (*frame.size, frame.channels) or frame.crop < 1:
-            frames = np.stack([preprocess(pixels, frame) for pixels in frames])
+        frames = made_to_fit(self._frames, frame)
         if not len(self._held):
             return LabelledFrames(Labelled(frames, self._labels))
         training, held_out = (Labelled(frames[places], self._labels[places]) for places in (self._kept, self._held))
         return LabelledFrames(training, held_out)
 
 
-def _chosen(there: int, count: int | None, seed: int) -> NDArray[np.int64]:
+def common_size(files: Sequence[Path]) -> tuple[int, int]:
+    """Height and width that all pictures have; UsageError where they differ."""
+    sizes: Counter[tuple[int, int]] = Counter()
+    for place, path in enumerate(files):
+        if len(sizes) > 1 and place > _MOST_SIZES:  # enough to name the commonest
+            break
+        size = _size(path)
+        if size is not None:
+            sizes[size] += 1
+    if len(sizes) == 1:
+        return next(iter(sizes))
+    if not sizes:
+        raise InputFileError(f"{files[0].parent}: none of {len(files)} files is a picture")
+    (height, width), most = sizes.most_common(1)[0]
+    raise UsageError(
+        f"the pictures differ in size ({most} of the first {sizes.total()} are {height}x{width}); say with --size "
+        "HxW what the network takes"
+    )
+
+
+def made_to_fit(frames: NDArray[np.uint8], frame: FrameSpec) -> NDArray[np.uint8]:
+    """Frames uint8 `[N, H, W, C]` as the network takes them."""
+    if frames.shape[1:] == (*frame.size, frame.channels) and frame.crop == 1:
+        return frames
+    return np.stack([preprocess(pixels, frame) for pixels in frames])
+
+
+def chosen(there: int, count: int | None, seed: int) -> NDArray[np.int64]:
+    """Places of `count` at random among those there, rising; None: all."""
     if count is None:
         return np.arange(there)
     if not 1 <= count <= there:

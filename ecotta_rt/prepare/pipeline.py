@@ -2,6 +2,8 @@
 
 network file or model id + checkpoint  ->  partition  ->  attach  ->  warm_up  ->  OUT.ecotta-kK.safetensors
 network, warmed-up state  ->  partition  ->  attach  ->  export  ->  OUT.ecotta
+
+Frames without labels are answered by the network itself first. Without frames the groups start as an identity.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,24 +15,35 @@ import torch
 from torch import nn
 
 from ecotta_rt.bundle import FrameSpec, Manifest
-from ecotta_rt.data import LabelledFrames
+from ecotta_rt.data import Labelled, LabelledFrames
 from ecotta_rt.device import DeviceProfile
 from ecotta_rt.errors import InputFileError, UsageError
 from ecotta_rt.prepare.attach import attach, attach_as
+from ecotta_rt.prepare.calibrate import frozen_answers
 from ecotta_rt.prepare.checkpoint import load_network, read_network_file, save_network
 from ecotta_rt.prepare.engine import TorchEngine
 from ecotta_rt.prepare.export.compiled import Compiled
 from ecotta_rt.prepare.export.exporter import Report as ExportReport
 from ecotta_rt.prepare.export.exporter import export
 from ecotta_rt.prepare.held_out import HeldOut
+from ecotta_rt.prepare.identity import identity_state
 from ecotta_rt.prepare.networks import MODELS
 from ecotta_rt.prepare.open_network import open_network
 from ecotta_rt.prepare.options import StepOptions
 from ecotta_rt.prepare.partition import partition
-from ecotta_rt.prepare.warmup import Report, WarmUpOptions, warm_up
+from ecotta_rt.prepare.warmup import Labels, Report, WarmUpOptions, warm_up
 from ecotta_rt.state import AdaptState
 
-__all__ = ["default_kernel", "export_bundle", "frozen_network", "model_name", "prepare", "use_threads", "warmed_path"]
+__all__ = [
+    "default_kernel",
+    "export_bundle",
+    "frozen_network",
+    "model_name",
+    "prepare",
+    "prepare_without_data",
+    "use_threads",
+    "warmed_path",
+]
 
 _SUFFIX = ".safetensors"
 
@@ -151,15 +164,16 @@ def prepare(
     for parameter in network.parameters():
         if parameter.dim() == 4:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
-    frames, labels = data.training.frames, data.training.labels
+    frames = data.training.frames
     held_out = HeldOut(data.held_out, options.batch, tell)
     height, width, channels = frames.shape[1:]
     with torch.no_grad():
         error_percent = held_out.measure("before the warm-up", network)
     if (
         tell is not None
+        and data.held_out is not None
         and error_percent is not None
-        and error_percent > _GUESSING * (100 - 100 / len(np.unique(labels)))
+        and error_percent > _GUESSING * (100 - 100 / len(np.unique(data.held_out.labels)))
     ):
         tell(
             "warning: the network is hardly better than guessing; is the order of the classes (--classes) that of its "
@@ -168,12 +182,39 @@ def prepare(
     adaptable = attach(partition(network, torch.zeros(1, channels, height, width), parts), kernel)
     target = warmed_path(out, parts)
     checkpoint = target.with_suffix(".checkpoint")
+    labels: Labels
+    if isinstance(data.training, Labelled):
+        labels, whose = data.training.labels, "given"
+    else:
+        labels, whose = frozen_answers(adaptable, frames, options.batch), "the network's own answers"
     state = warm_up(adaptable, frames, labels, options, report=report, checkpoint=checkpoint)
     held_out.measure("after it", TorchEngine(adaptable, StepOptions(normalisation="source"), state).predict)
-    how = {"data": origin, "parts": str(parts), "kernel": str(kernel), **held_out.record()}
+    how = {"data": origin, "labels": whose}
+    how |= {"parts": str(parts), "kernel": str(kernel), **held_out.record()}
     state = replace(state, metadata={**state.metadata, **how})
     state.save(target)
     checkpoint.unlink(missing_ok=True)
+    return state
+
+
+def prepare_without_data(network: nn.Module, out: Path, *, frame: FrameSpec, parts: int, kernel: int) -> AdaptState:
+    """Cut, attach and save, with groups that change nothing yet: the network answers as it does now, and learns later.
+
+    Args:
+        network: From `frozen_network`; taken over. Its norms start from the statistics in it.
+        out: Where to, without suffix; see `warmed_path`.
+        frame: What the network takes.
+        parts: K.
+        kernel: Side of the meta convolutions.
+
+    Returns:
+        The state that was saved.
+    """
+    network.eval()
+    adaptable = attach(partition(network, torch.zeros(1, frame.channels, *frame.size), parts), kernel)
+    state = identity_state(adaptable)
+    state = replace(state, metadata={**state.metadata, "parts": str(parts), "kernel": str(kernel)})
+    state.save(warmed_path(out, parts))
     return state
 
 
@@ -200,7 +241,7 @@ def export_bundle(
         warmed: File of the warmed-up state. It says into how many parts the network is cut.
         path: The bundle.
         frame: What the frames are, and how a picture becomes one.
-        classes: Class names by logit.
+        classes: Class names by logit; empty: they are numbered.
         batches: Frames a step; see `export`.
         options: How the device adapts.
         fast: See `export`.

@@ -22,6 +22,7 @@ from ecotta_rt.prepare.engine import initial_state, to_adapt_state
 from ecotta_rt.prepare.export.compiled import Compiled
 from ecotta_rt.prepare.export.exporter import Report, compile_graphs
 from ecotta_rt.prepare.frozen import FrozenRun
+from ecotta_rt.prepare.identity import start_as_identity
 from ecotta_rt.prepare.last_activation import looks_like_probabilities
 from ecotta_rt.prepare.one_line import one_line
 from ecotta_rt.prepare.options import StepOptions
@@ -51,6 +52,7 @@ def preflight(
     batches: Sequence[int],
     options: StepOptions,
     fast: bool = False,
+    identity: bool = False,
     device: DeviceProfile | None = None,
     report: Report | None = None,
     tell: Tell | None = None,
@@ -62,12 +64,13 @@ def preflight(
         bundle: Where the bundle will stand; None: none is wanted, and no graph is made.
         model: See `compile_graphs`, also for the other arguments.
         frame: What frames are.
-        classes: Class names in the order of the logits.
+        classes: Class names in the order of the logits; empty: they are numbered.
         parts: K.
         kernel: Side of the meta convolutions.
         batches: Frames a step.
         options: How the device adapts.
         fast: Steps for time, too.
+        identity: The groups will start as an identity and not be warmed up.
         device: Where it has to fit.
         report: Hears of each graph.
         tell: Hears in a line each what was found.
@@ -89,6 +92,8 @@ def preflight(
         say(note)
     frames, answers = require_answers(network, pieces, (frame.channels, *frame.size), classes, batches)
     adaptable = attach(pieces, kernel)
+    if identity:
+        start_as_identity(adaptable)
     _require_same(_frozen_answer(adaptable, frames), answers)
     say(_norms_found(network, adaptable))
     if bundle is None:
@@ -120,7 +125,7 @@ def require_answers(
         network: In evaluation mode.
         pieces: Of it, in evaluation mode.
         shape: (C, H, W) of a frame.
-        classes: Class names.
+        classes: Class names; empty: as many as there are logits.
         batches: Frames a step.
 
     Returns:
@@ -137,7 +142,7 @@ def require_answers(
             "the network gives one number a frame, [N, 1]: adaptation needs a logit for each class; for two classes "
             "return torch.cat([0 * z, z], 1)"
         )
-    if logits != (len(classes),):
+    if len(logits) != 1 or (classes and logits != (len(classes),)):
         raise UsageError(
             f"{len(classes)} class names, and the network gives [N, {', '.join(map(str, logits))}]: "
             "give one name for each logit, in their order"

@@ -121,7 +121,7 @@ def export(
         state: Warmed-up; becomes the bundle's initial state.
         path: Where to.
         model: Name of the architecture, for people.
-        classes: Class names in the order of the logits.
+        classes: Class names in the order of the logits; empty: they are numbered.
         frame: How a picture becomes a frame of the size that the network was cut for; None: `cover`, uncropped.
         batches: Frames a step, one graph for each.
         options: How the device adapts; `frame_by_frame` adds the graphs for it. Default: `running`, with the paper's
@@ -170,7 +170,7 @@ def compile_graphs(
     """Make a bundle's graphs; arguments and errors as for `export`, and `path` is not written."""
     options = options or StepOptions(normalisation="running", lr_batch=64)
     requests = requests_for(batches, options, fast)
-    _require_a_name_a_logit(network, classes)
+    classes = _a_name_a_logit(network, classes)
     start = to_step_state(network, state)
     weights, models = FrozenWeights(_known_names(network)), dict[str, ir.Model]()
     facts: dict[str, GraphFacts] = {}
@@ -211,13 +211,16 @@ def compile_graphs(
     return Compiled(graphs, contents).with_plans(Path(path), state, device)
 
 
-def _require_a_name_a_logit(network: AdaptableNetwork, classes: Sequence[str]) -> None:
+def _a_name_a_logit(network: AdaptableNetwork, classes: Sequence[str]) -> Sequence[str]:
     logits = shape_of(network.head.graph.output_node().all_input_nodes[0]) or ()
+    if len(logits) == 1 and not classes:
+        return [str(number) for number in range(logits[0])]
     if logits != (len(classes),):
         raise UsageError(
             f"{len(classes)} class names, and the network gives [N, {', '.join(map(str, logits))}]: "
             "give one name for each logit, in their order"
         )
+    return classes
 
 
 def build_graph(
