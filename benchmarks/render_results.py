@@ -5,9 +5,9 @@
 
 A table stands between `<!-- BEGIN RESULTS: NAME -->` and `<!-- END RESULTS: NAME -->` and comes from NAME.json, or from
 all files of a folder NAME: what `ecotta-bench --memory` or `--latency` wrote with `--json`, or measure_limits.py,
-measure_passes.py, measure_sessions.py, measure_start.py, profile_operators.py or compare_budgets.py. Runs of several
-seeds make the table of compare_seeds.py. `BEGIN RESULTS: NAME source,tent` makes a shorter table of these methods. A
-test fails when a table and its file differ.
+measure_passes.py, measure_sessions.py, measure_start.py, measure_starts.py, profile_operators.py or compare_budgets.py.
+Runs of several seeds make the table of compare_seeds.py. `BEGIN RESULTS: NAME source,tent` makes a shorter table of
+these methods. A test fails when a table and its file differ.
 """
 
 import json
@@ -86,6 +86,12 @@ START_HEADER = (
     "| --- | ---: | ---: | ---: |"
 )
 
+STARTS_HEADER = (
+    "| start | training images seen | labels | minutes of one core | error %, not learning | learning | learning adds "
+    "| seeds |\n"
+    "| --- | ---: | --- | ---: | ---: | ---: | ---: | ---: |"
+)
+
 LIMITS_NOTE = (
     'Each in a memory control group without swap. "Of the limit": the larger of load and run. "Control group": the '
     "most it was charged for, which leaves out pages of libraries that other processes had read before."
@@ -114,6 +120,8 @@ def render(reports: dict[str, dict[str, Any]]) -> str:
         return _render_passes(first)
     if first.get("measured") == "step sizes":
         return _render_step_sizes(first)
+    if first.get("measured") == "starts":
+        return _render_starts(first)
     if first.get("measured") == "operators":
         return _render_operators(first)
     if first.get("measured") == "latency":
@@ -260,6 +268,32 @@ def _render_step_sizes(report: dict[str, Any]) -> str:
         f"{about['network']}; corrupted training images, {about['corruptions']} corruptions x {about['frames']}, "
         f"severity {about['severity']}, batch {about['batch']}, seed {about['seed']}. "
         f"{_machine(next(iter(report['rows'].values())), 'torch')}"
+    )
+    return "\n".join([*lines, "", note, ""])
+
+
+def _render_starts(report: dict[str, Any]) -> str:
+    """What each start costs and brings, in the mean of the seeds that were played both ways."""
+    lines, about = [STARTS_HEADER], report["about"]
+    rows = list(report["rows"].values())
+    for start, images in dict.fromkeys((row["start"], row["images"]) for row in rows):
+        same = [row for row in rows if (row["start"], row["images"]) == (start, images)]
+        still, learned = (
+            {r["seed"]: r["error_percent"] for r in same if r["learning"] is how} for how in (False, True)
+        )
+        seeds = sorted(still.keys() & learned.keys() or still.keys())
+        without = sum(still[seed] for seed in seeds) / len(seeds)
+        with_it = sum(learned[seed] for seed in seeds) / len(seeds) if learned else None
+        gain = ["", ""] if with_it is None else [f"{with_it:.1f}", f"{with_it - without:+.1f}"]
+        labels = {"labelled": "yes", "self-distilled": "no"}.get(start, "")
+        minutes = f"{same[0]['preparation_minutes']:.1f}" if images else "0"
+        cells = [start, f"{images:,}" if images else "none", labels, minutes, f"{without:.1f}", *gain]
+        lines.append(f"| {' | '.join([*cells, ', '.join(map(str, seeds))])} |")
+    stream = about["stream"]
+    note = (
+        f"{about['network']}, K={about['parts']}; corrupted test images, 15 corruptions x {stream['frames']}, severity "
+        f"{stream['severity']}, batch {stream['batch']}, batch statistics in all but source, EcoTTA's own step size. "
+        f"Minutes: processor time. {_machine(rows[0], 'torch')}"
     )
     return "\n".join([*lines, "", note, ""])
 

@@ -145,6 +145,25 @@ def test_what_learning_changes_stands_beside_each_step_size():
     assert "| ecotta-k4 | 0.005 | 0.5 | 15.75 | -0.25 | fog -1.0 | snow +0.5 |" in table
 
 
+def test_a_start_stands_with_what_it_costs_and_what_learning_adds_over_the_same_seeds():
+    def row(start, images, learning, seed, error):
+        known = {"start": start, "images": images, "learning": learning, "seed": seed, "error_percent": error}
+        return {**known, "preparation_minutes": 3.25, "environment": ENVIRONMENT}
+
+    rows = [row("batch statistics", 0, False, 0, 35.0)]
+    rows += [
+        row("labelled", 5000, learning, seed, 30.0 + seed - learning) for learning in (False, True) for seed in (0, 1)
+    ]
+    rows.append(row("labelled", 5000, False, 2, 90.0))  # not played with learning yet
+    about = {"network": "net", "parts": 4, "stream": {"frames": 320, "severity": 5, "batch": 64}}
+    report = {"measured": "starts", "about": about, "rows": dict(enumerate(rows))}
+
+    table = render_results.render({"starts.json": report})
+
+    assert "| batch statistics | none |  | 0 | 35.0 |  |  | 0 |" in table
+    assert "| labelled | 5,000 | yes | 3.2 | 30.5 | 29.5 | -1.0 | 0, 1 |" in table
+
+
 def test_runs_of_several_seeds_are_compared_seed_by_seed(made):
     runs = {}
     for seed, (ours, theirs) in enumerate([(20.0, 22.0), (23.0, 23.5)]):
