@@ -27,12 +27,15 @@ def match_frozen_features(network: AdaptableNetwork, frames: NDArray[np.uint8]) 
     features they were never trained on; warm-up then has to find the way back first.
 
     Args:
-        network: Its groups are set in place.
+        network: Its groups are set in place; those whose norm holds its statistics undo nothing and are left alone.
         frames: uint8 `[N, H, W, C]`; a few hundred suffice for one mean and deviation a channel.
     """
     x = network.stem(_tensor(frames))
-    for part, group in zip(network.parts, network.meta_groups, strict=True):
+    for index, (part, group) in enumerate(zip(network.parts, network.meta_groups, strict=True)):
         own = part(x)
+        if network.momenta.get(f"groups.{index}.norm") == 0.0:
+            x = group(x, own)
+            continue
         mean, variance = batch_moments(own)
         deviation = (variance + group.norm.eps).sqrt()
         group.norm.weight.copy_(deviation)

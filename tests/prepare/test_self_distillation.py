@@ -80,10 +80,12 @@ def test_answers_for_another_number_of_classes_are_refused(network, frames):
 
 def test_held_norms_keep_their_statistics_through_a_warm_up(network, frames):
     start_as_identity(network)
-    options = WarmUpOptions(epochs=1, batch=8, matched_start=False)
+    answers = frozen_answers(network, frames, 8)
+    seen = []
 
-    state = warm_up(network, frames, frozen_answers(network, frames, 8), options)
+    state = warm_up(network, frames, answers, WarmUpOptions(epochs=1, batch=8), report=seen.append)
 
+    assert seen[0].loss < 2 * float(-(answers * np.log(answers)).sum(1).mean()), "from the identity, not from afar"
     assert not state.statistics["groups.0.norm.mean"].any()
     assert state.statistics["groups.0.conv_norm.mean"].any()
     assert "groups.0.norm" in state.metadata["momenta"]
