@@ -67,6 +67,18 @@ def test_commands_in_a_page_are_ones_we_understand(page):
             write_pages.parser_of(name).parse_args(words)
 
 
+@pytest.mark.parametrize("name", [*(f"ecotta {name}" for name in COMMANDS), "ecotta-bench"])
+def test_the_examples_of_a_help_are_ones_we_understand(name):
+    help_text = write_pages.command(name).partition("```text")[2].partition("```")[0]
+    examples = page_parts.commands(f"```bash\n{help_text}\n```\n")
+
+    assert examples
+    for command, *words in examples:
+        other = command if command == "ecotta-bench" else f"ecotta {words.pop(0)}"
+        if not other.endswith("COMMAND") and "--help" not in words:
+            write_pages.parser_of(other).parse_args(words)
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_options_named_in_a_page_exist(page):
     code = page_parts.inline_code(PAGES[page].read_text(encoding="utf-8"))
