@@ -1,7 +1,9 @@
 """README.md and docs/ say what is so: commands, options, names, links, tables. test_docs_run.py runs what they show."""
 
 import re
+from dataclasses import fields
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -10,6 +12,9 @@ import page_parts
 import render_results
 import write_pages
 from ecotta_rt.cli.main import COMMANDS
+from ecotta_rt.records import Why
+from ecotta_rt.runtime.guard import Reason
+from ecotta_rt.runtime.sinks import Answer
 
 CHECKOUT = Path(__file__).parent.parent
 README = CHECKOUT / "README.md"
@@ -87,12 +92,37 @@ def test_options_named_in_a_page_exist(page):
     assert named - options_of_all_commands() - FOREIGN - {"--help", "--version"} == set()
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_files_targets_and_extras_named_in_a_page_exist(checkout, page):
+    text = PAGES[page].read_text(encoding="utf-8")
+    named = [word for code in page_parts.inline_code(text) for word in code.split()]
+    files = [
+        word for word in named if re.fullmatch(r"(benchmarks|devices|docs|ecotta_rt|scripts|tests)/[\w./*-]*", word)
+    ]
+    makefile, setup = ((checkout / name).read_text(encoding="utf-8") for name in ("Makefile", "setup.cfg"))
+    targets = set(re.findall(r"^([a-z0-9-]+):.*## ", makefile, re.MULTILINE))
+    extras = set(
+        re.findall(r"^(\w+) =$", setup.partition("[options.extras_require]")[2].partition("\n[")[0], re.MULTILINE)
+    )
+
+    assert [file for file in files if not list(checkout.glob(file.rstrip("/")))] == []
+    assert set(re.findall(r"(?:^ {4}|`)(?:sudo )?make ([a-z0-9-]+)", text, re.MULTILINE)) <= targets
+    assert {extra for found in re.findall(r"'\.\[([\w,]+)\]'", text) for extra in found.split(",")} <= extras
+
+
 @pytest.mark.parametrize("page", [*PAGES, "devices/README.md"])
 def test_links_lead_somewhere(checkout, page):
     path = checkout / page
     targets = page_parts.links(path.read_text(encoding="utf-8"))
 
     assert [target for target in targets if not page_parts.leads_somewhere(path, target)] == []
+
+
+def test_every_word_of_a_runs_lines_is_told(checkout):
+    told = page_parts.inline_code((checkout / "docs" / "reference" / "output.md").read_text(encoding="utf-8"))
+    words = {field.name for field in fields(Answer)} | {*get_args(Why), *get_args(Reason)}
+
+    assert words - set(told) == set()
 
 
 def test_every_page_is_in_the_contents(checkout):
