@@ -2,12 +2,70 @@
 
 Standard error may be a full disk, a closed descriptor or a pipe whose reader has died. What a run has learned is worth
 more than a line about it, so nothing here raises.
+
+What is said may hold a camera's password, or names that a stranger gave to a file or to the node of a graph.
+`printable` masks the one and escapes the other; `tell` and `show` do so with all they are given.
 """
 
 import contextlib
+import os
+import re
 import sys
+from collections.abc import Iterator
+from typing import TextIO
 
-__all__ = ["draw", "on_terminal", "tell"]
+__all__ = ["draw", "mask", "on_terminal", "own_output", "printable", "show", "tell"]
+
+_MASK = "***"
+_LONGEST = 1 << 14
+"""Characters of a message; the first ones say what is wrong."""
+
+# Every repetition has an end, so that a hostile name of a megabyte costs no minutes.
+# User and password, up to the last @ before the next address: a password may hold anything, line breaks and @ too.
+# One slash or none, since people mistype addresses, and it is then that they are shown.
+_SCHEME = r"[a-z][a-z0-9+.-]{0,30}:/"
+_USER_INFO = re.compile(
+    rf"\b((?:rtsps?|rtmps?|https?|udp|tcp|srt|mqtts?):/*|{_SCHEME}/*)(?:(?!\s[\"'(]?{_SCHEME}).){{0,1024}}@",
+    re.I | re.S,
+)
+# The same where the scheme was forgotten: admin:secret@192.168.1.20.
+_BARE_USER_INFO = re.compile(r"[^\s/:@'\"*]{1,256}:[^\s/@]{1,256}@(?=[\w\[])")
+# In a path or a query: ?token=..., and /user=admin_password=..., as many cameras want it.
+_KEYED = re.compile(
+    r"(?<![a-z])((?:user(?:name)?|usr|login|pass(?:word|wd|phrase)?|pwd|token|auth|(?:api|access)?[-_]?key|secret|sig"
+    r"(?:nature)?)=)[^&;/\s'\"]+",
+    re.I,
+)
+_ADDRESS = re.compile(rf"(?:{_SCHEME}|/)\S{{0,1024}}=", re.I)
+
+
+def mask(text: str) -> str:
+    """Put *** for what may be a user, a password or a token in the addresses of streams.
+
+    >>> mask("rtsp://admin:se@cret@10.0.0.7/live?token=abc: no such stream")
+    'rtsp://***@10.0.0.7/live?token=***: no such stream'
+    >>> mask("rtsp:/admin:secret@10.0.0.7"), mask("admin:secret@10.0.0.7/live")
+    ('rtsp:/***@10.0.0.7', '***@10.0.0.7/live')
+    """
+    if "@" in text:
+        text = _BARE_USER_INFO.sub(f"{_MASK}@", _USER_INFO.sub(rf"\1{_MASK}@", text))
+    return _KEYED.sub(rf"\1{_MASK}", text) if "=" in text and _ADDRESS.search(text) else text
+
+
+def printable(text: str, *, keep: str = "") -> str:
+    r"""Mask what is secret, and write as an escape sequence what a terminal would take for an order.
+
+    Args:
+        text: Of anybody's.
+        keep: Characters to leave as they are, such as line breaks.
+
+    >>> print(printable("\x1b[2Jdoor"))
+    \x1b[2Jdoor
+    """
+    text = mask(text)
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in text)
 
 
 def tell(program: str, text: str) -> None:
@@ -15,9 +73,44 @@ def tell(program: str, text: str) -> None:
 
     Args:
         program: Who says it, such as "ecotta run"; "" for a line without a name before it.
-        text: What, without a line break at its end.
+        text: What, without a line break at its end; made `printable`, but for line breaks.
     """
+    text = printable(text[:_LONGEST], keep="\n")
     draw(f"{program}: {text}\n" if program else f"{text}\n")
+
+
+def show(text: str, file: TextIO | None = None) -> None:
+    """Print a result that people read, made `printable` but for line breaks, on standard output or in `file`.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    print(printable(text, keep="\n"), file=file)
+
+
+@contextlib.contextmanager
+def own_output() -> Iterator[TextIO]:
+    """Standard output for our lines alone, while libraries that print to it reach standard error.
+
+    onnxruntime and FFmpeg are foreign code that writes to descriptor 1 when it likes to; a program that reads JSON
+    lines from us would stumble over it. Where standard output is no descriptor (a test's), it is yielded as it is.
+    """
+    try:
+        ours = sys.stdout.fileno() == 1 and sys.stderr.fileno() == 2
+    except (AttributeError, OSError, ValueError):  # None, an object in memory, closed
+        ours = False
+    if not ours:
+        yield sys.stdout
+        return
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with os.fdopen(kept, "w", encoding=sys.stdout.encoding, errors=sys.stdout.errors, closefd=False) as file:
+            yield file
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def draw(text: str) -> None:

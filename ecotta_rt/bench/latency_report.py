@@ -4,6 +4,7 @@ from typing import TextIO
 
 from ecotta_rt.bench.latency_results import LatencyReport, LatencyRow, Times
 from ecotta_rt.bench.table import Column, print_table
+from ecotta_rt.messages import show
 
 __all__ = ["print_latency_report"]
 
@@ -41,13 +42,13 @@ def print_latency_report(report: LatencyReport, file: TextIO) -> None:
         file: Where to, often `sys.stdout`.
     """
     stream, environment = report.stream, report.environment
-    print(f"{report.model.name}: time of a step on frames of {stream.name}, {report.rounds} rounds in turns", file=file)
+    show(f"{report.model.name}: time of a step on frames of {stream.name}, {report.rounds} rounds in turns", file)
     if report.rows:
         print_table(report.rows, _COLUMNS, file)
     for failure in report.failures:
-        print(f"{failure.method}: no result: {failure.message}", file=file)
+        show(f"{failure.method}: no result: {failure.message}", file)
     for who, reason in report.left_out.items():
-        print(f"{who}: left out: {reason}", file=file)
+        show(f"{who}: left out: {reason}", file)
     if report.rows:
         print(*_LEGEND, sep="\n", file=file)
     if any(row.batch == 1 and row.normalisation == "batch" for row in report.rows):

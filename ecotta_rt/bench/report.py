@@ -10,6 +10,7 @@ from typing import TextIO
 from ecotta_rt.bench.memory_cage import limit_in_words
 from ecotta_rt.bench.results import Enforced, Report, Row
 from ecotta_rt.bench.table import Column, print_table
+from ecotta_rt.messages import show
 
 __all__ = ["print_report"]
 
@@ -42,11 +43,11 @@ def print_report(report: Report, file: TextIO) -> None:
         report: What was measured, finished or broken off.
         file: Where to, often `sys.stdout`.
     """
-    print(_headline(report), file=file)
+    show(_headline(report), file)
     if report.rows:
         print_table(report.rows, [*_COLUMNS, *_cage_columns(report.enforced), *_device_columns(report)], file)
     for note in (*_enforced_notes(report.enforced), *_failures(report), *_device_notes(report), *_footnotes(report)):
-        print(note, file=file)
+        show(note, file)
 
 
 _COLUMNS: tuple[Column[Row], ...] = (

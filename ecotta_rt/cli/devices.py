@@ -13,6 +13,7 @@ import json
 from collections.abc import Sequence
 
 from ecotta_rt.device import SCHEMA, DeviceProfile, device_ids, load_device
+from ecotta_rt.messages import show
 
 __all__ = ["NAME", "add_arguments", "run"]
 
@@ -34,9 +35,9 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps({"schema": SCHEMA, "devices": [profile.as_json() for profile in profiles]}, indent=2))
     elif args.device:
-        print(_one(profiles[0]))
+        show(_one(profiles[0]))
     else:
-        print(_table(profiles))
+        show(_table(profiles))
     return 0
 
 

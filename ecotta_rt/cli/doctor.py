@@ -22,6 +22,7 @@ from ecotta_rt._version import __version__
 from ecotta_rt.doctor.examination import examine
 from ecotta_rt.doctor.finding import Finding
 from ecotta_rt.errors import Unavailable
+from ecotta_rt.messages import show
 
 __all__ = ["NAME", "SCHEMA", "add_arguments", "run"]
 
@@ -59,9 +60,9 @@ def run(args: argparse.Namespace) -> int:
             "healthy": healthy,
             "findings": [finding.as_json() for finding in findings],
         }
-        print(json.dumps(report, indent=2, ensure_ascii=False))
+        print(json.dumps(report, indent=2))
     else:
-        print(_text(findings))
+        show(_text(findings))
     return 0 if healthy else Unavailable.exit_code
 
 

@@ -17,6 +17,7 @@ from ecotta_rt.cli.inspect_text import bundle_text, graph_text, state_text
 from ecotta_rt.errors import InputFileError, UsageError
 from ecotta_rt.files.kinds import open_regular
 from ecotta_rt.files.output import check_output, write_output
+from ecotta_rt.messages import show
 
 if TYPE_CHECKING:  # both need numpy, which --help does not
     from ecotta_rt.bundle import Bundle
@@ -50,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if args.json is not None:
         write_output(args.json, f"{json.dumps(facts, indent=2)}\n".encode())
-    print(text)
+    show(text)
     return 0
 
 

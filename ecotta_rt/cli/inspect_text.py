@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ecotta_rt.messages import printable
+
 if TYPE_CHECKING:  # they need numpy, which --help does not
     from ecotta_rt.bundle import ArrayShape, Bundle, FrameSpec, GraphEntry, Manifest
     from ecotta_rt.onnx_wire import OnnxScan
@@ -67,7 +69,7 @@ def state_text(path: Path, state: "AdaptState") -> str:
     """What is in an adapted state."""
     heading = f"{path}: an adapted state of {path.stat().st_size:,} bytes, all of it checked"
     facts = [
-        ("network", _printable(state.network_digest)),
+        ("network", printable(state.network_digest)),
         ("holds", _state_sizes(state)),
         ("momentum", "all zero" if not any(array.any() for array in state.momentum.values()) else "not zero"),
     ]
@@ -99,7 +101,7 @@ def _session_row(session: "SessionFigures") -> tuple[str, ...]:
 
 
 def _ports(ports: Iterable["ArrayShape"]) -> list[tuple[str, str, str]]:
-    return [(f"  {_printable(port.name)}", port.dtype, _shape(port.shape)) for port in ports]
+    return [(f"  {printable(port.name)}", port.dtype, _shape(port.shape)) for port in ports]
 
 
 def _state_sizes(state: "AdaptState") -> str:
@@ -113,22 +115,17 @@ def _arrays(count: int, numbers: int) -> str:
 
 
 def _classes(classes: Sequence[str]) -> str:
-    shown = ", ".join(classes[:_SHOWN_CLASSES])
+    shown = printable(", ".join(classes[:_SHOWN_CLASSES]))
     return f"{len(classes)}: {shown}{', ...' if len(classes) > _SHOWN_CLASSES else ''}"
 
 
 def _metadata(metadata: Mapping[str, str]) -> list[str]:
-    rows = [(f"  {_printable(name)}", _printable(text)) for name, text in metadata.items()]
+    rows = [(f"  {printable(name)}", printable(text)) for name, text in metadata.items()]
     return [_columns([("metadata", ""), *rows])] if rows else []
 
 
 def _words(words: Mapping[str, object]) -> str:
     return ", ".join(f"{name} {word}" for name, word in words.items()) or "-"
-
-
-def _printable(text: str) -> str:
-    # A state's texts are free, and a terminal takes escape sequences for orders.
-    return text if text.isprintable() else ascii(text)
 
 
 def _shape(shape: Sequence[int]) -> str:

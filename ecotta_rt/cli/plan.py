@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from ecotta_rt.cli.byte_size import parse_byte_size
 from ecotta_rt.cli.numbers import batch_size, thread_count
+from ecotta_rt.messages import show
 
 if TYPE_CHECKING:
     from ecotta_rt.budget import Plan
@@ -85,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
         _write_json(args.json, chosen, shown_ways, timeline)
     if args.json != "-":
         lines = [*_verdict(args.bundle, device, chosen), *_tensors(name, figures, timeline), *_every_way(shown_ways)]
-        print("\n".join(lines))
+        show("\n".join(lines))
     if refusal is not None:
         raise refusal
     return 0

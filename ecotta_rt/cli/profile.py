@@ -26,6 +26,7 @@ from ecotta_rt.cli.profile_table import profile_table
 from ecotta_rt.device import load_device
 from ecotta_rt.errors import UsageError
 from ecotta_rt.files.output import check_output, write_output
+from ecotta_rt.messages import show
 
 if TYPE_CHECKING:
     from ecotta_rt.prepare.profile_report import ActivationReport
@@ -95,8 +96,8 @@ def run(args: argparse.Namespace) -> int:
             print(text)
             return 0
         write_output(args.json, f"{text}\n".encode())
-    print(f"{args.network}, {args.step} step, frames {'x'.join(map(str, shape))}\n")
-    print(profile_table(report, limit_bytes))
+    show(f"{args.network}, {args.step} step, frames {'x'.join(map(str, shape))}\n")
+    show(profile_table(report, limit_bytes))
     return 0
 
 

@@ -46,7 +46,7 @@ from ecotta_rt.errors import EXIT_INTERRUPTED, InputFileError, UsageError
 from ecotta_rt.files.atomic import check_target
 from ecotta_rt.files.lock import locked
 from ecotta_rt.files.output import check_output
-from ecotta_rt.messages import tell
+from ecotta_rt.messages import own_output, tell
 
 if TYPE_CHECKING:
     from ecotta_rt.runtime.engine import Runtime
@@ -272,9 +272,17 @@ def _warn(message: str) -> None:
 
 
 def _sink(out: Path | None, stopping: Callable[[], bool]) -> AbstractContextManager["JsonLines"]:
-    from ecotta_rt.runtime.sinks import JsonLines, json_lines_file
+    from ecotta_rt.runtime.sinks import json_lines_file
 
-    return nullcontext(JsonLines(sys.stdout, stopping=stopping)) if out is None else json_lines_file(out, stopping)
+    return _standard_output(stopping) if out is None else json_lines_file(out, stopping)
+
+
+@contextmanager
+def _standard_output(stopping: Callable[[], bool]) -> Iterator["JsonLines"]:
+    from ecotta_rt.runtime.sinks import JsonLines
+
+    with own_output() as file:
+        yield JsonLines(file, stopping=stopping)
 
 
 @contextmanager

@@ -1,12 +1,12 @@
 """A camera on this machine (V4L2) or on the network (RTSP), which comes back by itself when it was lost."""
 
-import re
 from collections.abc import Callable, Generator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
 
 from ecotta_rt.errors import Unavailable
+from ecotta_rt.messages import mask
 from ecotta_rt.records import Frame
 from ecotta_rt.runtime.clock import Clock, SystemClock
 from ecotta_rt.runtime.sources.pyav import Broken, Picture, pictures, require_av
@@ -117,4 +117,4 @@ def rtsp_camera(url: str, clock: Clock | None = None) -> Camera:
     require_av()
     advice = "Check address, port, path, user and password; does `ffprobe -rtsp_transport tcp URL` reach it?"
     connect = partial(pictures, url, Unavailable, strict=False, options=_RTSP, timeout_s=_TIMEOUT_S)
-    return Camera(connect, re.sub(r"//.*@", "//", url), advice, clock)
+    return Camera(connect, mask(url), advice, clock)

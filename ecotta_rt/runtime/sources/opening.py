@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from ecotta_rt.errors import InputFileError, UsageError
+from ecotta_rt.messages import mask
 from ecotta_rt.runtime.newest import Newest
 from ecotta_rt.runtime.sources.camera import rtsp_camera, v4l2_camera
 from ecotta_rt.runtime.sources.image_file import IMAGE_SUFFIXES
@@ -34,14 +35,15 @@ def open_source(text: str, *, classes: int | None = None, realtime: bool = False
         InputFileError: A file is missing or of another kind.
         Unavailable: No such camera, or PyAV is needed and not installed.
     """
-    path = Path(text)
-    live = text.startswith((_DEVICES, *_STREAMS))
+    path, shown = Path(text), mask(text)  # whoever mistypes an address may not read its password in a log
+    stream = text.lower().startswith(_STREAMS)
+    live = stream or text.startswith(_DEVICES)
     if not live and "://" in text:
-        raise UsageError(f"{text.partition('://')[0]}:// is no source we know; streams are rtsp:// or rtsps://")
+        raise UsageError(f"{shown.partition('://')[0]}:// is no source we know; streams are rtsp:// or rtsps://")
     film = not live and not text.startswith(_REPLAY) and path.is_file() and path.suffix.lower() not in IMAGE_SUFFIXES
     if realtime and not film:
-        raise UsageError(f"--realtime is for films, and {text} is none: cameras are live, pictures have no rate")
-    if text.startswith(_STREAMS):
+        raise UsageError(f"--realtime is for films, and {shown} is none: cameras are live, pictures have no rate")
+    if stream:
         return Newest(rtsp_camera(text))
     if live:
         return Newest(v4l2_camera(text))
@@ -51,7 +53,7 @@ def open_source(text: str, *, classes: int | None = None, realtime: bool = False
         return Newest(VideoFile(path, realtime=True)) if realtime else VideoFile(path)
     if not path.exists():
         raise InputFileError(
-            f"{text}: no such file or folder; a source is a folder of pictures, a film, /dev/video0, rtsp://HOST/PATH"
+            f"{shown}: no such file or folder; a source is a folder of pictures, a film, /dev/video0, rtsp://HOST/PATH"
             f" or replay:FOLDER"
         )
     return Images(path)
