@@ -10,7 +10,7 @@ import pytest
 from ecotta_rt.messages import draw, tell
 
 PACKAGE = Path(__file__).parent.parent / "ecotta_rt"
-SAY = "from ecotta_rt.messages import draw, tell; tell('ecotta', 'hello'); draw('x'); on_terminal(); "
+SAY = "from ecotta_rt.messages import draw, on_terminal, tell; tell('ecotta', 'hello'); draw('x'); on_terminal(); "
 
 
 def test_a_message_is_one_line_behind_the_programs_name(capsys):
