@@ -36,11 +36,11 @@ def settle_streams(*, abandoned: bool = False) -> None:
     Python would try again when it ends, complain, and end with a code of its own.
 
     Args:
-        abandoned: Forget it at once: its reader may hang, and the user wants an end.
+        abandoned: Forget results at once: their reader may hang, and the user wants an end.
     """
     for stream in (sys.stdout, sys.stderr):
         try:
-            if abandoned:
+            if abandoned and stream is sys.stdout:  # messages are written at once, nothing of them waits
                 _forget(stream)
             stream.flush()
         except (OSError, ValueError, AttributeError):
