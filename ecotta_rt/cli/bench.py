@@ -68,9 +68,11 @@ def _memory(args: argparse.Namespace) -> int:
         interrupted = _interrupted(run.run)
     report = run.report()
     if report is not None:
-        _write(report, args.json, lambda file: print_report(report, file))
-        if args.plot is not None and report.rows:
-            draw_plot(report, args.plot)
+        try:
+            if args.plot is not None and report.rows:
+                draw_plot(report, args.plot)
+        finally:  # what is printed may end us, and is printed whatever becomes of the plot
+            _write(report, args.json, lambda file: print_report(report, file))
     if interrupted:
         tell("ecotta-bench", f"interrupted, methods that were done: {len(run.outcomes)}")
         return EXIT_INTERRUPTED
@@ -135,12 +137,14 @@ def _check_outputs(args: argparse.Namespace) -> None:
 
 @contextmanager
 def _terminate_as_interrupt() -> Iterator[None]:
-    """Let SIGTERM end the run as Ctrl-C does."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    """Let SIGTERM and SIGHUP end the run as Ctrl-C does, but for those that it was started to ignore."""
+    heard = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, signal.default_int_handler) for number in heard}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ COMMANDS = {
     "inspect": "show what is in a bundle or an adapted state, having checked all of it",
     "plan": "say whether a bundle fits a device, how to run it there, and what its memory is made of",
     "run": "answer and learn from a stream: bundle + pictures, film, camera or replay -> JSON lines",
+    "completion": "print a script that lets the shell complete our commands with the Tab key",
 }
 """Name of each subcommand -> its line in the help. The module is `ecotta_rt.cli.NAME`."""
 
@@ -39,6 +40,7 @@ examples:
   ecotta devices                        every device and its memory
   ecotta devices raspberry-pi-zero-2w   one of them, with the sources of its figures
   ecotta COMMAND --help                 options and examples of a command
+  source <(ecotta completion bash)      let the Tab key complete all of them; also zsh, fish
 
 exit codes:
   0 done, 1 our bug, 2 usage, 3 does not fit the budget, 4 bad or hostile input file, 69 a missing extra or device,
@@ -130,7 +132,7 @@ def _run_subcommand(name: str, argv: Sequence[str]) -> int:
 
 
 def _command_list() -> str:
-    return "\n".join(f"  {name:<10}{line}" for name, line in COMMANDS.items())
+    return "\n".join(f"  {name:<12}{line}" for name, line in COMMANDS.items())
 
 
 def _bug_report(error: Exception) -> str:
