@@ -358,6 +358,7 @@ class Loop:
             return self._predict(frames)
         prediction = self._learn(frames)
         self.tally.offered += 1
+        self.tally.uncertain += prediction.why == "uncertain"
         return prediction
 
     def _learn(self, frames: NDArray[np.uint8]) -> Prediction:

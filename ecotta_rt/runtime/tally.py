@@ -18,6 +18,7 @@ class Tally:
         damaged: Frames answered that may show damage of their film; nothing was learned from their batches.
         dropped: Frames that a newer one replaced, or that came while the guard let none in.
         offered: Batches given to learn from.
+        uncertain: Of those, batches without a frame certain enough to learn from.
         adapted: Batches that moved the state's parameters.
         labelled: Answered frames whose class the source knows.
         correct: Those of them answered with that class.
@@ -31,6 +32,7 @@ class Tally:
     damaged: int = 0
     dropped: int = 0
     offered: int = 0
+    uncertain: int = 0
     adapted: int = 0
     labelled: int = 0
     correct: int = 0
@@ -47,4 +49,10 @@ class Tally:
         if self.labelled:
             text += f", error {100 * (1 - self.correct / self.labelled):.1f} %"
         lowered = [f"{self.levels[level]} at {level}" for level in sorted(self.levels) if level != Level.FULL]
-        return ", ".join([text, *lowered])
+        text = ", ".join([text, *lowered])
+        if self.uncertain and self.uncertain == self.offered:
+            text += (
+                "; nothing was learned: no frame was certain enough, so look whether these frames are of the kind and "
+                "the classes that the network was trained on, and whether it gives logits"
+            )
+        return text
