@@ -29,6 +29,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ecotta_rt.cli.key_mapping import key_mapping
 from ecotta_rt.cli.prepare_options import (
     add_options,
     class_names,
@@ -83,7 +84,14 @@ def run(args: argparse.Namespace) -> int:
     names = class_names(args) if data is None else data.classes
     classes = len(names) or None
     network = frozen_network(  # the first that writes
-        args.network, args.checkpoint, out, classes=classes, mean=args.mean, std=args.std
+        args.network,
+        args.checkpoint,
+        out,
+        classes=classes,
+        mean=args.mean,
+        std=args.std,
+        key_mapping=key_mapping(args.key_mapping),
+        tell=lambda line: tell("ecotta prepare", line),
     )
     with WorkProgress("ecotta prepare: looking at the pictures", bar=False):
         frame = choose_frame(args, network, data)

@@ -6,6 +6,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ecotta_rt.cli.key_mapping import add_key_mapping
 from ecotta_rt.cli.numbers import batch_size, integer, thread_count
 from ecotta_rt.errors import InputFileError, UsageError
 from ecotta_rt.this_machine import cpu_name, has_bfloat16
@@ -22,6 +23,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("network", metavar="NETWORK", help="a network file of ours (.safetensors), a model id, or FILE.py:FACTORY")
     add("--checkpoint", type=Path, metavar="FILE", help="its weights (.pt, .pth, .th, .safetensors)")
+    add_key_mapping(parser)
     add(
         "--data",
         metavar="DATA",

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ecotta_rt.cli.byte_size import parse_byte_size
+from ecotta_rt.cli.key_mapping import add_key_mapping, key_mapping
 from ecotta_rt.cli.numbers import integer
 from ecotta_rt.cli.profile_table import profile_table
 from ecotta_rt.device import load_device
@@ -56,6 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", metavar="HxW", help="frame size, HxW or CxHxW (default: the model's own, else 32x32)")
     parser.add_argument("--classes", type=integer, metavar="N", help="number of classes of a model id")
     parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="weights to load into the network")
+    add_key_mapping(parser)
     parser.add_argument("--limit", metavar="SIZE", help="largest sum of kept bytes allowed, such as 200MiB")
     parser.add_argument("--device", metavar="ID", help="take the limit from a device: see ecotta devices")
     parser.add_argument(
@@ -106,7 +108,9 @@ def _profile(args: argparse.Namespace, shape: tuple[int, ...], limit_bytes: int 
     from ecotta_rt.prepare.profiled_steps import random_frames
     from ecotta_rt.prepare.profiler import profile_step
 
-    network = open_network(args.network, classes=args.classes, checkpoint=args.checkpoint)
+    network = open_network(
+        args.network, classes=args.classes, checkpoint=args.checkpoint, key_mapping=key_mapping(args.key_mapping)
+    )
     device = "meta" if args.dry else "cpu"
     step = _step(args)(network.to(device), random_frames(shape, device))
     return profile_step(step.run, step.network, limit_bytes)

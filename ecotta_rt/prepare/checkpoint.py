@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ecotta_rt.errors import InputFileError, UsageError
+from ecotta_rt.prepare.key_prefix import without_common_prefix
 from ecotta_rt.prepare.matching import KeyMapping, fill, rename
 from ecotta_rt.prepare.networks import MODELS, build_network
 from ecotta_rt.prepare.networks.normalise import Normalise
@@ -130,12 +131,15 @@ def save_network(
     write_safetensors(path, stored, metadata)
 
 
-def load_checkpoint(network: nn.Module, path: str | PathLike[str], key_mapping: KeyMapping | None = None) -> None:
+def load_checkpoint(
+    network: nn.Module, path: str | PathLike[str], key_mapping: KeyMapping | None = None
+) -> tuple[str, ...]:
     """Load a foreign checkpoint into a network that exists.
 
     The prefixes `module.` (DataParallel) and `_orig_mod.` (torch.compile) are dropped, `num_batches_tracked` may be
-    absent, and keys with a prefix in `network.ignored_keys` are left out. A file of torch.save may hold the state dict
-    bare or under `state_dict`, `model_state`, `model_state_dict`, `model` or `net`; no code in it is run.
+    absent, and keys with a prefix in `network.ignored_keys` are left out. So is any one prefix, where all that the
+    network has is there under it and no mapping is given. A file of torch.save may hold the state dict bare or where
+    training scripts keep it (see `weights.read_tensors`); no code in it is run.
 
     Args:
         network: Filled in place when everything fits, else untouched; its mode stays.
@@ -143,11 +147,20 @@ def load_checkpoint(network: nn.Module, path: str | PathLike[str], key_mapping: 
         key_mapping: Prefixes of the checkpoint's keys and what replaces them, or a function from key to key; None as
             the replacement leaves a key out.
 
+    Returns:
+        What was done to make it fit, a line each.
+
     Raises:
         InputFileError: A file that is truncated, hostile, or holds more than tensors and plain values.
         CheckpointError: Keys or shapes that do not match; the message lists them and says what to try.
     """
-    fill(network, rename(read_tensors(path), network, key_mapping, path), path)
+    tensors = rename(read_tensors(path), network, key_mapping, path)
+    lines: tuple[str, ...] = ()
+    if key_mapping is None:
+        tensors, lines = without_common_prefix(tensors, network, path)
+    fill(network, tensors, path)
+    types = {str(value.dtype) for value in tensors.values() if value.is_floating_point()} - {"torch.float32"}
+    return (*lines, f"its {', '.join(sorted(types))} weights were converted to torch.float32") if types else lines
 
 
 def _parse(metadata: Mapping[str, str], path: str | PathLike[str]) -> NetworkFile:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ecotta_rt.errors import CheckpointError, InputFileError
+from ecotta_rt.prepare.key_prefix import OPTIONAL_KEY
 from ecotta_rt.prepare.networks.normalise import Normalise
 
 __all__ = ["KeyMapping", "fill", "rename"]
@@ -21,7 +22,6 @@ KeyMapping = Mapping[str, str | None] | Callable[[str], str | None]
 FilePath = str | PathLike[str]
 
 _LISTED = 6
-_OPTIONAL = "num_batches_tracked"
 _WRAPPING_PREFIXES = ("module.", "_orig_mod.")
 """DataParallel's and torch.compile's."""
 
@@ -70,7 +70,7 @@ def fill(network: nn.Module, tensors: Mapping[str, Tensor], path: FilePath) -> N
     """
     wanted = network.state_dict()
     tensors = _without_preprocessing(network, tensors, wanted, path)
-    missing = [key for key in wanted if key not in tensors and not key.endswith(_OPTIONAL)]
+    missing = [key for key in wanted if key not in tensors and not key.endswith(OPTIONAL_KEY)]
     unexpected = [key for key in tensors if key not in wanted]
     misshapen = [key for key in tensors if key in wanted and tensors[key].shape != wanted[key].shape]
     if missing or unexpected or misshapen:
@@ -169,16 +169,20 @@ def _advice(
 ) -> str:
     renaming = _renaming(missing, unexpected)
     if renaming is not None:
-        return f"key_mapping={{{renaming[0]!r}: {renaming[1]!r}}}"
+        return f"key_mapping={{{renaming[0]!r}: {renaming[1]!r}}} (--key-mapping {renaming[0]}={renaming[1]})"
     if missing and unexpected:
         return (
-            "a key_mapping from the checkpoint's prefixes to the network's, or the network the checkpoint was made with"
+            "a key_mapping from the checkpoint's prefixes to the network's (--key-mapping OLD=NEW), or the network the "
+            "checkpoint was made with"
         )
     last = list(wanted)[-1]  # the classifier's bias in every network here
     if misshapen and set(misshapen) <= {last, f"{last.rpartition('.')[0]}.weight"} and last in tensors:
         return f"a network built with classes={tensors[last].numel()}"
     if unexpected and not missing and not misshapen and len(unexpected) <= _LISTED:
-        return f"key_mapping={{{unexpected[0]!r}: None}}, and so on, where these may be left out"
+        return (
+            f"key_mapping={{{unexpected[0]!r}: None}} (--key-mapping {unexpected[0]}), and so on, where these may be "
+            "left out"
+        )
     return "the network the checkpoint was made with (another depth or width?)"
 
 

@@ -3,7 +3,7 @@
 import importlib
 import importlib.util
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -12,10 +12,12 @@ from torch import nn
 
 from ecotta_rt.errors import UsageError
 from ecotta_rt.prepare.checkpoint import load_checkpoint, load_network
+from ecotta_rt.prepare.matching import KeyMapping
 from ecotta_rt.prepare.network_frames import frame_channels
 from ecotta_rt.prepare.networks import MODELS, build_network
 from ecotta_rt.prepare.networks.normalise import Normalised
 from ecotta_rt.prepare.one_line import one_line
+from ecotta_rt.prepare.unwrapping import in_float32, settled, unwrapped
 
 __all__ = ["open_network"]
 
@@ -29,6 +31,8 @@ def open_network(
     checkpoint: Path | None = None,
     mean: Sequence[float] = (),
     std: Sequence[float] = (),
+    key_mapping: KeyMapping | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> nn.Module:
     """The network that `name` stands for.
 
@@ -40,6 +44,8 @@ def open_network(
         mean: Of the frames it was trained with, in [0, 1], by channel, where it does not normalise them itself; for a
             model id, where it is not that of the public checkpoints.
         std: Standard deviation, as `mean`.
+        key_mapping: From the checkpoint's keys to the network's; see `load_checkpoint`.
+        tell: Hears in a line each what was done to network and weights so that they fit.
 
     Raises:
         UsageError: There is no such network, or the factory fails or returns something else.
@@ -56,17 +62,25 @@ def open_network(
     elif name.endswith(".safetensors"):
         network = load_network(name)
     elif ":" in name:
-        network = _build_own(name)
+        network = in_float32(unwrapped(_build_own(name)), tell)
     else:
         raise UsageError(
             f"unknown network {name!r}; known models: {', '.join(MODELS)}; "
             "or a .safetensors file of ours, or FILE.py:FACTORY for a network of your own"
         )
     if checkpoint is not None:
-        load_checkpoint(network, checkpoint)
+        for line in load_checkpoint(network, checkpoint, key_mapping):
+            (tell or _nobody)(line)
+    elif key_mapping is not None:
+        raise UsageError("--key-mapping renames the keys of a --checkpoint, and none is given")
+    network = settled(network, tell)
     if mean and name not in MODELS:
         return Normalised(network, mean, std, frame_channels(network))
     return network
+
+
+def _nobody(line: str) -> None:
+    """Hears nothing."""
 
 
 def _for_three(values: Sequence[float]) -> tuple[float, ...] | None:

@@ -89,7 +89,7 @@ def partition(network: nn.Module, example_frames: Tensor, parts: int | Sequence[
 
     Args:
         network: Frames to logits; traced in its present mode, its statistics are not moved. Its weights become plain
-            float32 ones (see `settled`), and norms that are no `nn.BatchNorm2d` get one as a child (see `plain_norms`).
+            ones (see `settled`), and norms that are no `nn.BatchNorm2d` get one as a child (see `plain_norms`).
         example_frames: float32 `[N, C, H, W]` in [0, 1]; one frame is enough, its size is the one that counts.
         parts: K, or the number of cells of each part from shallow to deep.
 

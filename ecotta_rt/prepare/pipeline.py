@@ -27,6 +27,7 @@ from ecotta_rt.prepare.export.exporter import Report as ExportReport
 from ecotta_rt.prepare.export.exporter import export
 from ecotta_rt.prepare.held_out import HeldOut
 from ecotta_rt.prepare.identity import identity_state
+from ecotta_rt.prepare.matching import KeyMapping
 from ecotta_rt.prepare.networks import MODELS
 from ecotta_rt.prepare.open_network import open_network
 from ecotta_rt.prepare.options import StepOptions
@@ -69,6 +70,8 @@ def frozen_network(
     classes: int | None = None,
     mean: Sequence[float] = (),
     std: Sequence[float] = (),
+    key_mapping: KeyMapping | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> nn.Module:
     """The network to warm up, exactly as it will be loaded again.
 
@@ -80,6 +83,8 @@ def frozen_network(
         classes: How many it tells apart, for a model id; None: as many as its public checkpoints.
         mean: As for `open_network`.
         std: As for `open_network`.
+        key_mapping: As for `open_network`.
+        tell: As for `open_network`.
 
     Raises:
         UsageError: A model id without weights, a name that stands for no network, or OUT.safetensors holds something
@@ -89,14 +94,16 @@ def frozen_network(
     if name not in MODELS:
         if checkpoint is not None and name.endswith(_SUFFIX):
             raise UsageError(f"checkpoint {checkpoint}: {name} has its weights already; give a model id instead")
-        return open_network(name, checkpoint=checkpoint, mean=mean, std=std)
+        return open_network(name, checkpoint=checkpoint, mean=mean, std=std, key_mapping=key_mapping, tell=tell)
     if checkpoint is None:
         raise UsageError(
             f"{name}: random weights cannot be warmed up; give --checkpoint FILE, or a network file of ours"
         )
     stored = out.with_name(f"{out.name}{_SUFFIX}")
     _require_ours(stored, checkpoint)
-    network = open_network(name, checkpoint=checkpoint, classes=classes, mean=mean, std=std)
+    network = open_network(
+        name, checkpoint=checkpoint, classes=classes, mean=mean, std=std, key_mapping=key_mapping, tell=tell
+    )
     save_network(network, stored, model=name, recipe={"checkpoint": checkpoint.name})
     return load_network(stored)
 

@@ -28,8 +28,14 @@ __all__ = ["read_safetensors", "read_tensors", "write_safetensors"]
 _LARGEST_FILE_BYTES = 2 * 1024**3
 """Ten times the largest network here: a limit for mistakes and bombs, not for networks."""
 
-_WRAPPERS = ("state_dict", "model_state", "model_state_dict", "model", "net")
-"""Where training scripts keep the weights inside what they save, in the order they are looked for."""
+_WRAPPERS = (
+    *("state_dict", "model_state", "model_state_dict", "model", "net", "network", "module", "weights", "params"),
+    *("ema_state_dict", "state_dict_ema", "model_ema", "ema", "params_ema", "shadow"),
+)
+"""Where training scripts keep the weights inside what they save, in the order of search: averaged ones last."""
+
+_DEEPEST = 4
+"""How often one may stand in another: `ema` may have a `state_dict`, and so on."""
 
 
 def read_safetensors(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -58,7 +64,8 @@ def read_tensors(path: str | os.PathLike[str]) -> dict[str, Tensor]:
 
     Args:
         path: A .safetensors file, or a file of torch.save that holds a state dict, bare or under one of the keys
-            `state_dict`, `model_state`, `model_state_dict`, `model`, `net`. Other entries are left out.
+            that training scripts use, such as `state_dict`, `model_state_dict`, `model`, `ema`, in one another too.
+            Other entries are left out.
 
     Returns:
         The tensors by name, as stored.
@@ -70,9 +77,11 @@ def read_tensors(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     if not _written_by_torch(path):
         return read_safetensors(path)[0]
     content = _unpickle_weights(path)
-    for wrapper in _WRAPPERS:
-        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
-            content = content[wrapper]
+    for _ in range(_DEEPEST):
+        inside = isinstance(content, Mapping) and [key for key in _WRAPPERS if isinstance(content.get(key), Mapping)]
+        if not inside:
+            break
+        content = content[inside[0]]
     if not isinstance(content, Mapping):
         raise InputFileError(
             f"{path}: holds {type(content).__name__}, not a state dict. Save `network.state_dict()` instead"
@@ -142,6 +151,11 @@ def _refuse_bombs(path: Path) -> None:
     if not zipfile.is_zipfile(path):
         return
     with zipfile.ZipFile(path) as archive:
+        if any("/code/" in entry.filename for entry in archive.infolist()):
+            raise InputFileError(
+                f"{path}: a TorchScript archive, which holds code beside its weights; where you trust it, save them "
+                "alone: torch.save(torch.jit.load(FILE).state_dict(), 'weights.pt')"
+            )
         unpacked = sum(entry.file_size for entry in archive.infolist())
     if unpacked > _LARGEST_FILE_BYTES:
         raise InputFileError(

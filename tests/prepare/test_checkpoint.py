@@ -250,7 +250,7 @@ def renamed(network, rename):
     return OrderedDict((rename(key), value) for key, value in network.state_dict().items())
 
 
-@pytest.mark.parametrize("wrapper", [None, "state_dict", "model_state", "model_state_dict", "model", "net"])
+@pytest.mark.parametrize("wrapper", [None, "state_dict", "model_state", "model_state_dict", "model", "net", "ema"])
 def test_a_state_dict_is_found_where_scripts_keep_it(tmp_path, network, wrapper):
     state = network.state_dict()
     torch.save(state if wrapper is None else {"epoch": 3, wrapper: state}, tmp_path / "foreign.pt")
@@ -318,6 +318,67 @@ def test_a_key_mapping_renames_and_drops(tmp_path, network, mapping):
     assert same_state(network, target)
 
 
+@pytest.mark.parametrize("beside", [{}, {"loss.weight": torch.ones(3), "metric.total": torch.ones(1)}])
+def test_one_prefix_is_taken_off_and_named_when_everything_fits(tmp_path, network, beside):
+    torch.save({"state_dict": {**renamed(network, lambda key: f"model.{key}"), **beside}}, tmp_path / "lightning.ckpt")
+    target = build_network("resnet-20")
+
+    lines = load_checkpoint(target, tmp_path / "lightning.ckpt")
+
+    assert same_state(network, target)
+    assert lines[0] == "the prefix 'model.' of the checkpoint's keys was taken off"
+    assert lines[1:] == (("2 tensors outside of it were left out: loss.weight, metric.total",) if beside else ())
+
+
+def test_a_prefix_of_the_network_is_put_on(tmp_path, network):
+    torch.save(network.state_dict(), tmp_path / "foreign.pt")
+    target = nn.Sequential(OrderedDict(net=build_network("resnet-20")))
+
+    assert load_checkpoint(target, tmp_path / "foreign.pt") == (
+        "the checkpoint's keys got the prefix 'net.' of the network",
+    )
+    assert same_state(network, target.net)
+
+
+def test_two_networks_in_one_checkpoint_are_a_choice(tmp_path, network):
+    both = {**renamed(network, lambda key: f"student.{key}"), **renamed(network, lambda key: f"teacher.{key}")}
+    torch.save(both, tmp_path / "foreign.pt")
+
+    with pytest.raises(
+        CheckpointError, match=r"2 networks that fit, under student\., teacher\.: .*--key-mapping student\.="
+    ):
+        load_checkpoint(build_network("resnet-20"), tmp_path / "foreign.pt")
+    load_checkpoint(build_network("resnet-20"), tmp_path / "foreign.pt", {"student.": "", "teacher.": None})
+
+
+def test_averaged_weights_are_found_in_what_holds_them(tmp_path, network):
+    torch.save({"epoch": 3, "ema": {"decay": 0.9, "module": network.state_dict()}}, tmp_path / "foreign.pt")
+    target = build_network("resnet-20")
+
+    load_checkpoint(target, tmp_path / "foreign.pt")
+
+    assert same_state(network, target)
+
+
+@pytest.mark.parametrize("kind", [torch.float64, torch.float16, torch.bfloat16])
+def test_weights_of_other_types_are_converted_and_named(tmp_path, network, kind):
+    torch.save(
+        {k: v.to(kind) if v.is_floating_point() else v for k, v in network.state_dict().items()}, tmp_path / "f.pt"
+    )
+    target = build_network("resnet-20")
+
+    assert load_checkpoint(target, tmp_path / "f.pt") == (f"its {kind} weights were converted to torch.float32",)
+    assert target.conv1.weight.dtype == torch.float32
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_a_torchscript_archive_is_refused_with_the_way_to_its_weights(tmp_path, network):
+    torch.jit.save(torch.jit.trace(network.eval(), torch.rand(1, 3, 32, 32)), tmp_path / "scripted.pt")
+
+    with pytest.raises(InputFileError, match=r"a TorchScript archive, .*torch\.jit\.load\(FILE\)\.state_dict\(\)"):
+        load_checkpoint(build_network("resnet-20"), tmp_path / "scripted.pt")
+
+
 def test_two_keys_that_become_one_are_refused(tmp_path, network):
     torch.save({**network.state_dict(), "old.conv1.weight": network.conv1.weight}, tmp_path / "foreign.pt")
 
@@ -346,10 +407,13 @@ def test_one_error_lists_what_is_missing_unexpected_and_misshapen(tmp_path):
 @pytest.mark.parametrize(
     ("rename", "advice"),
     [
-        (lambda key: "network." + key, "key_mapping={'network.': ''}"),
-        (lambda key: key.replace("linear.", "fc."), "key_mapping={'fc.': 'linear.'}"),
+        (lambda key: key.replace("linear.", "fc."), "key_mapping={'fc.': 'linear.'} (--key-mapping fc.=linear.)"),
+        (
+            lambda key: "network." + key.replace("bn1.", "norm1."),
+            "a key_mapping from the checkpoint's prefixes to the network's (--key-mapping OLD=NEW)",
+        ),
     ],
-    ids=["prefix", "classifier"],
+    ids=["classifier", "several"],
 )
 def test_the_advice_is_a_mapping_that_works(tmp_path, network, rename, advice):
     torch.save(renamed(network, rename), tmp_path / "foreign.pt")

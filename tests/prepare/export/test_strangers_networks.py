@@ -321,7 +321,6 @@ BUNDLES = {
     "densenet": DenseNet,
     "weights standardised": WeightStandardised,
     "data parallel": lambda: nn.DataParallel(ResNet18()),
-    "double": lambda: ResNet18().double(),
 }
 
 
@@ -349,13 +348,13 @@ def built(name):
 def plainly(name):
     """The network out of its wrapper and without a last activation: what its pieces are compared with."""
     network = built(name)
-    network = (network.module if isinstance(network, nn.DataParallel) else network).float()
+    network = network.module if isinstance(network, nn.DataParallel) else network
     if isinstance(network, ResNet18):
         network.last = nn.Identity()
     return network
 
 
-NORMS = {"resnet-18": 20, "squeeze": 20, "data parallel": 20, "double": 20, "mobilenet": 17, "efficientnet": 17}
+NORMS = {"resnet-18": 20, "squeeze": 20, "data parallel": 20, "mobilenet": 17, "efficientnet": 17}
 NORMS |= {"vgg": 5, "functional": 4, "lenet": 3, "weight norm": 1, "densenet": 11, "weights standardised": 0}
 
 
@@ -524,7 +523,6 @@ REFUSED = {
         lambda: nn.Sequential(nn.Conv2d(3, 8, 3), nn.Flatten(), nn.LazyLinear(5)),
         r"^2 is lazy and has no shape yet: call the network once on frames",
     ),
-    "no values": (lambda: ResNet18().to("meta"), r"conv1\.weight has no values \(device 'meta'\)"),
     "torchscript": (
         lambda: torch.jit.trace(ResNet18().eval(), torch.rand(2, 3, 32, 32)),
         r"the network is a TorchScript module, .*: give the module it was scripted or traced from",
