@@ -150,7 +150,7 @@ def test_a_class_of_damaged_pictures_alone_is_an_error(network, pictures, capsys
     for path in (pictures / "green").iterdir():
         path.write_bytes(b"damaged")
 
-    assert main(["prepare", network(), "--data", str(pictures), "--size", "8", *TINY]) == 4
+    assert main(["prepare", network(), "--data", str(pictures), "--size", "8", "--no-bundle", *TINY]) == 4
     assert "no picture of green can be used" in capsys.readouterr().err
 
 
