@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ecotta_rt.bundle import FrameSpec
 from ecotta_rt.data.picture import read_picture, require_pillow
-from ecotta_rt.errors import BadFrames, InputFileError, TransferError
+from ecotta_rt.errors import BadFrames, InputFileError, TransferError, UsageError
 from ecotta_rt.files.atomic import write_atomic
 from ecotta_rt.runtime.preprocess import preprocess
 
@@ -65,13 +65,16 @@ def decode_pictures(files: Sequence[Path], frame: FrameSpec, store: Path, report
     Raises:
         InputFileError: None of the files is a picture.
         TransferError: The frames have no room on the disk, or cannot be written.
+        UsageError: There is a file at `store` that no run left there.
         Unavailable: Pillow is not installed.
     """
     require_pillow()
     shape = (len(files), frame.height, frame.width, frame.channels)
     identity = _identity(files, frame)
     done, left = _resume(store, shape, identity)
-    frames = _open(store, shape, done)
+    if done == 0:
+        _claim(store, shape, identity)
+    frames = np.memmap(store, np.uint8, mode="r+", shape=shape)
     saved_s = time.monotonic()
     for place in range(done, len(files)):
         try:
@@ -79,11 +82,13 @@ def decode_pictures(files: Sequence[Path], frame: FrameSpec, store: Path, report
         except BadFrames as error:
             left[place] = str(error)
         if time.monotonic() - saved_s > _SAVED_EVERY_S:
-            _save(store, frames, identity, place + 1, left)
+            frames.flush()
+            _save(store, identity, place + 1, left)
             saved_s = time.monotonic()
         if report is not None:
             report(place + 1, len(files))
-    _save(store, frames, identity, len(files), left)
+    frames.flush()
+    _save(store, identity, len(files), left)
     if len(left) == len(files):
         raise InputFileError(f"{files[0].parent}: none of {len(files)} files is a picture; {files[0].name}: {left[0]}")
     places = np.array([place for place in range(len(files)) if place not in left], np.int64)
@@ -91,9 +96,10 @@ def decode_pictures(files: Sequence[Path], frame: FrameSpec, store: Path, report
 
 
 def remove_store(store: Path) -> None:
-    """Remove what `decode_pictures` keeps."""
-    store.unlink(missing_ok=True)
-    _record(store).unlink(missing_ok=True)
+    """Remove what `decode_pictures` keeps; a file that it did not make stays."""
+    if _record(store).exists():
+        store.unlink(missing_ok=True)
+        _record(store).unlink()
 
 
 def _record(store: Path) -> Path:
@@ -112,17 +118,21 @@ def _identity(files: Sequence[Path], frame: FrameSpec) -> str:
     return sha.hexdigest()
 
 
-def _open(store: Path, shape: tuple[int, ...], done: int) -> "np.memmap[tuple[int, ...], np.dtype[np.uint8]]":
+def _claim(store: Path, shape: tuple[int, ...], identity: str) -> None:
+    """Make the file of frames, all of its bytes at once."""
+    if store.exists() and not _record(store).exists():
+        raise UsageError(f"{store} exists and holds no frames of ours; --out chooses another name")
+    store.parent.mkdir(parents=True, exist_ok=True)
     size_bytes = int(np.prod(shape, dtype=object))
+    store.unlink(missing_ok=True)
+    _require_room(store, size_bytes)
+    _save(store, identity, 0, {})
     try:
-        if done == 0:
-            store.parent.mkdir(parents=True, exist_ok=True)
-            _require_room(store, size_bytes)
-            with store.open("wb") as file:
-                # Taken at once: a mapped file that finds the disk full later ends the process without a word.
-                os.posix_fallocate(file.fileno(), 0, size_bytes)
-        return np.memmap(store, np.uint8, mode="r+", shape=shape)
+        with store.open("wb") as file:
+            # A mapped file that finds the disk full later ends the process without a word.
+            os.posix_fallocate(file.fileno(), 0, size_bytes)
     except OSError as error:
+        remove_store(store)
         raise TransferError(f"{store} cannot be written: {error.strerror or error}") from error
 
 
@@ -135,14 +145,7 @@ def _require_room(store: Path, size_bytes: int) -> None:
         )
 
 
-def _save(
-    store: Path,
-    frames: "np.memmap[tuple[int, ...], np.dtype[np.uint8]]",
-    identity: str,
-    done: int,
-    left: dict[int, str],
-) -> None:
-    frames.flush()
+def _save(store: Path, identity: str, done: int, left: Mapping[int, str]) -> None:
     record = {"identity": identity, "done": done, "left": [[place, why] for place, why in left.items()]}
     write_atomic(_record(store), json.dumps(record).encode())
 

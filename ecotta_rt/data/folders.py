@@ -65,7 +65,7 @@ def open_class_folders(folder: str | Path, classes: Sequence[str] = ()) -> Class
 
     Raises:
         UsageError: `classes` has a name twice, or lacks that of a folder.
-        InputFileError: No class folders, fewer than two classes, or an empty one.
+        InputFileError: No class folders, fewer than two classes, an empty one, or a name that is not printable.
     """
     root = Path(folder)
     training, held_out = _parts(root)
@@ -97,6 +97,11 @@ def _parts(root: Path) -> tuple[Path, Path | None]:
 def _labels(folders: Sequence[str], classes: Sequence[str]) -> tuple[tuple[str, ...], Mapping[str, int]]:
     """Names by label, and the label of each folder."""
     if not classes:
+        unprintable = next((name for name in folders if not name.isprintable()), None)
+        if unprintable is not None:
+            raise InputFileError(
+                f"the folder {unprintable!a} has no printable name to call a class by; rename it, or give --classes"
+            )
         return tuple(folders), {name: label for label, name in enumerate(folders)}
     pairs = [(folder, name or folder) for folder, _, name in (given.partition("=") for given in classes)]
     names = tuple(name for _, name in pairs)

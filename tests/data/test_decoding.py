@@ -5,7 +5,7 @@ import pytest
 
 from ecotta_rt.bundle import FrameSpec
 from ecotta_rt.data import decode_pictures, find_pictures, remove_store
-from ecotta_rt.errors import InputFileError, TransferError
+from ecotta_rt.errors import InputFileError, TransferError, UsageError
 from ecotta_rt.runtime.preprocess import preprocess
 
 FRAME = FrameSpec(3, 4, 5, "cover", 0.875)
@@ -93,6 +93,15 @@ def test_a_disk_without_room_is_noticed_before_the_first_picture(tmp_path, pictu
     with pytest.raises(TransferError, match=r"the frames need 0 MiB .* where 1 MiB are free; use fewer .*--frames"):
         decode_pictures(pictures, FRAME, tmp_path / "store")
     assert not (tmp_path / "store").exists()
+
+
+def test_a_file_that_no_run_left_there_is_not_overwritten(tmp_path, pictures):
+    (tmp_path / "store").write_bytes(b"precious")
+
+    with pytest.raises(UsageError, match="store exists and holds no frames of ours; --out chooses another name"):
+        decode_pictures(pictures, FRAME, tmp_path / "store")
+    remove_store(tmp_path / "store")
+    assert (tmp_path / "store").read_bytes() == b"precious"
 
 
 def test_removing_leaves_nothing(tmp_path, pictures):

@@ -71,6 +71,7 @@ def test_links_that_lead_round_in_circles_are_not_followed(tmp_path):
         (["a/1.jpg"], [], InputFileError, "1 class folders, expected at least 2"),
         (["1.jpg"], [], InputFileError, "0 class folders"),
         (["a/1.jpg", "b/.keep"], [], InputFileError, "b: no file in it"),
+        (["a/1.jpg", "b\x1b/1.jpg"], [], InputFileError, r"the folder 'b\\x1b' has no printable name"),
         (["a/1.jpg", "b/1.jpg"], ["a", "c"], UsageError, "does not name the folder 'b'; it names a, c"),
         (["a/1.jpg", "b/1.jpg"], ["a", "a", "b"], UsageError, "names 'a' twice"),
         (["train/a/1", "train/b/1", "val/c/1"], [], InputFileError, "val/c: no class of that name; known: a, b"),
