@@ -9,8 +9,8 @@ SOURCE is one of
 
 Each frame gives one JSON line: its answer, or why it was refused. Cameras drop the frames that the network has no time
 for; files wait. What was learned is kept in a file beside the bundle and taken up by the next run; one run at a time
-has that file. Ctrl-C, SIGTERM and SIGHUP end the run after the batch in progress, with the state saved; a second one
-ends it at once.
+has that file. Ctrl-C, SIGTERM and SIGHUP end the run after the batch in progress, with the state saved; a batch that
+takes longer than 2 seconds more is answered and not learned from. A second signal ends the run at once.
 
 A guard watches memory (this process's, its control group's, the machine's), temperature and throttling, and does with
 less before the kernel kills: full -> sparse (learns less often) -> statistics (learns no more) -> inference (the state
@@ -42,6 +42,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from ecotta_rt.cli.numbers import MOST_FRAMES, batch_size, integer, integer_up_to, thread_count
+from ecotta_rt.cli.signal_watch import SignalWatch
 from ecotta_rt.errors import EXIT_INTERRUPTED, InputFileError, UsageError
 from ecotta_rt.files.atomic import check_target
 from ecotta_rt.files.lock import locked
@@ -59,6 +60,7 @@ __all__ = ["NAME", "add_arguments", "run"]
 
 NAME = "run"
 
+_ANSWERS_GRACE_S = 10.0
 _STATE_SUFFIX = ".state.safetensors"
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -138,7 +140,7 @@ def run(args: argparse.Namespace) -> int:
         received: list[int] = []
         with _sink(args.out, lambda: bool(received)) as sink:
             loop = Loop(source, runtime, sink, options, after_batch=listeners, guard=guard, on_step=progress.show_step)
-            with _stopped_by_signals(loop, received):
+            with _stopped_by_signals(loop, received), SignalWatch(_ENDING, _giving_up(runtime)):
                 try:
                     with progress, _watched(loop, guard):
                         loop.run()
@@ -283,6 +285,11 @@ def _standard_output(stopping: Callable[[], bool]) -> Iterator["JsonLines"]:
 
     with own_output() as file:
         yield JsonLines(file, stopping=stopping)
+
+
+def _giving_up(runtime: "Runtime") -> "Callable[[float], None]":
+    """Learning is given up first: its frames are answered all the same, in a third of the time."""
+    return lambda waited_s: runtime.interrupt(answers=waited_s > _ANSWERS_GRACE_S)
 
 
 @contextmanager

@@ -107,7 +107,7 @@ class Runtime:
         self._sums: dict[str, NDArray[Any]] = {}
         self._next_sums: dict[str, NDArray[Any]] = {}
         self._runs: dict[str, GraphRun] = {}
-        self._step_options = _run_options()
+        self._step_options, self._answer_options = _run_options(), _run_options()
         kinds = ("accumulate", "update") if frame_by_frame else ("step",)
         self._learning = [_name(bundle, kind, self._piece, fast) for kind in kinds] if adapt else []
         self.graph = self._learning[0] if adapt else None
@@ -222,12 +222,17 @@ class Runtime:
         """
         return preprocess(picture, self.frame)
 
-    def interrupt(self) -> None:
+    def interrupt(self, answers: bool = False) -> None:
         """Give up the step in progress, if there is one, at its next node: its caller gets `Interrupted`.
 
-        For another thread. Answering alone is not given up.
+        For another thread.
+
+        Args:
+            answers: Give up a call of `predict`, too.
         """
         self._step_options.terminate = True
+        if answers:
+            self._answer_options.terminate = True
 
     @_one_at_a_time
     def predict(self, frames: NDArray[np.uint8] | Floats, hold_statistics: bool = False) -> Prediction:
@@ -243,8 +248,10 @@ class Runtime:
 
         Raises:
             BadFrames, InputFileError, BudgetExceeded: As calling it.
+            Interrupted: Somebody called `interrupt(answers=True)`; statistics may have followed some of the frames.
         """
         self._require_usable(frames)
+        self._answer_options.terminate = False
         piece = self._held_piece() if hold_statistics else self._piece
         run = self._run(_name(self._bundle, "predict", piece))
         logits, finite = [], True
@@ -450,7 +457,7 @@ class Runtime:
 
     def _run(self, name: str) -> GraphRun:
         if name not in self._runs:
-            run_options = self._step_options if name in self._learning else None
+            run_options = self._step_options if name in self._learning else self._answer_options
             self._runs[name] = GraphRun(self._bundle, name, self.session_options, run_options)
         return self._runs[name]
 

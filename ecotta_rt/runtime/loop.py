@@ -230,6 +230,10 @@ class Loop:
         # Outside the handler: an error at hand keeps the graph alive that the guard is about to close.
         learn = True
         while not self._is_answered(batch, learn):
+            if not learn and self._stopping:  # not even an answer came in time
+                for frame in batch:
+                    self._refuse(Refusal(frame.index, frame.name, "given up: the run was to end"))
+                break
             self._waiting, learn = batch, False
             self._ask_guard()
             if not self._waiting:  # answered before everything was closed

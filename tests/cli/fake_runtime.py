@@ -48,7 +48,7 @@ class Runtime:
     def predict(self, frames, hold_statistics=False):
         return self._answer(frames, False)
 
-    def interrupt(self):
+    def interrupt(self, answers=False):
         pass
 
     def set_level(self, level):

@@ -314,6 +314,29 @@ def test_a_step_that_is_given_up_leaves_the_state_as_it_was_and_the_next_one_is_
     assert_equal(runtime.state, untouched.state)
 
 
+class GivenUp:
+    """A session in which somebody gives up answering, at the first run."""
+
+    def __init__(self, runtime, session):
+        self.runtime, self.session = runtime, session
+
+    def run_with_iobinding(self, binding, options):
+        self.runtime.interrupt(answers=True)
+        self.session.run_with_iobinding(binding, options)
+
+
+def test_an_answer_is_given_up_only_where_that_is_asked_for_and_the_next_one_comes(load, tiny):
+    runtime = load("source", adapt=False)
+    (run,) = runtime._runs.values()
+    session, run._session = run._session, GivenUp(runtime, run._session)
+
+    with pytest.raises(Interrupted, match="predict-4.: given up half-way"):
+        runtime.predict(tiny.floats())
+    run._session = session
+
+    assert runtime.predict(tiny.floats()).why == "off"
+
+
 def test_answering_is_not_given_up(load, tiny):
     runtime = load("running")
 

@@ -5,7 +5,7 @@ from threading import Event
 import numpy as np
 import pytest
 
-from ecotta_rt.errors import TransferError
+from ecotta_rt.errors import BudgetExceeded, TransferError
 from ecotta_rt.records import Frame
 from ecotta_rt.runtime.clock import ManualClock
 from ecotta_rt.runtime.guard import Guard, GuardPolicy
@@ -304,6 +304,72 @@ def test_where_nothing_can_be_opened_any_more_the_batch_is_told(make_engine):
 
     assert [refusal.index for refusal in run.sink.refusals] == [0]
     assert (run.tally.frames, run.tally.refused, run.tally.dropped) == (0, 1, 1)
+
+
+def test_a_run_that_is_to_end_does_not_answer_a_batch_for_which_no_time_is_left(make_engine):
+    class Engine(make_engine):
+        def __call__(self, frames):
+            raise Interrupted("learning took too long")
+
+        def predict(self, frames, hold_statistics=False):
+            loop.stop()
+            raise Interrupted("answering too")
+
+    stream, sink = Stream(4, {}), Kept()
+    loop = Loop(stream, Engine(2), sink, clock=stream.clock)
+
+    tally = loop.run()
+
+    assert [refusal.why for refusal in sink.refusals] == ["given up: the run was to end"] * 2
+    assert (tally.frames, tally.refused) == (0, 2)
+
+
+class TooLarge:
+    """Makes an engine whose graphs ask for more memory than there is on some rungs, and runs it."""
+
+    def __init__(self, make_engine, *rungs, guarded=True, frames=4):
+        def refuse(rung):
+            if rung in rungs:
+                raise BudgetExceeded("too large", need_bytes=300, limit_bytes=200, largest_tenant="a tensor")
+
+        class Engine(make_engine):
+            level = Level.FULL
+
+            def __call__(engine, frames):
+                refuse("full")
+                return super().__call__(frames)
+
+            def predict(engine, frames, hold_statistics=False):
+                refuse("inference" if hold_statistics else "statistics")
+                return super().predict(frames, hold_statistics)
+
+        stream, self.sink = Stream(frames, {}), Kept()
+        guard = Guard(GuardPolicy(dwell_s=0, check_every_s=0), lambda: CALM, stream.clock) if guarded else None
+        self.loop = Loop(stream, Engine(2), self.sink, clock=stream.clock, guard=guard)
+        self.tally = self.loop.run()
+
+
+def test_a_step_for_which_there_is_no_memory_is_not_made_again(make_engine):
+    run = TooLarge(make_engine, "full")
+
+    assert [answer.frame for answer in run.sink.answers] == [0, 1, 2, 3]
+    assert [(str(step.before), str(step.level), step.why) for step in run.sink.events] == [
+        ("full", "statistics", "limit")
+    ]
+    assert (run.sink.events[0].usage_bytes, run.sink.events[0].limit_bytes) == (300, 200)
+
+
+def test_where_nothing_has_memory_frames_are_refused(make_engine):
+    run = TooLarge(make_engine, "full", "statistics", "inference", frames=2)
+
+    assert [str(step.level) for step in run.sink.events] == ["statistics", "inference", "drop"]
+    assert [refusal.why for refusal in run.sink.refusals] == ["no memory to answer it: too large"] * 2
+    assert not run.sink.answers
+
+
+def test_without_a_guard_a_step_for_which_there_is_no_memory_ends_the_run(make_engine):
+    with pytest.raises(BudgetExceeded, match="too large"):
+        TooLarge(make_engine, "full", guarded=False)
 
 
 def test_while_a_batch_is_merely_answered_nobody_is_interrupted(make_engine):
