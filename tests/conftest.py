@@ -13,6 +13,9 @@ settings.register_profile("repeatable", derandomize=True, deadline=None, databas
 settings.register_profile("explore", deadline=None, max_examples=2000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
+# A run tries a bundle that is new in a child, which takes seconds; tests of that ask for it.
+os.environ["ECOTTA_TRIAL"] = "off"
+
 
 @pytest.fixture(scope="session")
 def ecotta_data() -> Path:

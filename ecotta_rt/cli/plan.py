@@ -1,7 +1,8 @@
 """Say whether a bundle fits a device, how to run it there, and what its memory is made of.
 
-Nothing is run: onnxruntime optimises the graph, and the planner follows its allocator on paper. The peak is the larger
-of loading and running; what a process has beside its network was measured on x86-64. Exit code 3 when nothing fits.
+Nothing is run, but with --here: onnxruntime optimises the graph, and the planner follows its allocator on paper. The
+peak is the larger of loading and running; what a process has beside its network was measured on x86-64. Exit code 3
+when nothing fits.
 
 examples:
   ecotta plan net.ecotta --device raspberry-pi-zero-2w
@@ -15,6 +16,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from ecotta_rt.bundle import Bundle
     from ecotta_rt.device import DeviceProfile
     from ecotta_rt.planner.memory_run import MemoryRun
+    from ecotta_rt.runtime.trial import Trial
     from ecotta_rt.session_figures import SessionFigures
 
 __all__ = ["NAME", "add_arguments", "run"]
@@ -52,7 +55,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--limit", metavar="SIZE", help="what the process may have (default: the device's limit)")
     add("--all", action="store_true", help="show every way to take so many frames, those that do not fit too")
     add(
-        "--here", action="store_true", help="plan with this processor's kernels, not those of where the bundle was made"
+        "--here",
+        action="store_true",
+        help="plan with this processor's kernels, not those of where the bundle was made; then make one step in a "
+        "process of its own, and compare",
     )
     add("--json", metavar="FILE", nargs="?", const="-", help="write JSON, to FILE or to standard output")
 
@@ -82,11 +88,15 @@ def run(args: argparse.Namespace) -> int:
         chosen, refusal = min(ways, key=lambda way: way.peak_bytes), error
     name, figures, timeline = _largest_run(bundle, chosen)
     shown_ways = ways if args.all else ()
+    tried = _tried(args.bundle, chosen, not args.no_adapt) if args.here and refusal is None else None
     if args.json is not None:
-        _write_json(args.json, chosen, shown_ways, timeline)
+        _write_json(args.json, chosen, shown_ways, timeline, tried)
     if args.json != "-":
-        lines = [*_verdict(args.bundle, device, chosen), *_tensors(name, figures, timeline), *_every_way(shown_ways)]
+        lines = [*_verdict(args.bundle, device, chosen), *_trial_lines(chosen, tried)]
+        lines += [*_tensors(name, figures, timeline), *_every_way(shown_ways)]
         show("\n".join(lines))
+    if tried is not None:
+        _require_honest(args.bundle, chosen, tried)
     if refusal is not None:
         raise refusal
     return 0
@@ -100,10 +110,47 @@ def _largest_run(bundle: "Bundle", chosen: "Plan") -> "tuple[str, SessionFigures
     return max(runs, key=lambda run: run[2].peak_bytes)
 
 
-def _write_json(target: str, chosen: "Plan", ways: Sequence["Plan"], timeline: "MemoryRun") -> None:
+def _tried(path: Path, chosen: "Plan", adapt: bool) -> "Trial":
+    from ecotta_rt.runtime.trial import try_bundle
+
+    ways = {"batch": chosen.batch, "frame_by_frame": chosen.frame_by_frame, "fast": chosen.fast, "adapt": adapt}
+    most_bytes = _most_honest_bytes(chosen)  # more is not asked of this machine
+    return try_bundle(path, {**ways, "options": chosen.session_options(), "memory_limit_bytes": most_bytes})
+
+
+def _most_honest_bytes(chosen: "Plan") -> int:
+    """Other machines have other libraries, and a plan for one without Python leaves the interpreter out."""
+    return chosen.peak_bytes * 3 // 2 + 64 * _MIB
+
+
+def _require_honest(path: Path, chosen: "Plan", tried: "Trial") -> None:
+    from ecotta_rt.errors import InputFileError
+
+    if tried.peak_bytes > _most_honest_bytes(chosen):
+        raise InputFileError(
+            f"{path}: one step took {_mib(tried.peak_bytes)} MiB here and {_mib(chosen.peak_bytes)} MiB are planned: "
+            "its figures are false, or it was made for a very different machine; make it again here"
+        )
+
+
+def _trial_lines(chosen: "Plan", tried: "Trial | None") -> list[str]:
+    if tried is None:
+        return []
+    return [
+        "",
+        f"  Tried here: {_mib(tried.peak_bytes)} MiB at the peak of loading and one step ({_mib(chosen.peak_bytes)} "
+        f"MiB planned), loaded in {tried.load_ms / 1000:.1f} s, first step {tried.step_ms:.0f} ms",
+    ]
+
+
+def _write_json(
+    target: str, chosen: "Plan", ways: Sequence["Plan"], timeline: "MemoryRun", tried: "Trial | None"
+) -> None:
     from ecotta_rt.files.output import write_output
 
     content = {"schema": 1, **chosen.as_json(), "live_bytes": list(timeline.live_bytes)}
+    if tried is not None:
+        content["tried"] = asdict(tried)
     if ways:
         content["alternatives"] = [way.as_json() for way in ways]
     text = json.dumps(content, indent=2) + "\n"

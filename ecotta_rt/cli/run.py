@@ -32,6 +32,7 @@ answers that has gone with 74 and no message. In each case the state is saved.
 """
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -39,11 +40,11 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ecotta_rt.cli.numbers import MOST_FRAMES, batch_size, integer, integer_up_to, thread_count
 from ecotta_rt.cli.signal_watch import SignalWatch
-from ecotta_rt.errors import EXIT_INTERRUPTED, InputFileError, UsageError
+from ecotta_rt.errors import EXIT_INTERRUPTED, BudgetExceeded, InputFileError, UsageError
 from ecotta_rt.files.atomic import check_target
 from ecotta_rt.files.lock import locked
 from ecotta_rt.files.output import check_output
@@ -113,6 +114,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     machine.add_argument(
         "--max-temperature", metavar="C", type=float, help="do less above so many degrees Celsius (default 80)"
+    )
+    machine.add_argument(
+        "--trial",
+        choices=("first", "always", "off"),
+        default=os.environ.get("ECOTTA_TRIAL", "first"),
+        help="make one step in a process of its own before the run, so that a bundle that would end it or hang is "
+        "found out: when it is new on this machine (first), at each start, or never; ECOTTA_TRIAL sets the default",
     )
     machine.add_argument(
         "--guard", choices=("on", "off"), default="on", help="off: neither memory nor temperature is watched"
@@ -204,18 +212,33 @@ def _state_locked(args: argparse.Namespace) -> AbstractContextManager[None]:
 
 
 def _load(args: argparse.Namespace) -> "Runtime":
+    ways = {
+        "batch": args.batch,
+        "frame_by_frame": args.frame_by_frame,
+        "fast": args.fast,
+        "adapt": not args.no_adapt,
+        "device": args.device,
+        "threads": args.threads,
+        "memory_limit_bytes": _memory_limit_bytes(args),
+    }
+    if args.trial != "off":
+        _try(args, ways)  # before this process has loaded anything itself
     from ecotta_rt.runtime.engine import Runtime
 
-    return Runtime.load(
-        args.bundle,
-        batch=args.batch,
-        frame_by_frame=args.frame_by_frame,
-        fast=args.fast,
-        adapt=not args.no_adapt,
-        device=args.device,
-        threads=args.threads,
-        memory_limit_bytes=_memory_limit_bytes(args),
-    )
+    return Runtime.load(args.bundle, **ways)
+
+
+def _try(args: argparse.Namespace, ways: dict[str, Any]) -> None:
+    """See that a bundle which is new here can be run; that it lacks memory is for the guard."""
+    from ecotta_rt.runtime.trial import try_bundle
+    from ecotta_rt.runtime.tried import try_once
+
+    try:
+        (try_bundle if args.trial == "always" else try_once)(args.bundle, ways)
+    except BudgetExceeded as error:
+        if args.guard == "off":
+            raise
+        _warn(str(error))
 
 
 def _memory_limit_bytes(args: argparse.Namespace) -> int | None:

@@ -58,7 +58,9 @@ def test_every_way_is_listed_when_asked_for(bundle, capsys):
 
 def test_it_can_be_planned_anew_with_this_processors_kernels(bundle, capsys):
     assert main(["plan", bundle, "--device", "this-machine", "--here"]) == 0
-    assert "fits" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "fits" in said
+    assert "Tried here: " in said
 
 
 @pytest.mark.parametrize(
