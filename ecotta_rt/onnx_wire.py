@@ -16,7 +16,7 @@ Not here: whether the graph computes anything sensible. onnxruntime checks types
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from ecotta_rt.errors import InputFileError
@@ -60,10 +60,11 @@ _DIMENSION = rb"\x0a(.)\x08([\x80-\xff]{0,8}[\x00-\x7f])"
 _PLAIN_DIMENSION = re.compile(_DIMENSION, re.DOTALL)
 _PLAIN_TYPE = re.compile(rb"\x12.\x0a.\x08([\x00-\x7f])\x12.((?:" + _DIMENSION + rb")*)", re.DOTALL)
 
+Integers = tuple[tuple[str, tuple[int, ...]], ...]
 Span = tuple[int, int]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class GraphValue:
     """An input or output of the graph.
 
@@ -78,7 +79,7 @@ class GraphValue:
     shape: tuple[int | str, ...] | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class GraphNode:
     """One operator.
 
@@ -94,7 +95,7 @@ class GraphNode:
     op: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-    integers: Mapping[str, tuple[int, ...]]
+    integers: Integers
 
 
 @dataclass
@@ -208,6 +209,11 @@ class _Scanner:
         self._fields_left = MAX_FIELDS
         self._found = _Found()
         self._kinds: dict[tuple[str, str], tuple[str, str]] = {}  # so that thousands of nodes share a few pairs
+        self._names: dict[
+            str, str
+        ] = {}  # and each name, shape and list of numbers is there once, however often it is used
+        self._integers: dict[Integers, Integers] = {}
+        self._shapes: dict[tuple[int, ...], tuple[int, ...]] = {}
 
     def model(self) -> OnnxScan:
         whole = (0, len(self._content))
@@ -270,18 +276,28 @@ class _Scanner:
         domain, op = self._only_text("node", "domain", message, 7), self._only_text("node", "op_type", message, 4)
         kind = self._kinds.setdefault((domain, op), (domain, op))
         self._found.nodes.append(kind)
-        names = [[self._text("node", "a name", *span) for span in message.spans.get(field, ())] for field in (1, 2)]
-        integers: dict[str, tuple[int, ...]] = {}
+        inputs, outputs = (
+            tuple(self._shared(self._text("node", "a name", *span)) for span in message.spans.get(field, ()))
+            for field in (1, 2)
+        )
+        integers: list[tuple[str, tuple[int, ...]]] = []
         for attribute in message.spans.get(5, ()):
             self._attribute(attribute, kind[1], integers, place, depth)
-        return GraphNode(*kind, tuple(names[0]), tuple(names[1]), integers)
+        known = tuple(integers)
+        return GraphNode(*kind, inputs, outputs, self._integers.setdefault(known, known))
 
-    def _attribute(self, span: Span, op: str, integers: dict[str, tuple[int, ...]], place: int, depth: int) -> None:
+    def _shared(self, name: str) -> str:
+        return self._names.setdefault(name, name)
+
+    def _attribute(
+        self, span: Span, op: str, integers: list[tuple[str, tuple[int, ...]]], place: int, depth: int
+    ) -> None:
         message = self._message("attribute", span, numbers=(3,), spans=(1, 5, 6, 10, 11, 22, 23), packed=(8,))
         name = self._only_text("attribute", "name", message, 1)
         if 3 in message.spans or 8 in message.spans:
             listed = self._packed(f"attribute {_shown(name)}", message.spans.get(8, ()))
-            integers[name] = (*listed, *(_signed(self._varint("i", *one)[0]) for one in message.spans.get(3, ())))
+            single = (_signed(self._varint("i", *one)[0]) for one in message.spans.get(3, ()))
+            integers.append((self._shared(name), (*listed, *single)))
         for number, what in ((5, "t"), (6, "g"), (22, "sparse_tensor")):
             self._only_span("attribute", what, message, number)
         for tensor in (*message.spans.get(5, ()), *message.spans.get(10, ())):
@@ -359,9 +375,9 @@ class _Scanner:
             if length[0] != len(size) + 1:
                 return None
             shape.append(sum((byte & 0x7F) << 7 * place for place, byte in enumerate(size)))
-        return GraphValue(
-            str(content[2:name_end], "utf-8", "replace"), ELEMENT_TYPES.get(found[1][0], ""), tuple(shape)
-        )
+        name = self._shared(str(content[2:name_end], "utf-8", "replace"))
+        sizes = tuple(shape)
+        return GraphValue(name, ELEMENT_TYPES.get(found[1][0], ""), self._shapes.setdefault(sizes, sizes))
 
     def _value(self, span: Span) -> GraphValue:
         message = self._message("value", span, spans=(1, 2))

@@ -92,7 +92,7 @@ def _check_operator(node: GraphNode, origin: str) -> None:
         raise InputFileError(
             f"{origin}: operator {node.op[:80]!r} is none that a bundle's graphs use; export it with this ecotta_rt"
         )
-    for name, numbers in node.integers.items():
+    for name, numbers in node.integers:
         least = 1 if name in _POSITIVE else -_LARGEST
         if any(not least <= number <= _LARGEST for number in numbers):
             raise InputFileError(

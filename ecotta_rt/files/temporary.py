@@ -8,8 +8,6 @@ import contextlib
 import fcntl
 import os
 import re
-import secrets
-import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -57,7 +55,7 @@ def temporary_folder(parent: str | os.PathLike[str], prefix: str) -> Iterator[Pa
     """
     _remove_stale(Path(parent), prefix)
     while True:
-        path = Path(parent, f"{prefix}{secrets.token_hex(4)}{_SUFFIX}")
+        path = Path(parent, f"{prefix}{os.urandom(4).hex()}{_SUFFIX}")
         path.mkdir(mode=0o700)
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         if _claimed(descriptor, path):
@@ -67,7 +65,7 @@ def temporary_folder(parent: str | os.PathLike[str], prefix: str) -> Iterator[Pa
         yield path
     finally:
         os.close(descriptor)
-        shutil.rmtree(path, ignore_errors=True)
+        _remove_folder(path)
 
 
 def is_free(descriptor: int) -> bool:
@@ -81,7 +79,7 @@ def is_free(descriptor: int) -> bool:
 
 def _new_file(folder: Path, prefix: str, mode: int) -> tuple[Path, int]:
     while True:
-        path = folder / f"{prefix}{secrets.token_hex(4)}{_SUFFIX}"
+        path = folder / f"{prefix}{os.urandom(4).hex()}{_SUFFIX}"
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
         if _claimed(descriptor, path):
             return path, descriptor
@@ -116,8 +114,14 @@ def _remove_if_free(entry: os.DirEntry[str]) -> None:
     try:
         if is_free(descriptor):
             if stat.S_ISDIR(status.st_mode):
-                shutil.rmtree(entry.path, ignore_errors=True)
+                _remove_folder(entry.path)
             else:
                 os.unlink(entry.path)
     finally:
         os.close(descriptor)
+
+
+def _remove_folder(path: str | Path) -> None:
+    import shutil  # here: with the compressions that it loads it takes a megabyte, and a device makes no folders
+
+    shutil.rmtree(path, ignore_errors=True)
