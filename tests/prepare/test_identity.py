@@ -1,6 +1,7 @@
 """Groups that start as an identity: the adaptable network answers as the frozen one, learns, and costs no more."""
 
 import copy
+import math
 
 import numpy as np
 import onnx
@@ -15,7 +16,9 @@ from ecotta_rt.prepare.calibrate import measure_statistics
 from ecotta_rt.prepare.engine import TorchEngine, initial_state, to_step_state
 from ecotta_rt.prepare.export.exporter import export
 from ecotta_rt.prepare.identity import identity_state, start_as_identity
+from ecotta_rt.prepare.losses import entropy_nats
 from ecotta_rt.prepare.options import StepOptions
+from ecotta_rt.prepare.step import Step
 from ecotta_rt.runtime.engine import Runtime
 from ecotta_rt.state import AdaptState
 
@@ -156,6 +159,22 @@ def test_a_held_norm_keeps_its_statistics_and_gradients_flow_as_through_plain_au
     if mode == "batch":
         network.load_group_parameters(to_step_state(network, engine.state).parameters)
         torch.testing.assert_close(network(frames), engine.predict(frames), atol=1e-4, rtol=1e-4)
+
+
+def test_gradients_past_a_held_norm_are_those_of_plain_autograd(tiny, stream):
+    network = tiny.network()
+    engine = TorchEngine(network, options("batch", lr=0.05), identity_state(network))
+    engine.step(stream[0])  # away from the identity, where the convolutions have no gradient yet
+    state = to_step_state(network, engine.state)
+    network.load_group_parameters(state.parameters)
+
+    lean = Step(network, options("batch", l1_weight=0.0)).differentiate(state, stream[1])[2].entropy
+    entropy = entropy_nats(network(stream[1]))
+    plain = torch.autograd.grad(entropy[entropy < math.log(5)].sum(), list(network.groups.parameters()))
+
+    for (name, _), expected in zip(network.groups.named_parameters(prefix="groups"), plain, strict=True):
+        scale = float(expected.abs().max())
+        torch.testing.assert_close(lean[name], expected, atol=1e-4 * scale, rtol=1e-3, msg=name)
 
 
 def test_a_pass_over_pictures_measures_all_statistics_but_the_held_ones(tiny):
