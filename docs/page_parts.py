@@ -40,7 +40,7 @@ def commands(text: str) -> list[list[str]]:
     prose = _FENCE.sub("", text)
     shown = [block.text for block in blocks(text) if block.language == "bash"] + _INDENTED.findall(prose)
     lines = "\n".join(shown).replace("\\\n", " ").splitlines()
-    found = (re.sub(r" {3,}\S.*| #.*| > .*", "", line.strip()) for line in lines)
+    found = (re.sub(r" {3,}\S.*| #.*| >+ .*", "", line.strip()) for line in lines)
     return [shlex.split(line) for line in found if re.match(r"ecotta(-bench)? ", line)]
 
 
