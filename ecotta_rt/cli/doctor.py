@@ -15,6 +15,7 @@ exit codes:
 
 import argparse
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -51,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
         from ecotta_rt.device import load_device
 
         profile = load_device(args.device)
-    findings = examine(args.state.resolve(), quick=args.quick, profile=profile)
+    findings = examine(Path(os.path.realpath(args.state)), quick=args.quick, profile=profile)
     healthy = all(finding.status != "problem" for finding in findings)
     if args.json:
         report = {

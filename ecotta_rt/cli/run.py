@@ -38,6 +38,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
+from os.path import realpath  # Path.resolve calls a circle of links a RuntimeError
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -192,9 +193,9 @@ def _check_paths(args: argparse.Namespace) -> None:
         raise InputFileError(f"{args.bundle}: this is a folder; expected a bundle (.ecotta)")
     state = None if args.no_state else _state_path(args)
     for option, path in {"--out": args.out, "--state": state}.items():
-        if path is not None and path.resolve() == args.bundle.resolve():
+        if path is not None and realpath(path) == realpath(args.bundle):
             raise UsageError(f"{option} {path} would replace the bundle; name another file")
-    if args.out is not None and state is not None and args.out.resolve() == state.resolve():
+    if args.out is not None and state is not None and realpath(args.out) == realpath(state):
         raise UsageError(f"--out {args.out} is the file of the state; name another")
     if args.out is not None:
         check_output("--out", args.out, args.source)

@@ -105,6 +105,22 @@ def test_no_command_line_is_a_bug_of_ours(name, data, pristine, tmp_path_factory
     assert "Traceback" not in told
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        ["run", "net.ecotta", "folder", "--state", "loop"],
+        ["run", "net.ecotta", "folder", "--out", "loop"],
+        ["run", "loop", "folder"],
+        ["inspect", "net.ecotta", "--json", "loop"],
+        ["doctor", "--quick", "--state", "loop"],
+    ],
+)
+def test_links_in_a_circle_are_told(line, pristine, monkeypatch, capsys):
+    monkeypatch.chdir(pristine)
+
+    assert main(line) in {4, 69, 74}
+
+
 @pytest.mark.parametrize("network", ["", ".", "/", "..", "a/..", "x/"])
 def test_a_network_without_a_name_is_a_usage_error(network, monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
