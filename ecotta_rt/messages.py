@@ -105,10 +105,12 @@ def own_output() -> Iterator[TextIO]:
     sys.stdout.flush()
     kept = os.dup(1)
     os.dup2(2, 1)
+    file = os.fdopen(kept, "w", encoding=sys.stdout.encoding, errors=sys.stdout.errors, closefd=False)
     try:
-        with os.fdopen(kept, "w", encoding=sys.stdout.encoding, errors=sys.stdout.errors, closefd=False) as file:
-            yield file
+        yield file
     finally:
+        with contextlib.suppress(OSError):  # every line was flushed: what fails here has failed before, and been told
+            file.close()
         os.dup2(kept, 1)
         os.close(kept)
 
