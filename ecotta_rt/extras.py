@@ -9,7 +9,7 @@ EXTRAS = {
     "onnx": "prepare",
     "onnxscript": "prepare",
     "scipy": "bench",
-    "PIL": "prepare",
+    "PIL": "pictures",
     "rich": "bench",
     "matplotlib": "bench",
     "av": "camera",

@@ -55,7 +55,7 @@ HOMES = {
     "onnx": ("prepare/", "verifier/"),
     "onnxscript": ("prepare/",),
     "scipy": ("bench/",),
-    "PIL": ("bench/", "data/"),
+    "PIL": ("bench/", "runtime/sources/picture.py"),
     "matplotlib": ("bench/",),
     "rich": ("bench/", "cli/"),
     "av": ("runtime/sources/pyav.py",),

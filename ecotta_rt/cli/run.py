@@ -144,6 +144,9 @@ def run(args: argparse.Namespace) -> int:
         runtime = _load(args)
         keeper = _keeper(args, runtime)
         source = open_source(args.source, classes=len(runtime.class_names) or None, realtime=args.realtime)
+        if left_out := getattr(source, "left_out", None):
+            kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(left_out.items()))
+            tell("ecotta run", f"{args.source}: not read, since they are no pictures: {kinds}")
         progress = StreamProgress(SystemClock(), answers_on_screen=args.out is None and sys.stdout.isatty())
         listeners = [progress.after_batch, *([keeper.after_batch] if keeper else [])]
         received: list[int] = []

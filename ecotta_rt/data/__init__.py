@@ -8,8 +8,8 @@ Frames are made by `ecotta_rt.runtime.preprocess`, so that warm-up sees what the
 from ecotta_rt.data.decoding import Decoded, Left, decode_pictures, remove_store
 from ecotta_rt.data.folders import ClassFolders, find_pictures, is_class_folders, open_class_folders
 from ecotta_rt.data.labelled import Labelled, LabelledArrays, LabelledFrames, LabelledPictures, LabelledSet, Unlabelled
-from ecotta_rt.data.picture import read_picture
 from ecotta_rt.data.unlabelled import UnlabelledArrays, UnlabelledPictures
+from ecotta_rt.runtime.sources.picture import read_picture
 
 __all__ = [
     "ClassFolders",

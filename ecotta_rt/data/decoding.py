@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecotta_rt.bundle import FrameSpec
-from ecotta_rt.data.picture import read_picture, require_pillow
 from ecotta_rt.errors import BadFrames, InputFileError, TransferError, UsageError
 from ecotta_rt.files.atomic import write_atomic
 from ecotta_rt.runtime.preprocess import preprocess
+from ecotta_rt.runtime.sources.picture import read_picture, require_pillow
 
 __all__ = ["Decoded", "Left", "Report", "decode_pictures", "remove_store"]
 

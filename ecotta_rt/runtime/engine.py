@@ -23,9 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecotta_rt.bundle import Bundle, GraphEntry, read_bundle
-from ecotta_rt.errors import BadFrames, InputFileError, UsageError
+from ecotta_rt.errors import InputFileError, UsageError
 from ecotta_rt.process_memory import resident_or_none
 from ecotta_rt.records import Prediction, Why
+from ecotta_rt.runtime.frame_check import require_frames
 from ecotta_rt.runtime.give_back import give_back_memory
 from ecotta_rt.runtime.graph_run import GraphRun
 from ecotta_rt.runtime.level import Level
@@ -185,7 +186,8 @@ class Runtime:
         """Answer `frames`, then learn from them.
 
         Args:
-            frames: uint8 `[N, H, W, 3]` RGB, or float32 `[N, 3, H, W]` in [0, 1]; N is `batch`. For a network of grey
+            frames: uint8 `[N, H, W, 3]` RGB (OpenCV's are BGR: `frames[..., ::-1]`), or float32 `[N, 3, H, W]` in
+                [0, 1], without your own mean and std; N is `batch`. For a network of grey
                 frames uint8 `[N, H, W, 1]` or `[N, H, W]`, or float32 `[N, 1, H, W]`. `preprocess` makes one frame of
                 a picture of any size.
 
@@ -194,7 +196,8 @@ class Runtime:
             step is not finite, the state stays the one before, statistics included.
 
         Raises:
-            BadFrames: Another size, number or type of frames, NaN or infinity; the state is as it was.
+            BadFrames: Another size, number or type of frames, NaN, infinity or floats outside [0, 1]; the state is as
+                it was.
             InputFileError: onnxruntime cannot run the graph; the state is as it was.
             BudgetExceeded: The step needs more memory than the limit leaves; the state is as it was.
             UsageError: Loaded with `adapt=False`, or on a level that does not learn.
@@ -204,7 +207,7 @@ class Runtime:
             raise UsageError("this runtime was loaded with adapt=False; call predict, or load it again to learn")
         if not self.level.learns:
             raise UsageError(f"this runtime is on level {self.level}; call predict, or set_level(Level.FULL) to learn")
-        self._require_usable(frames)
+        require_frames(frames, self.batch, self.frame)
         self._step_options.terminate = False
         return self._accumulated(frames) if self._frame_by_frame else self._stepped(frames)
 
@@ -250,7 +253,7 @@ class Runtime:
             BadFrames, InputFileError, BudgetExceeded: As calling it.
             Interrupted: Somebody called `interrupt(answers=True)`; statistics may have followed some of the frames.
         """
-        self._require_usable(frames)
+        require_frames(frames, self.batch, self.frame)
         self._answer_options.terminate = False
         piece = self._held_piece() if hold_statistics else self._piece
         run = self._run(_name(self._bundle, "predict", piece))
@@ -476,26 +479,6 @@ class Runtime:
         else:
             buffer[:] = frames
         return buffer
-
-    def _require_usable(self, frames: NDArray[Any]) -> None:
-        height, width = self.frame_size
-        channels = self.frame.channels
-        if getattr(frames, "dtype", None) not in (np.uint8, np.float32):
-            kind = getattr(frames, "dtype", type(frames).__name__)
-            raise BadFrames(
-                f"frames are {kind}: give uint8 [N, H, W, {channels}], or float32 [N, {channels}, H, W] in [0, 1]"
-            )
-        one = (height, width, channels) if frames.dtype == np.uint8 else (channels, height, width)
-        grey = frames.dtype == np.uint8 and channels == 1
-        if frames.shape != (self.batch, *one) and not (grey and frames.shape == (self.batch, height, width)):
-            raise BadFrames(
-                f"frames are {frames.dtype} {list(frames.shape)}, expected {[self.batch, *one]}: the bundle's frames "
-                f"are {height}x{width}, and this runtime takes {self.batch} at a time"
-            )
-        if frames.dtype == np.float32 and not np.isfinite(frames).all():
-            raise BadFrames(
-                f"{int((~np.isfinite(frames)).sum())} values are NaN or infinite; the state was left as it was"
-            )
 
 
 def _with_ceiling(options: SessionOptions, limit_bytes: int | None) -> SessionOptions:

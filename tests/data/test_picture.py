@@ -3,9 +3,8 @@ import io
 import numpy as np
 import pytest
 
-from ecotta_rt.data import read_picture
-from ecotta_rt.data.picture import picture_size
 from ecotta_rt.errors import BadFrames
+from ecotta_rt.runtime.sources.picture import picture_size, read_picture
 
 Image = pytest.importorskip("PIL.Image")
 

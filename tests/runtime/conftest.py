@@ -5,6 +5,7 @@ import pytest
 
 from ecotta_rt.bundle import FrameSpec
 from ecotta_rt.records import Prediction
+from ecotta_rt.runtime import frame_check
 from ecotta_rt.runtime.level import Level
 from ecotta_rt.state import AdaptState
 
@@ -79,3 +80,9 @@ class FakeEngine:
 def make_engine():
     """The class `FakeEngine`."""
     return FakeEngine
+
+
+@pytest.fixture
+def beyond_range(monkeypatch):
+    """Floats outside [0, 1] are let in, which shows what becomes of a step that overflows for any reason."""
+    monkeypatch.setattr(frame_check, "_require_unit_range", lambda frames: None)

@@ -290,7 +290,9 @@ def test_frames_of_which_none_is_certain_are_a_zero_step(load, tiny, normalisati
 
 @pytest.mark.parametrize(("normalisation", "frame_by_frame"), [("running", False), ("running", True), ("batch", False)])
 @pytest.mark.parametrize("learns", [True, False])
-def test_what_overflows_is_refused_with_all_of_its_step(load, tiny, normalisation, frame_by_frame, learns):
+def test_what_overflows_is_refused_with_all_of_its_step(
+    load, tiny, normalisation, frame_by_frame, learns, beyond_range
+):
     """Features beyond 3e38, or only their squares, which would poison a variance while the logits look well."""
     runtime = load(normalisation, frame_by_frame=frame_by_frame)
     runtime(tiny.floats(seed=1))
@@ -345,7 +347,7 @@ def test_a_run_that_fails_is_a_sentence_and_leaves_the_state_as_it_was(load, tin
     assert_equal(runtime.state, untouched.state)
 
 
-def test_frame_by_frame_one_bad_frame_spoils_no_other_answer(load, tiny):
+def test_frame_by_frame_one_bad_frame_spoils_no_other_answer(load, tiny, beyond_range):
     runtime, untouched = load("running", frame_by_frame=True), load("running", frame_by_frame=True)
     frames = tiny.floats(seed=2)
     expected = untouched(frames[[0, 0, 2, 3]])
@@ -398,6 +400,15 @@ WRONG = {
     "a tensor of torch": (torch.zeros(4, 3, 8, 8), "frames are torch.float32: give uint8"),
     "a list": ([[0]], "frames are list: give uint8"),
     "nothing": (None, "frames are NoneType"),
+    "one grey picture": (np.zeros((8, 8), np.uint8), r"runtime.preprocess\(picture\)\[None\], and 4 of those"),
+    "one grey picture with its channel": (np.zeros((8, 8, 1), np.uint8), r"runtime.preprocess\(picture\)"),
+    "grey pictures": (np.zeros((4, 8, 8, 1), np.uint8), "the colours that the network takes"),
+    "bytes with channels first": (np.zeros((4, 3, 8, 8), np.uint8), r"frames.transpose\(0, 2, 3, 1\)"),
+    "floats with channels last": (np.zeros((4, 8, 8, 3), np.float32), r"frames.transpose\(0, 3, 1, 2\)"),
+    "floats of 0 to 255": (np.full((4, 3, 8, 8), 200, np.float32), "from 200 to 200, expected .*divide .* by 255"),
+    "normalised floats": (np.full((4, 3, 8, 8), -2, np.float32), "leave out your own mean and std"),
+    "float64 of a picture": (np.zeros((4, 3, 8, 8)), r"astype\(numpy.float32\)"),
+    "a picture of Pillow": (type("Image", (), {"getbands": tuple})(), r"preprocess\(numpy.asarray\(picture.convert"),
 }
 
 

@@ -91,7 +91,7 @@ def test_a_batchs_own_statistics_are_not_taken_apart(load, tiny):
     np.testing.assert_array_equal(found.probabilities, plain.predict(tiny.frames()).probabilities)
 
 
-def test_a_held_answer_that_is_not_finite_is_told(load, tiny):
+def test_a_held_answer_that_is_not_finite_is_told(load, tiny, beyond_range):
     runtime = load("running")
     frames = tiny.floats()
     frames[1] *= np.float32(1e37)

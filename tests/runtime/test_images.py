@@ -12,6 +12,8 @@ from ecotta_rt.runtime.sources.image_file import read_image
 from ecotta_rt.runtime.sources.images import Images
 from ecotta_rt.runtime.sources.ppm import parse_ppm
 
+pytest.importorskip("PIL", reason="Pillow is not installed: extra `pictures`")
+
 NEEDS_AV = "PyAV is not installed: extra `camera`"
 
 
@@ -45,6 +47,7 @@ def test_pictures_come_in_natural_order_and_other_files_do_not(tmp_path):
 
     frames = list(Images(tmp_path))
 
+    assert Images(tmp_path).left_out == {".txt": 1, ".md": 1, "folders": 1}
     assert [frame.name for frame in frames] == ["2.ppm", "F1.ppm", "a.ppm", "f2.PPM", "f9.ppm", "f10.ppm"]
     assert [frame.index for frame in frames] == list(range(6))
 
@@ -76,14 +79,14 @@ def test_a_folder_without_pictures_is_refused_with_the_names_we_read(tmp_path):
         Images(tmp_path)
 
 
-def test_without_pyav_plain_pictures_are_read_and_others_name_the_extra(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "av", None)
+def test_without_pillow_plain_pictures_are_read_and_others_name_the_extra(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "PIL.Image", None)
     np.save(tmp_path / "1.npy", noise())
     (tmp_path / "2.ppm").write_bytes(ppm(noise()))
     assert len(list(Images(tmp_path))) == 2
     (tmp_path / "3.png").write_bytes(b"")
 
-    with pytest.raises(Unavailable, match=r"ecotta_rt\[camera\]"):
+    with pytest.raises(Unavailable, match=r"ecotta_rt\[pictures\]"):
         Images(tmp_path)
 
 
@@ -119,7 +122,7 @@ def test_a_truncated_picture_is_refused(tmp_path, codec, share):
 def test_a_picture_that_is_too_large_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
     """A few kilobytes of PNG can unfold to gigabytes."""
     (tmp_path / "bomb.png").write_bytes(encoded(np.zeros((300, 300, 3), np.uint8)))
-    for module in ("pyav", "image_file", "ppm"):
+    for module in ("picture", "image_file", "ppm"):
         monkeypatch.setattr(sys.modules[f"ecotta_rt.runtime.sources.{module}"], "MAX_PIXELS", 80_000)
     np.save(tmp_path / "bomb.npy", np.zeros((300, 300, 3), np.uint8))
 
@@ -129,12 +132,40 @@ def test_a_picture_that_is_too_large_is_refused_before_it_is_decoded(tmp_path, m
 
 
 @pytest.mark.parametrize("content", [b"", b"#EXTM3U\nhttp://example.invalid/a.ts\n", b"<svg/>", b"\x00" * 64])
-def test_what_is_no_picture_is_refused_and_never_given_to_ffmpeg(tmp_path, content, monkeypatch):
-    monkeypatch.setattr(image_file, "pictures", None)
+def test_what_is_no_picture_is_refused_and_read_by_nobody(tmp_path, content):
     (tmp_path / "p.png").write_bytes(content)
 
-    with pytest.raises(BadFrames, match="none of the picture formats"):
+    with pytest.raises(BadFrames, match="no picture of the formats"):
         read_image(tmp_path / "p.png")
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_a_photograph_comes_upright_however_the_camera_was_held(tmp_path, orientation):
+    from PIL import Image
+
+    upright = np.zeros((32, 48, 3), np.uint8)
+    upright[:16, :16] = 255
+    stored = np.rot90(upright, {1: 0, 3: 2, 6: 1, 8: 3}[orientation])
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(np.ascontiguousarray(stored)).save(tmp_path / "p.jpg", exif=exif)
+
+    (frame,) = Images(tmp_path)
+
+    assert frame.pixels.shape == upright.shape
+    assert np.abs(frame.pixels.astype(int) - upright).mean() < 2  # of 255; JPEG has losses
+
+
+def test_a_grey_picture_stays_grey(tmp_path):
+    from PIL import Image
+
+    Image.fromarray(noise()[:, :, 0]).save(tmp_path / "1.png")
+    np.save(tmp_path / "2.npy", noise()[:, :, 0])
+
+    first, second = Images(tmp_path)
+
+    assert np.array_equal(first.pixels, noise()[:, :, 0])
+    assert np.array_equal(second.pixels, first.pixels)
 
 
 def test_a_file_that_has_gone_or_is_too_long_is_refused(tmp_path, monkeypatch):

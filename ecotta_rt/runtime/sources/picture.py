@@ -1,6 +1,12 @@
-"""Read one picture from a file, upright, through Pillow."""
+"""Read one picture from a file, upright, through Pillow: on the device and for the warm-up alike.
+
+Pillow comes with the extra `pictures` and is loaded when the first picture is asked for. What it costs beside others:
+benchmarks/measure_picture_decoders.py.
+"""
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +15,7 @@ from numpy.typing import NDArray
 
 from ecotta_rt.errors import BadFrames, Unavailable
 from ecotta_rt.extras import missing_package
+from ecotta_rt.files.kinds import open_regular
 from ecotta_rt.runtime.sources.source import MAX_PIXELS
 
 if TYPE_CHECKING:
@@ -78,24 +85,28 @@ def require_pillow() -> None:
         raise missing_package(error) or Unavailable(str(error)) from error
 
 
-def _opened(path: Path) -> "Image":
+@contextmanager
+def _opened(path: Path) -> "Iterator[Image]":
     require_pillow()
     from PIL import Image, UnidentifiedImageError
 
     try:
-        image = Image.open(path, formats=_FORMATS)
-    except UnidentifiedImageError as error:
-        raise BadFrames(f"no picture of the formats we read ({', '.join(_FORMATS)})") from error
-    except Image.DecompressionBombError as error:
-        raise BadFrames(f"larger than {MAX_PIXELS} pixels, the most we decode") from error
+        file = open_regular(path)
     except OSError as error:
         raise BadFrames(f"cannot be read ({error.strerror or error})") from error
-    except (ValueError, SyntaxError, MemoryError, ArithmeticError, LookupError) as error:
-        raise BadFrames(f"damaged: {error}") from error
-    if image.width * image.height > MAX_PIXELS:
-        image.close()
-        raise BadFrames(f"{image.width}x{image.height}, larger than {MAX_PIXELS} pixels, the most we decode")
-    return image
+    with file:
+        try:
+            image = Image.open(file, formats=_FORMATS)
+        except UnidentifiedImageError as error:
+            raise BadFrames(f"no picture of the formats we read ({', '.join(_FORMATS)})") from error
+        except Image.DecompressionBombError as error:
+            raise BadFrames(f"larger than {MAX_PIXELS} pixels, the most we decode") from error
+        except (OSError, ValueError, SyntaxError, MemoryError, ArithmeticError, LookupError) as error:
+            raise BadFrames(f"damaged: {error}") from error
+        with image:
+            if image.width * image.height > MAX_PIXELS:
+                raise BadFrames(f"{image.width}x{image.height}, larger than {MAX_PIXELS} pixels, the most we decode")
+            yield image
 
 
 def _orientation(image: "Image") -> int:
