@@ -30,13 +30,16 @@ _USER_INFO = re.compile(
 )
 # The same where the scheme was forgotten: admin:secret@192.168.1.20.
 _BARE_USER_INFO = re.compile(r"[^\s/:@'\"*]{1,256}:[^\s/@]{1,256}@(?=[\w\[])")
-# In a path or a query: ?token=..., and /user=admin_password=..., as many cameras want it.
-_KEYED = re.compile(
-    r"(?<![a-z])((?:user(?:name)?|usr|login|pass(?:word|wd|phrase)?|pwd|token|auth|(?:api|access)?[-_]?key|secret|sig"
-    r"(?:nature)?)=)[^&;/\s'\"]+",
-    re.I,
+# In a path or a query: ?token=..., &authBasic=..., and /user=admin_password=..., as many cameras want it. What the name
+# says is enough. In the address of a stream a value may hold anything, up to where a message goes on.
+_NAME = (
+    r"(?:[\w.-]{0,40}?(?:pass|pwd|psw|token|secret|auth|cred|sig|key|user|usr|login|session)[\w.-]{0,40}|(?<![a-z])pw)="
 )
-_ADDRESS = re.compile(rf"(?:{_SCHEME}|/)\S{{0,1024}}=", re.I)
+_SECRET_NAME = re.compile(_NAME, re.I)
+_KEYED = re.compile(rf"({_NAME})[^&;\s]*[^&;\s:,.]", re.I)
+_ADDRESS = re.compile(rf"(?:{_SCHEME}|/|\?)\S{{1,2048}}", re.I)
+_KEYED_IN_STREAM = re.compile(rf"({_NAME})(?:(?!: |[&;#]).){{1,2048}}", re.I | re.S)
+_STREAM = re.compile(r"\b((?:rtsps?|rtmps?|srt):/*)[^\s?=]{0,512}[?/].{1,4096}", re.I | re.S)
 
 
 def mask(text: str) -> str:
@@ -47,9 +50,23 @@ def mask(text: str) -> str:
     >>> mask("rtsp:/admin:secret@10.0.0.7"), mask("admin:secret@10.0.0.7/live")
     ('rtsp:/***@10.0.0.7', '***@10.0.0.7/live')
     """
+    if "=" in text:
+        text = _STREAM.sub(_masked_values, text)
     if "@" in text:
         text = _BARE_USER_INFO.sub(f"{_MASK}@", _USER_INFO.sub(rf"\1{_MASK}@", text))
-    return _KEYED.sub(rf"\1{_MASK}", text) if "=" in text and _ADDRESS.search(text) else text
+    if "=" not in text:
+        return text
+    return _ADDRESS.sub(lambda address: _KEYED.sub(rf"\1{_MASK}", address[0]), text)
+
+
+def _masked_values(address: re.Match[str]) -> str:
+    text, first = address[0], _SECRET_NAME.search(address[0])
+    if first is None:
+        return text
+    end = text.find(": ", first.end()) % (len(text) + 1)  # where the message goes on, or the end
+    if "@" in text[first.end() : end]:  # of a password or of a value: nobody can say
+        return address[1] + _MASK + text[end:]
+    return _KEYED_IN_STREAM.sub(rf"\1{_MASK}", text)
 
 
 def printable(text: str, *, keep: str = "") -> str:

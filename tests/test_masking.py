@@ -39,6 +39,16 @@ def test_a_password_before_the_host_is_masked(scheme, password, message):
         "rtsp://10.0.0.7/live?channel=1&password=Geheim&stream=0",
         "rtsp://10.0.0.7:554/user=Geheim_password=Geheim_channel=1_stream=0.sdp",
         "rtsp://10.0.0.7/live?api_key=Geheim",
+        "rtsp://10.0.0.7/live?token=ab/cdGeheim",
+        "rtsp://10.0.0.7/live?token='Geheim'",
+        "rtsp://10.0.0.7/live?token=a\nGeheim",
+        "rtsp://10.0.0.7/live?token=a bGeheim&channel=1",
+        "rtsp://10.0.0.7/live?authBasic=Geheim",
+        "rtsp://10.0.0.7/live?usr=Geheim&psw=Geheim",
+        "rtsp://10.0.0.7/live?pw=Geheim&channel=1",
+        "rtsp://10.0.0.7/live?X-Credential=Geheim",
+        "rtsp:10.0.0.7?key=Geheim",
+        "https://10.0.0.7/live?streamKey=Geheim",
         "admin:Geheim@10.0.0.7/live",
         "/user=admin&pwd=Geheim",
     ],
@@ -58,6 +68,20 @@ def test_a_secret_elsewhere_in_an_address_is_masked(address):
 )
 def test_what_holds_no_secret_stays(text):
     assert mask(text) == text
+
+
+@given(
+    st.sampled_from(["token", "password", "user_pwd", "ApiKey", "session.id", "X-Amz-Signature", "pw"]),
+    st.text(st.characters(exclude_characters="&;#", exclude_categories=["Cs"]), max_size=20),
+    st.sampled_from(["", "&channel=1", ": timed out"]),
+)
+def test_a_secret_in_the_query_of_a_stream_is_masked_whatever_it_holds(name, value, rest):
+    value = "Geheim" + value.replace(": ", ":") + "Wort"  # with which a message goes on
+
+    text = mask(f"rtsp://10.0.0.7/live?{name}={value}{rest}")
+
+    assert "Geheim" not in text and "Wort" not in text
+    assert text.startswith("rtsp://") and ("@" in value or text.endswith(rest))
 
 
 @given(st.text(max_size=60))

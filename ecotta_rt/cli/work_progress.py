@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from ecotta_rt.messages import on_terminal, tell
+from ecotta_rt.messages import on_terminal, printable, tell
 
 __all__ = ["WorkProgress"]
 
@@ -62,14 +62,14 @@ class WorkProgress:
     def update(self, done: int, total: int, state: str = "") -> None:
         """So much is done; `state` says more than the two numbers do."""
         if self._bar:
-            self._bar.update(self._task, total=total, completed=done, state=state)
+            self._bar.update(self._task, total=total, completed=done, state=printable(state))
         self._state = state or f"{done} of {total}"
 
     def say(self, text: str) -> None:
         """Leave a line, bar or not; it is the state from now on."""
         self._state = text
         if self._bar:
-            self._bar.console.print(f"{self._title}: {text}", markup=False, highlight=False)
+            self._bar.console.print(printable(f"{self._title}: {text}"), markup=False, highlight=False)
         else:
             self._tell()
 

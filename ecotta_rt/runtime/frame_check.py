@@ -53,7 +53,7 @@ def _advice(frames: Any, batch: int, channels: int) -> str:
     """What somebody who gave this most likely has to do; the network takes `batch` frames of `channels`."""
     if hasattr(frames, "getbands"):  # a picture of Pillow, which we do not load to ask
         return "; make one of a picture with runtime.preprocess(numpy.asarray(picture.convert('RGB')))[None]"
-    shape = getattr(frames, "shape", ())
+    shape: tuple[int, ...] = getattr(frames, "shape", ())
     if not isinstance(frames, np.ndarray):
         return "; numpy.asarray makes an array of a tensor" if shape else ""
     if frames.dtype == np.float64:

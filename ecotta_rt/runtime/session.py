@@ -111,7 +111,8 @@ def open_session(bundle: Bundle, graph: str, options: SessionOptions, optimised:
     # onnxruntime opens the file anew, by its name. Asked on both sides: only so nothing was replaced in between.
     bundle.require_unreplaced()
     try:
-        session = ort.InferenceSession(content, settings, providers=["CPUExecutionProvider"])
+        # Its fallback would print a banner to standard output, and try the same again.
+        session = ort.InferenceSession(content, settings, providers=["CPUExecutionProvider"], enable_fallback=0)
     except Exception as error:  # onnxruntime's errors have no common base
         bundle.require_unreplaced()  # the better reason
         origin = f"{bundle.path}, graph {graph!r}"
