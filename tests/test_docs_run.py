@@ -100,6 +100,7 @@ def home(made, tmp_path, monkeypatch):
     for name in ("pictures", "new-pictures"):
         shutil.copytree(made / name, tmp_path / name)
     shutil.copy(made / "weights.pt", tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
