@@ -20,6 +20,7 @@ CHECKOUT = Path(__file__).parent.parent
 README = CHECKOUT / "README.md"
 PAGES = {str(page.relative_to(CHECKOUT)): page for page in write_pages.pages()}
 WITH_TABLES = [name for name, page in PAGES.items() if "BEGIN RESULTS" in page.read_text(encoding="utf-8")]
+WITH_PARTS = [name for name, page in PAGES.items() if write_pages.BLOCK.search(page.read_text(encoding="utf-8"))]
 FOREIGN = {
     *("--constraint", "--extra-index-url", "--index-url"),  # pip
     *("--memory", "--format", "--mode", "--privileged"),  # docker, install
@@ -42,11 +43,18 @@ def test_tables_are_those_of_the_result_files(checkout, page):
     assert render_results.rendered(text, results) == text, "stale tables: run `make pages`"
 
 
+@pytest.mark.parametrize("page", WITH_PARTS)
+def test_parts_of_a_page_are_those_of_the_code(page):
+    text = PAGES[page].read_text(encoding="utf-8")
+
+    assert write_pages.written(text) == text, "stale parts: run `make pages`"
+
+
 def test_every_result_file_is_told_of(checkout):
     told = "\n".join(page.read_text(encoding="utf-8") for page in PAGES.values())
     files = {path.name.removesuffix(".json") for path in (checkout / "benchmarks" / "results").iterdir()}
     # compare_engines.py writes this one for development; its figures are in limits.md.
-    assert {name for name in files - {"parity"} if name not in told} == set()
+    assert {name for name in files - {"parity"} if not re.search(rf"RESULTS: {name} |{name}\.json", told)} == set()
 
 
 def test_the_readme_and_the_reference_name_every_command_and_no_other(checkout):
