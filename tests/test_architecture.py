@@ -40,12 +40,13 @@ MAY_IMPORT = {
     "budget": {"bundle", "device", "errors", "session_figures"},
     "doctor": {"control_group", "device", "this_machine"},
     "runtime": LIGHT,
+    "demo": {*LIGHT, "runtime"},
     "planner": {*LIGHT, "runtime"},
     "data": {*LIGHT, "runtime"},
     "prepare": {*LIGHT, "runtime", "data", "planner"},
     "verifier": LIGHT,
     "bench": {*LIGHT, "data", "prepare", "runtime"},
-    "cli": {*LIGHT, "bench", "data", "planner", "prepare", "runtime"},
+    "cli": {*LIGHT, "bench", "data", "demo", "planner", "prepare", "runtime"},
     "": {*LIGHT, "prepare", "runtime"},  # ecotta_rt/__init__.py: where each public name is fetched from
 }
 

@@ -106,3 +106,8 @@ def test_an_installed_wheel_carries_the_device_profiles(tmp_path):
     assert not (site / "devices").exists()
     assert (site / "ecotta_rt" / "py.typed").is_file()
     assert not list((site / "ecotta_rt").rglob("*.safetensors"))
+    assert {path.name for path in (site / "ecotta_rt" / "demo").iterdir()} >= {
+        "network.ecotta.xz",
+        "stream.npz",
+        "LICENSE",
+    }

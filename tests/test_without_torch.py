@@ -132,3 +132,9 @@ except ecotta_rt.Unavailable as error:
 """
 
     assert "ecotta_rt[prepare]" in device(code)
+
+
+def test_the_demo_runs_on_a_device(device):
+    code = "import sys; from ecotta_rt.cli.main import main; sys.exit(main(sys.argv[1:]))"
+
+    assert "Of 15 frames the network got" in device(code, "demo", "--frames", "1")

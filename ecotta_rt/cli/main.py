@@ -24,6 +24,7 @@ EXIT_BUG = 1
 EXIT_INPUT_OUTPUT = 74
 
 COMMANDS = {
+    "demo": "show a network adapting to a stream, both shipped: no data needed, under a minute",
     "prepare": "warm up a network for adaptation: network + checkpoint + data -> warmed-up network",
     "profile": "show what a training or adaptation step keeps in memory, by part and by tensor",
     "devices": "list the boards and phones we know, and what they give",
@@ -37,6 +38,7 @@ COMMANDS = {
 
 _EXAMPLES = """\
 examples:
+  ecotta demo                           see a network adapt, without any data
   ecotta devices                        every device and its memory
   ecotta devices raspberry-pi-zero-2w   one of them, with the sources of its figures
   ecotta COMMAND --help                 options and examples of a command

@@ -1,0 +1,124 @@
+"""Show a network adapting to a stream, in under a minute and without data: both are shipped with ecotta_rt.
+
+Small grey pictures of clothes, corrupted in 15 ways, come one at a time, and one network answers them four times over,
+each time with one thing more: as it came; warmed up (with the meta groups, which were trained on augmented training
+pictures beforehand; nothing moves); with statistics that follow the stream; and learning from each frame, without its
+label. A device install is enough, and no network connection is used.
+
+examples:
+  ecotta demo
+  ecotta demo --quick                   a few seconds
+  ecotta demo --frames 20 --seed 1      other frames, in another order
+  ecotta demo --plot demo.svg           the errors as a picture
+  ecotta demo --json                    JSON to stdout alone; --json FILE writes it beside the text
+"""
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ecotta_rt.errors import UsageError
+from ecotta_rt.whole_file import write_whole
+
+if TYPE_CHECKING:  # all need numpy, which --help does not
+    from ecotta_rt.demo.ladder import Outcome, Watcher
+    from ecotta_rt.demo.shipped import Stream
+
+__all__ = ["NAME", "add_arguments", "run"]
+
+NAME = "demo"
+
+_STDOUT = "-"
+_QUICK = 8  # frames of each corruption
+_CLEAR = "\r\x1b[K"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--frames", metavar="N", type=int, help="frames of each corruption (all that are shipped)")
+    length.add_argument("--quick", action="store_true", help=f"{_QUICK} frames of each corruption")
+    add = parser.add_argument
+    add("--seed", metavar="S", type=int, default=0, help="which frames, and in which order (0: as shipped)")
+    add("--threads", metavar="N", type=int, default=1, help="threads of the network (1)")
+    add("--json", nargs="?", const=_STDOUT, metavar="FILE", help="write JSON to FILE; bare: to stdout, alone")
+    add("--plot", metavar="FILE", type=Path, help="draw the errors, as SVG")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Play the shipped stream."""
+    _check(args)
+    from ecotta_rt.demo.ladder import climb
+    from ecotta_rt.demo.shipped import read_stream, unpacked_bundle
+    from ecotta_rt.demo.text import facts
+
+    stream = read_stream(_QUICK if args.quick else args.frames, args.seed)
+    quiet = args.json == _STDOUT
+    if not quiet:
+        _begin(stream)
+    with unpacked_bundle() as bundle:
+        outcome = climb(bundle, stream, _nothing if quiet else _live_row(), args.threads)
+    content = json.dumps(facts(stream, outcome), indent=2)
+    if quiet:
+        print(content)
+    else:
+        _end(stream, outcome)
+    if args.json is not None and not quiet:
+        write_whole(args.json, f"{content}\n".encode())
+    if args.plot is not None:
+        from ecotta_rt.demo.picture import draw
+
+        write_whole(args.plot, draw(stream, outcome).encode())
+    return 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    if args.threads < 1:
+        raise UsageError(f"--threads {args.threads}: give 1 or more")
+    if args.plot is not None and args.plot.suffix.lower() != ".svg":
+        raise UsageError(f"--plot {args.plot}: the demo draws SVG alone; name a file that ends in .svg")
+    for option, path in {"--json": args.json, "--plot": args.plot}.items():
+        if path is None or path == _STDOUT:
+            continue
+        if not Path(path).resolve().parent.is_dir():
+            raise UsageError(f"{option} {path}: there is no folder {Path(path).parent}; make it first")
+        if Path(path).is_dir():
+            raise UsageError(f"{option} {path}: this is a folder; name a file in it")
+
+
+def _begin(stream: "Stream") -> None:
+    from ecotta_rt.demo.text import heading
+
+    corruptions, frames = stream.labels.shape
+    print(
+        f"{corruptions} corruptions x {frames} frames, one at a time; each column adds one thing to the one before it\n"
+    )
+    print(heading(), flush=True)
+
+
+def _nothing(corruption: str, wrong: object, over: bool) -> None:
+    pass
+
+
+def _live_row() -> "Watcher":
+    """Rows that grow on a terminal; elsewhere each is a line when it is whole."""
+    from ecotta_rt.demo.text import row
+
+    live = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+
+    def show(corruption: str, wrong: object, over: bool) -> None:
+        if live or over:
+            text = row(corruption, wrong)  # type: ignore[arg-type]
+            print(f"{_CLEAR if live else ''}{text}", end="\n" if over else "", flush=True)
+
+    return show
+
+
+def _end(stream: "Stream", outcome: "Outcome") -> None:
+    from ecotta_rt.demo.text import bars, closing, mean_row
+
+    print(mean_row(outcome))
+    print(f"\n{bars(outcome, sys.stdout.encoding)}\n\n{closing(stream, outcome)}")
