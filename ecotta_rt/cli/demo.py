@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ecotta_rt.errors import UsageError
-from ecotta_rt.whole_file import write_whole
+from ecotta_rt.files.output import check_output, write_output
 
 if TYPE_CHECKING:  # all need numpy, which --help does not
     from ecotta_rt.demo.ladder import Outcome, Watcher
@@ -62,16 +62,16 @@ def run(args: argparse.Namespace) -> int:
     with unpacked_bundle() as bundle:
         outcome = climb(bundle, stream, _nothing if quiet else _live_row(), args.threads)
     content = json.dumps(facts(stream, outcome), indent=2)
+    if args.json is not None and not quiet:
+        write_output(args.json, f"{content}\n".encode())
+    if args.plot is not None:
+        from ecotta_rt.demo.picture import draw
+
+        write_output(args.plot, draw(stream, outcome).encode())
     if quiet:
         print(content)
     else:
         _end(stream, outcome)
-    if args.json is not None and not quiet:
-        write_whole(args.json, f"{content}\n".encode())
-    if args.plot is not None:
-        from ecotta_rt.demo.picture import draw
-
-        write_whole(args.plot, draw(stream, outcome).encode())
     return 0
 
 
@@ -81,12 +81,8 @@ def _check(args: argparse.Namespace) -> None:
     if args.plot is not None and args.plot.suffix.lower() != ".svg":
         raise UsageError(f"--plot {args.plot}: the demo draws SVG alone; name a file that ends in .svg")
     for option, path in {"--json": args.json, "--plot": args.plot}.items():
-        if path is None or path == _STDOUT:
-            continue
-        if not Path(path).resolve().parent.is_dir():
-            raise UsageError(f"{option} {path}: there is no folder {Path(path).parent}; make it first")
-        if Path(path).is_dir():
-            raise UsageError(f"{option} {path}: this is a folder; name a file in it")
+        if path not in (None, _STDOUT):
+            check_output(option, path)
 
 
 def _begin(stream: "Stream") -> None:

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecotta_rt.errors import InputFileError, TransferError, Unavailable, UsageError
+from ecotta_rt.files.temporary import temporary_folder
 
 __all__ = ["HELD", "Stream", "read_stream", "unpack_bundle", "unpacked_bundle"]
 
@@ -86,8 +87,8 @@ def unpacked_bundle() -> Iterator[Path]:
         Unavailable: It is not installed, or this Python has no lzma.
         TransferError: There is no room for it (12 MB) in the folder for temporary files.
     """
-    with tempfile.TemporaryDirectory(prefix="ecotta-demo-") as folder:
-        path = Path(folder) / "network.ecotta"
+    with temporary_folder(tempfile.gettempdir(), "ecotta-demo-") as folder:
+        path = folder / "network.ecotta"
         unpack_bundle(path)
         yield path
 
