@@ -20,6 +20,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ecotta_rt.cli.numbers import integer, thread_count
 from ecotta_rt.errors import UsageError
 from ecotta_rt.files.output import check_output, write_output
 
@@ -39,11 +40,11 @@ _CLEAR = "\r\x1b[K"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     length = parser.add_mutually_exclusive_group()
-    length.add_argument("--frames", metavar="N", type=int, help="frames of each corruption (all that are shipped)")
+    length.add_argument("--frames", metavar="N", type=integer, help="frames of each corruption (all that are shipped)")
     length.add_argument("--quick", action="store_true", help=f"{_QUICK} frames of each corruption")
     add = parser.add_argument
-    add("--seed", metavar="S", type=int, default=0, help="which frames, and in which order (0: as shipped)")
-    add("--threads", metavar="N", type=int, default=1, help="threads of the network (1)")
+    add("--seed", metavar="S", type=integer, default=0, help="which frames, and in which order (0: as shipped)")
+    add("--threads", metavar="N", type=thread_count, default=1, help="threads of the network (1)")
     add("--json", nargs="?", const=_STDOUT, metavar="FILE", help="write JSON to FILE; bare: to stdout, alone")
     add("--plot", metavar="FILE", type=Path, help="draw the errors, as SVG")
 
