@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install bench test lint pages docs wheel arm64-smoke clean
+.PHONY: help install bench bench-full test lint pages docs wheel arm64-smoke clean
 
 help: ## show this list
 	@grep -E '^[a-z0-9-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z0-9-]+):.*## /  make \1\t/' | expand -t 24
@@ -18,8 +18,11 @@ help: ## show this list
 
 install: $(INSTALLED) ## make the virtual environment and install this checkout into it
 
-bench: $(INSTALLED) ## run the main job: memory and error of every method on the same stream
+bench: $(INSTALLED) ## run the main job: memory and error of six methods on the same stream
 	$(BIN)/ecotta-bench $(BENCH_ARGS)
+
+bench-full: $(INSTALLED) ## the same with every method and more frames: a quarter of an hour
+	$(BIN)/ecotta-bench --memory --methods all --frames 192
 
 test: $(INSTALLED) ## run the tests
 	$(BIN)/python -m pytest $(PYTEST_ARGS)

@@ -49,7 +49,7 @@ class Request:
         normalisation: One of `NORMALISATIONS`, for EcoTTA; the peers have their own.
         gradient: One of `GRADIENTS`, for EcoTTA: whether statistics of the batch are differentiated through.
         data: `fashion-mnist-c` or a folder.
-        frames: Frames a corruption; None for 192, or all where there are fewer.
+        frames: Frames a corruption; None for 128, or all where there are fewer.
         corruptions: Names, in the order in which they are played.
         severity: 1 to 5.
         order: One of `ORDERS`.

@@ -10,7 +10,8 @@ from ecotta_rt.bench.adaptation import ADAPTATION
 from ecotta_rt.bench.allocator import ALLOCATORS
 from ecotta_rt.bench.latency_contestants import LATENCY_METHODS
 from ecotta_rt.bench.latency_request import LatencyRequest
-from ecotta_rt.bench.peers import METHODS
+from ecotta_rt.bench.peers import DEFAULT_METHODS, METHODS
+from ecotta_rt.bench.plan import DEFAULT_FRAMES
 from ecotta_rt.bench.request import ENGINES, GRADIENTS, MEMORY_FORMATS, NORMALISATIONS, ORDERS, Request
 from ecotta_rt.bench.streams import CORRUPTIONS
 from ecotta_rt.cli.byte_size import parse_byte_size
@@ -48,6 +49,7 @@ _EPILOG = f"""\
 Methods:
 {{methods}}
   all               all of them
+  (by default: {", ".join(DEFAULT_METHODS)})
 
 Contestants of --latency: {", ".join(LATENCY_METHODS)}; `forward`, inference alone, always takes part. A name with
 -fast is the step that takes more memory for less time, where a bundle has one; named, it is made.
@@ -57,7 +59,8 @@ Corruptions, in the official order:
   {" ".join(CORRUPTIONS[8:])}
 
 Examples:
-  ecotta-bench --memory                                     the embedded images, every method but cotta
+  ecotta-bench --memory                                     the embedded images, six methods
+  ecotta-bench --memory --methods all --frames 192          every method: a quarter of an hour on two cores
   ecotta-bench --memory --methods source,tent,ecotta-k4 --device all
   ecotta-bench --memory --data CIFAR-10-C --frames 1000 --seed 1 --json result.json --plot result.svg
   ecotta-bench --memory --data ~/data --download
@@ -101,7 +104,7 @@ def bench_parser() -> argparse.ArgumentParser:
 def _add_common(parser: argparse.ArgumentParser) -> None:
     add, usual = parser.add_argument, Request()
     add("--model", metavar="M", default=usual.model, help=f"trained network, by model id or file ({usual.model})")
-    add("--methods", metavar="A,B", type=_names, default=(), help="which methods (all but cotta; see below)")
+    add("--methods", metavar="A,B", type=_names, default=(), help="which methods (see below)")
     add("--batch", metavar="N", type=_batches, default=(), help=f"frames a step ({usual.batch}; --latency: 1,64)")
     add("--threads", metavar="N", type=_threads, default=(), help="threads a process (all cores; --latency: 1,2)")
     modes = _one_of(NORMALISATIONS, "EcoTTA's norms")
@@ -124,7 +127,7 @@ def _add_memory(parser: argparse.ArgumentParser) -> None:
     add("--frame-by-frame", action="store_true", help="onnx: learn from each batch in the memory of one frame")
     add("--fast", action="store_true", help="onnx: prefer the step of more memory and less time")
     add("--download", action="store_true", help="first fetch CIFAR-10-C (2.9 GB) into the folder of --data")
-    add("--frames", metavar="N", type=integer, help="frames a corruption (192)")
+    add("--frames", metavar="N", type=integer, help=f"frames a corruption ({DEFAULT_FRAMES})")
     add("--corruptions", metavar="A,B", type=_names, default=(), help="which, in the order played (all 15)")
     add("--severity", metavar="S", type=integer, help=f"1 to 5 ({usual.severity})")
     add("--order", metavar="ORDER", help=_one_of(ORDERS, "of the corruptions"))

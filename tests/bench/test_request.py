@@ -7,7 +7,7 @@ import pytest
 
 from ecotta_rt.bench import plan as plan_module
 from ecotta_rt.bench import request as request_module
-from ecotta_rt.bench.peers import DEFAULT_METHODS
+from ecotta_rt.bench.peers import DEFAULT_METHODS, registry
 from ecotta_rt.bench.plan import make_plan
 from ecotta_rt.bench.request import Request
 from ecotta_rt.cli.bench_options import bench_parser, memory_request
@@ -25,12 +25,12 @@ def asked(tmp_path, checkout, monkeypatch):
     return Request()
 
 
-def test_without_a_word_the_default_set_runs_on_192_frames(asked):
+def test_without_a_word_the_default_set_runs_on_128_frames(asked):
     plan = make_plan(asked)
 
     assert plan.request.methods == DEFAULT_METHODS
     assert "cotta" not in plan.request.methods
-    assert plan.request.frames == 192
+    assert plan.request.frames == 128
     assert plan.left_out == {}
 
 
@@ -41,7 +41,7 @@ def test_no_batch_is_said_to_be_larger_than_the_frames_of_a_corruption(asked):
 
 
 def test_each_method_gets_the_file_it_needs(asked, tmp_path):
-    plan = make_plan(asked)
+    plan = make_plan(replace(asked, methods=("all",)))
 
     names = {method: path.name.split(".")[1] for method, path in plan.resources.items()}
     assert names == {
@@ -126,18 +126,24 @@ def test_what_cannot_be_meant_is_refused_before_any_work(asked, change, message)
 def test_one_frame_at_a_time_leaves_out_what_needs_a_batch(asked):
     plan = make_plan(replace(asked, batch=1, normalisation="running"))
 
-    assert plan.request.methods == ("source", "ecotta-k4", "ecotta-k5", "ecotta-k4-warmed")
-    assert "same run as ecotta-k4" in plan.left_out["ecotta-k4-constant"]
+    assert plan.request.methods == ("source", "ecotta-k4", "ecotta-k4-warmed")
     assert "statistics of the batch" in plan.left_out["tent"]
 
 
+def test_a_method_that_would_be_the_same_run_as_another_is_refused(asked):
+    request = replace(asked, batch=1, normalisation="running", methods=("ecotta-k4-constant",))
+
+    with pytest.raises(UsageError, match="same run as ecotta-k4"):
+        make_plan(request)
+
+
 def test_a_method_of_the_default_set_without_its_file_is_left_out(asked, tmp_path):
-    (tmp_path / "networks" / "wrn-40-2-fashion-mnist.ecotta-k5.safetensors").unlink()
+    (tmp_path / "networks" / "wrn-40-2-fashion-mnist.ecotta-k4.safetensors").unlink()
 
     plan = make_plan(asked)
 
-    assert "ecotta-k5" not in plan.request.methods
-    assert "ecotta-k5.safetensors is missing" in plan.left_out["ecotta-k5"]
+    assert plan.request.methods == ("source", "bn", "tent", "eata")
+    assert "ecotta-k4.safetensors is missing" in plan.left_out["ecotta-k4"]
 
 
 def test_a_method_that_was_named_must_have_its_file(asked, tmp_path):
@@ -192,9 +198,10 @@ def test_a_folder_without_known_files_is_refused(asked, tmp_path):
 
 
 def test_onnxruntime_gets_the_methods_that_have_a_graph_and_orders_for_them(asked):
-    plan = make_plan(replace(asked, engine="onnx"))
+    named = ("source", "ecotta-k4", "ecotta-k5", "ecotta-k4-constant", "ecotta-k4-warmed")
+    plan = make_plan(replace(asked, engine="onnx", methods=named))
 
-    assert plan.request.methods == ("source", "ecotta-k4", "ecotta-k5", "ecotta-k4-constant", "ecotta-k4-warmed")
+    assert plan.request.methods == named
     assert {method: order.mode for method, order in plan.orders.items()} == {
         "ecotta-k4": "batch",
         "ecotta-k5": "batch",
@@ -202,6 +209,12 @@ def test_onnxruntime_gets_the_methods_that_have_a_graph_and_orders_for_them(aske
         "ecotta-k4-warmed": "batch",
     }
     assert plan.forward.batch == plan.orders["ecotta-k4"].batches[0] == 64
+
+
+def test_onnxruntime_leaves_out_of_the_default_set_what_has_no_graph(asked):
+    plan = make_plan(replace(asked, engine="onnx"))
+
+    assert plan.request.methods == ("source", "ecotta-k4", "ecotta-k4-warmed")
     assert "computes no gradients" in plan.left_out["tent"]
 
 
@@ -242,7 +255,9 @@ def fits_k4(asked, tmp_path, monkeypatch):
     return replace(asked, engine="onnx", bundle=tmp_path / "net.ecotta", normalisation="running")
 
 
-def test_a_named_bundle_leaves_out_what_it_does_not_fit(fits_k4):
+def test_a_named_bundle_leaves_out_what_it_does_not_fit(fits_k4, monkeypatch):
+    monkeypatch.setattr(registry, "DEFAULT_METHODS", (*DEFAULT_METHODS, "ecotta-k5"))
+
     plan = make_plan(fits_k4)
 
     assert plan.request.methods == ("source", "ecotta-k4", "ecotta-k4-warmed")

@@ -270,7 +270,7 @@ def test_a_mistake_is_one_line_and_an_exit_code(assets, capsys, monkeypatch, tmp
         (("--methods", "tnet"), 2, "did you mean tent?"),
         (("--methods", "all"), 2, "would not end"),
         (("--batch", "64,64"), 2, "--batch 64,64: give one or more different numbers"),
-        (("--batch", "100000"), 2, "test images"),
+        (("--batch", "60000"), 2, "test images"),
         (("--threads", "0"), 2, "--threads 0"),
         (("--rounds", "0"), 2, "--rounds 0"),
         (("--normalisation", "batches"), 2, "did you mean batch?"),

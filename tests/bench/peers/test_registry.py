@@ -40,8 +40,8 @@ def test_the_design_names_these_methods():
     ]
 
 
-def test_the_default_is_everything_but_cotta_which_costs_more_than_all_others():
-    assert set(METHODS) - set(DEFAULT_METHODS) == {"cotta"}
+def test_the_default_has_what_tells_methods_apart_and_a_control_and_not_cotta():
+    assert DEFAULT_METHODS == ("source", "bn", "tent", "eata", "ecotta-k4", "ecotta-k4-warmed")
     assert expand() == DEFAULT_METHODS
 
 
