@@ -24,7 +24,7 @@ from ecotta_rt.bundle import (
     write_bundle,
 )
 from ecotta_rt.bundle.stored_zip import NewMember, checksum, read_directory, write_stored_zip
-from ecotta_rt.errors import InputFileError, TransferError, UsageError
+from ecotta_rt.errors import InputFileError, UsageError
 from ecotta_rt.session_figures import SessionFigures, Tenant
 from ecotta_rt.state import AdaptState
 
@@ -291,7 +291,7 @@ def test_a_state_that_diverged_is_not_written(parts, tmp_path):
 
 
 def test_a_folder_in_the_way_is_told(parts, tmp_path):
-    with pytest.raises(TransferError, match="cannot be written"):
+    with pytest.raises(UsageError, match="is a folder: name a file in it"):
         write_bundle(tmp_path, **parts)
 
 

@@ -82,9 +82,9 @@ def test_json_goes_to_a_file_beside_the_table(own: str, tmp_path: Path, capsys: 
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == ["own_network.py", "report.json"]
 
 
-def test_json_that_cannot_be_written_is_an_input_output_error(own: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert profile(f"{own}:build", "--batch", 2, "--size", "8x8", "--json", f"{own}/r.json") == 74
-    assert "r.json" in capsys.readouterr().err
+def test_json_in_what_is_no_folder_is_refused_before_any_work(own: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert profile(f"{own}:build", "--batch", 2, "--size", "8x8", "--json", f"{own}/r.json") == 2
+    assert f"r.json: there is no folder {own}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("step", ["train", "tent", "forward", "ecotta"])

@@ -42,7 +42,7 @@ def test_the_defaults_suit_a_small_device():
 @pytest.mark.parametrize(
     ("wrong", "match"),
     [
-        ({"threads": 0}, "threads=0: give 1 or more"),
+        ({"threads": 0}, "threads=0: give a number from 1 to 1024"),
         ({"optimisation": "most"}, "optimisation='most': choose one of all, extended"),
         ({"memory": "pool"}, "memory='pool': choose one of arena, returning"),
     ],

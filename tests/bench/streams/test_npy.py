@@ -54,9 +54,9 @@ def test_integers_are_mapped_as_they_were_saved(tmp_path, dtype):
         (npy(header(fortran=True, shape="(2, 2)"), b"abcd"), "in Fortran order"),
         (npy("__import__('os').system('true')"), "not a .npy file"),
         (npy("{" * 900), "not a .npy file"),
-        (npy(" " * 20000 + header(), b"abcd"), "not a .npy file"),
+        (npy(" " * 20000 + header(), b"abcd"), "a .npy header of 20[0-9]{3} bytes, more than 4096"),
         (npy(header(), b"abcd", version=(3, 0)), "format version 3.0"),
-        (b"\x93NUMPY\x02\x00\xff\xff\xff\xff{}", "not a .npy file"),
+        (b"\x93NUMPY\x02\x00\xff\xff\xff\xff{}", "a .npy header of 4294967295 bytes, more than 4096"),
     ],
 )
 def test_a_file_that_is_not_what_it_claims_is_refused(tmp_path, content, message):
