@@ -78,7 +78,9 @@ class Measured:
             path = Path(folder) / "step.onnx"
             path.write_bytes(weights.move_out(model))
             (path.parent / "weights.bin").write_bytes(packed(weights))
-            self._session = onnxruntime.InferenceSession(str(path), session_settings(SessionOptions(), batch))
+            self._session = onnxruntime.InferenceSession(
+                str(path), session_settings(SessionOptions(), batch), enable_fallback=0
+            )
         self._feeds = {port.name: vectors[port.name] for port in self._session.get_inputs() if port.name != "frames"}
 
     def learns(self, frames: Floats) -> bool:

@@ -88,9 +88,13 @@ def opened_session(ort: Any, bundle: Bundle, graph: str, settings: Any, change: 
     if copied:
         content = weights_file(bundle)
         settings.add_external_initializers_from_files_in_memory(["weights.bin"], [content], [len(content)])
-        return ort.InferenceSession(bundle.graph(graph), settings, providers=["CPUExecutionProvider"])
+        return ort.InferenceSession(
+            bundle.graph(graph), settings, providers=["CPUExecutionProvider"], enable_fallback=0
+        )
     settings.add_session_config_entry("session.model_external_initializers_file_folder_path", str(bundle.file.parent))
-    return ort.InferenceSession(bundle.relocated_graph(graph), settings, providers=["CPUExecutionProvider"])
+    return ort.InferenceSession(
+        bundle.relocated_graph(graph), settings, providers=["CPUExecutionProvider"], enable_fallback=0
+    )
 
 
 def weights_file(bundle: Bundle) -> bytes:

@@ -44,7 +44,9 @@ class Forward:
         settings.inter_op_num_threads = 1
         settings.log_severity_level = 3
         try:
-            self._session = ort.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
+            self._session = ort.InferenceSession(
+                str(path), settings, providers=["CPUExecutionProvider"], enable_fallback=0
+            )
         except Exception as error:  # onnxruntime's errors have no common base
             reason = str(error).strip().splitlines()[0][:300]
             raise InputFileError(f"{path}: onnxruntime {ort.__version__} refuses it: {reason}; delete it") from error

@@ -48,7 +48,9 @@ def _shrink_arena(options: SessionOptions) -> None:
     import numpy as np
     import onnxruntime as ort
 
-    session: Any = ort.InferenceSession(SMALLEST_GRAPH, session_settings(options), providers=["CPUExecutionProvider"])
+    session: Any = ort.InferenceSession(
+        SMALLEST_GRAPH, session_settings(options), providers=["CPUExecutionProvider"], enable_fallback=0
+    )
     run_options = ort.RunOptions()
     run_options.add_run_config_entry(*_SHRINK)
     session.run(None, {"x": np.zeros(1, np.float32)}, run_options)
