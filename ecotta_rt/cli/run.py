@@ -323,12 +323,15 @@ def _giving_up(runtime: "Runtime") -> "Callable[[float], None]":
 def _stopped_by_signals(loop: "Loop", received: list[int]) -> Iterator[None]:
     """Let SIGINT, SIGTERM and SIGHUP stop `loop` and stand in `received`. A second one does what it always did.
 
+    Not SIGHUP: of a terminal that goes both the shell and the kernel tell, and what was learned is still to be saved.
     One that the run was started to ignore is ignored: SIGHUP below nohup, SIGINT in the background of a script.
     """
 
     def stop(number: int, frame: FrameType | None) -> None:
         received.append(number)
         restore()
+        if signal.SIGHUP in before:
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
         loop.stop()
 
     def restore() -> None:

@@ -25,7 +25,8 @@ class SignalWatch:
     """Context manager of the main thread: after one signal it asks, after two it ends the process.
 
     Args:
-        numbers: The signals; others that have handlers in Python are let pass. Those have to be there already.
+        numbers: The signals; others that have handlers in Python are let pass. Those have to be there already. A
+            second SIGHUP ends nothing: of a terminal that goes both the shell and the kernel tell.
         give_up: Asks what is in progress to end. Called with the seconds since the first signal, in another thread:
             after `grace_s`, and each second from then on.
         grace_s: See `GRACE_S`.
@@ -62,20 +63,21 @@ class SignalWatch:
             os.close(self._read)
 
     def _run(self) -> None:
-        if self._wait(None) is None:
+        if self._wait(None, self._numbers) is None:
             return
+        again = [number for number in self._numbers if number != signal.SIGHUP]
         waited_s = wait_s = self._grace_s
-        while (number := self._wait(wait_s)) == 0:
+        while (number := self._wait(wait_s, again)) == 0:
             self._give_up(waited_s)
             wait_s = _AGAIN_S
             waited_s += wait_s
         if number is not None:
             self._leave(128 + number)
 
-    def _wait(self, timeout_s: float | None) -> int | None:
-        """The number of the next signal; 0 where none came in time, None where nobody watches any more."""
+    def _wait(self, timeout_s: float | None, numbers: Sequence[int]) -> int | None:
+        """The number of the next of these signals; 0 where none came in time, None where nobody watches any more."""
         while select.select([self._read], [], [], timeout_s)[0]:
             read = os.read(self._read, 1)
-            if not read or read[0] in self._numbers:
+            if not read or read[0] in numbers:
                 return read[0] if read else None
         return 0

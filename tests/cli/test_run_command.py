@@ -1,12 +1,15 @@
 import json
+import os
 import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from ecotta_rt.cli.main import main
+from ecotta_rt.cli.run import _stopped_by_signals
 from ecotta_rt.device import load_device
 from ecotta_rt.runtime import vitals
 from ecotta_rt.runtime.clock import ManualClock
@@ -236,6 +239,18 @@ def test_a_signal_ends_the_run_after_the_batch_in_progress_with_the_state_saved(
     assert [answer["frame"] for answer in lines(done.stdout)] == [0, 1, 2]
     assert learned(bundle.with_name("net.state.safetensors")) == 3
     assert done.stderr.startswith("ecotta run: 3 frames,")
+
+
+def test_a_terminal_that_goes_tells_twice_and_ends_nothing_but_the_run():
+    """The shell passes SIGHUP on, and when it ends the kernel sends it to its foreground jobs once more."""
+    received, stopped = [], []
+
+    with _stopped_by_signals(SimpleNamespace(stop=lambda: stopped.append(True)), received):
+        os.kill(os.getpid(), signal.SIGHUP)
+        os.kill(os.getpid(), signal.SIGHUP)
+
+    assert (received, stopped) == ([signal.SIGHUP], [True])
+    assert signal.getsignal(signal.SIGHUP) == signal.SIG_DFL
 
 
 def test_signals_do_again_what_they_did_before_when_the_run_is_over(runtime, bundle, replay):

@@ -19,7 +19,7 @@ PROGRAM = """
 import ctypes, os, signal, sys
 from ecotta_rt.cli.signal_watch import SignalWatch
 
-numbers = (signal.SIGINT, signal.SIGTERM)
+numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 for number in numbers:
     signal.signal(number, lambda *_: None)
 libc = ctypes.CDLL(None)
@@ -66,6 +66,17 @@ def test_the_first_signal_asks_and_the_second_ends_the_process_at_once_without_a
 
     assert process.wait(WAIT_S) == 128 + number
     assert "Traceback" not in process.stderr.read()
+
+
+def test_a_second_sighup_ends_nothing_since_shell_and_kernel_both_tell_of_a_terminal_that_goes(start):
+    process = start("native")
+
+    process.send_signal(signal.SIGHUP)
+    assert process.stderr.readline() == "given up after 0.05 s\n"
+    process.send_signal(signal.SIGHUP)
+
+    assert process.stderr.readline() == "given up after 1.05 s\n"
+    assert process.poll() is None
 
 
 @pytest.fixture
