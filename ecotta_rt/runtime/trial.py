@@ -4,6 +4,7 @@ A graph is a program that onnxruntime's native code runs. Whatever the reader le
 never ends or takes far more memory than it says does so in the child, before the first frame of a stream has come.
 """
 
+import ctypes
 import json
 import signal
 import subprocess
@@ -21,6 +22,8 @@ __all__ = ["TIMEOUT_S", "Trial", "main", "try_bundle"]
 
 TIMEOUT_S = 300.0
 """For loading and one step. A step of 64 frames of WRN-40-2 takes half a minute on a Raspberry Pi Zero 2 W."""
+
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,9 @@ def try_bundle(path: str | Path, ways: Mapping[str, Any], *, timeout_s: float = 
     """
     command = [sys.executable, "-m", "ecotta_rt.runtime.trial", json.dumps({"path": str(path), "ways": dict(ways)})]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
+        done = subprocess.run(
+            command, capture_output=True, encoding="utf-8", errors="replace", timeout=timeout_s, check=False
+        )
     except subprocess.TimeoutExpired as error:
         raise InputFileError(
             f"{path}: tried in a process of its own, it made no step within {timeout_s:g} seconds; was it made for a "
@@ -89,6 +94,8 @@ def _raised(told: Mapping[str, Any]) -> EcottaError:
 def main() -> int:
     """The child: the argument is what to do, the last line of standard output what came of it."""
     request = json.loads(sys.argv[1])
+    with suppress(OSError, AttributeError):  # without Linux's C library a child outlives whoever is killed
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     with suppress(OSError):  # where memory ends, this process goes and not the one that asked
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     try:

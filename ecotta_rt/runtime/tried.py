@@ -20,7 +20,9 @@ _LINE = 65  # a digest and its line break
 
 def remembered_in() -> Path:
     """The file of the digests of what was tried: `ecotta/tried` in the user's cache folder."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ecotta" / "tried"
+    home = os.path.expanduser("~")
+    cache = f"{home}/.cache" if home != "~" else os.devnull  # a user without a home: nothing can be remembered
+    return Path(os.environ.get("XDG_CACHE_HOME") or cache, "ecotta", "tried")
 
 
 def try_once(path: str | Path, ways: Mapping[str, Any]) -> Trial | None:

@@ -1,5 +1,8 @@
 """A bundle that is new is tried in a child: what ends that, hangs or takes too much ends no stream."""
 
+import os
+import select
+import subprocess
 import sys
 
 import pytest
@@ -130,6 +133,35 @@ def test_where_nothing_can_be_remembered_it_is_tried_each_time(trials, small, mo
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
 
     assert [try_once(small, {}) is None for _ in range(2)] == [False, False]
+
+
+def test_a_user_without_a_home_tries_each_time_and_gets_no_folder(trials, small, monkeypatch, tmp_path):
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)  # as for a user number that nobody knows
+    monkeypatch.chdir(tmp_path)
+
+    assert [try_once(small, {}) is None for _ in range(2)] == [False, False]
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child of its parent's end")
+def test_the_child_ends_with_the_run_that_asked_for_it():
+    parent = """
+import subprocess, sys
+child = subprocess.Popen([sys.executable, "-c", "import json, sys, time; from ecotta_rt.runtime import trial;"
+    "trial._tried = lambda *_: (print(flush=True), time.sleep(600));"
+    "sys.argv[1:] = [json.dumps(dict(path=0, ways=0))]; trial.main()"], stdout=subprocess.PIPE)
+child.stdout.read(1)
+print(child.pid, flush=True)
+child.wait()
+"""
+    with subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE) as process:
+        watched = os.pidfd_open(int(process.stdout.readline()))
+        process.kill()
+    try:
+        assert select.select([watched], [], [], 30)[0]
+    finally:
+        os.close(watched)
 
 
 def test_a_run_of_a_bundle_that_ends_the_process_does_not_begin(child, small, tmp_path, monkeypatch, capsys):
