@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ecotta_rt.bundle import FrameSpec
 from ecotta_rt.errors import BadFrames, InputFileError, TransferError, UsageError
 from ecotta_rt.files.atomic import write_atomic
+from ecotta_rt.files.kinds import open_regular
 from ecotta_rt.runtime.preprocess import preprocess
 from ecotta_rt.runtime.sources.picture import read_picture, require_pillow
 
@@ -153,7 +154,8 @@ def _save(store: Path, identity: str, done: int, left: Mapping[int, str]) -> Non
 def _resume(store: Path, shape: tuple[int, ...], identity: str) -> tuple[int, dict[int, str]]:
     """How many files are done, and which of them were left out."""
     try:
-        record = json.loads(_record(store).read_bytes())
+        with open_regular(_record(store)) as file:
+            record = json.load(file)
         if record["identity"] != identity or store.stat().st_size != int(np.prod(shape, dtype=object)):
             return 0, {}
         return int(record["done"]), {int(place): str(why) for place, why in record["left"]}

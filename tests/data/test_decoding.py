@@ -1,4 +1,5 @@
 import json
+import os
 
 import numpy as np
 import pytest
@@ -102,6 +103,13 @@ def test_a_file_that_no_run_left_there_is_not_overwritten(tmp_path, pictures):
         decode_pictures(pictures, FRAME, tmp_path / "store")
     remove_store(tmp_path / "store")
     assert (tmp_path / "store").read_bytes() == b"precious"
+
+
+def test_a_pipe_in_the_place_of_the_record_keeps_nobody_waiting(tmp_path, pictures):
+    os.mkfifo(tmp_path / "out.frames.json")
+
+    with pytest.raises(UsageError, match="is a pipe"):
+        decode_pictures(pictures, FrameSpec(3, 8, 8), tmp_path / "out.frames")
 
 
 def test_removing_leaves_nothing(tmp_path, pictures):

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ecotta_rt.bench.streams import cifar_classes
 from ecotta_rt.errors import InputFileError, TransferError
+from ecotta_rt.files.kinds import open_regular
 
 __all__ = ["CIFAR_BINARIES", "CifarBinary", "cifar_binary_at", "read_cifar_binary"]
 
@@ -89,7 +90,8 @@ def _read_records(path: Path, layout: CifarBinary) -> NDArray[np.uint8]:
             raise InputFileError(
                 f"{path}: {size} bytes, more than the {MOST_RECORDS} records of {record_bytes} bytes of the set"
             )
-        content = np.fromfile(path, np.uint8)
+        with open_regular(path) as file:
+            content = np.fromfile(file, np.uint8)
     except FileNotFoundError as error:
         raise InputFileError(
             f"{path}: no such file; {path.parent} has others of {layout.name}, but not this one"

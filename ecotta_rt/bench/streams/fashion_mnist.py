@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecotta_rt.errors import InputFileError, TransferError
+from ecotta_rt.files.kinds import open_regular
 
 __all__ = ["CLASSES", "is_fashion_mnist", "read_fashion_mnist", "read_idx"]
 
@@ -62,7 +63,7 @@ def read_idx(path: Path, *, axes: int) -> NDArray[np.uint8]:
         TransferError: The file could not be read.
     """
     try:
-        with gzip.open(path) as file:
+        with open_regular(path) as packed, gzip.open(packed) as file:
             shape = _idx_shape(path, file.read(4 + 4 * axes), axes)
             size = int(np.prod(shape, dtype=object))
             content = file.read(

@@ -10,6 +10,7 @@ from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
 from ecotta_rt.errors import InputFileError
+from ecotta_rt.files.kinds import open_regular
 
 __all__ = ["MAX_HEADER_BYTES", "map_npy", "refuse_long_header"]
 
@@ -28,7 +29,7 @@ def map_npy(path: Path) -> NDArray[Any]:
         InputFileError: Missing, not a .npy file, truncated, empty, or of objects.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             refuse_long_header(file, str(path))
         array = open_memmap(path, mode="r")
     except OSError as error:

@@ -1,5 +1,7 @@
 """The official CIFAR layouts: read in full, and refused by name when something is wrong."""
 
+import os
+
 import numpy as np
 import pytest
 
@@ -8,7 +10,7 @@ from ecotta_rt.bench.streams.cifar_binary import CIFAR_BINARIES, cifar_binary_at
 from ecotta_rt.bench.streams.cifar_c import CifarC
 from ecotta_rt.bench.streams.cifar_classes import CIFAR_10, CIFAR_100
 from ecotta_rt.bench.streams.corruptions import CORRUPTIONS
-from ecotta_rt.errors import InputFileError
+from ecotta_rt.errors import InputFileError, TransferError
 
 TEN, HUNDRED = CIFAR_BINARIES
 
@@ -106,6 +108,13 @@ def test_training_files_alone_will_do_and_so_will_some_of_them(tmp_path):
     assert sorted(labels) == [2, 4]
     with pytest.raises(InputFileError, match=r"test_batch\.bin: no such file; .* has others of cifar-10"):
         open_stream(tmp_path)
+
+
+def test_a_pipe_in_the_place_of_a_training_file_keeps_nobody_waiting(tmp_path):
+    os.mkfifo(tmp_path / "data_batch_1.bin")
+
+    with pytest.raises(TransferError, match="it is a pipe, not a regular file"):
+        read_cifar_binary(tmp_path, TEN, "train")
 
 
 def test_without_any_training_file_the_first_is_named(tmp_path):

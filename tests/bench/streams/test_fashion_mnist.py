@@ -1,6 +1,7 @@
 """Fashion-MNIST: the embedded sample and the reader of the official files."""
 
 import gzip
+import os
 import runpy
 import struct
 from pathlib import Path
@@ -11,7 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ecotta_rt.bench.streams.fashion_mnist import CLASSES, is_fashion_mnist, read_fashion_mnist, read_idx
-from ecotta_rt.errors import EcottaError, InputFileError
+from ecotta_rt.errors import EcottaError, InputFileError, TransferError
+from ecotta_rt.runtime.sources.npy import map_npy
 
 CHECKOUT = Path(__file__).parents[3]
 SAMPLE = CHECKOUT / "benchmarks" / "data" / "fashion-mnist-sample"
@@ -93,6 +95,15 @@ def test_a_file_that_is_not_whole_gzip_is_refused(tmp_path, content):
 
     with pytest.raises(InputFileError, match="not a whole gzip file|not an idx file"):
         read_idx(path, axes=3)
+
+
+def test_a_pipe_in_the_place_of_a_file_keeps_nobody_waiting(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+
+    with pytest.raises(TransferError, match="it is a pipe, not a regular file"):
+        read_idx(tmp_path / "pipe", axes=1)
+    with pytest.raises(InputFileError, match="it is a pipe, not a regular file"):
+        map_npy(tmp_path / "pipe")
 
 
 def test_a_missing_file_is_named(tmp_path):
