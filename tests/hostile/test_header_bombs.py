@@ -10,7 +10,7 @@ from ecotta_rt.bundle.json_fields import MAX_TOKENS, parse_json
 from ecotta_rt.errors import BadFrames, ConfigurationError, InputFileError
 from ecotta_rt.runtime.sources.image_file import read_image
 from ecotta_rt.runtime.sources.npy import map_npy
-from ecotta_rt.runtime.sources.ppm import parse_ppm
+from ecotta_rt.runtime.sources.ppm import parse_netpbm
 from ecotta_rt.runtime.sources.video import FORMATS, VideoFile
 from ecotta_rt.state import MAX_HEADER_BYTES, AdaptState
 from ecotta_rt.toml_file import parse_toml
@@ -33,13 +33,13 @@ def refused(error, reason, read, most_mib=2):
 def test_a_picture_with_an_endless_header_is_refused(filling):
     content = b"P6 4" + filling * (10 * MIB // len(filling))
 
-    refused(BadFrames, "no binary PPM header .* in the first 4096 bytes", lambda: parse_ppm(content))
+    refused(BadFrames, "no binary PPM or PGM header .* in the first 4096 bytes", lambda: parse_netpbm(content))
 
 
 def test_a_picture_with_a_header_as_long_as_it_may_be_is_read():
     header = b"P6 1 1 " + b"#" * 4000 + b"\n255 "
 
-    assert parse_ppm(header + b"abc").tolist() == [[[97, 98, 99]]]
+    assert parse_netpbm(header + b"abc").tolist() == [[[97, 98, 99]]]
 
 
 @pytest.mark.parametrize("version", [2, 3])

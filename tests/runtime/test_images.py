@@ -10,7 +10,7 @@ from ecotta_rt.errors import BadFrames, InputFileError, Unavailable
 from ecotta_rt.runtime.sources import image_file
 from ecotta_rt.runtime.sources.image_file import read_image
 from ecotta_rt.runtime.sources.images import Images
-from ecotta_rt.runtime.sources.ppm import parse_ppm
+from ecotta_rt.runtime.sources.ppm import parse_netpbm
 
 pytest.importorskip("PIL", reason="Pillow is not installed: extra `pictures`")
 
@@ -69,13 +69,13 @@ def test_a_picture_that_cannot_be_read_is_refused_and_the_others_follow(tmp_path
     first, second, third, fourth = Images(tmp_path)
 
     assert np.array_equal(first.pixels, fourth.pixels)
-    assert "truncated PPM: 71 bytes of pixels, 6 x 4 take 72" in second.why
+    assert "truncated PPM or PGM: 71 bytes of pixels, 6 x 4 take 72" in second.why
     assert "float32 of shape [4, 6, 3], expected uint8 [H, W, 3]" in third.why
     assert (second.index, third.index, fourth.index) == (1, 2, 3)
 
 
 def test_a_folder_without_pictures_is_refused_with_the_names_we_read(tmp_path):
-    with pytest.raises(InputFileError, match=r"no picture; names have to end in .npy, .ppm, .*\.png"):
+    with pytest.raises(InputFileError, match=r"no picture; names have to end in .npy, .pgm, .ppm, .*\.png"):
         Images(tmp_path)
 
 
@@ -161,11 +161,12 @@ def test_a_grey_picture_stays_grey(tmp_path):
 
     Image.fromarray(noise()[:, :, 0]).save(tmp_path / "1.png")
     np.save(tmp_path / "2.npy", noise()[:, :, 0])
+    (tmp_path / "3.pgm").write_bytes(b"P5 6 4 255\n" + noise()[:, :, 0].tobytes())
 
-    first, second = Images(tmp_path)
+    shown = [frame.pixels for frame in Images(tmp_path)]
 
-    assert np.array_equal(first.pixels, noise()[:, :, 0])
-    assert np.array_equal(second.pixels, first.pixels)
+    assert len(shown) == 3
+    assert all(np.array_equal(pixels, noise()[:, :, 0]) for pixels in shown)
 
 
 def test_a_file_that_has_gone_or_is_too_long_is_refused(tmp_path, monkeypatch):
@@ -184,24 +185,25 @@ def test_a_ppm_says_what_was_put_in_whatever_stands_between(height, width, comme
     note = b"#" + comment.translate(None, b"\r\n") + b"\n"
     content = b"P6" + note + b"%d" % width + b"\t" + note + b"%d\n255 " % height + pixels.tobytes()
 
-    assert np.array_equal(parse_ppm(content), pixels.reshape(height, width, 3))
+    assert np.array_equal(parse_netpbm(content), pixels.reshape(height, width, 3))
 
 
 @given(st.binary(max_size=60), st.sampled_from([b"", b"P6", b"P6 3 2 ", b"P6 3 2 255 ", b"P6 99999 99999 255 "]))
 def test_whatever_else_is_in_a_ppm_is_a_frame_or_a_refusal(content, start):
     try:
-        pixels = parse_ppm(start + content)
+        pixels = parse_netpbm(start + content)
     except BadFrames:
         return
     assert pixels.ndim == 3
 
 
 @pytest.mark.parametrize(
-    "content", [b"P6 0 4 255 ", b"P6 2 2 65535 " + bytes(24), b"P6 999999999 999999999 255 ", b"P5 1 1 255 a"]
+    "content",
+    [b"P6 0 4 255 ", b"P6 2 2 65535 " + bytes(24), b"P6 999999999 999999999 255 ", b"P4 8 1 a", b"P5 2 1 255 a"],
 )
 def test_a_ppm_of_another_kind_is_refused(content):
     with pytest.raises(BadFrames):
-        parse_ppm(content)
+        parse_netpbm(content)
 
 
 @given(st.binary(max_size=200), st.integers(0, 200))

@@ -1,4 +1,4 @@
-"""Read one picture from a file: .npy and PPM with what is at hand, all others through Pillow."""
+"""Read one picture from a file: .npy, PPM and PGM with what is at hand, all others through Pillow."""
 
 from io import BufferedReader
 from pathlib import Path
@@ -10,12 +10,12 @@ from ecotta_rt.errors import BadFrames, InputFileError
 from ecotta_rt.files.kinds import open_regular
 from ecotta_rt.runtime.sources.npy import map_npy
 from ecotta_rt.runtime.sources.picture import read_picture
-from ecotta_rt.runtime.sources.ppm import parse_ppm
+from ecotta_rt.runtime.sources.ppm import parse_netpbm
 from ecotta_rt.runtime.sources.source import MAX_PIXELS
 
 __all__ = ["IMAGE_SUFFIXES", "PLAIN_SUFFIXES", "read_image"]
 
-PLAIN_SUFFIXES = (".npy", ".ppm")
+PLAIN_SUFFIXES = (".npy", ".pgm", ".ppm")
 """Read without Pillow."""
 
 IMAGE_SUFFIXES = (*PLAIN_SUFFIXES, ".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
@@ -41,8 +41,8 @@ def read_image(path: Path) -> NDArray[np.uint8]:
         return _from_npy(path)
     try:
         with open_regular(path) as file:
-            if file.peek(2)[:2] == b"P6":
-                return parse_ppm(_limited(file))
+            if file.peek(2)[:2] in (b"P5", b"P6"):
+                return parse_netpbm(_limited(file))
     except OSError as error:
         raise BadFrames(f"cannot be read ({error.strerror or error})") from error
     return read_picture(path)
