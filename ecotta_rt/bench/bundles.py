@@ -106,11 +106,18 @@ class BundleOrder:
 
 
 def cache_folder() -> Path:
-    """Where things are kept that take long to make: `$ECOTTA_CACHE`, else `ecotta_rt` in the user's cache folder."""
+    """Where things are kept that take long to make: `$ECOTTA_CACHE`, else `ecotta_rt` in the user's cache folder.
+
+    Raises:
+        UsageError: The user has no home folder, and no variable names another.
+    """
     chosen = os.environ.get(VARIABLE)
     if chosen:
         return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ecotta_rt"
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    if cache.startswith("~"):
+        raise UsageError(f"this user has no home folder to keep results in: set {VARIABLE} to a folder")
+    return Path(cache) / "ecotta_rt"
 
 
 def find_bundle(order: BundleOrder, say: Callable[[str], None]) -> Path | None:

@@ -189,3 +189,12 @@ def test_the_cache_is_where_the_user_says_else_where_caches_are(monkeypatch, tmp
     monkeypatch.delenv("ECOTTA_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     assert cache_folder() == tmp_path / "xdg" / "ecotta_rt"
+
+
+def test_a_user_without_a_home_is_told_which_variable_to_set(monkeypatch):
+    monkeypatch.delenv("ECOTTA_CACHE", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)  # as for a user number that nobody knows
+
+    with pytest.raises(UsageError, match="no home folder .* set ECOTTA_CACHE to a folder"):
+        cache_folder()
