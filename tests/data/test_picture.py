@@ -22,15 +22,16 @@ STORED = {
 }
 
 
+@pytest.mark.parametrize("name", ["a.png", "a.tif"])
 @pytest.mark.parametrize("orientation", STORED)
-def test_pictures_are_turned_upright_by_their_exif_orientation(tmp_path, orientation):
+def test_pictures_are_turned_upright_by_their_exif_orientation(tmp_path, orientation, name):
     exif = Image.Exif()
     exif[0x0112] = orientation
     stored = np.ascontiguousarray(STORED[orientation])
-    Image.fromarray(stored).save(tmp_path / "a.png", exif=exif)
+    Image.fromarray(stored).save(tmp_path / name, exif=exif)
 
-    assert read_picture(tmp_path / "a.png").tolist() == UPRIGHT.tolist()
-    assert picture_size(tmp_path / "a.png") == (2, 3)
+    assert read_picture(tmp_path / name).tolist() == UPRIGHT.tolist()
+    assert picture_size(tmp_path / name) == (2, 3)
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.bmp", "a.tif", "a.webp", "a.ppm", "a.gif", "a.jpg", "wrong.txt"])

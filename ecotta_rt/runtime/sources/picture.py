@@ -110,6 +110,8 @@ def _opened(path: Path) -> "Iterator[Image]":
 
 
 def _orientation(image: "Image") -> int:
+    if image.format == "TIFF":
+        return 1  # Pillow turns these itself, and tells their size as turned
     try:
         return int(image.getexif().get(_ORIENTATION, 1))
     except (OSError, ValueError, SyntaxError, LookupError, TypeError):  # damaged Exif data beside a sound picture
