@@ -142,7 +142,7 @@ def warm_up(
     order = np.random.default_rng(options.seed).permutation(len(frames))
     if options.matched_start and not (checkpoint and checkpoint.exists()):
         match_frozen_features(network, frames[order[:_MATCHING_FRAMES]])
-    run = _identity(options, labels, network.digest())
+    run = _identity(options, frames, labels, network.digest())
     _train(network.groups, network, frames, labels, options, report, checkpoint, run)
     state = initial_state(network)
     statistics = measure_statistics(network, state, frames, options.batch, order[: options.statistics_frames])
@@ -172,7 +172,7 @@ def fine_tune(
     options = options or WarmUpOptions()
     labels = _checked_labels(frames, labels, options)
     network.requires_grad_(True).train()
-    run = _identity(options, labels, _digest(network))
+    run = _identity(options, frames, labels, _digest(network))
     _train(network, network, frames, labels, options, report, checkpoint, run)
     return network.eval()
 
@@ -287,12 +287,13 @@ def _resume(
     return int(saved["epochs_done"])
 
 
-def _identity(options: WarmUpOptions, labels: Labels, network: str) -> str:
+def _identity(options: WarmUpOptions, frames: Frames, labels: Labels, network: str) -> str:
     """What must not have changed when a run is taken up again; the labels stand for the data and its order."""
     # Of soft answers the classes: their last bits depend on the number of threads.
     kind, classes = ("labels", labels) if labels.ndim == 1 else ("own answers", labels.argmax(1))
     digest = zlib.crc32(np.ascontiguousarray(classes, np.int64).tobytes())
-    return f"{asdict(options)} on {len(labels)} frames, {kind} {digest:08x}, network {network[:12]}"
+    height, width = frames.shape[1:3]
+    return f"{asdict(options)} on {len(labels)} frames of {height}x{width}, {kind} {digest:08x}, network {network[:12]}"
 
 
 def _digest(network: nn.Module) -> str:

@@ -86,6 +86,9 @@ def test_the_checkpoint_of_another_run_is_refused(network, source, tmp_path):
 
     with pytest.raises(InputFileError, match="another run"):
         warm_up(network, *source, WarmUpOptions(epochs=3, batch=16), checkpoint=tmp_path / "run.checkpoint")
+    frames, labels = source
+    with pytest.raises(InputFileError, match="another run .*of 16x16"):
+        warm_up(network, frames[:, :12], labels, QUICK, checkpoint=tmp_path / "run.checkpoint")
     other_groups = attach(partition(small_network(), torch.zeros(1, 3, 16, 16), 2), kernel=1)
     with pytest.raises(InputFileError, match="other meta groups"):
         warm_up(other_groups, *source, QUICK, checkpoint=tmp_path / "run.checkpoint")
