@@ -19,6 +19,7 @@ from ecotta_rt.data import Labelled, LabelledFrames
 from ecotta_rt.prepare.checkpoint import load_network, read_network_file, save_network
 from ecotta_rt.prepare.pipeline import default_kernel, prepare, warmed_path
 from ecotta_rt.prepare.warmup import WarmUpOptions, fine_tune
+from ecotta_rt.this_machine import require_bfloat16
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -33,6 +34,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--fine-tune-lr", type=float, help="step size of the control alone (default: as the groups')")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)
+    if args.precision == "bfloat16":
+        require_bfloat16()
     frames, labels = source_frames(args.data, args.frames, args.seed)
     options = WarmUpOptions(
         epochs=args.epochs, precision=args.precision, statistics_frames=args.statistics_frames, seed=args.seed

@@ -12,6 +12,7 @@ import platform
 from pathlib import Path
 
 from ecotta_rt.control_group import control_groups
+from ecotta_rt.errors import UsageError
 
 __all__ = [
     "available_memory_bytes",
@@ -21,6 +22,7 @@ __all__ = [
     "has_bfloat16",
     "highest_temperature_c",
     "meminfo_bytes",
+    "require_bfloat16",
     "total_memory_bytes",
     "usable_cores",
 ]
@@ -134,6 +136,19 @@ def has_bfloat16(proc: Path = _PROC) -> bool | None:
         if key.strip() in ("Features", "flags"):
             return not _BFLOAT16.isdisjoint(value.split())
     return None
+
+
+def require_bfloat16(proc: Path = _PROC) -> None:
+    """Refuse the option `--precision bfloat16` where it would crawl.
+
+    Raises:
+        UsageError: `has_bfloat16` says no.
+    """
+    if has_bfloat16(proc) is False:
+        raise UsageError(
+            f"--precision bfloat16: this processor ({cpu_name(proc)}) has none of avx512_bf16, amx_bf16 or Arm's bf16, "
+            "and would need more than ten times as long as in float32; leave it out"
+        )
 
 
 def _memory_bytes(proc: Path, key: str, psutil_field: str) -> int:

@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "extras": {"errors"},
     "messages": set(),
     "control_group": set(),
-    "this_machine": {"control_group"},
+    "this_machine": {"control_group", "errors"},
     "toml_file": {"errors", "files"},
     "device": {"errors", "this_machine", "toml_file"},
     "process_memory": {"errors"},

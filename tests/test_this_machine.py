@@ -1,6 +1,9 @@
+from contextlib import nullcontext
+
 import pytest
 
 from ecotta_rt import this_machine
+from ecotta_rt.errors import UsageError
 
 MEMINFO = "MemTotal:         427008 kB\nMemFree:          223436 kB\nMemAvailable:     298598 kB\n"
 
@@ -133,3 +136,5 @@ def test_bfloat16_is_what_the_processor_says(proc, text, expected):
     write(proc / "cpuinfo", text)
 
     assert this_machine.has_bfloat16(proc) is expected
+    with pytest.raises(UsageError, match="none of avx512_bf16") if expected is False else nullcontext():
+        this_machine.require_bfloat16(proc)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ecotta_rt.cli.key_mapping import add_key_mapping
 from ecotta_rt.cli.numbers import batch_size, integer, thread_count
 from ecotta_rt.errors import InputFileError, UsageError
-from ecotta_rt.this_machine import cpu_name, has_bfloat16
+from ecotta_rt.this_machine import require_bfloat16
 
 if TYPE_CHECKING:
     from ecotta_rt.prepare.options import StepOptions
@@ -188,11 +188,8 @@ def warm_up_options(args: argparse.Namespace) -> "WarmUpOptions":
     from ecotta_rt.prepare.augment import Augmentation
     from ecotta_rt.prepare.warmup import WarmUpOptions
 
-    if args.precision == "bfloat16" and has_bfloat16() is False:
-        raise UsageError(
-            f"--precision bfloat16: this processor ({cpu_name()}) has none of avx512_bf16, amx_bf16 or Arm's bf16, and "
-            "would need more than ten times as long as in float32; leave it out"
-        )
+    if args.precision == "bfloat16":
+        require_bfloat16()
     same = {field.name: vars(args)[field.name] for field in fields(WarmUpOptions) if field.name in vars(args)}
     same["milestones"] = tuple(args.milestones)
     augmentation = Augmentation(jitter=args.jitter, blur=args.blur, grey=args.grey)
