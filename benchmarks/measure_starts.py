@@ -6,7 +6,7 @@ One network, one stream of corrupted test images a seed, batch normalisation and
 The seed decides which frames are played, in which order. Each start is made once, from training images with the recipe
 of `ecotta prepare`, and played without and with learning. Its cost is in minutes of one core: processor time, which
 other work on the machine does not change. Written to benchmarks/results/starts.json after every row; what is there
-already is not run again. Runs of different `--starts` may write to one file at once.
+already is not run again.
 """
 
 import argparse
@@ -62,6 +62,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
     origin = about(args)
+    read_rows(args.out, origin)  # what would be refused is refused now
     streams = {
         seed: open_stream(args.data, severity=SEVERITY, frames=args.frames, seed=seed, cache=args.cache).segments
         for seed in args.seeds
@@ -80,7 +81,7 @@ def about(args: argparse.Namespace) -> dict[str, Any]:
     """What all rows of a file have in common."""
     stream = {"frames": args.frames, "severity": SEVERITY, "batch": BATCH}
     network = {"network": args.network, "checkpoint": sha256_of(args.checkpoint), "parts": PARTS}
-    return {**network, "stream": stream, "training_seed": WARM_UP_SEED}
+    return {**network, "stream": stream, "training_seed": WARM_UP_SEED, "epochs": args.epochs}
 
 
 def maker(start: str, args: argparse.Namespace) -> Callable[[bool], Callable[[Tensor], Tensor]]:
@@ -118,7 +119,7 @@ def measure(
     segments: tuple[Segment, ...],
     minutes: float,
 ) -> None:
-    images = args.images * args.epochs if start in TRAINED else 0
+    images = args.images if start in TRAINED else 0
     name = f"{start}, {images} images, {'learning' if learning else 'not learning'}, seed {seed}"
     if name in read_rows(args.out, origin):
         return
@@ -129,7 +130,7 @@ def measure(
         errors[segment.corruption] = 100 * float(np.mean(answers != segment.labels))
     row = {
         "start": start,
-        "images": images,  # seen, epochs counted
+        "images": images,
         "learning": learning,
         "seed": seed,
         "preparation_minutes": minutes,
@@ -138,7 +139,7 @@ def measure(
         "environment": asdict(read_environment(1)),
     }
     print(f"{name}: {row['error_percent']:.2f} %", flush=True)
-    rows = read_rows(args.out, origin) | {name: row}  # read again: another run may have written since
+    rows = read_rows(args.out, origin) | {name: row}
     report = {"measured": "starts", "about": origin, "rows": rows}
     write_atomic(args.out, (json.dumps(report, indent=1) + "\n").encode())
 
@@ -147,7 +148,9 @@ def read_rows(path: Path, origin: dict[str, Any]) -> dict[str, dict[str, Any]]:
     if not path.exists():
         return {}
     report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    rows: dict[str, dict[str, Any]] = report["rows"] if report.get("about") == origin else {}
+    if report.get("about") != origin:
+        raise SystemExit(f"{path} holds figures of other conditions ({report.get('about')}); --out names another file")
+    rows: dict[str, dict[str, Any]] = report["rows"]
     return rows
 
 
