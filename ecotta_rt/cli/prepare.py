@@ -8,7 +8,8 @@ PNG, WebP, TIFF and more, of any size, grey or in colours. How a picture becomes
 written into the bundle, and the device does the same. CIFAR and Fashion-MNIST folders are read as they are published.
 
 Without labels (a folder of pictures, or --unlabelled) the groups learn from the network's own answers. Without --data
-they start as an identity: the bundle is there at once, answers as the network does, and learns on the device alone.
+they start as an identity: the bundle is there at once, changes nothing but whose statistics the norms use (see
+--normalisation; 'source' answers as the network does), and learns on the device alone.
 
 Writes OUT.ecotta-kK.safetensors, the warmed-up meta groups with the statistics of the source data; OUT.ecotta, the
 bundle; and, for a model id with a checkpoint, OUT.safetensors: the frozen network that they fit. A run that was
@@ -160,6 +161,11 @@ def _start_without_data(args: argparse.Namespace, network: Any, frame: "FrameSpe
     from ecotta_rt.prepare.pipeline import default_kernel, prepare_without_data
 
     tell("ecotta prepare", "no --data: the groups start as an identity, and the network answers as without them")
+    if args.normalisation != "source":
+        whose = (
+            "follow the stream from the first frame" if args.normalisation == "running" else "are those of each batch"
+        )
+        tell("ecotta prepare", f"the norms' statistics {whose}; --normalisation source keeps the network as it is")
     kernel = default_kernel(args.network) if args.kernel is None else args.kernel
     prepare_without_data(network, out, frame=frame, parts=args.parts, kernel=kernel)
 

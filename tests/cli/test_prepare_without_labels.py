@@ -59,6 +59,7 @@ def test_a_checkpoint_alone_becomes_a_bundle_that_answers_as_the_network(owned, 
     shown = capsys.readouterr()
     assert code == 0, shown.err
     assert "the groups start as an identity" in shown.err
+    assert "statistics follow" not in shown.err
     runtime = Runtime.load(tmp_path / "own.ecotta")
     assert runtime.class_names == tuple("0123456789")
     pictures = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3), np.uint8)
@@ -75,6 +76,7 @@ def test_names_may_be_given_to_a_checkpoint_alone(owned, tmp_path, capsys):
     assert main([*words, "--size", "16", "--classes", "ant,bee,cat"]) == 2
     assert "3 class names" in capsys.readouterr().err
     assert main([*words, "--size", "16", "--no-bundle"]) == 0
+    assert "statistics follow the stream from the first frame; --normalisation source" in capsys.readouterr().err
     assert AdaptState.load(tmp_path / "own.ecotta-k2.safetensors").metadata["parts"] == "2"
 
 
