@@ -147,13 +147,10 @@ def _files(folder: Path) -> tuple[Path, ...]:
     def fail(error: OSError) -> None:
         raise InputFileError(f"{error.filename}: cannot be read ({error.strerror or error})") from error
 
-    found = [
-        Path(place, name)
-        for place, folders, names in os.walk(folder, onerror=fail)
-        if folders.sort() is None
-        for name in names
-        if not name.startswith(".") and not any(part.startswith(".") for part in Path(place).relative_to(folder).parts)
-    ]
+    found: list[Path] = []
+    for place, folders, names in os.walk(folder, onerror=fail):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(place, name) for name in names if not name.startswith(".")]
     return tuple(sorted(found, key=_natural))
 
 

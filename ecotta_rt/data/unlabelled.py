@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from ecotta_rt.bundle import FrameSpec
 from ecotta_rt.data.decoding import Report, decode_pictures
 from ecotta_rt.data.labelled import LabelledFrames, Unlabelled, chosen, common_size, made_to_fit
-from ecotta_rt.errors import InputFileError
 
 __all__ = ["UnlabelledArrays", "UnlabelledPictures"]
 
@@ -39,9 +38,6 @@ class UnlabelledPictures:
 
     def frames(self, frame: FrameSpec, store: Path, report: Report | None = None) -> LabelledFrames:
         decoded = decode_pictures(self._files, frame, store, report)
-        if not len(decoded.frames):
-            first = decoded.left_out[0]
-            raise InputFileError(f"none of {self.count} files is a picture; {first.path}: {first.why}")
         return LabelledFrames(Unlabelled(decoded.frames), left_out=decoded.left_out)
 
 
