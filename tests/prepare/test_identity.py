@@ -2,6 +2,7 @@
 
 import copy
 import math
+from functools import cache
 
 import numpy as np
 import onnx
@@ -23,6 +24,8 @@ from ecotta_rt.runtime.engine import Runtime
 from ecotta_rt.state import AdaptState
 
 MODES = ("batch", "running", "source")
+EXPORTED = ("running", *(pytest.param(mode, marks=pytest.mark.slow) for mode in ("batch", "source")))
+"""An export takes seconds, and the torch step is compared in every mode."""
 MOMENTUM = 0.1
 
 
@@ -67,22 +70,17 @@ def stream(tiny):
 
 
 @pytest.fixture(scope="module")
-def bundles(tiny, tmp_path_factory):
-    """Normalisation -> path of a bundle of the identity start, for steps of 4 frames."""
-    folder, paths = tmp_path_factory.mktemp("identity"), {}
-    for mode in MODES:
-        network = tiny.network()
-        paths[mode] = folder / f"{mode}.ecotta"
-        export(
-            network,
-            identity_state(network),
-            paths[mode],
-            model="wrn",
-            classes=list("abcde"),
-            batches=(tiny.batch,),
-            options=options(mode),
-        )
-    return paths
+def bundle_of(tiny, tmp_path_factory):
+    """From a normalisation to the path of a bundle of the identity start, for steps of 4 frames."""
+
+    @cache
+    def make(mode):
+        network, path = tiny.network(), tmp_path_factory.mktemp("identity") / f"{mode}.ecotta"
+        about = {"model": "wrn", "classes": list("abcde"), "batches": (tiny.batch,), "options": options(mode)}
+        export(network, identity_state(network), path, **about)
+        return path
+
+    return make
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -105,22 +103,22 @@ def test_the_identity_is_exact_to_the_last_bit(tiny, stream, mode):
     assert engine.step(stream[0]).report.l1.tolist() == [0.0, 0.0]
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_the_exported_graphs_of_an_identity_start_answer_as_the_frozen_network(tiny, bundles, stream, mode):
-    runtime, expected = Runtime.load(bundles[mode]), by_hand(tiny.network(), mode)
+@pytest.mark.parametrize("mode", EXPORTED)
+def test_the_exported_graphs_of_an_identity_start_answer_as_the_frozen_network(tiny, bundle_of, stream, mode):
+    runtime, expected = Runtime.load(bundle_of(mode)), by_hand(tiny.network(), mode)
     for frames in stream:
         logits = expected(frames)
         np.testing.assert_allclose(runtime.predict(frames.numpy()).probabilities, logits.softmax(1), atol=1e-5)
 
-    fresh, expected = Runtime.load(bundles[mode]), by_hand(tiny.network(), mode)
+    fresh, expected = Runtime.load(bundle_of(mode)), by_hand(tiny.network(), mode)
     answered = fresh(stream[0].numpy())
     np.testing.assert_allclose(answered.probabilities, expected(stream[0]).softmax(1), atol=1e-5)
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_exported_steps_from_an_identity_start_learn_what_the_torch_step_learns(tiny, bundles, stream, mode):
+@pytest.mark.parametrize("mode", EXPORTED)
+def test_exported_steps_from_an_identity_start_learn_what_the_torch_step_learns(tiny, bundle_of, stream, mode):
     network = tiny.network()
-    engine, runtime = TorchEngine(network, options(mode), identity_state(network)), Runtime.load(bundles[mode])
+    engine, runtime = TorchEngine(network, options(mode), identity_state(network)), Runtime.load(bundle_of(mode))
     for frames in stream:
         engine.step(frames)
         runtime(frames.numpy())
@@ -229,10 +227,10 @@ def test_a_momentum_of_no_norm_is_refused(tiny):
         tiny.network().set_momenta({"groups.7.norm": 0.0})
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_a_step_from_an_identity_start_needs_no_more_memory_and_no_more_operators(tiny, bundles, mode):
+@pytest.mark.parametrize("mode", EXPORTED)
+def test_a_step_from_an_identity_start_needs_no_more_memory_and_no_more_operators(tiny, bundle_of, mode):
     """Held statistics are not measured, and in `batch` mode nothing flows back through them."""
-    held, plain = (read_bundle(path) for path in (bundles[mode], tiny.bundle(mode)))
+    held, plain = (read_bundle(path) for path in (bundle_of(mode), tiny.bundle(mode)))
 
     for name in ("step-4", "predict-4"):
         of_held, of_plain = (bundle.manifest.graph(name) for bundle in (held, plain))

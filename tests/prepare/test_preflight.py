@@ -135,6 +135,7 @@ def test_graphs_of_untrained_groups_are_those_of_warmed_up_ones(tmp_path, normal
     assert read_bundle(tmp_path / "early.ecotta").manifest.classes == NAMES
 
 
+@pytest.mark.slow
 def test_graphs_with_constant_statistics_are_made_again(tmp_path):
     assert check(Small(), tmp_path / "net.ecotta", options=StepOptions(normalisation="source", lr_batch=64)) is None
     assert not list(tmp_path.iterdir())

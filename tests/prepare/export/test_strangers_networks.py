@@ -358,6 +358,10 @@ NORMS = {"resnet-18": 20, "squeeze": 20, "data parallel": 20, "mobilenet": 17, "
 NORMS |= {"vgg": 5, "functional": 4, "lenet": 3, "weight norm": 1, "densenet": 11, "weights standardised": 0}
 
 
+def _slow(name):
+    return pytest.param(name, marks=pytest.mark.slow)
+
+
 @pytest.mark.parametrize("name", BUNDLES)
 def test_its_pieces_answer_as_the_network_does_and_all_its_norms_adapt(name):
     frames = frames_for(name)
@@ -422,7 +426,7 @@ def exported(name, kind, open_session, parts=2):
     return found, step.predict(state, frames) if kind == "predict" else step(state, frames)
 
 
-@pytest.mark.parametrize("name", ["efficientnet of timm", "vgg", "functional", "weight norm"])
+@pytest.mark.parametrize("name", [_slow("efficientnet of timm"), "vgg", "functional", "weight norm"])
 def test_its_graph_answers_and_moves_its_norms_as_torch_does(name, open_session, distance):
     found, (logits, statistics) = exported(name, "predict", open_session)
 
