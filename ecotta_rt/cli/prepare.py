@@ -27,6 +27,9 @@ examples:
 """
 
 import argparse
+import json
+import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,8 +66,11 @@ def run(args: argparse.Namespace) -> int:
     from ecotta_rt.cli.prepare_data import choose_frame, open_data, require_a_batch
     from ecotta_rt.cli.work_progress import WorkProgress
     from ecotta_rt.device import load_device
+    from ecotta_rt.files.output import check_output
+    from ecotta_rt.prepare.networks import MODELS
     from ecotta_rt.prepare.pipeline import export_bundle, frozen_network, use_threads, warmed_path
 
+    began_s = time.monotonic()
     if not Path(args.out or args.network).name:
         raise UsageError(f"{args.out or args.network!r} names no file: give --out a path without a suffix")
     out = args.out or Path(args.network).with_suffix("")
@@ -76,6 +82,8 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"{target} exists; --force replaces it, --out chooses another name")
     for path in filter(None, (target, bundle)):
         check_target(path)
+    if args.json not in (None, "-"):
+        check_output("--json", args.json, args.network, *filter(None, [args.checkpoint, target, bundle]))
     device = None if args.device is None else load_device(args.device)
     options, step, batches = warm_up_options(args), step_options(args), step_batches(args)
     use_threads(args.threads)
@@ -96,7 +104,7 @@ def run(args: argparse.Namespace) -> int:
     )
     with WorkProgress("ecotta prepare: looking at the pictures", bar=False):
         frame = choose_frame(args, network, data)
-    compiled = None
+    compiled, found = None, dict[str, Any]()
     if target.exists() and not args.force:
         tell("ecotta prepare", f"{target} exists and is exported as it is; --force warms up again")
     else:
@@ -104,8 +112,8 @@ def run(args: argparse.Namespace) -> int:
         if data is None:
             _start_without_data(args, network, frame, out)
         else:
-            _warm_up(args, network, data, frame, out, options)
-    print(target)
+            found = _warm_up(args, network, data, frame, out, options)
+    _print_path(args, target)
     if bundle is not None:
         with WorkProgress("ecotta prepare", bar=False) as progress:
             export_bundle(
@@ -122,8 +130,27 @@ def run(args: argparse.Namespace) -> int:
                 report=lambda graph, done, total: progress.say(_graph_line(graph, done, total)),
                 compiled=compiled,
             )
-        print(bundle)
+        _print_path(args, bundle)
+    if args.json is not None:
+        network_file = out.with_name(f"{out.name}.safetensors") if args.network in MODELS else None
+        files = [str(path) for path in (network_file, target, bundle) if path is not None]
+        _write_json(args.json, {"files": files, "minutes": (time.monotonic() - began_s) / 60, **found})
     return 0
+
+
+def _print_path(args: argparse.Namespace, path: Path) -> None:
+    if args.json != "-":
+        print(path)
+
+
+def _write_json(target: str, facts: dict[str, Any]) -> None:
+    from ecotta_rt.files.output import write_output
+
+    text = json.dumps({"schema": 1, "left_out": 0, "held_out": None, **facts}, indent=2) + "\n"
+    if target == "-":
+        sys.stdout.write(text)
+    else:
+        write_output(target, text.encode())
 
 
 def _graph_line(graph: str, done: int, total: int) -> str:
@@ -177,15 +204,17 @@ def _warm_up(
     frame: "FrameSpec",
     out: Path,
     options: "WarmUpOptions",
-) -> None:
+) -> dict[str, Any]:
     from ecotta_rt.cli.training_progress import TrainingProgress
     from ecotta_rt.data import remove_store
+    from ecotta_rt.prepare.held_out import HeldOut
     from ecotta_rt.prepare.pipeline import default_kernel, prepare
 
     store = out.with_name(f"{out.name}.frames")
     try:
         frames = _decoded(data, frame, store)
         with TrainingProgress(f"warm-up K={args.parts}") as progress:
+            held_out = HeldOut(frames.held_out, options.batch, progress.say)
             prepare(
                 network,
                 frames,
@@ -196,6 +225,7 @@ def _warm_up(
                 origin=str(args.data),
                 report=progress,
                 tell=progress.say,
+                held_out=held_out,
             )
     except KeyboardInterrupt:  # to be gone on with, as after a kill
         raise
@@ -203,6 +233,7 @@ def _warm_up(
         remove_store(store)
         raise
     remove_store(store)
+    return {"left_out": len(frames.left_out), "held_out": held_out.as_json()}
 
 
 def _decoded(data: "LabelledSet", frame: "FrameSpec", store: Path) -> "LabelledFrames":

@@ -54,6 +54,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--precision", choices=("float32", "bfloat16"), default="float32", help="default float32")
     add("--threads", type=thread_count, metavar="N", help="threads (default: torch's choice)")
     add("--seed", type=integer, default=0, help="of the order and the augmentation (default 0)")
+    add("--json", metavar="FILE", nargs="?", const="-", help="write what was done, to FILE or to standard output")
     add("--force", action="store_true", help="warm up again and replace what exists")
     _add_pictures(parser.add_argument_group("pictures"))
     _add_bundle(parser.add_argument_group("bundle"))

@@ -1,6 +1,7 @@
 """How often a network is wrong about frames that nothing learned from."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,7 +22,7 @@ class HeldOut:
 
     def __init__(self, data: Labelled | None, batch: int, tell: Callable[[str], None] | None = None) -> None:
         self._data, self._batch, self._tell = data, batch, tell
-        self._found: dict[str, str] = {}
+        self._found: dict[str, float] = {}
 
     def measure(self, when: str, answer: Callable[[Tensor], Tensor]) -> float | None:
         """Count the frames that `answer` is wrong about.
@@ -42,14 +43,21 @@ class HeldOut:
             found = answer(piece.float().div_(255)).argmax(1).numpy()
             wrong += int((found != labels[start : start + self._batch]).sum())
         error_percent = 100 * wrong / len(labels)
-        self._found[when] = f"{error_percent:.1f} %"
+        self._found[when] = error_percent
         if self._tell is not None:
-            self._tell(f"{when} {self._found[when]} of {len(labels)} held-out pictures wrong")
+            self._tell(f"{when} {error_percent:.1f} % of {len(labels)} held-out pictures wrong")
         return error_percent
 
     def record(self) -> dict[str, str]:
         """What was found, for a state's metadata."""
         if self._data is None:
             return {}
-        found = ", ".join(f"{error} {when}" for when, error in self._found.items())
+        found = ", ".join(f"{error:.1f} % {when}" for when, error in self._found.items())
         return {"held_out": f"{len(self._data.labels)} pictures, wrong: {found}"}
+
+    def as_json(self) -> dict[str, Any] | None:
+        """The same in numbers; None without frames."""
+        if self._data is None:
+            return None
+        wrong = {when.partition(" ")[0]: error for when, error in self._found.items()}  # before, after
+        return {"pictures": len(self._data.labels), "wrong_percent": wrong}

@@ -148,6 +148,7 @@ def prepare(
     origin: str = "",
     report: Report | None = None,
     tell: Callable[[str], None] | None = None,
+    held_out: HeldOut | None = None,
 ) -> AdaptState:
     """Cut, attach, warm up and save.
 
@@ -162,6 +163,7 @@ def prepare(
         origin: What the data was, for the record.
         report: Called after each step.
         tell: Hears of each error of the held-out frames.
+        held_out: Keeps these errors, for a caller who wants them as numbers; made of `data` where it is None.
 
     Returns:
         The state that was saved.
@@ -172,7 +174,7 @@ def prepare(
         if parameter.dim() == 4:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
     frames = data.training.frames
-    held_out = HeldOut(data.held_out, options.batch, tell)
+    held_out = held_out or HeldOut(data.held_out, options.batch, tell)
     height, width, channels = frames.shape[1:]
     with torch.no_grad():
         error_percent = held_out.measure("before the warm-up", network)

@@ -65,9 +65,10 @@ def test_pictures_of_any_size_become_a_bundle_that_says_how_they_became_frames(n
     (pictures / "red" / "torn.jpg").write_bytes(b"\xff\xd8\xff half a picture")
     how = ["--size", "8x10", "--crop", "0.875", "--mean", "0.5", "--std", "0.25", "--classes", "blue,green,red=rot"]
 
-    code = main(["prepare", network(), "--data", str(pictures), *TINY, *how])
+    code = main(["prepare", network(), "--data", str(pictures), *TINY, *how, "--json"])
 
-    told = capsys.readouterr().err
+    shown = capsys.readouterr()
+    told = shown.err
     assert code == 0, told
     manifest = read_bundle(tmp_path / "net.ecotta").manifest
     assert manifest.frame == FrameSpec(3, 8, 10, "cover", 0.875)
@@ -78,6 +79,11 @@ def test_pictures_of_any_size_become_a_bundle_that_says_how_they_became_frames(n
     assert "27 pictures to learn from, 3 held out; 3 classes; frames 8 x 10, RGB" in told
     assert "before the warm-up" in told
     assert "of 3 held-out pictures wrong" in told
+    done = json.loads(shown.out)
+    assert done["files"] == [str(tmp_path / name) for name in ("net.ecotta-k2.safetensors", "net.ecotta")]
+    assert done["left_out"] == 1 and done["minutes"] > 0
+    assert done["held_out"]["pictures"] == 3
+    assert set(done["held_out"]["wrong_percent"]) == {"before", "after"}
     left = sorted(path.name for path in tmp_path.iterdir() if path.is_file())
     assert left == ["net.ecotta", "net.ecotta-k2.safetensors", "net.py"]
 
