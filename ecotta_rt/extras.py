@@ -10,18 +10,19 @@ EXTRAS = {
     "onnxscript": "prepare",
     "scipy": "bench",
     "PIL": "pictures",
-    "rich": "bench",
+    "rich": "prepare",
     "matplotlib": "bench",
     "av": "camera",
 }
 """Import name -> the extra that installs it. A test compares this with setup.cfg."""
 
 
-def missing_package(error: ModuleNotFoundError) -> Unavailable | None:
+def missing_package(error: ModuleNotFoundError, extra: str | None = None) -> Unavailable | None:
     """What to tell the user about a failed import.
 
     Args:
         error: As raised by the import.
+        extra: What brings all that the program needs; None names the smallest extra that brings the package.
 
     Returns:
         An error naming the extra to install, or None where the missing module is none of an extra's: then it is a bug.
@@ -30,7 +31,7 @@ def missing_package(error: ModuleNotFoundError) -> Unavailable | None:
     Unavailable("torch is not installed; it comes with: pip install 'ecotta_rt[prepare]'")
     """
     package = (error.name or "").partition(".")[0]
-    extra = EXTRAS.get(package)
-    if extra is None:
+    if package not in EXTRAS:
         return None
+    extra = extra or EXTRAS[package]
     return Unavailable(f"{package} is not installed; it comes with: pip install 'ecotta_rt[{extra}]'")

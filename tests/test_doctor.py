@@ -2,6 +2,7 @@
 
 import configparser
 import os
+import re
 
 import pytest
 from hypothesis import given
@@ -124,7 +125,11 @@ def test_any_version_gets_a_finding(version):
 def test_the_allow_list_is_that_of_setup_cfg_and_constraints(checkout):
     parser = configparser.ConfigParser()
     parser.read(checkout / "setup.cfg", encoding="utf-8")
-    required = dict(line.split(" >= ") for line in parser["options"]["install_requires"].split("\n") if line)
+    required = dict(
+        re.match(r"(\S+) >= ([^,]+),", line).groups()
+        for line in parser["options"]["install_requires"].split("\n")
+        if line
+    )
     constraints = (checkout / "constraints.txt").read_text(encoding="utf-8").splitlines()
     pinned = dict(line.split("==") for line in constraints if "==" in line)
 

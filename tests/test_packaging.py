@@ -50,6 +50,7 @@ def test_advice_about_missing_packages_agrees_with_the_extras(setup_cfg):
     extras = setup_cfg["options.extras_require"]
     distribution = {"PIL": "pillow"}
 
+    assert "ecotta_rt[prepare]" in lines(extras["bench"])  # so that `ecotta-bench` may name it for whatever it lacks
     for package, extra in EXTRAS.items():
         assert distribution.get(package, package) in {project(line) for line in lines(extras[extra])}
 

@@ -100,7 +100,8 @@ def _ended(program: str, command: Callable[[Sequence[str]], int], argv: Sequence
         what = f" ({error})" if str(error) else ""
         return _fail(program, f"error: not enough memory{what}; ask for less at once", BudgetExceeded.exit_code)
     except Exception as error:
-        missing = missing_package(error) if isinstance(error, ModuleNotFoundError) else None
+        extra = "bench" if program == "ecotta-bench" else None
+        missing = missing_package(error, extra) if isinstance(error, ModuleNotFoundError) else None
         if missing is not None:
             return _fail(program, f"error: {missing}", missing.exit_code)
         return _fail(program, f"error: {_bug_report(error)}", EXIT_BUG)
