@@ -1,8 +1,10 @@
 # Two commands on a machine with Python, make and git:  make bench   make test
-# VENV chooses the folder of the virtual environment, PYTHON the interpreter it is made with.
+# VENV chooses the folder of the virtual environment, PYTHON the interpreter it is made with. PIP_ARGS goes to pip install:
+# '--extra-index-url https://download.pytorch.org/whl/cpu' takes torch without CUDA, and saves gigabytes.
 VENV ?= .venv
 PYTHON ?= python3
 PYTEST_ARGS ?=
+PIP_ARGS ?=
 BENCH_ARGS ?= --memory
 SMOKE_ARGS ?=
 
@@ -57,5 +59,5 @@ $(INSTALLED): setup.cfg pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else f"ecotta_rt needs Python 3.11 or newer, $(PYTHON) is {sys.version.split()[0]}: try make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --upgrade pip setuptools
-	PYTHONWARNINGS="ignore:Editable installation" $(BIN)/python -m pip install --quiet --constraint constraints.txt --no-build-isolation --editable '.[all]'
+	PYTHONWARNINGS="ignore:Editable installation" $(BIN)/python -m pip install --quiet --constraint constraints.txt --no-build-isolation $(PIP_ARGS) --editable '.[all]'
 	@touch $@

@@ -81,6 +81,13 @@ def test_a_missing_extra_is_named(capsys):
     )
 
 
+@pytest.mark.parametrize(("program", "extra"), [("ecotta", "prepare"), ("ecotta-bench", "bench")])
+def test_the_bench_names_the_extra_that_brings_all_it_needs(program, extra, capsys):
+    run_command(program, raising(ModuleNotFoundError("No module named 'rich'", name="rich")), [])
+
+    assert f"'ecotta_rt[{extra}]'" in capsys.readouterr().err
+
+
 def test_a_missing_module_that_no_extra_brings_is_our_bug(capsys):
     assert run_command("ecotta", raising(ModuleNotFoundError("No module named 'gone'", name="gone")), []) == 1
     assert "bug in ecotta_rt" in capsys.readouterr().err

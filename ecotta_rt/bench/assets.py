@@ -27,6 +27,6 @@ def assets_folder() -> Path:
     reason = f"${VARIABLE} names {folder}, which" if chosen else f"this install has no checkout around it, and {folder}"
     raise Unavailable(
         f"the bench's sample images and trained networks are missing: {reason} has neither `data` nor `networks` in it;"
-        f" clone the repository and set {VARIABLE} to its folder `benchmarks`, or run `make bench` there. What this install"
-        " can run as it is: `ecotta demo`; or with data and a trained network of your own, see --data and --model"
+        f" clone the repository and set {VARIABLE} to its folder `benchmarks`, or run `make bench` there. This install"
+        " can run `ecotta demo` as it is; or with data and a trained network of your own, see --data and --model"
     )
