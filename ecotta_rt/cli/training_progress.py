@@ -16,9 +16,11 @@ class TrainingProgress:
 
     Args:
         title: What is being trained.
+        wrong: What to call the share of answers that are not the target.
     """
 
-    def __init__(self, title: str) -> None:
+    def __init__(self, title: str, wrong: str = "error") -> None:
+        self._wrong = wrong
         self._work = WorkProgress(title)
         self.say = self._work.say
 
@@ -34,7 +36,8 @@ class TrainingProgress:
     def __call__(self, progress: "Progress") -> None:
         """Show one step."""
         state = (
-            f"epoch {progress.epoch}/{progress.epochs}  loss {progress.loss:.3f}  error {progress.error_percent:.1f} %"
+            f"epoch {progress.epoch}/{progress.epochs}  loss {progress.loss:.3f}"
+            f"  {self._wrong} {progress.error_percent:.1f} %"
         )
         self._work.update(progress.step, progress.steps, state)
         if progress.step % max(1, progress.steps // progress.epochs) == 0:

@@ -197,7 +197,7 @@ def _automatic_ends(nodes: list[fx.Node], live: list[list[fx.Node]], kinds: _Kin
     # A stretch without a convolution (pooling, say) joins the cell before it; those at the end join the head.
     ends = [end for i, end in enumerate(places) if i >= stem and (i == last or holds[i + 1])]
     if len(ends) < 2:
-        raise NetworkError(f"no place to cut this network: {_limit(nodes, live)}. It can be adapted only as a whole")
+        raise NetworkError(f"no place to cut this network: {_limit(nodes, live)}")
     return ends
 
 

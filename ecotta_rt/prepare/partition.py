@@ -135,7 +135,11 @@ def _cells_per_part(network: nn.Module, cells: Cells, parts: int | Sequence[int]
         if parts < 1:
             raise UsageError(f"parts={parts}: a network has at least one part")
         if parts > len(cells.cells):
-            raise NetworkError(f"{parts} parts asked for, but {have}. There are no more because {cells.limit}")
+            most = len(cells.cells)
+            raise NetworkError(
+                f"{parts} parts asked for, but {have}. Choose at most {most} (--parts {most}). There are no more"
+                f" cells, which lie between the places for a cut, because {cells.limit}"
+            )
         presets = _presets(network)
         counts = tuple(presets[parts]) if parts in presets else _by_cost(network, cells, parts)
     else:

@@ -23,7 +23,8 @@ Connect = Callable[[], Generator[Picture | Broken, None, None]]
 _TIMEOUT_S = 10.0
 
 # TCP: a lost UDP packet is a damaged picture, and adapting to damage is worse than a late frame.
-_RTSP = {"rtsp_transport": "tcp", "fflags": "nobuffer"}
+# Not fflags nobuffer: it throws away what was read to find out about the stream, and with that the first key frame.
+_RTSP = {"rtsp_transport": "tcp"}
 
 
 class Camera:
@@ -53,7 +54,7 @@ class Camera:
         index = 0
         failures = len(RETRY_S)
         while self._wanted():
-            why, cause = "the stream ended", None
+            why, cause = "the stream ended" if index else "the stream ended without a picture that can be decoded", None
             try:
                 with closing(self._connect()) as shown:
                     for picture in shown:
