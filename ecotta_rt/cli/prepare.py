@@ -206,14 +206,16 @@ def _warm_up(
     options: "WarmUpOptions",
 ) -> dict[str, Any]:
     from ecotta_rt.cli.training_progress import TrainingProgress
-    from ecotta_rt.data import remove_store
+    from ecotta_rt.data import Labelled, remove_store
     from ecotta_rt.prepare.held_out import HeldOut
     from ecotta_rt.prepare.pipeline import default_kernel, prepare
 
     store = out.with_name(f"{out.name}.frames")
     try:
         frames = _decoded(data, frame, store)
-        with TrainingProgress(f"warm-up K={args.parts}") as progress:
+        # Without labels the network teaches itself: what it counts are answers that changed, not errors.
+        wrong = "error" if isinstance(frames.training, Labelled) else "unlike the network's own answer"
+        with TrainingProgress(f"warm-up K={args.parts}", wrong) as progress:
             held_out = HeldOut(frames.held_out, options.batch, progress.say)
             prepare(
                 network,
