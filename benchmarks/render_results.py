@@ -284,7 +284,7 @@ def _render_starts(report: dict[str, Any]) -> str:
         seeds = sorted(still.keys() & learned.keys() or still.keys())
         without = sum(still[seed] for seed in seeds) / len(seeds)
         with_it = sum(learned[seed] for seed in seeds) / len(seeds) if learned else None
-        gain = ["", ""] if with_it is None else [f"{with_it:.1f}", f"{with_it - without:+.1f}"]
+        gain = ["", ""] if with_it is None else [f"{with_it:.1f}", f"{with_it - without:+z.1f}"]
         labels = {"labelled": "yes", "self-distilled": "no"}.get(start, "")
         minutes = f"{same[0]['preparation_minutes']:.1f}" if images else "0"
         cells = [start, f"{images:,}" if images else "none", labels, minutes, f"{without:.1f}", *gain]
