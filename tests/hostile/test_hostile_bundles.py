@@ -88,7 +88,7 @@ def test_any_bytes_after_the_beginning_of_a_zip_are_refused(tmp_path_factory, re
 
 def test_a_file_that_is_not_there_or_not_a_file_is_told(tmp_path, read_all):
     refused(tmp_path / "none.ecotta", "no such file", read_all)
-    refused(tmp_path, "no such file", read_all)
+    refused(tmp_path, "it is a folder", read_all)
 
 
 def test_a_file_of_more_than_a_gigabyte_is_not_even_looked_at(tmp_path, read_all):
