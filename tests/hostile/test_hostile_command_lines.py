@@ -17,6 +17,8 @@ from hypothesis import strategies as st
 from ecotta_rt.cli import bench, least_memory
 from ecotta_rt.cli.bench_options import bench_parser
 from ecotta_rt.cli.main import COMMANDS, main
+from ecotta_rt.demo import ladder
+from ecotta_rt.errors import Unavailable
 
 NUMBERS = ["0", "1", "2", "-1", "1.5", "nan", "inf", "-inf", "1e400", "", "x", "1025", "65537", "9" * 5000]
 NUMBERS += [str(2**31 - 1), str(2**31), str(2**63), str(-(2**63))]
@@ -87,6 +89,11 @@ def pristine(tmp_path_factory, small):
     return folder
 
 
+def cut_off(*_):
+    """In place of a minute of demo."""
+    raise Unavailable("cut off")
+
+
 @pytest.mark.parametrize("name", PARSERS)
 @settings(max_examples=25, suppress_health_check=list(HealthCheck), phases=[Phase.explicit, Phase.generate])
 @given(data=st.data())
@@ -97,6 +104,7 @@ def test_no_command_line_is_a_bug_of_ours(name, data, pristine, tmp_path_factory
     os.mkfifo(folder / "pipe")
     monkeypatch.chdir(folder)
     monkeypatch.setattr(least_memory, "held_memory", lambda: None)
+    monkeypatch.setattr(ladder, "climb", cut_off)
 
     code = main([name, *line]) if name != "bench" else bench.main(line)
 
