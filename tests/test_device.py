@@ -140,7 +140,7 @@ def test_a_profile_that_cannot_be_opened_is_a_transfer_error(tmp_path, monkeypat
     def refuse(*_):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("pathlib.Path.open", refuse)
+    monkeypatch.setattr("os.open", refuse)
     with pytest.raises(TransferError, match="Permission denied"):
         load_device(path)
 

@@ -79,7 +79,7 @@ class AdaptableNetwork(nn.Module):
                 raise UsageError(f"momentum {momentum} for {name}: must lie between 0 and 1")
         for name, norm in norms.items():
             nn.Module.train(norm, momenta.get(name) != 0.0)  # held: normalised by its buffers
-        self.momenta = MappingProxyType(dict(momenta))
+        self.momenta = dict(momenta)
 
     def train(self, mode: bool = True) -> "AdaptableNetwork":
         """Leave every module's mode alone: norms stay on batch statistics, dropout of the frozen network stays off."""
