@@ -17,7 +17,7 @@ from ecotta_rt.errors import Unavailable, UsageError
 
 __all__ = ["DEFAULT_FRAMES", "Plan", "make_plan"]
 
-DEFAULT_FRAMES = 128
+DEFAULT_FRAMES = 64
 
 
 @dataclass(frozen=True)

@@ -25,12 +25,12 @@ def asked(tmp_path, checkout, monkeypatch):
     return Request()
 
 
-def test_without_a_word_the_default_set_runs_on_128_frames(asked):
+def test_without_a_word_the_default_set_runs_on_64_frames(asked):
     plan = make_plan(asked)
 
     assert plan.request.methods == DEFAULT_METHODS
     assert "cotta" not in plan.request.methods
-    assert plan.request.frames == 128
+    assert plan.request.frames == 64
     assert plan.left_out == {}
 
 
