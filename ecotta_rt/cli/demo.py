@@ -1,4 +1,4 @@
-"""Show a network adapting to a stream, in under a minute and without data: both are shipped with ecotta_rt.
+"""Show a network adapting to a stream, in about a minute and without data: both are shipped with ecotta_rt.
 
 Small grey pictures of clothes, corrupted in 15 ways, come one at a time, and one network answers them four times over,
 each time with one thing more: as it came; warmed up (with the meta groups, which were trained on augmented training

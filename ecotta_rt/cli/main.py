@@ -24,7 +24,7 @@ EXIT_BUG = 1
 EXIT_INPUT_OUTPUT = 74
 
 COMMANDS = {
-    "demo": "show a network adapting to a stream, both shipped: no data needed, under a minute",
+    "demo": "show a network adapting to a stream, both shipped: no data needed, about a minute",
     "prepare": "warm up a network for adaptation: network + checkpoint + data -> warmed-up network",
     "profile": "show what a training or adaptation step keeps in memory, by part and by tensor",
     "devices": "list the boards and phones we know, and what they give",

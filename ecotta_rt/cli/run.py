@@ -10,7 +10,7 @@ SOURCE is one of
 Each frame gives one JSON line: its answer, or why it was refused. Cameras drop the frames that the network has no time
 for; files wait. What was learned is kept in a file beside the bundle and taken up by the next run; one run at a time
 has that file. Ctrl-C, SIGTERM and SIGHUP end the run after the batch in progress, with the state saved; a batch that
-takes longer than 2 seconds more is answered and not learned from. A second signal ends the run at once.
+takes longer than 2 seconds more is answered and not learned from. A second one ends the run at once, but for SIGHUP.
 
 A guard watches memory (this process's, its control group's, the machine's), temperature and throttling, and does with
 less before the kernel kills: full -> sparse (learns less often) -> statistics (learns no more) -> inference (the state
