@@ -6,7 +6,7 @@
     python benchmarks/render_results.py
 
 Reads benchmarks/results/budgets/measured.json and writes benchmarks/results/budgets.json. The plan is
-`ecotta_rt.budget`'s, the verification `ecotta_rt.verifier.verify`'s; they share no code. Exit code 1 when a plan is
+`ecotta_rt.plan.budget`'s, the verification `tests/oracle`'s; they share no code. Exit code 1 when a plan is
 below what was measured, or more than 15 % above it.
 """
 
@@ -18,15 +18,17 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ecotta_rt.budget import Plan, alternatives
 from ecotta_rt.bundle import Bundle, Manifest, read_bundle
-from ecotta_rt.device import load_device
 from ecotta_rt.files.atomic import write_atomic
-from ecotta_rt.planner.figures import with_figures
-from ecotta_rt.verifier.process import measure_start
-from ecotta_rt.verifier.verify import verify
+from ecotta_rt.machine.device import load_device
+from ecotta_rt.plan.budget import Plan, alternatives
+from ecotta_rt.plan.figures import with_figures
 
 HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent / "tests"))
+from oracle.process import measure_start  # noqa: E402
+from oracle.verify import verify  # noqa: E402
+
 CASES = HERE / "bundles" / "cases"
 MEASURED = HERE / "results" / "budgets" / "measured.json"
 RESULTS = HERE / "results" / "budgets.json"

@@ -48,20 +48,20 @@ from numpy.typing import NDArray
 
 from ecotta_rt.bench.environment import read_environment
 from ecotta_rt.bench.peers.memory_format import to_memory_format
-from ecotta_rt.bench.streams import open_stream
-from ecotta_rt.bench.streams.corruptions import CORRUPTIONS
 from ecotta_rt.bundle import Bundle, read_bundle
+from ecotta_rt.data.corruptions import CORRUPTIONS
+from ecotta_rt.data.stream import open_stream
 from ecotta_rt.errors import EcottaError
+from ecotta_rt.exporter.export import export
 from ecotta_rt.files.atomic import write_atomic
-from ecotta_rt.prepare import bits
-from ecotta_rt.prepare.attach import AdaptableNetwork, attach
+from ecotta_rt.method.attach import AdaptableNetwork, attach
+from ecotta_rt.method.cut.partition import partition
+from ecotta_rt.method.lean import bits
+from ecotta_rt.method.step import Step, StepState
+from ecotta_rt.method.torch_engine import TorchEngine, to_adapt_state, to_step_state
+from ecotta_rt.options import StepOptions
 from ecotta_rt.prepare.checkpoint import load_network
-from ecotta_rt.prepare.engine import TorchEngine, to_adapt_state, to_step_state
-from ecotta_rt.prepare.export.exporter import export
-from ecotta_rt.prepare.options import StepOptions
-from ecotta_rt.prepare.partition import partition
-from ecotta_rt.prepare.step import Step, StepState
-from ecotta_rt.runtime.session import SessionOptions, open_session
+from ecotta_rt.session.opening import SessionOptions, open_session
 from ecotta_rt.state import AdaptState
 
 HERE = Path(__file__).parent

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ecotta_rt.bench.streams import open_stream
+from ecotta_rt.data.stream import open_stream
 from ecotta_rt.runtime.engine import Runtime
 
 __all__ = ["confident_batch"]

@@ -20,17 +20,17 @@ from pathlib import Path
 import torch
 
 from ecotta_rt.bench.adaptation import ADAPTATION
-from ecotta_rt.bench.streams.fashion_mnist import CLASSES
 from ecotta_rt.bundle import read_bundle
+from ecotta_rt.data.fashion_mnist import CLASSES
 from ecotta_rt.errors import InputFileError
-from ecotta_rt.prepare.attach import AdaptableNetwork, attach
+from ecotta_rt.exporter.code_digest import code_digest
+from ecotta_rt.exporter.export import export
+from ecotta_rt.method.attach import AdaptableNetwork, attach
+from ecotta_rt.method.cut.partition import partition
+from ecotta_rt.method.torch_engine import initial_state, to_adapt_state
+from ecotta_rt.options import StepOptions
 from ecotta_rt.prepare.checkpoint import load_network
-from ecotta_rt.prepare.engine import initial_state, to_adapt_state
-from ecotta_rt.prepare.export.code_digest import code_digest
-from ecotta_rt.prepare.export.exporter import export
 from ecotta_rt.prepare.networks import MODELS, build_network
-from ecotta_rt.prepare.options import StepOptions
-from ecotta_rt.prepare.partition import partition
 from ecotta_rt.prepare.pipeline import default_kernel
 from ecotta_rt.state import AdaptState
 

@@ -13,12 +13,12 @@ import sys
 from pathlib import Path
 
 from ecotta_rt.bench.peers.step_options import step_options
-from ecotta_rt.bench.streams.cifar_classes import CIFAR_10
-from ecotta_rt.bench.streams.fashion_mnist import CLASSES
 from ecotta_rt.bundle import FrameSpec, read_bundle
+from ecotta_rt.data.cifar_classes import CIFAR_10
+from ecotta_rt.data.fashion_mnist import CLASSES
 from ecotta_rt.errors import InputFileError
+from ecotta_rt.exporter.code_digest import code_digest
 from ecotta_rt.prepare.checkpoint import load_network, read_network_file
-from ecotta_rt.prepare.export.code_digest import code_digest
 from ecotta_rt.prepare.pipeline import export_bundle, warmed_path
 
 HERE = Path(__file__).parent

@@ -22,14 +22,14 @@ import torch
 from numpy.typing import NDArray
 
 from ecotta_rt.bench.peers.step_options import step_options
-from ecotta_rt.bench.streams import open_stream
-from ecotta_rt.bench.streams.fashion_mnist import CLASSES
 from ecotta_rt.bundle import Bundle, GraphFacts, read_bundle, write_bundle
+from ecotta_rt.data.fashion_mnist import CLASSES
+from ecotta_rt.data.stream import open_stream
 from ecotta_rt.demo import shipped
-from ecotta_rt.prepare.attach import AdaptableNetwork, attach
+from ecotta_rt.exporter.export import export
+from ecotta_rt.method.attach import AdaptableNetwork, attach
+from ecotta_rt.method.cut.partition import partition
 from ecotta_rt.prepare.checkpoint import load_network
-from ecotta_rt.prepare.export.exporter import export
-from ecotta_rt.prepare.partition import partition
 from ecotta_rt.state import AdaptState
 
 HERE = Path(__file__).parent

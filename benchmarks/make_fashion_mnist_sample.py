@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ecotta_rt.bench.streams.fashion_mnist import CLASSES, read_idx
+from ecotta_rt.data.fashion_mnist import CLASSES, read_idx
 
 LIMIT_BYTES = 3_000_000
 LICENCE = """\

@@ -27,21 +27,21 @@ import torch
 from numpy.typing import NDArray
 
 from ecotta_rt.bench.environment import read_environment
-from ecotta_rt.bench.streams import open_stream
 from ecotta_rt.bundle import StateLayout, place_weights
+from ecotta_rt.data.stream import open_stream
+from ecotta_rt.exporter.export import PASSES, GraphRequest, build_graph
+from ecotta_rt.exporter.frozen_weights import FrozenWeights
+from ecotta_rt.exporter.liveness import live_bytes
+from ecotta_rt.exporter.passes.keep_weights_once import keep_weights_once
+from ecotta_rt.exporter.passes.masks import choose_masks
+from ecotta_rt.exporter.passes.skip_backward import skip_backward
 from ecotta_rt.files.atomic import write_atomic
-from ecotta_rt.prepare.attach import attach
+from ecotta_rt.method.attach import attach
+from ecotta_rt.method.cut.partition import partition
+from ecotta_rt.method.torch_engine import to_adapt_state, to_step_state
+from ecotta_rt.options import StepOptions
 from ecotta_rt.prepare.checkpoint import load_network
-from ecotta_rt.prepare.engine import to_adapt_state, to_step_state
-from ecotta_rt.prepare.export.exporter import PASSES, GraphRequest, build_graph
-from ecotta_rt.prepare.export.frozen_weights import FrozenWeights
-from ecotta_rt.prepare.export.liveness import live_bytes
-from ecotta_rt.prepare.export.passes.keep_weights_once import keep_weights_once
-from ecotta_rt.prepare.export.passes.masks import choose_masks
-from ecotta_rt.prepare.export.passes.skip_backward import skip_backward
-from ecotta_rt.prepare.options import StepOptions
-from ecotta_rt.prepare.partition import partition
-from ecotta_rt.runtime.session import SessionOptions, session_settings
+from ecotta_rt.session.opening import SessionOptions, session_settings
 from ecotta_rt.state import AdaptState
 
 HERE = Path(__file__).parent

@@ -29,13 +29,13 @@ from ecotta_rt.bench.peers.ecotta import Ecotta
 from ecotta_rt.bench.peers.memory_format import to_memory_format
 from ecotta_rt.bench.peers.source import Source
 from ecotta_rt.bench.peers.step_options import step_options
-from ecotta_rt.bench.streams import Segment, open_stream, source_frames
+from ecotta_rt.data.stream import Segment, open_stream, source_frames
 from ecotta_rt.files.atomic import write_atomic
-from ecotta_rt.prepare.attach import attach
+from ecotta_rt.method.attach import attach
+from ecotta_rt.method.cut.partition import partition
 from ecotta_rt.prepare.calibrate import frozen_answers
 from ecotta_rt.prepare.identity import identity_state
 from ecotta_rt.prepare.open_network import open_network
-from ecotta_rt.prepare.partition import partition
 from ecotta_rt.prepare.pipeline import default_kernel
 from ecotta_rt.prepare.warmup import WarmUpOptions, warm_up
 from ecotta_rt.state import AdaptState

@@ -20,10 +20,10 @@ from ecotta_rt.bench.peers import METHODS, build_method
 from ecotta_rt.bench.peers.forward_time import fold_norms
 from ecotta_rt.bench.peers.memory_format import to_memory_format
 from ecotta_rt.errors import EcottaError
+from ecotta_rt.machine.this_machine import usable_cores
+from ecotta_rt.options import StepOptions
 from ecotta_rt.prepare.checkpoint import load_network
-from ecotta_rt.prepare.options import StepOptions
 from ecotta_rt.state import AdaptState
-from ecotta_rt.this_machine import usable_cores
 
 BATCH = int(os.environ.get("ECOTTA_BENCH_BATCH", "64"))
 ROUNDS = 5

@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from augmix import augmix
-from ecotta_rt.bench.streams.fashion_mnist import read_fashion_mnist
+from ecotta_rt.data.fashion_mnist import read_fashion_mnist
 from ecotta_rt.prepare.checkpoint import load_network
 from ecotta_rt.prepare.networks.wide_resnet import WideResNet
 

@@ -32,8 +32,8 @@ from ecotta_rt.bench.network_files import sha256_of
 from ecotta_rt.bench.peers import build_method
 from ecotta_rt.bench.peers.memory_format import to_memory_format
 from ecotta_rt.bench.peers.step_options import step_options
-from ecotta_rt.bench.streams import source_frames
-from ecotta_rt.bench.streams.corruptions import CORRUPTIONS, corrupt
+from ecotta_rt.data.corruptions import CORRUPTIONS, corrupt
+from ecotta_rt.data.stream import source_frames
 from ecotta_rt.files.atomic import write_atomic
 from ecotta_rt.prepare.checkpoint import load_network
 from ecotta_rt.state import AdaptState

@@ -13,13 +13,13 @@ import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from ecotta_rt.bench.streams import source_frames
 from ecotta_rt.cli.training_progress import TrainingProgress
 from ecotta_rt.data import Labelled, LabelledFrames
+from ecotta_rt.data.stream import source_frames
+from ecotta_rt.machine.this_machine import require_bfloat16
 from ecotta_rt.prepare.checkpoint import load_network, read_network_file, save_network
 from ecotta_rt.prepare.pipeline import default_kernel, prepare, warmed_path
 from ecotta_rt.prepare.warmup import WarmUpOptions, fine_tune
-from ecotta_rt.this_machine import require_bfloat16
 
 
 def main(argv: list[str] | None = None) -> int:

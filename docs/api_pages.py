@@ -17,7 +17,7 @@ _Definition = ast.ClassDef | ast.FunctionDef | ast.Assign | ast.AnnAssign
 
 
 def described(name: str) -> str:
-    """A public name: `ecotta_rt.Runtime`, or a full place such as `ecotta_rt.prepare.attach.attach`."""
+    """A public name: `ecotta_rt.Runtime`, or a full place such as `ecotta_rt.method.attach.attach`."""
     module, _, short = name.rpartition(".")
     home = _HOMES.get(short, "ecotta_rt.errors") if module == "ecotta_rt" else module
     body = ast.parse(_source(home)).body

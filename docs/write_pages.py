@@ -28,7 +28,7 @@ from pathlib import Path
 import api_pages
 from ecotta_rt import errors
 from ecotta_rt.cli.bench_options import bench_parser
-from ecotta_rt.device import DeviceProfile, device_ids, load_device
+from ecotta_rt.machine.device import DeviceProfile, device_ids, load_device
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 _KINDS = "COMMAND|API|DEVICES|BOARDS|ERRORS|EXAMPLE|COPY"

@@ -35,8 +35,8 @@ from ecotta_rt.errors import (
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
-    from ecotta_rt.device import DeviceProfile, device_ids, load_device
-    from ecotta_rt.prepare.profiler import ActivationProfiler
+    from ecotta_rt.machine.device import DeviceProfile, device_ids, load_device
+    from ecotta_rt.profile.profiler import ActivationProfiler
     from ecotta_rt.records import Prediction
     from ecotta_rt.runtime.engine import Runtime
     from ecotta_rt.state import AdaptState
@@ -63,13 +63,13 @@ __all__ = [
 ]
 
 _HOMES = {
-    "ActivationProfiler": "ecotta_rt.prepare.profiler",
+    "ActivationProfiler": "ecotta_rt.profile.profiler",
     "AdaptState": "ecotta_rt.state",
-    "DeviceProfile": "ecotta_rt.device",
+    "DeviceProfile": "ecotta_rt.machine.device",
     "Prediction": "ecotta_rt.records",
     "Runtime": "ecotta_rt.runtime.engine",
-    "device_ids": "ecotta_rt.device",
-    "load_device": "ecotta_rt.device",
+    "device_ids": "ecotta_rt.machine.device",
+    "load_device": "ecotta_rt.machine.device",
 }
 
 

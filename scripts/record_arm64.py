@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from ecotta_rt.bench.environment import read_environment
-from ecotta_rt.digest import sha256
 from ecotta_rt.files.atomic import write_atomic
+from ecotta_rt.files.digest import sha256
 
 SCHEMA = 1
 

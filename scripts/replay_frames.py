@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecotta_rt import Runtime
-from ecotta_rt.bench.streams.fashion_mnist import read_fashion_mnist
+from ecotta_rt.data.fashion_mnist import read_fashion_mnist
 from ecotta_rt.files.atomic import open_atomic, write_atomic
-from ecotta_rt.process_memory import peak_resident_bytes
+from ecotta_rt.machine.process_memory import peak_resident_bytes
 
 SAMPLE = Path(__file__).resolve().parent.parent / "benchmarks" / "data" / "fashion-mnist-sample"
 PACKAGES = ("ecotta_rt", "numpy", "onnxruntime", "safetensors")
@@ -47,7 +47,7 @@ def frames(images: Path, count: int) -> NDArray[np.uint8]:
 
 def replay(bundle: Path, folder: Path, images: NDArray[np.uint8], optimisation: str) -> None:
     """Answer and learn from the images one by one, on one thread."""
-    from ecotta_rt.runtime.session import SessionOptions
+    from ecotta_rt.session.opening import SessionOptions
 
     peaks = {"imports": peak_resident_bytes()}  # under an emulator with the emulator's own memory
     started = time.monotonic()

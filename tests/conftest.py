@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+pytest_plugins = ["fixtures.engines", "fixtures.networks"]
+
 # Repeatable and never timed: a slow machine is no failure. HYPOTHESIS_PROFILE=explore looks for new examples instead.
 settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
 settings.register_profile("explore", deadline=None, max_examples=2000)
@@ -53,8 +55,8 @@ class Tiny:
         import torch.nn.functional as F
         from torch import nn
 
-        from ecotta_rt.prepare.attach import attach
-        from ecotta_rt.prepare.partition import partition
+        from ecotta_rt.method.attach import attach
+        from ecotta_rt.method.cut.partition import partition
 
         class Block(nn.Module):
             def __init__(self, inputs, outputs, stride):
@@ -98,15 +100,15 @@ class Tiny:
 
     def options(self, normalisation, **changes):
         """Steps large enough to see, and a gate that some of `frames` pass and some do not."""
-        from ecotta_rt.prepare.options import StepOptions
+        from ecotta_rt.options import StepOptions
 
         return StepOptions(**{"normalisation": normalisation, "lr": 0.02, "entropy_margin": 0.4, **changes})
 
     @functools.cache  # noqa: B019  # one of it a test run
     def bundle(self, normalisation):
         """A bundle of `network()`, made once; with frame-by-frame graphs but in `batch` mode, fast in `source` mode."""
-        from ecotta_rt.prepare.engine import initial_state, to_adapt_state
-        from ecotta_rt.prepare.export.exporter import export
+        from ecotta_rt.exporter.export import export
+        from ecotta_rt.method.torch_engine import initial_state, to_adapt_state
 
         network, path = self.network(), self._folder / f"tiny.{normalisation}.ecotta"
         batched = normalisation == "batch"

@@ -14,7 +14,7 @@ import write_pages
 from ecotta_rt.cli.main import COMMANDS
 from ecotta_rt.records import Why
 from ecotta_rt.runtime.guard import Reason
-from ecotta_rt.runtime.sinks import Answer
+from ecotta_rt.sinks.json_lines import Answer
 
 CHECKOUT = Path(__file__).parent.parent
 README = CHECKOUT / "README.md"

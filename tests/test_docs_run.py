@@ -76,12 +76,12 @@ def bundle(made):
     """`net.ecotta`, as the tutorial makes it but for the warm-up."""
     import torch
 
-    from ecotta_rt.prepare.attach import attach
-    from ecotta_rt.prepare.engine import initial_state, to_adapt_state
-    from ecotta_rt.prepare.export.exporter import export
+    from ecotta_rt.exporter.export import export
+    from ecotta_rt.method.attach import attach
+    from ecotta_rt.method.cut.partition import partition
+    from ecotta_rt.method.torch_engine import initial_state, to_adapt_state
+    from ecotta_rt.options import StepOptions
     from ecotta_rt.prepare.open_network import open_network
-    from ecotta_rt.prepare.options import StepOptions
-    from ecotta_rt.prepare.partition import partition
 
     network = open_network(f"{EXAMPLES / 'own_network.py'}:build", checkpoint=made / "weights.pt")
     adaptable = attach(partition(network.eval(), torch.zeros(1, 3, 96, 96), parts=4))

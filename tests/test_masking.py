@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from ecotta_rt.errors import EcottaError
 from ecotta_rt.messages import mask, printable, show, tell
-from ecotta_rt.runtime.sources.camera import rtsp_camera
-from ecotta_rt.runtime.sources.opening import open_source
+from ecotta_rt.sources.camera import rtsp_camera
+from ecotta_rt.sources.opening import open_source
 
 # What a password may hold; the masker knows the end of an address by white space before another one.
 PASSWORDS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20).map(

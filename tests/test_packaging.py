@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from ecotta_rt.device import device_ids
 from ecotta_rt.extras import EXTRAS
+from ecotta_rt.machine.device import device_ids
 
 CHECKOUT = Path(__file__).parent.parent
 

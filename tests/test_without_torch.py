@@ -99,7 +99,8 @@ EVERY_MODULE = """
 import importlib, pkgutil, sys
 import ecotta_rt
 
-HOST = ("prepare", "verifier", "bench", "cli")  # of the commands, only some are for a device
+# Of the commands, only some are for a device.
+HOST = ("data", "method", "profile", "exporter", "prepare", "bench", "cli")
 names = [m.name for m in pkgutil.walk_packages(ecotta_rt.__path__, "ecotta_rt.", onerror=lambda name: None)]
 names = [name for name in names if name.split(".")[1] not in HOST]
 for name in names:

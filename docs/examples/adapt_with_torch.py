@@ -8,12 +8,12 @@ from pathlib import Path
 import torch
 
 from ecotta_rt import AdaptState
-from ecotta_rt.prepare.attach import attach
-from ecotta_rt.prepare.engine import TorchEngine
-from ecotta_rt.prepare.export.exporter import export
+from ecotta_rt.exporter.export import export
+from ecotta_rt.method.attach import attach
+from ecotta_rt.method.cut.partition import partition
+from ecotta_rt.method.torch_engine import TorchEngine
+from ecotta_rt.options import StepOptions
 from ecotta_rt.prepare.open_network import open_network
-from ecotta_rt.prepare.options import StepOptions
-from ecotta_rt.prepare.partition import partition
 
 frozen = open_network("docs/examples/own_network.py:build", checkpoint=Path("weights.pt"))
 network = attach(partition(frozen, torch.zeros(1, 3, 96, 96), parts=4))

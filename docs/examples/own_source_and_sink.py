@@ -14,8 +14,8 @@ from ecotta_rt import Runtime
 from ecotta_rt.records import Frame
 from ecotta_rt.runtime.guard import GuardEvent
 from ecotta_rt.runtime.loop import Loop
-from ecotta_rt.runtime.sinks import Answer
-from ecotta_rt.runtime.sources.source import Item, Refusal
+from ecotta_rt.sinks.json_lines import Answer
+from ecotta_rt.sources.source import Item, Refusal
 
 
 class Slopes:

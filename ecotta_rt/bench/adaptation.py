@@ -1,6 +1,6 @@
 """How EcoTTA adapts in the bench, whichever engine runs it, and what of it a command may set otherwise.
 
-The paper's CIFAR protocol, and its learning rate taken as one for 64 frames: see `ecotta_rt.prepare.options`. Written
+The paper's CIFAR protocol, and its learning rate taken as one for 64 frames: see `ecotta_rt.options`. Written
 down here, since the side that looks for bundles has no torch and cannot ask `StepOptions`.
 """
 

@@ -22,7 +22,7 @@ from ecotta_rt.bench.adaptation import ADAPTATION
 from ecotta_rt.bench.network_files import sha256_of
 from ecotta_rt.bundle import GraphEntry, Manifest, read_bundle
 from ecotta_rt.errors import InputFileError, UsageError
-from ecotta_rt.prepare.export.code_digest import code_digest
+from ecotta_rt.exporter.code_digest import code_digest
 from ecotta_rt.state import AdaptState
 
 __all__ = [

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from ecotta_rt.this_machine import cpu_name, usable_cores
+from ecotta_rt.machine.this_machine import cpu_name, usable_cores
 
 __all__ = ["Environment", "read_environment"]
 

@@ -15,7 +15,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from ecotta_rt.errors import InputFileError
-from ecotta_rt.runtime.session import SessionOptions, session_settings
+from ecotta_rt.session.opening import SessionOptions, session_settings
 
 __all__ = ["Forward", "fastest_forward", "frugal_forward"]
 
@@ -77,7 +77,7 @@ class Forward:
 
 
 def frugal_forward(path: Path, options: SessionOptions, frames: int) -> Forward:
-    """The graph, of so many frames, with the options that graphs of a bundle get: `ecotta_rt.runtime.session`."""
+    """The graph, of so many frames, with the options that graphs of a bundle get: `ecotta_rt.session.opening`."""
     return Forward(path, session_settings(options, frames))
 
 

@@ -30,7 +30,7 @@ class Job:
         forward: The inference-only graph of the source network.
         frame_by_frame: Learn from a batch in the memory of one frame.
         fast: Prefer the step of more memory and less time.
-        optimisation: What onnxruntime does to a graph at load; see `ecotta_rt.runtime.session`.
+        optimisation: What onnxruntime does to a graph at load; see `ecotta_rt.session.opening`.
         memory_kind: Where a session's tensors live; see there.
         way_out: Of the memory cage that the process is in, for either engine; None where it is in none. It leaves when
             the stream is over, since what is measured afterwards is not the method's.

@@ -15,8 +15,9 @@ from ecotta_rt.bench.latency_results import LatencyReport, make_rows
 from ecotta_rt.bench.recording import write_recording
 from ecotta_rt.bench.results import Failure, ModelFacts, StreamFacts
 from ecotta_rt.bench.run_progress import RunProgress
-from ecotta_rt.bench.streams import CORRUPTIONS, open_stream
 from ecotta_rt.bundle import read_bundle
+from ecotta_rt.data.corruptions import CORRUPTIONS
+from ecotta_rt.data.stream import open_stream
 from ecotta_rt.errors import EcottaError, InputFileError
 from ecotta_rt.files.temporary import temporary_folder
 

@@ -24,7 +24,7 @@ from ecotta_rt.bench.job import Job
 from ecotta_rt.bench.recording import Recording
 from ecotta_rt.bench.worker import is_out_of_memory
 from ecotta_rt.errors import EXIT_INTERRUPTED, BudgetExceeded, EcottaError, Unavailable
-from ecotta_rt.process_memory import peak_resident_bytes, reset_peak
+from ecotta_rt.machine.process_memory import peak_resident_bytes, reset_peak
 
 __all__ = ["TimedStep", "main"]
 

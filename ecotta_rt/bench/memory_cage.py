@@ -24,9 +24,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from ecotta_rt.control_group import upwards
 from ecotta_rt.errors import TransferError, Unavailable
-from ecotta_rt.this_machine import cgroup_limit_bytes, total_memory_bytes
+from ecotta_rt.machine.control_group import upwards
+from ecotta_rt.machine.this_machine import cgroup_limit_bytes, total_memory_bytes
 
 __all__ = ["CageRecord", "MemoryCage", "leave_cage", "limit_in_words"]
 

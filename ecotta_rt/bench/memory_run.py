@@ -15,7 +15,7 @@ from ecotta_rt.bench.plan import Plan
 from ecotta_rt.bench.recording import write_recording
 from ecotta_rt.bench.results import Enforced, Failure, ModelFacts, Report, Row, StreamFacts
 from ecotta_rt.bench.run_progress import RunProgress
-from ecotta_rt.bench.streams import Segment, Stream, open_stream, source_frames
+from ecotta_rt.data.stream import Segment, Stream, open_stream, source_frames
 from ecotta_rt.errors import EcottaError, UsageError
 from ecotta_rt.files.temporary import temporary_folder
 

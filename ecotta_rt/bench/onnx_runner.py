@@ -25,7 +25,7 @@ from ecotta_rt.bench.memory_cage import leave_cage
 from ecotta_rt.bench.play import play
 from ecotta_rt.bench.recording import Recording, cut_batches
 from ecotta_rt.errors import UsageError
-from ecotta_rt.process_memory import peak_resident_bytes, reset_peak, resident_bytes
+from ecotta_rt.machine.process_memory import peak_resident_bytes, reset_peak, resident_bytes
 
 __all__ = ["run_onnx_method"]
 

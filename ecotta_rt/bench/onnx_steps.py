@@ -16,7 +16,7 @@ from ecotta_rt.bench.job import Job
 from ecotta_rt.bundle import Bundle, GraphEntry, read_bundle
 from ecotta_rt.errors import UsageError
 from ecotta_rt.runtime.engine import Runtime
-from ecotta_rt.runtime.session import SessionOptions
+from ecotta_rt.session.opening import SessionOptions
 
 __all__ = ["OnnxStep", "open_onnx_step", "to_floats"]
 

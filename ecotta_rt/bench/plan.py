@@ -11,9 +11,9 @@ from ecotta_rt.bench.network_files import NetworkFiles, dataset_of, find_network
 from ecotta_rt.bench.peers import METHODS, expand
 from ecotta_rt.bench.request import Request, check_request, load_devices
 from ecotta_rt.bench.results import Enforced
-from ecotta_rt.bench.streams.sources import find_source
-from ecotta_rt.device import DeviceProfile, load_device
+from ecotta_rt.data.image_sets import find_source
 from ecotta_rt.errors import Unavailable, UsageError
+from ecotta_rt.machine.device import DeviceProfile, load_device
 
 __all__ = ["DEFAULT_FRAMES", "Plan", "make_plan"]
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:  # the measured process plays streams and need not carry what makes them
-    from ecotta_rt.bench.streams import Segment
+    from ecotta_rt.data.stream import Segment
 
 __all__ = ["Recording", "Span", "cut_batches", "write_recording"]
 

@@ -10,19 +10,18 @@ from pathlib import Path
 from ecotta_rt.bench.adaptation import HYPERPARAMETERS
 from ecotta_rt.bench.allocator import ALLOCATORS
 from ecotta_rt.bench.peers import METHODS, expand
-from ecotta_rt.bench.streams import CORRUPTIONS
-from ecotta_rt.bench.streams.corruptions import SEVERITIES, check_corruption
-from ecotta_rt.bench.streams.sources import EMBEDDED
-from ecotta_rt.device import DeviceProfile, device_ids, load_device
+from ecotta_rt.bundle.figures import OPTIMISATIONS
+from ecotta_rt.data.corruptions import CORRUPTIONS, SEVERITIES, check_corruption
+from ecotta_rt.data.image_sets import EMBEDDED
 from ecotta_rt.errors import Unavailable, UsageError
-from ecotta_rt.runtime.session import MEMORY_KINDS
-from ecotta_rt.session_figures import OPTIMISATIONS
+from ecotta_rt.machine.device import DeviceProfile, device_ids, load_device
+from ecotta_rt.options import NORMALISATIONS
+from ecotta_rt.session.opening import MEMORY_KINDS
 
 __all__ = [
     "ENGINES",
     "GRADIENTS",
     "MEMORY_FORMATS",
-    "NORMALISATIONS",
     "ORDERS",
     "Request",
     "check_choice",
@@ -31,7 +30,6 @@ __all__ = [
 ]
 
 ENGINES = ("torch", "onnx")
-NORMALISATIONS = ("batch", "running", "source")
 GRADIENTS = ("exact", "constant")
 ORDERS = ("official", "shuffled")
 MEMORY_FORMATS = ("channels_last", "contiguous")

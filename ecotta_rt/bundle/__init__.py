@@ -6,7 +6,7 @@ It holds a manifest, plain ONNX graphs, the frozen weights and the initial state
 phone or a browser uses the same file with its own onnxruntime, and the weights are memory-mapped where they lie.
 The format is docs/bundle-format.md.
 
-Not here: making graphs (`ecotta_rt.prepare.export`) and running them (`ecotta_rt.runtime`).
+Not here: making graphs (`ecotta_rt.exporter`) and running them (`ecotta_rt.runtime`).
 """
 
 from ecotta_rt.bundle.layout import ArrayShape, StateLayout

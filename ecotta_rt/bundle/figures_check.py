@@ -2,7 +2,7 @@
 
 A plan is made from the manifest's figures alone, and a device that believes figures that are far too small is killed in
 the middle of a stream. The shapes that a graph declares, which have been read anyway, give a lower bound. They can lie
-too: what a run takes is held down by the ceiling of `ecotta_rt.runtime.session`.
+too: what a run takes is held down by the ceiling of `ecotta_rt.session.opening`.
 """
 
 import math
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from ecotta_rt.bundle.manifest import GraphEntry
 from ecotta_rt.errors import InputFileError
-from ecotta_rt.onnx_wire import OnnxScan
+from ecotta_rt.files.onnx_wire import OnnxScan
 
 __all__ = ["check_figures"]
 

@@ -7,7 +7,7 @@ from ecotta_rt.bundle.layout import ArrayShape
 from ecotta_rt.bundle.manifest import GraphEntry, WeightEntry
 from ecotta_rt.bundle.operators import check_nodes
 from ecotta_rt.errors import InputFileError
-from ecotta_rt.onnx_wire import ExternalReference, GraphValue, OnnxScan, scan_onnx
+from ecotta_rt.files.onnx_wire import ExternalReference, GraphValue, OnnxScan, scan_onnx
 
 __all__ = ["WEIGHTS", "check_entry", "check_graph", "graph_ports"]
 

@@ -11,19 +11,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, cast, get_args
 
-from ecotta_rt.bundle.json_fields import JsonFields, parse_json
+from ecotta_rt.bundle.figures import OPTIMISATIONS, SessionFigures, Tenant
 from ecotta_rt.bundle.layout import ArrayShape, StateLayout
 from ecotta_rt.bundle.ports import SINGLE_FRAME, find_other_port, required_ports
 from ecotta_rt.errors import InputFileError
-from ecotta_rt.onnx_wire import ELEMENT_TYPES
-from ecotta_rt.session_figures import OPTIMISATIONS, SessionFigures, Tenant
+from ecotta_rt.files.json_fields import JsonFields, parse_json
+from ecotta_rt.files.onnx_wire import ELEMENT_TYPES
+from ecotta_rt.options import NORMALISATIONS
 
 __all__ = [
     "FORMAT",
     "MAX_GRAPHS",
     "MAX_GRAPH_BYTES",
     "MAX_MANIFEST_BYTES",
-    "NORMALISATIONS",
     "RESIZES",
     "VERSION",
     "WEIGHT_ALIGNMENT",
@@ -44,7 +44,6 @@ Version 1 had no `sessions`. Version 2 had no `resize` and no `crop`, and colour
 """
 
 GraphKind = Literal["step", "predict", "accumulate", "update"]
-NORMALISATIONS = ("batch", "running", "source")
 
 Resize = Literal["cover", "stretch"]
 """How a picture of another shape becomes a frame:

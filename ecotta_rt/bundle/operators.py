@@ -1,4 +1,4 @@
-"""What the nodes of a graph may be: the operators that `ecotta_rt.prepare.export` writes, and no others.
+"""What the nodes of a graph may be: the operators that `ecotta_rt.exporter` writes, and no others.
 
 A graph is a program. One that may use every operator can loop for ever, take all memory there is, or end the process
 with a division that the processor traps; onnxruntime guards against none of that. The exporter needs a few dozen
@@ -8,7 +8,7 @@ operators that take a bounded time for tensors of a bounded size, so no more are
 from collections.abc import Mapping
 
 from ecotta_rt.errors import InputFileError
-from ecotta_rt.onnx_wire import GraphNode, GraphValue, OnnxScan
+from ecotta_rt.files.onnx_wire import GraphNode, GraphValue, OnnxScan
 
 __all__ = ["BRANCHES", "MAX_NODES", "OPERATORS", "check_nodes"]
 

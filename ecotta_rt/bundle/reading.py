@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 from ecotta_rt.bundle.graph_check import WEIGHTS, check_entry, check_graph
 from ecotta_rt.bundle.manifest import MAX_GRAPHS, MAX_MANIFEST_BYTES, Manifest
 from ecotta_rt.bundle.relocate import relocate
-from ecotta_rt.bundle.stored_zip import Member, checksum, read_directory
 from ecotta_rt.bundle.weight_bytes import WeightBytes
 from ecotta_rt.bundle.writing import MANIFEST, MAX_BUNDLE_BYTES, PAGE_BYTES, STATE
-from ecotta_rt.digest import sha256
 from ecotta_rt.errors import InputFileError, UsageError
+from ecotta_rt.files.digest import sha256
 from ecotta_rt.files.kinds import open_regular
+from ecotta_rt.files.stored_zip import Member, checksum, read_directory
 from ecotta_rt.state import MAX_HEADER_BYTES, AdaptState
 
 __all__ = ["Bundle", "read_bundle"]

@@ -10,7 +10,7 @@ forgotten would be read from whatever file of the old name lies beside the bundl
 """
 
 from ecotta_rt.bundle.graph_check import WEIGHTS
-from ecotta_rt.protobuf_fields import read_fields
+from ecotta_rt.files.protobuf_fields import read_fields
 
 __all__ = ["relocate"]
 

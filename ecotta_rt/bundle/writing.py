@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecotta_rt._version import __version__
+from ecotta_rt.bundle.figures import SessionFigures
 from ecotta_rt.bundle.graph_check import WEIGHTS, check_graph, graph_ports
 from ecotta_rt.bundle.layout import StateLayout
 from ecotta_rt.bundle.manifest import (
@@ -19,11 +20,10 @@ from ecotta_rt.bundle.manifest import (
     WeightEntry,
     place_weights,
 )
-from ecotta_rt.bundle.stored_zip import NewMember, checksum, write_stored_zip
-from ecotta_rt.digest import sha256
 from ecotta_rt.errors import InputFileError, UsageError
 from ecotta_rt.files.atomic import open_atomic
-from ecotta_rt.session_figures import SessionFigures
+from ecotta_rt.files.digest import sha256
+from ecotta_rt.files.stored_zip import NewMember, checksum, write_stored_zip
 from ecotta_rt.state import AdaptState
 
 __all__ = ["MANIFEST", "MAX_BUNDLE_BYTES", "PAGE_BYTES", "STATE", "GraphFacts", "write_bundle"]

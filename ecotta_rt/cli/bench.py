@@ -22,10 +22,10 @@ from ecotta_rt.bench.report import print_report
 from ecotta_rt.bench.request import check_request
 from ecotta_rt.bench.results import Failure
 from ecotta_rt.bench.run_progress import open_progress
-from ecotta_rt.bench.streams.download import download_cifar10c
-from ecotta_rt.bench.streams.sources import EMBEDDED
 from ecotta_rt.cli.bench_options import STDOUT, bench_parser, latency_request, memory_request
 from ecotta_rt.cli.main import run_command
+from ecotta_rt.data.download import download_cifar10c
+from ecotta_rt.data.image_sets import EMBEDDED
 from ecotta_rt.errors import EXIT_INTERRUPTED, UsageError
 from ecotta_rt.files.output import check_output
 from ecotta_rt.messages import tell

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 
-from ecotta_rt.device import device_ids
+from ecotta_rt.machine.device import device_ids
 
 __all__ = ["NAME", "add_arguments", "run"]
 

@@ -12,7 +12,7 @@ import argparse
 import json
 from collections.abc import Sequence
 
-from ecotta_rt.device import SCHEMA, DeviceProfile, device_ids, load_device
+from ecotta_rt.machine.device import SCHEMA, DeviceProfile, device_ids, load_device
 from ecotta_rt.messages import show
 
 __all__ = ["NAME", "add_arguments", "run"]

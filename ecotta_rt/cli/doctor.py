@@ -20,9 +20,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ecotta_rt._version import __version__
-from ecotta_rt.doctor.examination import examine
-from ecotta_rt.doctor.finding import Finding
 from ecotta_rt.errors import Unavailable
+from ecotta_rt.machine.doctor.examination import examine
+from ecotta_rt.machine.doctor.finding import Finding
 from ecotta_rt.messages import show
 
 __all__ = ["NAME", "SCHEMA", "add_arguments", "run"]
@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     """Examine and report."""
     profile = None
     if args.device is not None:
-        from ecotta_rt.device import load_device
+        from ecotta_rt.machine.device import load_device
 
         profile = load_device(args.device)
     findings = examine(Path(os.path.realpath(args.state)), quick=args.quick, profile=profile)

@@ -77,7 +77,7 @@ def _bundle(path: Path, graph: str | None) -> tuple[str, dict[str, object]]:
 
 
 def _graph(bundle: "Bundle", name: str, facts: dict[str, object]) -> tuple[str, dict[str, object]]:
-    from ecotta_rt.onnx_wire import scan_onnx
+    from ecotta_rt.files.onnx_wire import scan_onnx
 
     scan = scan_onnx(bundle.graph(name), f"{bundle.path}, graph {name}")
     operators = dict(Counter(op_type for _, op_type in scan.nodes).most_common())

@@ -9,8 +9,8 @@ from ecotta_rt.messages import printable
 
 if TYPE_CHECKING:  # they need numpy, which --help does not
     from ecotta_rt.bundle import ArrayShape, Bundle, FrameSpec, GraphEntry, Manifest
-    from ecotta_rt.onnx_wire import OnnxScan
-    from ecotta_rt.session_figures import SessionFigures
+    from ecotta_rt.bundle.figures import SessionFigures
+    from ecotta_rt.files.onnx_wire import OnnxScan
     from ecotta_rt.state import AdaptState
 
 __all__ = ["bundle_text", "graph_text", "state_text"]

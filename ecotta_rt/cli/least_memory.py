@@ -4,11 +4,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from ecotta_rt.errors import BudgetExceeded
-from ecotta_rt.process_memory import held_memory
+from ecotta_rt.machine.process_memory import held_memory
 
 if TYPE_CHECKING:
     from ecotta_rt.runtime.guard import GuardEvent
-    from ecotta_rt.runtime.tally import Tally
+    from ecotta_rt.sinks.tally import Tally
 
 __all__ = ["require_answers", "require_room"]
 

@@ -25,12 +25,12 @@ from ecotta_rt.cli.numbers import batch_size, thread_count
 from ecotta_rt.messages import show
 
 if TYPE_CHECKING:
-    from ecotta_rt.budget import Plan
     from ecotta_rt.bundle import Bundle
-    from ecotta_rt.device import DeviceProfile
-    from ecotta_rt.planner.memory_run import MemoryRun
+    from ecotta_rt.bundle.figures import SessionFigures
+    from ecotta_rt.machine.device import DeviceProfile
+    from ecotta_rt.plan.budget import Plan
+    from ecotta_rt.plan.memory_run import MemoryRun
     from ecotta_rt.runtime.trial import Trial
-    from ecotta_rt.session_figures import SessionFigures
 
 __all__ = ["NAME", "add_arguments", "run"]
 
@@ -65,12 +65,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Plan, and tell."""
-    from ecotta_rt.budget import alternatives, plan
     from ecotta_rt.bundle import read_bundle
-    from ecotta_rt.device import load_device
     from ecotta_rt.errors import BudgetExceeded, UsageError
     from ecotta_rt.files.output import check_output
-    from ecotta_rt.planner.figures import with_figures
+    from ecotta_rt.machine.device import load_device
+    from ecotta_rt.plan.budget import alternatives, plan
+    from ecotta_rt.plan.figures import with_figures
 
     if args.json not in (None, "-"):
         check_output("--json", args.json, args.bundle, args.device)
@@ -104,7 +104,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _largest_run(bundle: "Bundle", chosen: "Plan") -> "tuple[str, SessionFigures, MemoryRun]":
     """The graph that needs most, with the threads of the plan: name, figures and run."""
-    from ecotta_rt.planner.figures import plan_session
+    from ecotta_rt.plan.figures import plan_session
 
     runs = [(name, *plan_session(bundle, name, chosen.optimisation, chosen.threads)) for name in chosen.graphs]
     return max(runs, key=lambda run: run[2].peak_bytes)
@@ -175,7 +175,7 @@ def _verdict(path: Path, device: "DeviceProfile", chosen: "Plan") -> list[str]:
 
 
 def _tensors(name: str, figures: "SessionFigures", timeline: "MemoryRun") -> list[str]:
-    from ecotta_rt.planner.picture import picture
+    from ecotta_rt.plan.picture import picture
 
     return [
         "",

@@ -48,7 +48,7 @@ from ecotta_rt.messages import tell
 if TYPE_CHECKING:
     from ecotta_rt.bundle import FrameSpec
     from ecotta_rt.data import LabelledFrames, LabelledSet
-    from ecotta_rt.prepare.export.compiled import Compiled
+    from ecotta_rt.exporter.compiled import Compiled
     from ecotta_rt.prepare.warmup import WarmUpOptions
 
 __all__ = ["NAME", "add_arguments", "run"]
@@ -65,8 +65,8 @@ def run(args: argparse.Namespace) -> int:
     """Warm up, export, save."""
     from ecotta_rt.cli.prepare_data import choose_frame, open_data, require_a_batch
     from ecotta_rt.cli.work_progress import WorkProgress
-    from ecotta_rt.device import load_device
     from ecotta_rt.files.output import check_output
+    from ecotta_rt.machine.device import load_device
     from ecotta_rt.prepare.networks import MODELS
     from ecotta_rt.prepare.pipeline import export_bundle, frozen_network, use_threads, warmed_path
 
@@ -161,7 +161,7 @@ def _preflight(
     args: argparse.Namespace, network: Any, bundle: Path | None, frame: "FrameSpec", classes: tuple[str, ...]
 ) -> "Compiled | None":
     from ecotta_rt.cli.work_progress import WorkProgress
-    from ecotta_rt.device import load_device
+    from ecotta_rt.machine.device import load_device
     from ecotta_rt.prepare.pipeline import default_kernel, model_name
     from ecotta_rt.prepare.preflight import preflight
 

@@ -36,8 +36,8 @@ def open_data(args: argparse.Namespace) -> LabelledSet | None:
         if args.unlabelled:
             raise UsageError("--unlabelled without --data: name the folder of pictures")
         return None
-    from ecotta_rt.bench.streams import source_frames
-    from ecotta_rt.bench.streams.sources import find_source, is_published
+    from ecotta_rt.data.image_sets import find_source, is_published
+    from ecotta_rt.data.stream import source_frames
 
     names = class_names(args)
     folder = Path(args.data)

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from ecotta_rt.cli.key_mapping import add_key_mapping
 from ecotta_rt.cli.numbers import batch_size, integer, thread_count
 from ecotta_rt.errors import InputFileError, UsageError
-from ecotta_rt.this_machine import require_bfloat16
+from ecotta_rt.machine.this_machine import require_bfloat16
 
 if TYPE_CHECKING:
-    from ecotta_rt.prepare.options import StepOptions
+    from ecotta_rt.options import StepOptions
     from ecotta_rt.prepare.warmup import WarmUpOptions
 
 __all__ = ["add_options", "class_names", "frame_size", "step_batches", "step_options", "warm_up_options"]
@@ -169,8 +169,8 @@ def step_batches(args: argparse.Namespace) -> tuple[int, ...]:
 
 def step_options(args: argparse.Namespace) -> "StepOptions":
     """How the device adapts."""
-    from ecotta_rt.prepare.export.exporter import requests_for
-    from ecotta_rt.prepare.options import StepOptions
+    from ecotta_rt.exporter.export import requests_for
+    from ecotta_rt.options import StepOptions
 
     options = StepOptions(
         normalisation=args.normalisation,

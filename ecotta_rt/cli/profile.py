@@ -24,14 +24,14 @@ from ecotta_rt.cli.byte_size import parse_byte_size
 from ecotta_rt.cli.key_mapping import add_key_mapping, key_mapping
 from ecotta_rt.cli.numbers import integer
 from ecotta_rt.cli.profile_table import profile_table
-from ecotta_rt.device import load_device
 from ecotta_rt.errors import UsageError
 from ecotta_rt.files.output import check_output, write_output
+from ecotta_rt.machine.device import load_device
 from ecotta_rt.messages import show
 
 if TYPE_CHECKING:
-    from ecotta_rt.prepare.profile_report import ActivationReport
-    from ecotta_rt.prepare.profiled_steps import StepMaker
+    from ecotta_rt.profile.profile_report import ActivationReport
+    from ecotta_rt.profile.profiled_steps import StepMaker
 
 __all__ = ["NAME", "SCHEMA", "add_arguments", "run"]
 
@@ -105,8 +105,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _profile(args: argparse.Namespace, shape: tuple[int, ...], limit_bytes: int | None) -> "ActivationReport":
     from ecotta_rt.prepare.open_network import open_network
-    from ecotta_rt.prepare.profiled_steps import random_frames
-    from ecotta_rt.prepare.profiler import profile_step
+    from ecotta_rt.profile.profiled_steps import random_frames
+    from ecotta_rt.profile.profiler import profile_step
 
     network = open_network(
         args.network, classes=args.classes, checkpoint=args.checkpoint, key_mapping=key_mapping(args.key_mapping)
@@ -117,9 +117,9 @@ def _profile(args: argparse.Namespace, shape: tuple[int, ...], limit_bytes: int 
 
 
 def _step(args: argparse.Namespace) -> "StepMaker":
-    from ecotta_rt.prepare.options import StepOptions
+    from ecotta_rt.options import StepOptions
     from ecotta_rt.prepare.pipeline import default_kernel
-    from ecotta_rt.prepare.profiled_steps import STEPS, make_ecotta_step
+    from ecotta_rt.profile.profiled_steps import STEPS, make_ecotta_step
 
     if args.step != "ecotta":
         return STEPS[args.step]

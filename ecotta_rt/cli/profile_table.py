@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # the report comes from the side that imports torch
-    from ecotta_rt.prepare.profile_report import ActivationReport, Tenant
+    from ecotta_rt.profile.profile_report import ActivationReport, Tenant
 
 __all__ = ["profile_table"]
 

@@ -55,8 +55,8 @@ if TYPE_CHECKING:
     from ecotta_rt.runtime.engine import Runtime
     from ecotta_rt.runtime.guard import Guard
     from ecotta_rt.runtime.loop import Loop
-    from ecotta_rt.runtime.sinks import JsonLines
-    from ecotta_rt.runtime.state_keeper import StateKeeper
+    from ecotta_rt.sinks.json_lines import JsonLines
+    from ecotta_rt.sinks.state_keeper import StateKeeper
 
 __all__ = ["NAME", "add_arguments", "run"]
 
@@ -132,9 +132,9 @@ def run(args: argparse.Namespace) -> int:
     """Answer the stream."""
     from ecotta_rt.cli.least_memory import require_answers
     from ecotta_rt.cli.stream_progress import StreamProgress
-    from ecotta_rt.runtime.clock import SystemClock
+    from ecotta_rt.machine.clock import SystemClock
     from ecotta_rt.runtime.loop import Loop, LoopOptions
-    from ecotta_rt.runtime.sources.opening import open_source
+    from ecotta_rt.sources.opening import open_source
 
     options = LoopOptions(_adapt_every(args), args.limit, "stretch" if args.stretch else None)
     _check_numbers(args)
@@ -247,7 +247,7 @@ def _try(args: argparse.Namespace, ways: dict[str, Any]) -> None:
 
 def _memory_limit_bytes(args: argparse.Namespace) -> int | None:
     from ecotta_rt.cli.byte_size import parse_byte_size
-    from ecotta_rt.device import load_device
+    from ecotta_rt.machine.device import load_device
 
     if args.memory_limit is not None:
         return parse_byte_size(args.memory_limit)
@@ -256,8 +256,8 @@ def _memory_limit_bytes(args: argparse.Namespace) -> int | None:
 
 def _guard(args: argparse.Namespace) -> "Guard | None":
     from ecotta_rt.cli.least_memory import require_room
+    from ecotta_rt.machine.vitals import VitalsReader
     from ecotta_rt.runtime.guard import Guard, GuardPolicy
-    from ecotta_rt.runtime.vitals import VitalsReader
 
     if args.guard == "off":
         if args.memory_limit is not None or args.max_temperature is not None:
@@ -280,7 +280,7 @@ def _watched(loop: "Loop", guard: "Guard | None") -> AbstractContextManager[obje
 
 
 def _keeper(args: argparse.Namespace, runtime: "Runtime") -> "StateKeeper | None":
-    from ecotta_rt.runtime.state_keeper import StateKeeper
+    from ecotta_rt.sinks.state_keeper import StateKeeper
 
     if args.no_state:
         return None
@@ -301,14 +301,14 @@ def _warn(message: str) -> None:
 
 
 def _sink(out: Path | None, stopping: Callable[[], bool]) -> AbstractContextManager["JsonLines"]:
-    from ecotta_rt.runtime.sinks import json_lines_file
+    from ecotta_rt.sinks.json_lines import json_lines_file
 
     return _standard_output(stopping) if out is None else json_lines_file(out, stopping)
 
 
 @contextmanager
 def _standard_output(stopping: Callable[[], bool]) -> Iterator["JsonLines"]:
-    from ecotta_rt.runtime.sinks import JsonLines
+    from ecotta_rt.sinks.json_lines import JsonLines
 
     with own_output() as file:
         yield JsonLines(file, stopping=stopping)

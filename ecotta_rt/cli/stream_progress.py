@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 from ecotta_rt.messages import draw, on_terminal, tell
 
 if TYPE_CHECKING:
-    from ecotta_rt.runtime.clock import Clock
+    from ecotta_rt.machine.clock import Clock
     from ecotta_rt.runtime.guard import GuardEvent
-    from ecotta_rt.runtime.tally import Tally
+    from ecotta_rt.sinks.tally import Tally
 
 __all__ = ["StreamProgress"]
 

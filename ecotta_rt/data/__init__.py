@@ -9,7 +9,7 @@ from ecotta_rt.data.decoding import Decoded, Left, decode_pictures, remove_store
 from ecotta_rt.data.folders import ClassFolders, find_pictures, is_class_folders, open_class_folders
 from ecotta_rt.data.labelled import Labelled, LabelledArrays, LabelledFrames, LabelledPictures, LabelledSet, Unlabelled
 from ecotta_rt.data.unlabelled import UnlabelledArrays, UnlabelledPictures
-from ecotta_rt.runtime.sources.picture import read_picture
+from ecotta_rt.sources.picture import read_picture
 
 __all__ = [
     "ClassFolders",

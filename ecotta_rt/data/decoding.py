@@ -17,7 +17,7 @@ from ecotta_rt.errors import BadFrames, InputFileError, TransferError, UsageErro
 from ecotta_rt.files.atomic import write_atomic
 from ecotta_rt.files.kinds import open_regular
 from ecotta_rt.runtime.preprocess import preprocess
-from ecotta_rt.runtime.sources.picture import read_picture, require_pillow
+from ecotta_rt.sources.picture import read_picture, require_pillow
 
 __all__ = ["Decoded", "Left", "Report", "decode_pictures", "remove_store"]
 

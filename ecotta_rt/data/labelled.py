@@ -15,7 +15,7 @@ from ecotta_rt.data.folders import ClassFolders
 from ecotta_rt.data.split import hold_out
 from ecotta_rt.errors import BadFrames, InputFileError, UsageError
 from ecotta_rt.runtime.preprocess import preprocess
-from ecotta_rt.runtime.sources.picture import picture_size
+from ecotta_rt.sources.picture import picture_size
 
 __all__ = [
     "Labelled",

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from ecotta_rt.errors import InputFileError, UsageError
+from ecotta_rt.method.cut.normalise import Normalise
 from ecotta_rt.prepare.key_prefix import without_common_prefix
 from ecotta_rt.prepare.matching import KeyMapping, fill, rename
 from ecotta_rt.prepare.networks import MODELS, build_network
-from ecotta_rt.prepare.networks.normalise import Normalise
 from ecotta_rt.prepare.weights import read_safetensors, read_tensors, write_safetensors
 
 __all__ = ["NetworkFile", "load_checkpoint", "load_network", "read_network_file", "save_network"]

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from ecotta_rt.errors import CheckpointError, InputFileError
+from ecotta_rt.method.cut.normalise import Normalise
 from ecotta_rt.prepare.key_prefix import OPTIONAL_KEY
-from ecotta_rt.prepare.networks.normalise import Normalise
 
 __all__ = ["KeyMapping", "fill", "rename"]
 

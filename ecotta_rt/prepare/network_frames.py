@@ -6,9 +6,9 @@ from typing import Any
 from torch import nn
 
 from ecotta_rt.errors import NetworkError
+from ecotta_rt.method.cut.normalise import Normalised
 from ecotta_rt.prepare.checkpoint import read_network_file
 from ecotta_rt.prepare.networks import MODELS
-from ecotta_rt.prepare.networks.normalise import Normalised
 
 __all__ = ["frame_channels", "made_for", "wanted_normalisation"]
 

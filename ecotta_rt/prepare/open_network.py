@@ -11,13 +11,13 @@ from types import ModuleType
 from torch import nn
 
 from ecotta_rt.errors import UsageError
+from ecotta_rt.method.cut.normalise import Normalised
+from ecotta_rt.method.cut.one_line import one_line
+from ecotta_rt.method.cut.unwrapping import in_float32, settled, unwrapped
 from ecotta_rt.prepare.checkpoint import load_checkpoint, load_network
 from ecotta_rt.prepare.matching import KeyMapping
 from ecotta_rt.prepare.network_frames import frame_channels
 from ecotta_rt.prepare.networks import MODELS, build_network
-from ecotta_rt.prepare.networks.normalise import Normalised
-from ecotta_rt.prepare.one_line import one_line
-from ecotta_rt.prepare.unwrapping import in_float32, settled, unwrapped
 
 __all__ = ["open_network"]
 

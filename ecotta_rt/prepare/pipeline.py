@@ -16,22 +16,22 @@ from torch import nn
 
 from ecotta_rt.bundle import FrameSpec, Manifest
 from ecotta_rt.data import Labelled, LabelledFrames
-from ecotta_rt.device import DeviceProfile
 from ecotta_rt.errors import InputFileError, UsageError
-from ecotta_rt.prepare.attach import attach, attach_as
+from ecotta_rt.exporter.compiled import Compiled
+from ecotta_rt.exporter.export import Report as ExportReport
+from ecotta_rt.exporter.export import export
+from ecotta_rt.machine.device import DeviceProfile
+from ecotta_rt.method.attach import attach, attach_as
+from ecotta_rt.method.cut.partition import partition
+from ecotta_rt.method.torch_engine import TorchEngine
+from ecotta_rt.options import StepOptions
 from ecotta_rt.prepare.calibrate import frozen_answers
 from ecotta_rt.prepare.checkpoint import load_network, read_network_file, save_network
-from ecotta_rt.prepare.engine import TorchEngine
-from ecotta_rt.prepare.export.compiled import Compiled
-from ecotta_rt.prepare.export.exporter import Report as ExportReport
-from ecotta_rt.prepare.export.exporter import export
 from ecotta_rt.prepare.held_out import HeldOut
 from ecotta_rt.prepare.identity import identity_state
 from ecotta_rt.prepare.matching import KeyMapping
 from ecotta_rt.prepare.networks import MODELS
 from ecotta_rt.prepare.open_network import open_network
-from ecotta_rt.prepare.options import StepOptions
-from ecotta_rt.prepare.partition import partition
 from ecotta_rt.prepare.warmup import Labels, Report, WarmUpOptions, warm_up
 from ecotta_rt.state import AdaptState
 

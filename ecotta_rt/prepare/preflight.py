@@ -14,22 +14,22 @@ import torch
 from torch import Tensor, fx, nn
 
 from ecotta_rt.bundle import FrameSpec
-from ecotta_rt.device import DeviceProfile
 from ecotta_rt.errors import NetworkError, UsageError
+from ecotta_rt.exporter.compiled import Compiled
+from ecotta_rt.exporter.export import Report, compile_graphs
 from ecotta_rt.files.temporary import temporary_folder
-from ecotta_rt.prepare.attach import AdaptableNetwork, attach
-from ecotta_rt.prepare.engine import initial_state, to_adapt_state
-from ecotta_rt.prepare.export.compiled import Compiled
-from ecotta_rt.prepare.export.exporter import Report, compile_graphs
-from ecotta_rt.prepare.frozen import FrozenRun
+from ecotta_rt.machine.device import DeviceProfile
+from ecotta_rt.method.attach import AdaptableNetwork, attach
+from ecotta_rt.method.cut.last_activation import looks_like_probabilities
+from ecotta_rt.method.cut.one_line import one_line
+from ecotta_rt.method.cut.partition import Partition, partition
+from ecotta_rt.method.cut.tracing import describe, shape_of
+from ecotta_rt.method.lean.frozen import FrozenRun
+from ecotta_rt.method.statistics import Statistics
+from ecotta_rt.method.step import Step
+from ecotta_rt.method.torch_engine import initial_state, to_adapt_state
+from ecotta_rt.options import StepOptions
 from ecotta_rt.prepare.identity import start_as_identity
-from ecotta_rt.prepare.last_activation import looks_like_probabilities
-from ecotta_rt.prepare.one_line import one_line
-from ecotta_rt.prepare.options import StepOptions
-from ecotta_rt.prepare.partition import Partition, partition
-from ecotta_rt.prepare.statistics import Statistics
-from ecotta_rt.prepare.step import Step
-from ecotta_rt.prepare.tracing import describe, shape_of
 from ecotta_rt.runtime.engine import Runtime
 
 __all__ = ["preflight", "require_answers"]

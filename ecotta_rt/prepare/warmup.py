@@ -30,10 +30,10 @@ from torch import Tensor, nn
 
 from ecotta_rt.errors import InputFileError, UsageError
 from ecotta_rt.files.atomic import write_atomic
-from ecotta_rt.prepare.attach import AdaptableNetwork, momenta_note
+from ecotta_rt.method.attach import AdaptableNetwork, momenta_note
+from ecotta_rt.method.torch_engine import initial_state, to_adapt_state
 from ecotta_rt.prepare.augment import Augmentation, augment
 from ecotta_rt.prepare.calibrate import match_frozen_features, measure_statistics
-from ecotta_rt.prepare.engine import initial_state, to_adapt_state
 from ecotta_rt.state import AdaptState
 
 __all__ = ["Progress", "WarmUpOptions", "fine_tune", "warm_up"]

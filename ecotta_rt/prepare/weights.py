@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ecotta_rt.errors import InputFileError
 from ecotta_rt.files.atomic import write_atomic
-from ecotta_rt.prepare.one_line import one_line
+from ecotta_rt.method.cut.one_line import one_line
 
 __all__ = ["read_safetensors", "read_tensors", "write_safetensors"]
 

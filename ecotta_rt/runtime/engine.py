@@ -23,16 +23,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecotta_rt.bundle import Bundle, GraphEntry, read_bundle
+from ecotta_rt.bundle.figures import arena_overhead
 from ecotta_rt.errors import InputFileError, UsageError
-from ecotta_rt.process_memory import resident_or_none
+from ecotta_rt.machine.process_memory import resident_or_none
 from ecotta_rt.records import Prediction, Why
 from ecotta_rt.runtime.frame_check import require_frames
-from ecotta_rt.runtime.give_back import give_back_memory
-from ecotta_rt.runtime.graph_run import GraphRun
 from ecotta_rt.runtime.level import Level
 from ecotta_rt.runtime.preprocess import preprocess
-from ecotta_rt.runtime.session import SessionOptions
-from ecotta_rt.session_figures import arena_overhead
+from ecotta_rt.session.give_back import give_back_memory
+from ecotta_rt.session.graph_run import GraphRun
+from ecotta_rt.session.opening import SessionOptions
 from ecotta_rt.state import AdaptState
 
 __all__ = ["Runtime"]
@@ -42,7 +42,7 @@ Floats = NDArray[np.float32]
 _STATE = ("parameters", "momentum", "statistics")
 _SUMS = ("entropy_gradient", "l1_gradient")
 
-_SESSIONS_BYTES = 16 << 20  # code and nodes of two sessions, see `ecotta_rt.budget`
+_SESSIONS_BYTES = 16 << 20  # code and nodes of two sessions, see `ecotta_rt.plan.budget`
 _LEAST_CEILING_BYTES = 8 << 20  # below it nothing would run, and the guard could not even tell
 
 P = ParamSpec("P")
@@ -153,8 +153,8 @@ class Runtime:
         """
         bundle = read_bundle(path, verify=verify)
         if device is not None:
-            from ecotta_rt.budget import plan
-            from ecotta_rt.device import load_device
+            from ecotta_rt.machine.device import load_device
+            from ecotta_rt.plan.budget import plan
 
             way = plan(
                 bundle.manifest,

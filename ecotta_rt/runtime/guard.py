@@ -25,10 +25,10 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from ecotta_rt.errors import UsageError
-from ecotta_rt.runtime.clock import Clock, SystemClock
+from ecotta_rt.machine.clock import Clock, SystemClock
+from ecotta_rt.machine.throttling import THROTTLED_NOW
+from ecotta_rt.machine.vitals import Vitals
 from ecotta_rt.runtime.level import Level
-from ecotta_rt.runtime.throttling import THROTTLED_NOW
-from ecotta_rt.runtime.vitals import Vitals
 
 __all__ = ["Guard", "GuardEvent", "GuardPolicy", "Reason"]
 

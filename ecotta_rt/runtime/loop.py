@@ -21,15 +21,15 @@ from numpy.typing import NDArray
 
 from ecotta_rt.bundle import FrameSpec, Resize
 from ecotta_rt.errors import BadFrames, BudgetExceeded, EcottaError, InputFileError, UsageError
+from ecotta_rt.machine.clock import Clock, SystemClock
 from ecotta_rt.records import Frame, Prediction
-from ecotta_rt.runtime.clock import Clock, SystemClock
 from ecotta_rt.runtime.guard import Guard, GuardEvent
-from ecotta_rt.runtime.interrupted import Interrupted
 from ecotta_rt.runtime.level import Level
 from ecotta_rt.runtime.preprocess import preprocess
-from ecotta_rt.runtime.sinks import Answer, Sink
-from ecotta_rt.runtime.sources.source import Item, Refusal, Source
-from ecotta_rt.runtime.tally import Tally
+from ecotta_rt.session.interrupted import Interrupted
+from ecotta_rt.sinks.json_lines import Answer, Sink
+from ecotta_rt.sinks.tally import Tally
+from ecotta_rt.sources.source import Item, Refusal, Source
 
 __all__ = ["Engine", "Loop", "LoopOptions"]
 

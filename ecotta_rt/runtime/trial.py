@@ -110,9 +110,9 @@ def main() -> int:
 def _tried(path: str, ways: Mapping[str, Any]) -> Trial:
     import numpy as np
 
-    from ecotta_rt.process_memory import peak_resident_bytes
+    from ecotta_rt.machine.process_memory import peak_resident_bytes
     from ecotta_rt.runtime.engine import Runtime
-    from ecotta_rt.runtime.session import SessionOptions
+    from ecotta_rt.session.opening import SessionOptions
 
     options = ways.get("options")
     begun_s = time.perf_counter()

@@ -9,7 +9,7 @@ from typing import Any
 
 from ecotta_rt._version import __version__
 from ecotta_rt.bundle import read_bundle
-from ecotta_rt.digest import sha256
+from ecotta_rt.files.digest import sha256
 from ecotta_rt.runtime.trial import Trial, try_bundle
 
 __all__ = ["remembered_in", "try_once"]

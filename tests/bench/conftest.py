@@ -16,7 +16,7 @@ from ecotta_rt.bench.environment import Environment
 from ecotta_rt.bench.job import Job
 from ecotta_rt.bench.recording import write_recording
 from ecotta_rt.bench.results import ModelFacts, Report, Row, StreamFacts
-from ecotta_rt.bench.streams import Segment
+from ecotta_rt.data.stream import Segment
 
 MIB = 1024 * 1024
 
@@ -101,11 +101,11 @@ def small_network(tmp_path_factory) -> SmallNetwork:
     """Made by the very process that makes bundles for the bench, here without its own interpreter."""
     torch = pytest.importorskip("torch")
     from ecotta_rt.bench.peers import export_worker
-    from ecotta_rt.prepare.attach import attach
+    from ecotta_rt.method.attach import attach
+    from ecotta_rt.method.cut.partition import partition
+    from ecotta_rt.method.torch_engine import TorchEngine
     from ecotta_rt.prepare.checkpoint import load_network, save_network
-    from ecotta_rt.prepare.engine import TorchEngine
     from ecotta_rt.prepare.networks import build_network
-    from ecotta_rt.prepare.partition import partition
 
     folder = tmp_path_factory.mktemp("small")
     network, warmed = folder / "net.safetensors", folder / "net.ecotta-k4.safetensors"

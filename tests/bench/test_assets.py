@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ecotta_rt.bench import assets
+from ecotta_rt.data import assets
 from ecotta_rt.errors import Unavailable
 
 
@@ -30,7 +30,7 @@ def test_a_wrong_environment_is_named(tmp_path, monkeypatch):
 
 def test_an_install_without_a_checkout_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.delenv("ECOTTA_ASSETS", raising=False)
-    monkeypatch.setattr(assets, "__file__", str(tmp_path / "site-packages" / "ecotta_rt" / "bench" / "assets.py"))
+    monkeypatch.setattr(assets, "__file__", str(tmp_path / "site-packages" / "ecotta_rt" / "data" / "assets.py"))
 
     with pytest.raises(Unavailable, match="no checkout around it.*clone the repository and set ECOTTA_ASSETS"):
         assets.assets_folder()

@@ -81,7 +81,7 @@ def test_a_named_bundle_that_adapts_otherwise_is_refused(small_network, monkeypa
 def test_the_bench_adapts_by_the_papers_protocol_at_a_rate_for_64_frames():
     pytest.importorskip("torch")
     from ecotta_rt.bench.peers.step_options import step_options
-    from ecotta_rt.prepare.options import StepOptions
+    from ecotta_rt.options import StepOptions
 
     expected = StepOptions(normalisation="running", frozen_gradient="constant", frame_by_frame=True, lr_batch=64)
 

@@ -17,9 +17,10 @@ from ecotta_rt.bench.exporting import bundle_for
 from ecotta_rt.bench.memory_cage import MemoryCage, limit_in_words
 from ecotta_rt.bench.plan import make_plan
 from ecotta_rt.bench.request import Request
-from ecotta_rt.bench.streams import CORRUPTIONS, open_stream
-from ecotta_rt.device import THIS_MACHINE, device_ids, load_device
+from ecotta_rt.data.corruptions import CORRUPTIONS
+from ecotta_rt.data.stream import open_stream
 from ecotta_rt.errors import Unavailable
+from ecotta_rt.machine.device import THIS_MACHINE, device_ids, load_device
 
 ECOTTA = "import sys; from ecotta_rt.cli.main import main; sys.exit(main())"
 

@@ -9,8 +9,8 @@ from ecotta_rt.bench import measure
 from ecotta_rt.bench.measure import measure_method
 from ecotta_rt.bench.recording import Recording, write_recording
 from ecotta_rt.bench.results import Failure, Row
-from ecotta_rt.bench.streams import Segment
 from ecotta_rt.bundle import read_bundle
+from ecotta_rt.data.stream import Segment
 from ecotta_rt.runtime.engine import Runtime
 
 MIB = 1024 * 1024

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ecotta_rt.bench.recording import Recording, Span, cut_batches, write_recording
-from ecotta_rt.bench.streams import Segment
+from ecotta_rt.data.stream import Segment
 
 
 def segments(*counts):

@@ -12,12 +12,12 @@ from ecotta_rt.bench.job import Job
 from ecotta_rt.bench.measure import measure_method
 from ecotta_rt.bench.recording import write_recording
 from ecotta_rt.bench.results import Failure, Row
-from ecotta_rt.bench.streams import Segment
-from ecotta_rt.prepare.attach import attach
+from ecotta_rt.data.stream import Segment
+from ecotta_rt.method.attach import attach
+from ecotta_rt.method.cut.partition import partition
+from ecotta_rt.method.torch_engine import TorchEngine
 from ecotta_rt.prepare.checkpoint import load_network, save_network
-from ecotta_rt.prepare.engine import TorchEngine
 from ecotta_rt.prepare.networks import build_network
-from ecotta_rt.prepare.partition import partition
 
 MIB = 1024 * 1024
 COUNTS = {"fog": 7, "snow": 9}  # with batches of 4: 4 3, and 4 5, since no frame is left alone

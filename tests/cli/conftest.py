@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from ecotta_rt.cli import least_memory
-from ecotta_rt.runtime import vitals
-from ecotta_rt.runtime.vitals import Vitals
+from ecotta_rt.machine import vitals
+from ecotta_rt.machine.vitals import Vitals
 
 FAKE = Path(__file__).parent / "fake_runtime.py"
 

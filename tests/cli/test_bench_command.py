@@ -12,8 +12,8 @@ import pytest
 from ecotta_rt.bench import exporting, latency_race, measure
 from ecotta_rt.bench.memory_cage import MemoryCage
 from ecotta_rt.bench.results import Report
-from ecotta_rt.bench.streams import CORRUPTIONS
 from ecotta_rt.cli import bench
+from ecotta_rt.data.corruptions import CORRUPTIONS
 from ecotta_rt.errors import EXIT_INTERRUPTED, TransferError, Unavailable
 from ecotta_rt.state import AdaptState
 

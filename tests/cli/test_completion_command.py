@@ -3,7 +3,7 @@ import subprocess
 import pytest
 
 from ecotta_rt.cli.main import COMMANDS, main
-from ecotta_rt.device import device_ids
+from ecotta_rt.machine.device import device_ids
 
 
 @pytest.fixture

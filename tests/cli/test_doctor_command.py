@@ -6,7 +6,7 @@ import pytest
 
 from ecotta_rt.cli import doctor
 from ecotta_rt.cli.main import main
-from ecotta_rt.doctor.finding import ok, problem, warning
+from ecotta_rt.machine.doctor.finding import ok, problem, warning
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from ecotta_rt.cli.least_memory import require_answers, require_room
 from ecotta_rt.errors import BudgetExceeded
 from ecotta_rt.runtime.guard import GuardEvent
 from ecotta_rt.runtime.level import Level
-from ecotta_rt.runtime.tally import Tally
+from ecotta_rt.sinks.tally import Tally
 
 MIB = 2**20
 

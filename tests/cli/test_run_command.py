@@ -10,10 +10,10 @@ import pytest
 
 from ecotta_rt.cli.main import main
 from ecotta_rt.cli.run import _stopped_by_signals
-from ecotta_rt.device import load_device
-from ecotta_rt.runtime import vitals
-from ecotta_rt.runtime.clock import ManualClock
-from ecotta_rt.runtime.vitals import Vitals
+from ecotta_rt.machine import vitals
+from ecotta_rt.machine.clock import ManualClock
+from ecotta_rt.machine.device import load_device
+from ecotta_rt.machine.vitals import Vitals
 from ecotta_rt.state import AdaptState
 
 

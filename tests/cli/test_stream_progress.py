@@ -3,10 +3,10 @@ import io
 import pytest
 
 from ecotta_rt.cli.stream_progress import StreamProgress
-from ecotta_rt.runtime.clock import ManualClock
+from ecotta_rt.machine.clock import ManualClock
 from ecotta_rt.runtime.guard import GuardEvent
 from ecotta_rt.runtime.level import Level
-from ecotta_rt.runtime.tally import Tally
+from ecotta_rt.sinks.tally import Tally
 
 
 class Terminal(io.StringIO):

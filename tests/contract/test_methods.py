@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from ecotta_rt.bench.peers import METHODS, Method, build_method
 from ecotta_rt.bench.peers.ecotta import Ecotta
 from ecotta_rt.errors import BadFrames, EcottaError, UsageError
-from ecotta_rt.prepare.attach import attach
-from ecotta_rt.prepare.engine import TorchEngine
+from ecotta_rt.method.attach import attach
+from ecotta_rt.method.cut.partition import partition
+from ecotta_rt.method.torch_engine import TorchEngine
+from ecotta_rt.options import StepOptions
 from ecotta_rt.prepare.networks.wide_resnet import WideResNet
-from ecotta_rt.prepare.options import StepOptions
-from ecotta_rt.prepare.partition import partition
 from ecotta_rt.state import AdaptState
 
 EVERY = pytest.mark.parametrize("name", METHODS)

@@ -1,7 +1,14 @@
-"""Pictures to read."""
+"""Pictures to read, and real frames from the embedded sample."""
+
+from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+
+from ecotta_rt.data.fashion_mnist import read_fashion_mnist
+
+SAMPLE = Path(__file__).parents[2] / "benchmarks" / "data" / "fashion-mnist-sample"
 
 
 @pytest.fixture
@@ -17,3 +24,10 @@ def make_picture():
         return pixels
 
     return make
+
+
+@pytest.fixture(scope="session")
+def fashion_frames() -> NDArray[np.uint8]:
+    """Twelve frames of the embedded sample, tinted so that the channels differ; uint8 `[12, 32, 32, 3]`."""
+    frames = read_fashion_mnist(SAMPLE, "t10k")[0][:12]
+    return (frames * np.array([1.0, 0.8, 0.5]) + np.array([0, 20, 60])).astype(np.uint8)

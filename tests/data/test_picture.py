@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ecotta_rt.errors import BadFrames
-from ecotta_rt.runtime.sources.picture import picture_size, read_picture
+from ecotta_rt.sources.picture import picture_size, read_picture
 
 Image = pytest.importorskip("PIL.Image")
 

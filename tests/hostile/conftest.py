@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ecotta_rt.bundle import read_bundle
-from ecotta_rt.bundle.stored_zip import NewMember, checksum, write_stored_zip
+from ecotta_rt.files.stored_zip import NewMember, checksum, write_stored_zip
 
 
 class TakenApart:

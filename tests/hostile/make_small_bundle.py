@@ -14,7 +14,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from ecotta_rt.bundle import FrameSpec, GraphFacts, StateLayout, WeightEntry, place_weights, write_bundle
-from ecotta_rt.session_figures import SessionFigures, Tenant
+from ecotta_rt.bundle.figures import SessionFigures, Tenant
 from ecotta_rt.state import AdaptState
 
 __all__ = ["TARGET", "make"]

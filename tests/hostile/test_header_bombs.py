@@ -5,15 +5,15 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from ecotta_rt.bench.streams.npy import open_npy
-from ecotta_rt.bundle.json_fields import MAX_TOKENS, parse_json
+from ecotta_rt.data.npy_file import open_npy
 from ecotta_rt.errors import BadFrames, ConfigurationError, InputFileError
-from ecotta_rt.runtime.sources.image_file import read_image
-from ecotta_rt.runtime.sources.npy import map_npy
-from ecotta_rt.runtime.sources.ppm import parse_netpbm
-from ecotta_rt.runtime.sources.video import FORMATS, VideoFile
+from ecotta_rt.files.json_fields import MAX_TOKENS, parse_json
+from ecotta_rt.files.npy import map_npy
+from ecotta_rt.files.toml_file import parse_toml
+from ecotta_rt.sources.image_file import read_image
+from ecotta_rt.sources.ppm import parse_netpbm
+from ecotta_rt.sources.video import FORMATS, VideoFile
 from ecotta_rt.state import MAX_HEADER_BYTES, AdaptState
-from ecotta_rt.toml_file import parse_toml
 
 MIB = 1 << 20
 

@@ -195,7 +195,7 @@ def test_the_list_of_operators_is_what_rules_and_passes_write(checkout):
     """A new rule has to add its operators to `OPERATORS`; with the last rule that writes one it leaves the list."""
     known = {schema.name for schema in onnx.defs.get_all_schemas() if schema.domain == ""}
     written = set()
-    for path in sorted((checkout / "ecotta_rt" / "prepare" / "export").rglob("*.py")):
+    for path in sorted((checkout / "ecotta_rt" / "exporter").rglob("*.py")):
         for text in texts(path):
             words = text.split()
             if words and known.issuperset(words):

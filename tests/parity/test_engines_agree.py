@@ -16,11 +16,11 @@ from torch import nn
 import compare_engines
 from compare_engines import LIMIT, SECTIONS, Case, compare, frames_of, make_case, relative
 from ecotta_rt.bundle import read_bundle
-from ecotta_rt.prepare.attach import attach
-from ecotta_rt.prepare.engine import TorchEngine, initial_state, to_adapt_state
-from ecotta_rt.prepare.export.exporter import export
-from ecotta_rt.prepare.options import StepOptions
-from ecotta_rt.prepare.partition import partition
+from ecotta_rt.exporter.export import export
+from ecotta_rt.method.attach import attach
+from ecotta_rt.method.cut.partition import partition
+from ecotta_rt.method.torch_engine import TorchEngine, initial_state, to_adapt_state
+from ecotta_rt.options import StepOptions
 from ecotta_rt.runtime.engine import Runtime
 from ecotta_rt.state import AdaptState
 

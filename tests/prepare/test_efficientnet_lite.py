@@ -4,9 +4,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from ecotta_rt.method.cut.partition import partition
 from ecotta_rt.prepare.checkpoint import load_checkpoint, load_network, save_network
 from ecotta_rt.prepare.networks import build_network
-from ecotta_rt.prepare.partition import partition
 
 
 @pytest.fixture(scope="module")

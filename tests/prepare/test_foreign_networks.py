@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ecotta_rt.errors import NetworkError
-from ecotta_rt.prepare.partition import partition
+from ecotta_rt.method.cut.partition import partition
 
 
 def conv_bn(in_channels, out_channels, *, kernel=3, stride=1, groups=1, activation=nn.ReLU):

@@ -12,14 +12,14 @@ from torch import nn
 
 from ecotta_rt.bundle import read_bundle
 from ecotta_rt.errors import InputFileError, UsageError
-from ecotta_rt.prepare.attach import AdaptableNetwork, attach_as
+from ecotta_rt.exporter.export import export
+from ecotta_rt.method.attach import AdaptableNetwork, attach_as
+from ecotta_rt.method.losses import entropy_nats
+from ecotta_rt.method.step import Step
+from ecotta_rt.method.torch_engine import TorchEngine, initial_state, to_step_state
+from ecotta_rt.options import StepOptions
 from ecotta_rt.prepare.calibrate import measure_statistics
-from ecotta_rt.prepare.engine import TorchEngine, initial_state, to_step_state
-from ecotta_rt.prepare.export.exporter import export
 from ecotta_rt.prepare.identity import identity_state, start_as_identity
-from ecotta_rt.prepare.losses import entropy_nats
-from ecotta_rt.prepare.options import StepOptions
-from ecotta_rt.prepare.step import Step
 from ecotta_rt.runtime.engine import Runtime
 from ecotta_rt.state import AdaptState
 

@@ -8,11 +8,11 @@ from torch import nn
 
 from ecotta_rt.bundle import FrameSpec, read_bundle
 from ecotta_rt.errors import NetworkError, UsageError
-from ecotta_rt.prepare.attach import attach
-from ecotta_rt.prepare.engine import initial_state, to_adapt_state
-from ecotta_rt.prepare.export.exporter import export
-from ecotta_rt.prepare.options import StepOptions
-from ecotta_rt.prepare.partition import partition
+from ecotta_rt.exporter.export import export
+from ecotta_rt.method.attach import attach
+from ecotta_rt.method.cut.partition import partition
+from ecotta_rt.method.torch_engine import initial_state, to_adapt_state
+from ecotta_rt.options import StepOptions
 from ecotta_rt.prepare.preflight import preflight, require_answers
 
 NAMES = ("ant", "bee", "cow")

@@ -4,14 +4,14 @@ import torch
 from torch import nn
 
 from ecotta_rt.errors import InputFileError, UsageError
-from ecotta_rt.prepare.attach import attach
+from ecotta_rt.method.attach import attach
+from ecotta_rt.method.cut.partition import partition
+from ecotta_rt.method.step import Step
+from ecotta_rt.method.torch_engine import TorchEngine, initial_state
+from ecotta_rt.options import StepOptions
 from ecotta_rt.prepare.augment import Augmentation, augment
 from ecotta_rt.prepare.calibrate import match_frozen_features, measure_statistics
-from ecotta_rt.prepare.engine import TorchEngine, initial_state
 from ecotta_rt.prepare.networks.wide_resnet import WideResNet
-from ecotta_rt.prepare.options import StepOptions
-from ecotta_rt.prepare.partition import partition
-from ecotta_rt.prepare.step import Step
 from ecotta_rt.prepare.warmup import WarmUpOptions, _rate, fine_tune, warm_up
 
 QUICK = WarmUpOptions(epochs=2, batch=16, lr=0.02)

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from ecotta_rt.bundle import read_bundle
-from ecotta_rt.device import load_device
 from ecotta_rt.errors import BadFrames, BudgetExceeded, InputFileError, UsageError
-from ecotta_rt.prepare.engine import TorchEngine, initial_state, to_adapt_state
-from ecotta_rt.prepare.export.exporter import export
+from ecotta_rt.exporter.export import export
+from ecotta_rt.machine.device import load_device
+from ecotta_rt.method.torch_engine import TorchEngine, initial_state, to_adapt_state
 from ecotta_rt.runtime.engine import Runtime
-from ecotta_rt.runtime.session import SessionOptions, open_session
+from ecotta_rt.session.opening import SessionOptions, open_session
 from ecotta_rt.state import AdaptState
 
 MODES = ("batch", "running", "source")
@@ -539,7 +539,7 @@ def recording(opened):
 
 def test_a_runtime_that_does_not_learn_loads_no_graph_that_does(load, tiny, monkeypatch):
     opened = []
-    monkeypatch.setattr("ecotta_rt.runtime.graph_run.open_session", recording(opened))
+    monkeypatch.setattr("ecotta_rt.session.graph_run.open_session", recording(opened))
     runtime = load("running", adapt=False)
 
     prediction = runtime.predict(tiny.floats())
@@ -620,7 +620,7 @@ def small_device(tmp_path):
 
 
 def test_what_the_device_has_no_room_for_is_refused_before_anything_is_loaded(load, small_device, monkeypatch):
-    monkeypatch.setattr("ecotta_rt.runtime.graph_run.open_session", lambda *_: pytest.fail("a graph was loaded"))
+    monkeypatch.setattr("ecotta_rt.session.graph_run.open_session", lambda *_: pytest.fail("a graph was loaded"))
 
     with pytest.raises(BudgetExceeded, match=r"watch allows 32 MiB, .* needs \d+ MiB") as caught:
         load("running", device=small_device)

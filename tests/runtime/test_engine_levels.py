@@ -5,12 +5,12 @@ import weakref
 import numpy as np
 import pytest
 
+from ecotta_rt.bundle.figures import arena_overhead
 from ecotta_rt.errors import InputFileError, UsageError
 from ecotta_rt.runtime.engine import Runtime
-from ecotta_rt.runtime.interrupted import Interrupted
 from ecotta_rt.runtime.level import Level
-from ecotta_rt.runtime.session import SessionOptions, open_session
-from ecotta_rt.session_figures import arena_overhead
+from ecotta_rt.session.interrupted import Interrupted
+from ecotta_rt.session.opening import SessionOptions, open_session
 
 MODES = ("batch", "running", "source")
 SECTIONS = ("parameters", "momentum", "statistics")
@@ -115,7 +115,7 @@ def watch_openings(monkeypatch):
         return open_session(bundle, graph, options)
 
     record.runtime = None
-    monkeypatch.setattr("ecotta_rt.runtime.graph_run.open_session", record)
+    monkeypatch.setattr("ecotta_rt.session.graph_run.open_session", record)
     return opened, record
 
 
@@ -238,7 +238,7 @@ def test_a_graph_that_cannot_be_opened_leaves_the_state_and_the_way_down_open(lo
             raise error
         return open_session(bundle, graph, options)
 
-    monkeypatch.setattr("ecotta_rt.runtime.graph_run.open_session", fail)
+    monkeypatch.setattr("ecotta_rt.session.graph_run.open_session", fail)
     with pytest.raises(type(error)):
         runtime.set_level(Level.FULL)
     runtime.set_level(Level.STATISTICS)
@@ -268,7 +268,7 @@ def test_tensors_count_until_the_arena_has_them(load, tiny):
 
 
 def test_where_each_tensor_goes_back_they_count_always(load, tiny, monkeypatch):
-    monkeypatch.setattr("ecotta_rt.runtime.session._return_freed_memory", lambda: None)
+    monkeypatch.setattr("ecotta_rt.session.opening._return_freed_memory", lambda: None)
     runtime = load("source", options=SessionOptions(memory="returning"))
 
     runtime(tiny.floats())

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from ecotta_rt.runtime.engine import Runtime
-from ecotta_rt.runtime.interrupted import Interrupted
 from ecotta_rt.runtime.level import Level
+from ecotta_rt.session.interrupted import Interrupted
 
 THREADS, CALLS = 4, 60
 

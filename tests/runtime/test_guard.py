@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecotta_rt.control_group import GroupMemory
 from ecotta_rt.errors import UsageError
-from ecotta_rt.runtime.clock import ManualClock
+from ecotta_rt.machine.clock import ManualClock
+from ecotta_rt.machine.control_group import GroupMemory
+from ecotta_rt.machine.vitals import Vitals
 from ecotta_rt.runtime.guard import Guard, GuardEvent, GuardPolicy
 from ecotta_rt.runtime.level import Level
-from ecotta_rt.runtime.vitals import Vitals
 
 MIB = 2**20
 CALM = Vitals(pss_bytes=100 * MIB, available_bytes=1000 * MIB, temperature_c=50.0)

@@ -2,15 +2,15 @@
 
 import numpy as np
 
-from ecotta_rt.process_memory import held_memory
+from ecotta_rt.machine.clock import ManualClock
+from ecotta_rt.machine.process_memory import held_memory
+from ecotta_rt.machine.throttling import Firmware
+from ecotta_rt.machine.vitals import VitalsReader
 from ecotta_rt.records import Frame
-from ecotta_rt.runtime.clock import ManualClock
 from ecotta_rt.runtime.engine import Runtime
 from ecotta_rt.runtime.guard import Guard, GuardPolicy
 from ecotta_rt.runtime.loop import Loop
-from ecotta_rt.runtime.sinks import Kept
-from ecotta_rt.runtime.throttling import Firmware
-from ecotta_rt.runtime.vitals import VitalsReader
+from ecotta_rt.sinks.json_lines import Kept
 
 FRAMES, LOWERED, RAISED = 140, 22, 46
 

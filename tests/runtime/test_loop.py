@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from ecotta_rt.errors import BadFrames, TransferError, UsageError
+from ecotta_rt.machine.clock import ManualClock
 from ecotta_rt.records import Frame
-from ecotta_rt.runtime.clock import ManualClock
 from ecotta_rt.runtime.loop import Loop, LoopOptions
-from ecotta_rt.runtime.sinks import Kept
-from ecotta_rt.runtime.sources.source import Refusal
+from ecotta_rt.sinks.json_lines import Kept
+from ecotta_rt.sources.source import Refusal
 
 
 def frame(index, level=200, label=None, size=(2, 2)):

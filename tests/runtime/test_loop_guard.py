@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 
 from ecotta_rt.errors import BudgetExceeded, TransferError
+from ecotta_rt.machine.clock import ManualClock
+from ecotta_rt.machine.vitals import Vitals
 from ecotta_rt.records import Frame
-from ecotta_rt.runtime.clock import ManualClock
 from ecotta_rt.runtime.guard import Guard, GuardPolicy
-from ecotta_rt.runtime.interrupted import Interrupted
 from ecotta_rt.runtime.level import Level
 from ecotta_rt.runtime.loop import Loop, LoopOptions
-from ecotta_rt.runtime.sinks import Kept
-from ecotta_rt.runtime.sources.source import Refusal
-from ecotta_rt.runtime.vitals import Vitals
 from ecotta_rt.runtime.watch import Watch
+from ecotta_rt.session.interrupted import Interrupted
+from ecotta_rt.sinks.json_lines import Kept
+from ecotta_rt.sources.source import Refusal
 
 MIB = 2**20
 CALM = Vitals(pss_bytes=50 * MIB)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ecotta_rt.bench.peers.batch_norm import affine_parameters, use_batch_statistics
 from ecotta_rt.bench.peers.checks import input_channels, require_batch, require_classes
-from ecotta_rt.prepare.losses import entropy_nats, entropy_threshold_nats
+from ecotta_rt.method.losses import entropy_nats, entropy_threshold_nats
 
 __all__ = ["Eata", "fisher_importance", "reliable_and_new"]
 

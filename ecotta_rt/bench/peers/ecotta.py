@@ -1,7 +1,7 @@
 """EcoTTA: our own method, wrapped so that the benchmark calls it like its peers; and its control that does not adapt.
 
 Source: Song et al. 2023, EcoTTA: Memory-Efficient Continual Test-Time Adaptation via Self-Distilled Regularization,
-CVPR, arXiv 2303.01904. The method itself is in `ecotta_rt.prepare`; `ecotta_rt.prepare.options` has its
+CVPR, arXiv 2303.01904. The method itself is in `ecotta_rt.prepare`; `ecotta_rt.options` has its
 hyper-parameters.
 """
 
@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from ecotta_rt.bench.peers.checks import input_channels, require_batch, require_frames
 from ecotta_rt.errors import UsageError
-from ecotta_rt.prepare.attach import attach_as
-from ecotta_rt.prepare.engine import TorchEngine
-from ecotta_rt.prepare.options import StepOptions
-from ecotta_rt.prepare.partition import partition
+from ecotta_rt.method.attach import attach_as
+from ecotta_rt.method.cut.partition import partition
+from ecotta_rt.method.torch_engine import TorchEngine
+from ecotta_rt.options import StepOptions
 from ecotta_rt.state import AdaptState
 
 __all__ = ["Ecotta"]

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from ecotta_rt.bench.peers.forward_time import fold_norms
+from ecotta_rt.exporter.liveness import infer_shapes, live_bytes
+from ecotta_rt.exporter.lowering import lower
+from ecotta_rt.exporter.passes.fold_constants import fold_constants
+from ecotta_rt.exporter.traced import Traced
 from ecotta_rt.files.atomic import write_atomic
 from ecotta_rt.files.temporary import temporary_folder
-from ecotta_rt.prepare.export.liveness import infer_shapes, live_bytes
-from ecotta_rt.prepare.export.lowering import lower
-from ecotta_rt.prepare.export.passes.fold_constants import fold_constants
-from ecotta_rt.prepare.export.traced import Traced
 
 __all__ = ["export_forward"]
 

@@ -10,7 +10,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ecotta_rt.bench.peers.memory_format import MEMORY_FORMATS, to_memory_format
 from ecotta_rt.errors import NetworkError
-from ecotta_rt.prepare.tracing import trace
+from ecotta_rt.method.cut.tracing import trace
 
 __all__ = ["fastest_forward_ms", "fold_norms"]
 

@@ -30,9 +30,9 @@ from ecotta_rt.bench.play import Played, play
 from ecotta_rt.bench.recording import Recording, Span, cut_batches
 from ecotta_rt.bench.results import Row
 from ecotta_rt.errors import UsageError
+from ecotta_rt.machine.process_memory import peak_resident_bytes, reset_peak, resident_bytes
 from ecotta_rt.prepare.checkpoint import load_network, read_network_file
-from ecotta_rt.prepare.profiler import profile_step
-from ecotta_rt.process_memory import peak_resident_bytes, reset_peak, resident_bytes
+from ecotta_rt.profile.profiler import profile_step
 from ecotta_rt.state import AdaptState
 
 __all__ = ["run_method"]

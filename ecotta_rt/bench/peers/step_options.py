@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ecotta_rt.bench.adaptation import ADAPTATION
-from ecotta_rt.prepare.options import StepOptions
+from ecotta_rt.options import StepOptions
 
 __all__ = ["step_options"]
 

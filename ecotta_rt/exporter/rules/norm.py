@@ -1,0 +1,163 @@
+"""Batch norms, their statistics and their gradients, as ONNX.
+
+ONNX's BatchNormalization in training mode returns the *biased* running variance where torch's module keeps the unbiased
+one. The step wants the biased one everywhere, so the operator fits as it is.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from torch import fx
+
+from ecotta_rt.exporter.builder import GraphBuilder
+from ecotta_rt.exporter.rules.registry import rule, shape_at
+
+__all__: list[str] = []
+
+
+@rule("aten.native_batch_norm", "aten._native_batch_norm_legit_no_training")
+def _native_batch_norm(
+    g: GraphBuilder,
+    node: fx.Node,
+    x: ir.Value,
+    weight: ir.Value | None,
+    bias: ir.Value | None,
+    mean: ir.Value | None,
+    variance: ir.Value | None,
+    training: Any,
+    momentum: float,
+    eps: float,
+) -> tuple[ir.Value | None, ...]:
+    source: Any = node.args[0]
+    shape = shape_at(source)
+    weight = weight or g.constant(np.ones(shape[1], np.float32))
+    bias = bias or g.constant(np.zeros(shape[1], np.float32))
+    if not training:
+        return g.op("BatchNormalization", x, weight, bias, mean, variance, epsilon=eps), None, None
+    # With momentum 0 the "running" moments that come out are those of this batch.
+    start_mean, start_variance = next(_start_moments(g, x, node)), next(_start_moments(g, x, node))
+    y, mean, variance = g.ops(
+        "BatchNormalization",
+        3,
+        x,
+        weight,
+        bias,
+        start_mean,
+        start_variance,
+        epsilon=eps,
+        training_mode=1,
+        momentum=0.0,
+    )
+    inverse = g.op("Reciprocal", g.op("Sqrt", g.op("Add", variance, g.scalar(eps))))
+    return y, mean, inverse
+
+
+@rule("ecotta.tracked_moments")
+def _tracked_moments(
+    g: GraphBuilder, node: fx.Node, x: ir.Value, mean: ir.Value, variance: ir.Value, momentum: float
+) -> tuple[ir.Value, ir.Value]:
+    """M' = m + u d and v' = (1 - u)(v + u d^2) + u bv, by the norm operator in training mode.
+
+    That gives m' and (1 - u) v + u bv, with the biased bv, in one pass over `x`; its other result, `x` normalised by
+    its own moments, is not used. What is missing is u (1 - u) d^2 = (1 - u) / u (m' - m)^2.
+
+    onnxruntime lets that operator overwrite the moments that go in, whoever else reads them: so nobody else may, and m
+    for the difference comes from a negated copy of the whole vector.
+    """
+    source: Any = node.args[0]
+    channels = shape_at(source)[1]
+    one, zero = g.constant(np.ones(channels, np.float32)), g.constant(np.zeros(channels, np.float32))
+    _, moved, spread = g.ops(
+        "BatchNormalization", 3, x, one, zero, mean, variance, training_mode=1, momentum=1 - momentum
+    )
+    distance = g.op("Add", moved, _negated(g, mean))
+    between = g.op("Mul", g.op("Mul", distance, distance), g.scalar((1 - momentum) / momentum))
+    return moved, g.op("Add", spread, between)
+
+
+def _negated(g: GraphBuilder, piece: ir.Value) -> ir.Value:
+    """-piece, from a second Split of the same vector; the vector is negated and split once for all its pieces."""
+    split = piece.producer()
+    assert split is not None and split.op_type == "Split", "tracked moments are pieces of the statistics vector"
+    if split not in g.memory:
+        negative = g.op("Neg", split.inputs[0])
+        g.memory[split] = g.ops("Split", len(split.outputs), negative, split.inputs[1], axis=0)
+        for mirrored, known in zip(g.memory[split], split.outputs, strict=True):
+            mirrored.shape, mirrored.type = known.shape, known.type
+    pieces: tuple[ir.Value, ...] = g.memory[split]
+    return pieces[split.outputs.index(piece)]
+
+
+def _start_moments(g: GraphBuilder, x: ir.Value, node: fx.Node) -> Iterator[ir.Value]:
+    """Zeros for the moments that go into a norm in training mode: for each norm a pair that nobody else reads.
+
+    onnxruntime overwrites them, so they may be no constants (those are shared), nor two nodes that compute the same
+    (those are merged): they are pieces of one vector, which is computed from a pixel so that nobody folds it.
+    """
+    if "start moments" not in g.memory:
+        norms = [n for n in node.graph.nodes if _is_training_norm(n)]
+        channels = [shape_at(n.args[0])[1] for n in norms for _ in range(2)]
+        rank = len(x.shape) if x.shape is not None else 4
+        pixel = g.op("Slice", x, g.ints(*[0] * rank), g.ints(*[1] * rank), g.ints(*range(rank)))
+        # By way of an integer: 0 * NaN would be NaN.
+        nothing = g.op("Mul", g.op("Cast", g.op("Reshape", pixel, g.ints(1)), to=ir.DataType.INT64.value), g.ints(0))
+        zeros = g.op("Expand", g.op("Cast", nothing, to=ir.DataType.FLOAT.value), g.ints(sum(channels)))
+        pieces = g.ops("Split", len(channels), zeros, g.ints(*channels), axis=0)
+        for piece, count in zip(pieces, channels, strict=True):  # shape inference does not read long lists of sizes
+            piece.shape, piece.type = ir.Shape([count]), ir.TensorType(ir.DataType.FLOAT)
+        g.memory["start moments"] = iter(pieces)
+    pieces_left: Iterator[ir.Value] = g.memory["start moments"]
+    return pieces_left
+
+
+def _is_training_norm(node: fx.Node) -> bool:
+    return str(node.target) == "aten.native_batch_norm.default" and bool(node.args[5])
+
+
+@rule("aten.native_batch_norm_backward")
+def _native_batch_norm_backward(
+    g: GraphBuilder,
+    node: fx.Node,
+    gradient: ir.Value,
+    x: ir.Value,
+    weight: ir.Value | None,
+    running_mean: ir.Value | None,
+    running_variance: ir.Value | None,
+    mean: ir.Value,
+    inverse: ir.Value,
+    training: bool,
+    eps: float,
+    wanted: Sequence[bool],
+) -> tuple[ir.Value | None, ...]:
+    """Gradients of input, weight and bias.
+
+    With h = (x - mean) / deviation: dw = sum(g h), db = sum(g), and dx = w / deviation * g; in training mode less its
+    mean and its share along h, dx = w / deviation * (g - mean(g) - h mean(g h)).
+    """
+    source: Any = node.args[1]
+    frames, channels, height, width = shape_at(source)
+    count, axes = frames * height * width, g.ints(0, 2, 3)
+
+    def spread(per_channel: ir.Value) -> ir.Value:
+        return g.op("Reshape", per_channel, g.ints(channels, 1, 1))
+
+    def total(values: ir.Value) -> ir.Value:
+        return g.op("ReduceSum", values, axes, keepdims=0)
+
+    scale = inverse if weight is None else g.op("Mul", weight, inverse)
+    sums_wanted = training or wanted[1]
+    centred = g.op("Sub", x, spread(mean)) if sums_wanted else None
+    along = total(g.op("Mul", gradient, centred)) if centred is not None else None  # sum(g (x - mean))
+    level = total(gradient) if training or wanted[2] else None
+    back = None
+    if wanted[0] and not training:
+        back = g.op("Mul", gradient, spread(scale))
+    elif wanted[0]:
+        assert along is not None and level is not None and centred is not None
+        share = g.op("Mul", g.op("Mul", g.op("Mul", inverse, inverse), along), g.scalar(1 / count))
+        inner = g.op("Sub", gradient, spread(g.op("Mul", level, g.scalar(1 / count))))
+        back = g.op("Mul", g.op("Sub", inner, g.op("Mul", centred, spread(share))), spread(scale))
+    grad_weight = g.op("Mul", along, inverse) if wanted[1] and along is not None else None
+    return back, grad_weight, level if wanted[2] else None

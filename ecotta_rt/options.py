@@ -1,0 +1,106 @@
+"""How a step adapts: every choice of the method by name, checked once."""
+
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from ecotta_rt.errors import UsageError
+
+__all__ = ["NORMALISATIONS", "Normalisation", "StepOptions"]
+
+Normalisation = Literal["batch", "running", "source"]
+NORMALISATIONS: tuple[Normalisation, ...] = get_args(Normalisation)
+
+Schedule = Literal["one-step", "two-step"]
+FrozenGradient = Literal["exact", "constant"]
+L1Gradient = Literal["full", "local"]
+
+_MANY_PARTS = 4
+"""From here on the last part is small; of 2 or 3 it is where the step's peak would move to."""
+
+
+@dataclass(frozen=True)
+class StepOptions:
+    """Options of one adaptation step; the defaults are the paper's CIFAR protocol.
+
+    Attributes:
+        normalisation: Whose statistics the norms use: `batch`, `running` or `source` (see `statistics.py`).
+        frozen_gradient: `exact` follows the gradient through the batch statistics of the frozen norms, at the price of
+            running most frozen segments a second time; `constant` treats them as constants: faster, an approximation
+            in `batch` mode and the same thing in the other two.
+        schedule: `one-step` updates once by both losses. `two-step` updates by the L1 losses first, runs a second
+            forward, predicts from it and then updates by the entropy.
+        l1_gradient: `full` lets each L1 term flow through all groups before it, as differentiating the paper's loss
+            does; `local` stops it at its own group.
+        l1_weight: lambda, the weight of the summed L1 terms.
+        entropy_margin: Frames above `entropy_margin * ln C` nats do not learn.
+        lr: Step size of SGD.
+        lr_batch: The number of frames that `lr` is meant for: a step of n < `lr_batch` frames goes lr * n / `lr_batch`.
+            None: `lr` as it is. A single frame's gradient is as long as a batch's and there are 64 times as many of
+            them: with the paper's 5e-3 (for 64) a ResNet-20, hardly warmed up, collapsed within 50 frames here.
+            Source of the rule: Goyal et al. 2017, arXiv 1706.02677, section 2.1.
+        sgd_momentum: Momentum of SGD, in [0, 1).
+        statistics_momentum: u of `running` mode, in [0, 1]; 0 holds the statistics. A batch moves them once, by the
+            moments of all its frames; with `frame_by_frame` each frame does.
+        frame_by_frame: Accumulate gradients one frame at a time: one frame's memory, whatever the batch. Needs
+            statistics that do not couple frames, so not `batch`.
+        recompute_meta: Compute the meta convolutions again in the backward instead of keeping their outputs.
+        segment_cells: With an `exact` frozen gradient, how many cells (residual blocks) are recomputed at a time.
+        keep_parts: With an `exact` frozen gradient through batch statistics, how many of the last parts keep what their
+            norms read instead of being computed again. None: the last one, where there are 4 or more. Its feature maps
+            are the smallest, and the backward is done with it first: WRN-40-2 in 4 parts with 64 frames keeps 15 MiB
+            more (26 in a graph, whose masks are bytes), and its peak, which comes later, does not move.
+    """
+
+    normalisation: Normalisation = "batch"
+    frozen_gradient: FrozenGradient = "exact"
+    schedule: Schedule = "one-step"
+    l1_gradient: L1Gradient = "full"
+    l1_weight: float = 0.5
+    entropy_margin: float = 0.4
+    lr: float = 5e-3
+    lr_batch: int | None = None
+    sgd_momentum: float = 0.9
+    statistics_momentum: float = 0.01
+    frame_by_frame: bool = False
+    recompute_meta: bool = True
+    segment_cells: int = 3
+    keep_parts: int | None = None
+
+    def __post_init__(self) -> None:
+        _require_choice("normalisation", self.normalisation, get_args(Normalisation))
+        _require_choice("frozen_gradient", self.frozen_gradient, get_args(FrozenGradient))
+        _require_choice("schedule", self.schedule, get_args(Schedule))
+        _require_choice("l1_gradient", self.l1_gradient, get_args(L1Gradient))
+        _require_range("l1_weight", self.l1_weight, 0.0, float("inf"))
+        _require_range("entropy_margin", self.entropy_margin, 0.0, 1.0)
+        _require_range("lr", self.lr, 0.0, float("inf"))
+        if self.lr_batch is not None:
+            _require_range("lr_batch", self.lr_batch, 1, float("inf"))
+        _require_range("sgd_momentum", self.sgd_momentum, 0.0, 1.0)
+        if self.sgd_momentum == 1.0:
+            raise UsageError("sgd_momentum=1.0: such a velocity never fades; choose less than 1, for example 0.9")
+        _require_range("statistics_momentum", self.statistics_momentum, 0.0, 1.0)
+        _require_range("segment_cells", self.segment_cells, 1, float("inf"))
+        if self.keep_parts is not None:
+            _require_range("keep_parts", self.keep_parts, 0, float("inf"))
+        if self.frame_by_frame and self.normalisation == "batch":
+            raise UsageError(
+                "frame_by_frame with normalisation 'batch': batch statistics couple the frames of a batch; "
+                "choose normalisation 'running' or 'source'"
+            )
+
+    def kept_parts(self, parts: int) -> int:
+        """`keep_parts` for a network that is cut into so many."""
+        if self.keep_parts is None:
+            return int(parts >= _MANY_PARTS)
+        return min(self.keep_parts, parts)
+
+
+def _require_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise UsageError(f"{name}={value!r}: choose one of {', '.join(choices)}")
+
+
+def _require_range(name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high or value == float("inf"):
+        raise UsageError(f"{name}={value!r}: must be a finite number between {low} and {high}")

@@ -1,0 +1,99 @@
+"""The planner's answer for one graph: what a session of it needs."""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+from ecotta_rt.bundle import Bundle, Manifest
+from ecotta_rt.bundle.figures import OPTIMISATIONS, SessionFigures, Tenant, arena_doubles
+from ecotta_rt.plan.graph import Graph, Initializer, Node, read_graph
+from ecotta_rt.plan.memory_run import MemoryRun, simulate
+from ecotta_rt.plan.optimise import optimised_graph
+
+__all__ = ["plan_session", "session_figures", "with_figures"]
+
+_TENANTS = 5
+_FEW = 64  # numbers: a weight with no more says little about where a tensor comes from
+
+
+def with_figures(bundle: Bundle, *, anew: bool = False) -> Manifest:
+    """A bundle's manifest with the figures of every graph; those that are there are kept, unless `anew`.
+
+    Raises:
+        InputFileError: onnxruntime refuses a graph.
+    """
+    graphs = [
+        graph
+        if graph.sessions and not anew
+        else replace(graph, sessions=tuple(session_figures(bundle, graph.name, level) for level in OPTIMISATIONS))
+        for graph in bundle.manifest.graphs
+    ]
+    return replace(bundle.manifest, graphs=tuple(graphs))
+
+
+def session_figures(bundle: Bundle, name: str, optimisation: str) -> SessionFigures:
+    """Let onnxruntime optimise a graph and run it on paper.
+
+    Args:
+        bundle: Where the graph is.
+        name: Its name.
+        optimisation: `all` or `extended`; what `all` means depends on this processor.
+
+    Raises:
+        UsageError: The bundle has no such graph.
+        InputFileError: onnxruntime refuses it.
+    """
+    return plan_session(bundle, name, optimisation)[0]
+
+
+def plan_session(bundle: Bundle, name: str, optimisation: str, threads: int = 1) -> tuple[SessionFigures, MemoryRun]:
+    """As `session_figures`, with the run itself: what is alive at each node."""
+    graph, original = optimised_graph(bundle, name, optimisation), read_graph(bundle.graph(name))
+    frames = next(entry.batch for entry in bundle.manifest.graphs if entry.name == name)
+    run = simulate(graph, original, threads, doubling=arena_doubles(frames))
+    # Names of nested graphs may be the same as outer ones: what is summed must not be a mapping.
+    weights = [weight for _, weight in _initializers(graph)]
+    makers = {output: node for node in graph.nodes for output in node.outputs}
+    figures = SessionFigures(
+        optimisation=optimisation,
+        nodes=sum(1 for _ in _nodes(graph)),
+        live_bytes=run.peak_bytes,
+        arena_bytes=run.arena_bytes,
+        copied_bytes=sum(weight.value.bytes for weight in weights if not weight.external),
+        mapped_bytes=sum(weight.value.bytes for weight in weights if weight.external),
+        tenants=tuple(
+            Tenant(_described(tenant, makers, graph, graph.initializers), size)
+            for tenant, size in list(run.tenants.items())[:_TENANTS]
+        ),
+    )
+    return figures, run
+
+
+def _described(name: str, makers: Mapping[str, Node], graph: Graph, weights: Mapping[str, Initializer]) -> str:
+    """A tensor by what makes it: its own name says nothing to anybody."""
+    node = makers.get(name)
+    if node is None:
+        return name
+    value = graph.values.get(name)
+    shape = "x".join(map(str, value.shape)) if value is not None and value.shape else ""
+    weight = next((f" {taken}" for taken in node.inputs if taken in weights and _tells(taken, weights[taken])), "")
+    return f"{node.op}{weight}{', ' if shape else ''}{shape}"
+
+
+def _nodes(graph: Graph) -> Iterator[Node]:
+    for node in graph.nodes:
+        yield node
+        for nested in node.graphs.values():
+            yield from _nodes(nested)
+
+
+def _initializers(graph: Graph) -> Iterator[tuple[str, Initializer]]:
+    yield from graph.initializers.items()
+    for node in graph.nodes:
+        for nested in node.graphs.values():
+            yield from _initializers(nested)
+
+
+def _tells(name: str, weight: Initializer) -> bool:
+    """Whether the weight's name helps: what onnxruntime laid out anew has a name of its own, a number."""
+    return math.prod(weight.value.shape or ()) > _FEW and not name.startswith("reorder")

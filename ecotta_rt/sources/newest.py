@@ -1,0 +1,77 @@
+"""The newest frame wins: a hand-over between a thread that captures and a loop that may be slower.
+
+One place holds one frame. The thread replaces what waits there and counts it as dropped; the loop takes it. So the loop
+always sees what is there now, and neither a queue nor the picture's age grows.
+"""
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from threading import Thread
+
+from ecotta_rt.sources.source import Item, Source
+
+__all__ = ["Newest"]
+
+_JOIN_S = 0.5  # a camera that is alive lets go within a frame
+
+
+@dataclass(frozen=True)
+class _End:
+    error: BaseException | None = None
+
+
+class Newest:
+    """A source, for one iteration, that never makes the one inside it wait. The last frame of a stream is not dropped.
+
+    Args:
+        source: A live one; it is iterated in a thread of its own and nowhere else.
+
+    Attributes:
+        dropped: Frames that were replaced before anybody took them.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self.dropped = 0
+        self._source = source
+        # Its `put` may be called in a signal handler that interrupts a `get`, which no lock of ours could allow.
+        self._place: SimpleQueue[Item | _End] = SimpleQueue()
+
+    def __iter__(self) -> Generator[Item, None, None]:
+        """Raises what the source inside raised."""
+        # A daemon: a camera that hangs in a read must not keep the process alive.
+        thread = Thread(target=self._capture, name="capture", daemon=True)
+        thread.start()
+        try:
+            while not isinstance(item := self._place.get(), _End):
+                yield item
+            if item.error is not None:
+                raise item.error
+        finally:
+            self.close()
+            thread.join(_JOIN_S)
+
+    def close(self) -> None:
+        self._source.close()
+        self._place.put(_End())
+
+    def _capture(self) -> None:
+        error: BaseException | None = None
+        try:
+            for item in self._source:
+                self._replace(item)
+        except BaseException as raised:  # raised again where the frames are taken
+            error = raised
+        self._place.put(_End(error))
+
+    def _replace(self, item: Item) -> None:
+        try:
+            old = self._place.get_nowait()
+        except Empty:
+            pass
+        else:
+            if isinstance(old, _End):  # closed meanwhile
+                self._place.put(old)
+                return
+            self.dropped += 1
+        self._place.put(item)

@@ -1,0 +1,84 @@
+"""A camera on the network, played by a real RTSP server (GStreamer's, which .ci/run installs)."""
+
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+
+from ecotta_rt.records import Frame
+from ecotta_rt.sources.camera import rtsp_camera
+
+av = pytest.importorskip("av", reason="PyAV is not installed: extra `camera`")
+
+FRAMES = 40
+
+# Run by the system's Python: GStreamer's bindings come with Debian's packages. Port 0: any that is free.
+SERVER = """
+import sys
+import gi
+gi.require_version("GstRtspServer", "1.0")
+from gi.repository import GLib, Gst, GstRtspServer
+Gst.init(None)
+for part in ("matroskademux", "h264parse", "rtph264pay"):
+    if Gst.ElementFactory.find(part) is None:
+        sys.exit(f"GStreamer has no {part}")
+server, factory = GstRtspServer.RTSPServer(), GstRtspServer.RTSPMediaFactory()
+server.set_address("127.0.0.1")
+server.set_service("0")
+factory.set_launch(f"( filesrc location={sys.argv[1]} ! matroskademux ! h264parse ! rtph264pay name=pay0 pt=96 )")
+server.get_mount_points().add_factory("/live", factory)
+server.attach(None)
+print(server.get_bound_port(), flush=True)
+GLib.MainLoop().run()
+"""
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory):
+    """Whose one key frame is the first."""
+    path = tmp_path_factory.mktemp("rtsp") / "film.mkv"
+    with av.open(path, "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"g": "1000", "bf": "0", "sc_threshold": "0"})
+        stream.height, stream.width, stream.pix_fmt = 96, 128, "yuv420p"
+        scene = np.random.default_rng(0).integers(0, 256, (12, 16, 3), np.uint8).repeat(8, 0).repeat(8, 1)
+        for i in range(FRAMES):
+            shown = np.ascontiguousarray(np.roll(scene, 2 * i, 1))
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(shown, format="rgb24")))
+        container.mux(stream.encode(None))
+    return path
+
+
+@pytest.fixture
+def port(film):
+    python = shutil.which("python3", path="/usr/bin")
+    if python is None:
+        pytest.skip("no /usr/bin/python3 to run GStreamer's RTSP server with")
+    server = subprocess.Popen(
+        [python, "-c", SERVER, str(film)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, close_fds=True
+    )
+    try:
+        told = server.stdout.readline()
+        if not told:
+            why = (server.stderr.read().strip().splitlines() or ["it ended"])[-1]
+            pytest.skip(f"no RTSP server: {why}; apt-get install gir1.2-gst-rtsp-server-1.0 and GStreamer's plugins")
+        yield int(told)
+    finally:
+        server.kill()
+        server.communicate()
+
+
+def test_a_stream_shows_its_pictures_from_the_first_key_frame_on(port):
+    """A camera may send the next key frame after many seconds: the one read to find out about the stream has to do."""
+    camera = rtsp_camera(f"rtsp://user:secret@127.0.0.1:{port}/live")
+    seen = []
+    for item in camera:
+        assert isinstance(item, Frame), item
+        seen.append(item)
+        if len(seen) == FRAMES // 2:
+            camera.close()
+
+    assert [frame.index for frame in seen] == list(range(FRAMES // 2))
+    assert {frame.name for frame in seen} == {f"rtsp://***@127.0.0.1:{port}/live"}
+    assert not any(frame.damaged for frame in seen)
+    assert all(frame.pixels.shape == (96, 128, 3) and frame.pixels.std() > 20 for frame in seen)
