@@ -16,8 +16,8 @@ import numpy as np
 
 from ecotta_rt.bundle import read_bundle
 from ecotta_rt.machine.process_memory import peak_resident_bytes, reset_peak, resident_bytes
+from ecotta_rt.options import SessionOptions
 from ecotta_rt.runtime.engine import Runtime
-from ecotta_rt.session.opening import SessionOptions
 
 
 def main(path: str, steps: int, wanted: dict[str, object], options: dict[str, object]) -> dict[str, object]:

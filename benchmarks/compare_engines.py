@@ -59,9 +59,9 @@ from ecotta_rt.method.cut.partition import partition
 from ecotta_rt.method.lean import bits
 from ecotta_rt.method.step import Step, StepState
 from ecotta_rt.method.torch_engine import TorchEngine, to_adapt_state, to_step_state
-from ecotta_rt.options import StepOptions
+from ecotta_rt.options import SessionOptions, StepOptions
 from ecotta_rt.prepare.checkpoint import load_network
-from ecotta_rt.session.opening import SessionOptions, open_session
+from ecotta_rt.session.opening import open_session
 from ecotta_rt.state import AdaptState
 
 HERE = Path(__file__).parent

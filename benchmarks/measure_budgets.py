@@ -22,11 +22,10 @@ from typing import Any
 from ecotta_rt.bench.child_process import child_environment
 from ecotta_rt.bench.environment import read_environment
 from ecotta_rt.bundle import GraphEntry, Manifest, read_bundle
-from ecotta_rt.bundle.figures import OPTIMISATIONS
 from ecotta_rt.errors import InputFileError
 from ecotta_rt.files.atomic import write_atomic
 from ecotta_rt.machine.this_machine import available_memory_bytes
-from ecotta_rt.session.opening import MEMORY_KINDS, SessionOptions
+from ecotta_rt.options import MEMORY_KINDS, OPTIMISATIONS, SessionOptions
 
 HERE = Path(__file__).parent
 CASES = HERE / "bundles" / "cases"

@@ -87,12 +87,12 @@ class Stream:
 def measure(name: str, network: str) -> dict[str, Any]:
     from ecotta_rt.machine.process_memory import held_memory
     from ecotta_rt.machine.vitals import VitalsReader
+    from ecotta_rt.options import SessionOptions
     from ecotta_rt.runtime.engine import Runtime
     from ecotta_rt.runtime.guard import Guard, GuardEvent, GuardPolicy
     from ecotta_rt.runtime.level import Level
     from ecotta_rt.runtime.loop import Loop
     from ecotta_rt.runtime.watch import Watch
-    from ecotta_rt.session.opening import SessionOptions
     from ecotta_rt.sinks.json_lines import Kept
     from ecotta_rt.sinks.tally import Tally
 

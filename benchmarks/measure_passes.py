@@ -39,9 +39,9 @@ from ecotta_rt.files.atomic import write_atomic
 from ecotta_rt.method.attach import attach
 from ecotta_rt.method.cut.partition import partition
 from ecotta_rt.method.torch_engine import to_adapt_state, to_step_state
-from ecotta_rt.options import StepOptions
+from ecotta_rt.options import SessionOptions, StepOptions
 from ecotta_rt.prepare.checkpoint import load_network
-from ecotta_rt.session.opening import SessionOptions, session_settings
+from ecotta_rt.session.opening import session_settings
 from ecotta_rt.state import AdaptState
 
 HERE = Path(__file__).parent

@@ -35,8 +35,9 @@ from ecotta_rt.bench.peers import build_method
 from ecotta_rt.bench.peers.memory_format import to_memory_format
 from ecotta_rt.bundle import read_bundle
 from ecotta_rt.files.atomic import write_atomic
+from ecotta_rt.options import SessionOptions
 from ecotta_rt.prepare.checkpoint import load_network
-from ecotta_rt.session.opening import SessionOptions, session_settings
+from ecotta_rt.session.opening import session_settings
 from session_process import opened_session
 
 HERE = Path(__file__).parent

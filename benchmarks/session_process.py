@@ -17,7 +17,8 @@ import numpy as np
 
 from ecotta_rt.bundle import Bundle, read_bundle
 from ecotta_rt.machine.process_memory import peak_resident_bytes, reset_peak, resident_bytes
-from ecotta_rt.session.opening import SessionOptions, session_settings, trim_heap
+from ecotta_rt.options import SessionOptions
+from ecotta_rt.session.opening import session_settings, trim_heap
 
 
 def main(

@@ -23,8 +23,8 @@ from ecotta_rt.bench.onnx_steps import to_floats
 from ecotta_rt.bundle import read_bundle
 from ecotta_rt.data.fashion_mnist import CLASSES
 from ecotta_rt.errors import EcottaError
+from ecotta_rt.options import SessionOptions
 from ecotta_rt.runtime.engine import Runtime
-from ecotta_rt.session.opening import SessionOptions
 
 BATCH = int(os.environ.get("ECOTTA_BENCH_ONNX_BATCH", "1"))
 THREADS = int(os.environ.get("ECOTTA_BENCH_THREADS", "1"))

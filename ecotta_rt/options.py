@@ -1,11 +1,19 @@
-"""How a step adapts: every choice of the method by name, checked once."""
+"""How a step adapts and how a session runs it: every choice by name, checked once. No torch, no array library."""
 
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from ecotta_rt.errors import UsageError
 
-__all__ = ["NORMALISATIONS", "Normalisation", "StepOptions"]
+__all__ = [
+    "MEMORY_KINDS",
+    "NORMALISATIONS",
+    "ON_DEVICE",
+    "OPTIMISATIONS",
+    "Normalisation",
+    "SessionOptions",
+    "StepOptions",
+]
 
 Normalisation = Literal["batch", "running", "source"]
 NORMALISATIONS: tuple[Normalisation, ...] = get_args(Normalisation)
@@ -16,6 +24,16 @@ L1Gradient = Literal["full", "local"]
 
 _MANY_PARTS = 4
 """From here on the last part is small; of 2 or 3 it is where the step's peak would move to."""
+
+
+def _require_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise UsageError(f"{name}={value!r}: choose one of {', '.join(choices)}")
+
+
+def _require_range(name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high or value == float("inf"):
+        raise UsageError(f"{name}={value!r}: must be a finite number between {low} and {high}")
 
 
 @dataclass(frozen=True)
@@ -96,11 +114,43 @@ class StepOptions:
         return min(self.keep_parts, parts)
 
 
-def _require_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise UsageError(f"{name}={value!r}: choose one of {', '.join(choices)}")
+ON_DEVICE = StepOptions(normalisation="running", lr_batch=64)
+"""How a bundle adapts unless asked otherwise: the stream's statistics, and the paper's step size for 64 frames."""
+
+OPTIMISATIONS = ("all", "extended")
+"""What onnxruntime does to a graph at load: `all` also reorders weights for the processor's fastest kernels, which
+costs a copy of them; `extended` runs them where they are mapped."""
+
+MEMORY_KINDS = ("arena", "returning")
+"""Where tensors live: in an arena that keeps what it has once had, or each given back to the system when it dies. The
+second is slower by the page faults, and for large batches smaller by the arena's holes."""
+
+_MOST_THREADS = 1024  # onnxruntime starts what it is asked for
 
 
-def _require_range(name: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high or value == float("inf"):
-        raise UsageError(f"{name}={value!r}: must be a finite number between {low} and {high}")
+@dataclass(frozen=True)
+class SessionOptions:
+    """How a graph is run.
+
+    Attributes:
+        threads: Threads of onnxruntime within one operator.
+        optimisation: One of `OPTIMISATIONS`.
+        memory: One of `MEMORY_KINDS`.
+        ceiling_bytes: What the tensors of all sessions of this process may take together, if they live in the arena.
+            The first session sets it for good.
+    """
+
+    threads: int = 1
+    optimisation: str = "all"
+    memory: str = "arena"
+    ceiling_bytes: int | None = None
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.threads <= _MOST_THREADS:
+            raise UsageError(f"threads={self.threads}: give a number from 1 to {_MOST_THREADS}")
+        _require_choice("optimisation", self.optimisation, OPTIMISATIONS)
+        _require_choice("memory", self.memory, MEMORY_KINDS)
+
+    def as_json(self) -> dict[str, str | int]:
+        """For a record of a measurement."""
+        return {"threads": self.threads, "optimisation": self.optimisation, "memory": self.memory}

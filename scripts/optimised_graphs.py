@@ -15,7 +15,8 @@ from pathlib import Path
 from ecotta_rt.bundle import read_bundle
 from ecotta_rt.files.atomic import write_atomic
 from ecotta_rt.files.onnx_wire import scan_onnx
-from ecotta_rt.session.opening import OPTIMISATIONS, SessionOptions, open_session
+from ecotta_rt.options import OPTIMISATIONS, SessionOptions
+from ecotta_rt.session.opening import open_session
 
 BLOCKED = "com.microsoft.nchwc"
 

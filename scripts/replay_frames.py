@@ -47,7 +47,7 @@ def frames(images: Path, count: int) -> NDArray[np.uint8]:
 
 def replay(bundle: Path, folder: Path, images: NDArray[np.uint8], optimisation: str) -> None:
     """Answer and learn from the images one by one, on one thread."""
-    from ecotta_rt.session.opening import SessionOptions
+    from ecotta_rt.options import SessionOptions
 
     peaks = {"imports": peak_resident_bytes()}  # under an emulator with the emulator's own memory
     started = time.monotonic()

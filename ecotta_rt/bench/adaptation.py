@@ -1,25 +1,19 @@
-"""How EcoTTA adapts in the bench, whichever engine runs it, and what of it a command may set otherwise.
-
-The paper's CIFAR protocol, and its learning rate taken as one for 64 frames: see `ecotta_rt.options`. Written
-down here, since the side that looks for bundles has no torch and cannot ask `StepOptions`.
-"""
+"""How EcoTTA adapts in the bench, whichever engine runs it, and what of it a command may set otherwise."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from ecotta_rt.options import ON_DEVICE
+
 __all__ = ["ADAPTATION", "HYPERPARAMETERS"]
 
+_SAME_EVERYWHERE = (
+    *("lr", "lr_batch", "l1_weight", "entropy_margin", "sgd_momentum", "statistics_momentum"),
+    *("schedule", "l1_gradient"),
+)
+
 ADAPTATION: Mapping[str, str | int | float] = MappingProxyType(
-    {
-        "lr": 5e-3,
-        "lr_batch": 64,
-        "l1_weight": 0.5,
-        "entropy_margin": 0.4,
-        "sgd_momentum": 0.9,
-        "statistics_momentum": 0.01,
-        "schedule": "one-step",
-        "l1_gradient": "full",
-    }
+    {name: getattr(ON_DEVICE, name) for name in _SAME_EVERYWHERE}
 )
 """Option of a step -> its value in every contestant, as a bundle's manifest names them."""
 

@@ -15,7 +15,8 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from ecotta_rt.errors import InputFileError
-from ecotta_rt.session.opening import SessionOptions, session_settings
+from ecotta_rt.options import SessionOptions
+from ecotta_rt.session.opening import session_settings
 
 __all__ = ["Forward", "fastest_forward", "frugal_forward"]
 

@@ -11,11 +11,9 @@ from ecotta_rt.bench.latency_contestants import Contestant, check_latency_method
 from ecotta_rt.bench.network_files import NetworkFiles, dataset_of, find_network
 from ecotta_rt.bench.peers import METHODS
 from ecotta_rt.bench.request import GRADIENTS, check_choice
-from ecotta_rt.bundle.figures import OPTIMISATIONS
 from ecotta_rt.data.image_sets import EMBEDDED, find_source
 from ecotta_rt.errors import Unavailable, UsageError
-from ecotta_rt.options import NORMALISATIONS
-from ecotta_rt.session.opening import MEMORY_KINDS
+from ecotta_rt.options import MEMORY_KINDS, NORMALISATIONS, OPTIMISATIONS
 
 __all__ = ["LatencyPlan", "LatencyRequest", "Start", "make_latency_plan"]
 

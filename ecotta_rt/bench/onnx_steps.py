@@ -15,8 +15,8 @@ from ecotta_rt.bench.inference_session import frugal_forward
 from ecotta_rt.bench.job import Job
 from ecotta_rt.bundle import Bundle, GraphEntry, read_bundle
 from ecotta_rt.errors import UsageError
+from ecotta_rt.options import SessionOptions
 from ecotta_rt.runtime.engine import Runtime
-from ecotta_rt.session.opening import SessionOptions
 
 __all__ = ["OnnxStep", "open_onnx_step", "to_floats"]
 

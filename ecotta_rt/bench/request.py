@@ -10,13 +10,11 @@ from pathlib import Path
 from ecotta_rt.bench.adaptation import HYPERPARAMETERS
 from ecotta_rt.bench.allocator import ALLOCATORS
 from ecotta_rt.bench.peers import METHODS, expand
-from ecotta_rt.bundle.figures import OPTIMISATIONS
 from ecotta_rt.data.corruptions import CORRUPTIONS, SEVERITIES, check_corruption
 from ecotta_rt.data.image_sets import EMBEDDED
 from ecotta_rt.errors import Unavailable, UsageError
 from ecotta_rt.machine.device import DeviceProfile, device_ids, load_device
-from ecotta_rt.options import NORMALISATIONS
-from ecotta_rt.session.opening import MEMORY_KINDS
+from ecotta_rt.options import MEMORY_KINDS, NORMALISATIONS, OPTIMISATIONS
 
 __all__ = [
     "ENGINES",

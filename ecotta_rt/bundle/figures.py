@@ -2,11 +2,7 @@
 
 from dataclasses import dataclass
 
-__all__ = ["OPTIMISATIONS", "SessionFigures", "Tenant", "arena_doubles", "arena_overhead"]
-
-OPTIMISATIONS = ("all", "extended")
-"""What onnxruntime does to a graph at load: `all` also reorders weights for the processor's fastest kernels, which
-costs a copy of them; `extended` runs them where they are mapped."""
+__all__ = ["SessionFigures", "Tenant", "arena_doubles", "arena_overhead"]
 
 
 def arena_doubles(frames: int) -> bool:

@@ -11,13 +11,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, cast, get_args
 
-from ecotta_rt.bundle.figures import OPTIMISATIONS, SessionFigures, Tenant
+from ecotta_rt.bundle.figures import SessionFigures, Tenant
 from ecotta_rt.bundle.layout import ArrayShape, StateLayout
 from ecotta_rt.bundle.ports import SINGLE_FRAME, find_other_port, required_ports
 from ecotta_rt.errors import InputFileError
 from ecotta_rt.files.json_fields import JsonFields, parse_json
 from ecotta_rt.files.onnx_wire import ELEMENT_TYPES
-from ecotta_rt.options import NORMALISATIONS
+from ecotta_rt.options import NORMALISATIONS, OPTIMISATIONS
 
 __all__ = [
     "FORMAT",

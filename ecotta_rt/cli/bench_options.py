@@ -13,15 +13,13 @@ from ecotta_rt.bench.latency_request import LatencyRequest
 from ecotta_rt.bench.peers import DEFAULT_METHODS, METHODS
 from ecotta_rt.bench.plan import DEFAULT_FRAMES
 from ecotta_rt.bench.request import ENGINES, GRADIENTS, MEMORY_FORMATS, ORDERS, Request
-from ecotta_rt.bundle.figures import OPTIMISATIONS
 from ecotta_rt.cli.byte_size import parse_byte_size
 from ecotta_rt.cli.numbers import batch_size, integer, thread_count
 from ecotta_rt.cli.parser import CommandParser
 from ecotta_rt.data.corruptions import CORRUPTIONS
 from ecotta_rt.errors import UsageError
 from ecotta_rt.machine.this_machine import usable_cores
-from ecotta_rt.options import NORMALISATIONS
-from ecotta_rt.session.opening import MEMORY_KINDS
+from ecotta_rt.options import MEMORY_KINDS, NORMALISATIONS, OPTIMISATIONS
 
 __all__ = ["STDOUT", "bench_parser", "latency_request", "memory_request"]
 

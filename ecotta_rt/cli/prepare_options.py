@@ -2,7 +2,7 @@
 
 import argparse
 import re
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,9 +10,9 @@ from ecotta_rt.cli.key_mapping import add_key_mapping
 from ecotta_rt.cli.numbers import batch_size, integer, thread_count
 from ecotta_rt.errors import InputFileError, UsageError
 from ecotta_rt.machine.this_machine import require_bfloat16
+from ecotta_rt.options import NORMALISATIONS, ON_DEVICE, StepOptions
 
 if TYPE_CHECKING:
-    from ecotta_rt.options import StepOptions
     from ecotta_rt.prepare.warmup import WarmUpOptions
 
 __all__ = ["add_options", "class_names", "frame_size", "step_batches", "step_options", "warm_up_options"]
@@ -112,8 +112,8 @@ def _add_bundle(bundle: "argparse._ArgumentGroup") -> None:
     where.add_argument("--no-bundle", action="store_true", help="stop after the warm-up")
     add(
         "--normalisation",
-        choices=("running", "source", "batch"),
-        default="running",
+        choices=NORMALISATIONS,
+        default=ON_DEVICE.normalisation,
         help="whose statistics the norms use on the device (default running: of the stream so far)",
     )
     add(
@@ -123,8 +123,9 @@ def _add_bundle(bundle: "argparse._ArgumentGroup") -> None:
         metavar="N",
         help="frames a step, a graph for each number (default 1; 64 with batch normalisation)",
     )
-    add("--step-lr", type=float, default=5e-3, metavar="LR", help="step size for 64 frames, less for fewer (0.005)")
-    add("--l1-weight", type=float, default=0.5, metavar="L", help="lambda, of the L1 term that holds features (0.5)")
+    usual = ON_DEVICE.lr, ON_DEVICE.l1_weight
+    add("--step-lr", type=float, default=usual[0], metavar="LR", help="step size for 64 frames, less for fewer (0.005)")
+    add("--l1-weight", type=float, default=usual[1], metavar="L", help="lambda, of the L1 that holds features (0.5)")
     add("--frame-by-frame", action="store_true", help="add graphs that learn from many frames in the memory of one")
     add("--fast", action="store_true", help="add steps that take more memory for less time, where there are some")
     add("--device", metavar="ID", help="leave out graphs that do not fit there; an error when none does")
@@ -167,18 +168,17 @@ def step_batches(args: argparse.Namespace) -> tuple[int, ...]:
     return (64,) if args.normalisation == "batch" else (1,)
 
 
-def step_options(args: argparse.Namespace) -> "StepOptions":
+def step_options(args: argparse.Namespace) -> StepOptions:
     """How the device adapts."""
     from ecotta_rt.exporter.export import requests_for
-    from ecotta_rt.options import StepOptions
 
-    options = StepOptions(
+    options = replace(
+        ON_DEVICE,
         normalisation=args.normalisation,
         frozen_gradient=args.gradient,
         frame_by_frame=args.frame_by_frame,
         lr=args.step_lr,
         l1_weight=args.l1_weight,
-        lr_batch=64,
     )
     requests_for(step_batches(args), options, args.fast)  # what cannot be exported is said before the warm-up
     return options

@@ -28,6 +28,7 @@ from ecotta_rt.errors import UsageError
 from ecotta_rt.files.output import check_output, write_output
 from ecotta_rt.machine.device import load_device
 from ecotta_rt.messages import show
+from ecotta_rt.options import NORMALISATIONS
 
 if TYPE_CHECKING:
     from ecotta_rt.profile.profile_report import ActivationReport
@@ -68,7 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     ecotta.add_argument(
         "--kernel", type=integer, metavar="N", help="side of the meta convolutions (default 3; resnet-50: 1)"
     )
-    ecotta.add_argument("--normalisation", choices=("batch", "running", "source"), help="default batch")
+    ecotta.add_argument("--normalisation", choices=NORMALISATIONS, help="default batch")
     ecotta.add_argument("--frozen-gradient", choices=("exact", "constant"), help="default exact")
     ecotta.add_argument(
         "--frame-by-frame", action="store_const", const=True, help="accumulate gradients over single frames"

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from ecotta_rt.bundle import read_bundle
 from ecotta_rt.demo.shipped import HELD, Stream
 from ecotta_rt.machine.process_memory import peak_resident_bytes
+from ecotta_rt.options import SessionOptions
 from ecotta_rt.records import Prediction
 from ecotta_rt.runtime.engine import Runtime
-from ecotta_rt.session.opening import SessionOptions
 from ecotta_rt.state import AdaptState
 
 __all__ = ["WAYS", "Outcome", "Watcher", "climb"]

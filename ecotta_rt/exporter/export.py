@@ -37,7 +37,7 @@ from ecotta_rt.method.attach import AdaptableNetwork
 from ecotta_rt.method.cut.tracing import shape_of
 from ecotta_rt.method.step import Step, StepState
 from ecotta_rt.method.torch_engine import frame_shape, to_adapt_state, to_step_state
-from ecotta_rt.options import StepOptions
+from ecotta_rt.options import ON_DEVICE, StepOptions
 from ecotta_rt.state import AdaptState
 
 __all__ = ["PASSES", "GraphRequest", "Report", "build_graph", "compile_graphs", "export", "requests_for"]
@@ -168,7 +168,7 @@ def compile_graphs(
     report: Report | None = None,
 ) -> Compiled:
     """Make a bundle's graphs; arguments and errors as for `export`, and `path` is not written."""
-    options = options or StepOptions(normalisation="running", lr_batch=64)
+    options = options or ON_DEVICE
     requests = requests_for(batches, options, fast)
     classes = _a_name_a_logit(network, classes)
     start = to_step_state(network, state)

@@ -72,8 +72,8 @@ class Plan:
         frame_by_frame: Whether they are learned from one by one.
         fast: Whether it is the step that takes more memory for less time.
         threads: Of onnxruntime within one operator.
-        optimisation: See `ecotta_rt.bundle.figures.OPTIMISATIONS`.
-        memory: See `ecotta_rt.session.opening.MEMORY_KINDS`.
+        optimisation: See `ecotta_rt.options.OPTIMISATIONS`.
+        memory: See `ecotta_rt.options.MEMORY_KINDS`.
         parts: The process at its worst moment while it runs, in parts.
         load_peak_bytes: Its worst moment while the graphs are loaded.
         tenants: The largest tensors that are alive at the peak of a step.

@@ -5,7 +5,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from ecotta_rt.bundle import Bundle, Manifest
-from ecotta_rt.bundle.figures import OPTIMISATIONS, SessionFigures, Tenant, arena_doubles
+from ecotta_rt.bundle.figures import SessionFigures, Tenant, arena_doubles
+from ecotta_rt.options import OPTIMISATIONS
 from ecotta_rt.plan.graph import Graph, Initializer, Node, read_graph
 from ecotta_rt.plan.memory_run import MemoryRun, simulate
 from ecotta_rt.plan.optimise import optimised_graph

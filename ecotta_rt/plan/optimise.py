@@ -4,8 +4,9 @@ import tempfile
 
 from ecotta_rt.bundle import Bundle
 from ecotta_rt.files.temporary import temporary_folder
+from ecotta_rt.options import SessionOptions
 from ecotta_rt.plan.graph import Graph, read_graph
-from ecotta_rt.session.opening import SessionOptions, open_session
+from ecotta_rt.session.opening import open_session
 
 __all__ = ["optimised_graph"]
 
@@ -18,7 +19,7 @@ def optimised_graph(bundle: Bundle, name: str, optimisation: str) -> Graph:
     Args:
         bundle: Where it is.
         name: Of the graph.
-        optimisation: One of `ecotta_rt.bundle.figures.OPTIMISATIONS`.
+        optimisation: One of `ecotta_rt.options.OPTIMISATIONS`.
 
     Raises:
         UsageError: The bundle has no such graph.

@@ -111,8 +111,8 @@ def _tried(path: str, ways: Mapping[str, Any]) -> Trial:
     import numpy as np
 
     from ecotta_rt.machine.process_memory import peak_resident_bytes
+    from ecotta_rt.options import SessionOptions
     from ecotta_rt.runtime.engine import Runtime
-    from ecotta_rt.session.opening import SessionOptions
 
     options = ways.get("options")
     begun_s = time.perf_counter()

@@ -13,7 +13,8 @@ memory.enable_memory_arena_shrinkage; malloc_trim(3).
 from contextlib import suppress
 from typing import Any
 
-from ecotta_rt.session.opening import SessionOptions, session_settings, trim_heap
+from ecotta_rt.options import SessionOptions
+from ecotta_rt.session.opening import session_settings, trim_heap
 
 __all__ = ["SMALLEST_GRAPH", "give_back_memory"]
 

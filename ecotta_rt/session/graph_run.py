@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 
 from ecotta_rt.bundle import Bundle
 from ecotta_rt.errors import InputFileError
+from ecotta_rt.options import SessionOptions
 from ecotta_rt.session.interrupted import Interrupted
-from ecotta_rt.session.opening import SessionOptions, first_line, open_session, short_of_memory
+from ecotta_rt.session.opening import first_line, open_session, short_of_memory
 
 __all__ = ["GraphRun"]
 

@@ -19,70 +19,25 @@ copies them: all but those that the exporter keeps out of its reach.
 import ctypes
 import re
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import Any, Literal
 
 from ecotta_rt.bundle import Bundle
-from ecotta_rt.bundle.figures import OPTIMISATIONS, arena_doubles
-from ecotta_rt.errors import BudgetExceeded, InputFileError, UsageError
+from ecotta_rt.bundle.figures import arena_doubles
+from ecotta_rt.errors import BudgetExceeded, InputFileError
+from ecotta_rt.options import SessionOptions
 
-__all__ = [
-    "MEMORY_KINDS",
-    "SessionOptions",
-    "first_line",
-    "open_session",
-    "session_settings",
-    "short_of_memory",
-    "trim_heap",
-]
-
-MEMORY_KINDS = ("arena", "returning")
-"""Where tensors live: in an arena that keeps what it has once had, or each given back to the system when it dies. The
-second is slower by the page faults, and for large batches smaller by the arena's holes."""
+__all__ = ["first_line", "open_session", "session_settings", "short_of_memory", "trim_heap"]
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 _MIB = 1 << 20
-_MOST_THREADS = 1024  # onnxruntime starts what it is asked for
 _DOUBLING_SLACK = 1.25  # regions of double size hold some that nobody touches
 # onnxruntime/core/framework/bfc_arena.cc and allocator.cc, 1.31.1
 _NO_MEMORY = re.compile(
     r"smaller than requested bytes of (\d+)|Failed to allocate memory for requested buffer of size (\d+)"
 )
 _AT_NODE = re.compile(r"while running (\w+) node")
-
-
-@dataclass(frozen=True)
-class SessionOptions:
-    """How a graph is run.
-
-    Attributes:
-        threads: Threads of onnxruntime within one operator.
-        optimisation: One of `OPTIMISATIONS`.
-        memory: One of `MEMORY_KINDS`.
-        ceiling_bytes: What the tensors of all sessions of this process may take together, if they live in the arena.
-            The first session sets it for good.
-    """
-
-    threads: int = 1
-    optimisation: str = "all"
-    memory: str = "arena"
-    ceiling_bytes: int | None = None
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.threads <= _MOST_THREADS:
-            raise UsageError(f"threads={self.threads}: give a number from 1 to {_MOST_THREADS}")
-        for name, value, known in (
-            ("optimisation", self.optimisation, OPTIMISATIONS),
-            ("memory", self.memory, MEMORY_KINDS),
-        ):
-            if value not in known:
-                raise UsageError(f"{name}={value!r}: choose one of {', '.join(known)}")
-
-    def as_json(self) -> dict[str, str | int]:
-        """For a record of a measurement."""
-        return {"threads": self.threads, "optimisation": self.optimisation, "memory": self.memory}
 
 
 def open_session(bundle: Bundle, graph: str, options: SessionOptions, optimised: Path | None = None) -> Any:

@@ -9,8 +9,8 @@ from ecotta_rt.data.fashion_mnist import CLASSES
 from ecotta_rt.demo import ladder, shipped
 from ecotta_rt.demo.shipped import read_stream, unpack_bundle
 from ecotta_rt.errors import InputFileError, Unavailable, UsageError
+from ecotta_rt.options import SessionOptions
 from ecotta_rt.runtime.engine import Runtime
-from ecotta_rt.session.opening import SessionOptions
 
 MOST_BYTES = 3 * 2**20
 

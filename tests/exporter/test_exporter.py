@@ -11,8 +11,8 @@ from ecotta_rt.bundle import read_bundle
 from ecotta_rt.errors import InputFileError, UsageError
 from ecotta_rt.exporter.export import GraphRequest, export, requests_for
 from ecotta_rt.method.torch_engine import initial_state, to_adapt_state
-from ecotta_rt.options import StepOptions
-from ecotta_rt.session.opening import SessionOptions, open_session
+from ecotta_rt.options import SessionOptions, StepOptions
+from ecotta_rt.session.opening import open_session
 
 MODES = ("running", "source", "batch")
 CLASSES = ("ant", "bee", "cat", "dog", "elk")

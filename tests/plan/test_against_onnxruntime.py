@@ -25,7 +25,8 @@ import sys
 import numpy as np
 import onnxruntime as ort
 from ecotta_rt.bundle import read_bundle
-from ecotta_rt.session.opening import SessionOptions, session_settings
+from ecotta_rt.session.opening import session_settings
+from ecotta_rt.options import SessionOptions
 
 path, name, optimisation, folder = sys.argv[1:]
 bundle = read_bundle(path)

@@ -11,8 +11,9 @@ from ecotta_rt.errors import BadFrames, BudgetExceeded, InputFileError, UsageErr
 from ecotta_rt.exporter.export import export
 from ecotta_rt.machine.device import load_device
 from ecotta_rt.method.torch_engine import TorchEngine, initial_state, to_adapt_state
+from ecotta_rt.options import SessionOptions
 from ecotta_rt.runtime.engine import Runtime
-from ecotta_rt.session.opening import SessionOptions, open_session
+from ecotta_rt.session.opening import open_session
 from ecotta_rt.state import AdaptState
 
 MODES = ("batch", "running", "source")

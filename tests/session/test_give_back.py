@@ -6,8 +6,8 @@ import onnx
 import onnxruntime as ort
 import pytest
 
+from ecotta_rt.options import SessionOptions
 from ecotta_rt.session.give_back import SMALLEST_GRAPH, give_back_memory
-from ecotta_rt.session.opening import SessionOptions
 
 # A process of its own. A small graph takes the first region of the shared arena, which may stay; a graph that needs
 # 128 MiB more is closed.
@@ -17,7 +17,8 @@ import numpy as np, onnxruntime as ort
 from onnx import TensorProto, helper
 from ecotta_rt.machine.process_memory import held_memory
 from ecotta_rt.session.give_back import SMALLEST_GRAPH, give_back_memory
-from ecotta_rt.session.opening import SessionOptions, session_settings
+from ecotta_rt.session.opening import session_settings
+from ecotta_rt.options import SessionOptions
 
 nodes = [helper.make_node("Expand", ["x", "shape"], ["large"]), helper.make_node("ReduceMax", ["large"], ["y"])]
 value = helper.make_tensor_value_info

@@ -6,10 +6,10 @@ import onnxruntime
 import pytest
 
 from ecotta_rt.bundle import GraphFacts, read_bundle, write_bundle
-from ecotta_rt.bundle.figures import OPTIMISATIONS
 from ecotta_rt.errors import InputFileError, UsageError
+from ecotta_rt.options import MEMORY_KINDS, OPTIMISATIONS, SessionOptions
 from ecotta_rt.session import opening as session_module
-from ecotta_rt.session.opening import MEMORY_KINDS, SessionOptions, open_session, session_settings
+from ecotta_rt.session.opening import open_session, session_settings
 
 
 @pytest.fixture
