@@ -11,7 +11,7 @@ from ecotta_rt.bench.latency_contestants import Contestant, check_latency_method
 from ecotta_rt.bench.network_files import NetworkFiles, dataset_of, find_network
 from ecotta_rt.bench.peers import METHODS
 from ecotta_rt.bench.request import GRADIENTS, check_choice
-from ecotta_rt.data.image_sets import EMBEDDED, find_source
+from ecotta_rt.data.image_sets import EMBEDDED, find_image_set
 from ecotta_rt.errors import Unavailable, UsageError
 from ecotta_rt.options import MEMORY_KINDS, NORMALISATIONS, OPTIMISATIONS
 
@@ -94,7 +94,7 @@ def make_latency_plan(request: LatencyRequest) -> LatencyPlan:
         Unavailable: torch, the embedded sample or a file that a method needs is missing.
     """
     names = _check_values(request)
-    source = find_source(request.data)
+    source = find_image_set(request.data)
     if max(request.batches) > source.count:
         raise UsageError(f"--batch {max(request.batches)}: {request.data} has {source.count} test images")
     files = find_network(request.model, dataset_of(source.name))

@@ -11,7 +11,7 @@ from ecotta_rt.bench.network_files import NetworkFiles, dataset_of, find_network
 from ecotta_rt.bench.peers import METHODS, expand
 from ecotta_rt.bench.request import Request, check_request, load_devices
 from ecotta_rt.bench.results import Enforced
-from ecotta_rt.data.image_sets import find_source
+from ecotta_rt.data.image_sets import find_image_set
 from ecotta_rt.errors import Unavailable, UsageError
 from ecotta_rt.machine.device import DeviceProfile, load_device
 
@@ -62,7 +62,7 @@ def make_plan(request: Request) -> Plan:
         ConfigurationError: The file of a device profile is wrong.
     """
     check_request(request)
-    source = find_source(request.data)
+    source = find_image_set(request.data)
     files = find_network(request.model, dataset_of(source.name))
     frames = _count_frames(request, source.count)
     # No step is larger than the frames of one corruption, and the rows must not say that one was.

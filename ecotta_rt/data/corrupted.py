@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecotta_rt.data.corruptions import corrupt
-from ecotta_rt.data.npy_file import open_npy
 from ecotta_rt.errors import InputFileError
 from ecotta_rt.files.atomic import write_atomic
+from ecotta_rt.files.npy import map_npy
 
 __all__ = ["corrupted_frames"]
 
@@ -54,7 +54,7 @@ def corrupted_frames(
 def _kept(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8] | None:
     """The cached frames, or None for a damaged file, which is then written anew."""
     try:
-        kept = open_npy(path)
+        kept = map_npy(path)
     except InputFileError:
         return None
     return np.asarray(kept) if kept.shape == shape and kept.dtype == np.uint8 else None

@@ -19,21 +19,19 @@ from numpy.typing import NDArray
 
 from ecotta_rt.data import fashion_mnist
 from ecotta_rt.data.assets import assets_folder
-from ecotta_rt.data.cifar_binary import CIFAR_BINARIES, CifarBinary, cifar_binary_at, read_cifar_binary
-from ecotta_rt.data.cifar_c import CifarC, is_cifar_c
+from ecotta_rt.data.cifar import CifarC, Images, binary_in, class_names, is_cifar_c, read_binary
 from ecotta_rt.data.corrupted import corrupted_frames
 from ecotta_rt.errors import InputFileError, Unavailable, UsageError
+from ecotta_rt.files.cifar import BINARIES, CifarBinary
 
-__all__ = ["EMBEDDED", "Labelled", "Source", "find_source", "is_published"]
+__all__ = ["EMBEDDED", "ImageSet", "Images", "find_image_set", "is_published"]
 
 EMBEDDED = "fashion-mnist-c"
 SAMPLE = Path("data") / "fashion-mnist-sample"  # inside the assets folder
 SUBFOLDERS = ("cifar-10-batches-bin", "cifar-100-binary", "CIFAR-10-C", "CIFAR-100-C")  # as the archives unpack
 
-Labelled = tuple[NDArray[np.uint8], NDArray[np.int64]]  # frames [N, 32, 32, 3], labels [N]
 
-
-class Source(Protocol):
+class ImageSet(Protocol):
     """Test images under every corruption, and the clean training images that belong to them."""
 
     @property
@@ -48,10 +46,10 @@ class Source(Protocol):
     def count(self) -> int:
         """Number of test images."""
 
-    def read(self, corruption: str, severity: int, places: NDArray[np.int64], seed: int) -> Labelled:
+    def read(self, corruption: str, severity: int, places: NDArray[np.int64], seed: int) -> Images:
         """The test images at `places` under a corruption."""
 
-    def training(self) -> Labelled:
+    def training(self) -> Images:
         """All training images, clean."""
 
 
@@ -66,7 +64,7 @@ class _CorruptedHere:
     cache: Path | None
 
     @cached_property
-    def _test(self) -> Labelled:
+    def _test(self) -> Images:
         """Read when first asked for: training alone needs none."""
         return _read_clean(self.folder, self.layout, "test")
 
@@ -74,11 +72,11 @@ class _CorruptedHere:
     def count(self) -> int:
         return len(self._test[1])
 
-    def read(self, corruption: str, severity: int, places: NDArray[np.int64], seed: int) -> Labelled:
+    def read(self, corruption: str, severity: int, places: NDArray[np.int64], seed: int) -> Images:
         frames, labels = self._test
         return corrupted_frames(frames[places], corruption, severity, seed, places, self.cache), labels[places]
 
-    def training(self) -> Labelled:
+    def training(self) -> Images:
         return _read_clean(self.folder, self.layout, "train")
 
 
@@ -98,15 +96,15 @@ class _Published:
     def count(self) -> int:
         return self.files.count
 
-    def read(self, corruption: str, severity: int, places: NDArray[np.int64], seed: int) -> Labelled:
+    def read(self, corruption: str, severity: int, places: NDArray[np.int64], seed: int) -> Images:
         frames, labels = self.files.read(corruption, severity)
         return frames[places], labels[places]
 
-    def training(self) -> Labelled:
-        layout = CIFAR_BINARIES[len(self.classes) == 100]
+    def training(self) -> Images:
+        layout = BINARIES[len(self.classes) == 100]
         name = SUBFOLDERS[len(self.classes) == 100]
         beside = self.folder.resolve().parent / name
-        if cifar_binary_at(beside) is not layout:
+        if binary_in(beside) is not layout:
             raise UsageError(
                 f"{self.folder} holds no training images: put {layout.name}'s binary version beside it, as {beside}"
             )
@@ -119,7 +117,7 @@ def is_published(data: str | Path) -> bool:
     return data == EMBEDDED or any(_holds_data(place) for place in (folder, *(folder / name for name in SUBFOLDERS)))
 
 
-def find_source(data: str | Path, cache: Path | None = None) -> Source:
+def find_image_set(data: str | Path, cache: Path | None = None) -> ImageSet:
     """Open what `data` names.
 
     Args:
@@ -143,7 +141,7 @@ def find_source(data: str | Path, cache: Path | None = None) -> Source:
         nearest = get_close_matches(str(data), [EMBEDDED], n=1, cutoff=0.5)
         hint = f"; did you mean {nearest[0]}?" if nearest else ""
         raise UsageError(f"data {str(data)!r}: no such folder, and the one name that is known is {EMBEDDED}{hint}")
-    return _source_in(_unwrapped(folder), cache)
+    return _image_set_in(_unwrapped(folder), cache)
 
 
 def _unwrapped(folder: Path) -> Path:
@@ -162,25 +160,25 @@ def _unwrapped(folder: Path) -> Path:
 
 
 def _holds_data(folder: Path) -> bool:
-    return is_cifar_c(folder) or cifar_binary_at(folder) is not None or fashion_mnist.is_fashion_mnist(folder)
+    return is_cifar_c(folder) or binary_in(folder) is not None or fashion_mnist.is_fashion_mnist(folder)
 
 
-def _source_in(folder: Path, cache: Path | None) -> Source:
+def _image_set_in(folder: Path, cache: Path | None) -> ImageSet:
     if is_cifar_c(folder):
         files = CifarC(folder)
         return _Published(f"cifar-{len(files.classes)}-c", files, folder)
-    layout = cifar_binary_at(folder)
+    layout = binary_in(folder)
     return _corrupted_here(f"{layout.name} (corrupted here)" if layout else EMBEDDED, folder, layout, cache)
 
 
 def _corrupted_here(name: str, folder: Path, layout: CifarBinary | None, cache: Path | None) -> _CorruptedHere:
-    classes = layout.classes if layout else fashion_mnist.CLASSES
+    classes = class_names(layout) if layout else fashion_mnist.CLASSES
     return _CorruptedHere(name, classes, folder, layout, cache)
 
 
-def _read_clean(folder: Path, layout: CifarBinary | None, split: str) -> Labelled:
+def _read_clean(folder: Path, layout: CifarBinary | None, split: str) -> Images:
     if layout is not None:
-        return read_cifar_binary(folder, layout, split)
+        return read_binary(folder, layout, split)
     frames, labels = fashion_mnist.read_fashion_mnist(folder, "t10k" if split == "test" else "train")
     if len(labels) == 0:
         raise InputFileError(f"{folder}: no {split} images in it")

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecotta_rt.data.corruptions import CORRUPTIONS, SEVERITIES, check_corruption
-from ecotta_rt.data.image_sets import EMBEDDED, Labelled, Source, find_source
+from ecotta_rt.data.image_sets import EMBEDDED, Images, ImageSet, find_image_set
 from ecotta_rt.errors import UsageError
 
 __all__ = ["Segment", "Stream", "open_stream", "source_frames"]
@@ -88,7 +88,7 @@ def open_stream(
     if severity not in SEVERITIES:
         raise UsageError(f"severity {severity!r}: it goes from 1 (slight) to 5 (severe)")
     _check_seed(seed)
-    source = find_source(data, cache)
+    source = find_image_set(data, cache)
     count = _checked_count(frames, source.count, f"test images in {source.name}")
     if shuffle_corruptions:
         order = np.random.default_rng((seed, CORRUPTION_ORDER)).permutation(len(names))
@@ -97,7 +97,7 @@ def open_stream(
     return Stream(source.name, segments, severity, seed, count, source.classes)
 
 
-def source_frames(data: str | Path = EMBEDDED, count: int | None = None, seed: int = 0) -> Labelled:
+def source_frames(data: str | Path = EMBEDDED, count: int | None = None, seed: int = 0) -> Images:
     """Clean training images that belong to a stream's test images, for warm-up and tuning.
 
     Args:
@@ -112,13 +112,13 @@ def source_frames(data: str | Path = EMBEDDED, count: int | None = None, seed: i
         UsageError, InputFileError, TransferError, Unavailable: As `open_stream`.
     """
     _check_seed(seed)
-    frames, labels = find_source(data).training()
+    frames, labels = find_image_set(data).training()
     wanted = _checked_count(count, len(labels), f"training images in {data}")
     places = np.random.default_rng((seed, TRAINING_CHOICE)).permutation(len(labels))[:wanted]
     return frames[places], labels[places]
 
 
-def _segment(source: Source, corruption: str, severity: int, count: int, seed: int) -> Segment:
+def _segment(source: ImageSet, corruption: str, severity: int, count: int, seed: int) -> Segment:
     generator = np.random.default_rng((seed, FRAME_ORDER, CORRUPTIONS.index(corruption)))
     places = generator.permutation(source.count)[:count]
     frames, labels = source.read(corruption, severity, places, seed)

@@ -26,11 +26,12 @@ def map_npy(path: Path) -> NDArray[Any]:
     Not `numpy.load`, which opens zip archives and pickles by the same name.
 
     Raises:
-        InputFileError: Missing, not a .npy file, truncated, empty, or of objects.
+        InputFileError: Missing, not a .npy file, truncated, longer than it says, empty, or of objects.
     """
     try:
         with open_regular(path) as file:
             refuse_long_header(file, str(path))
+            size_bytes = file.seek(0, 2)
         array = open_memmap(path, mode="r")
     except OSError as error:
         raise InputFileError(f"{path}: cannot be read ({error.strerror or error})") from error
@@ -40,6 +41,8 @@ def map_npy(path: Path) -> NDArray[Any]:
         raise InputFileError(f"{path}: not a .npy file, or a truncated one ({error})") from error
     if array.size == 0:
         raise InputFileError(f"{path}: empty, its shape is {list(array.shape)}")
+    if array.offset + array.nbytes < size_bytes:
+        raise InputFileError(f"{path}: goes on after its data, {array.dtype} of shape {list(array.shape)}")
     return array
 
 

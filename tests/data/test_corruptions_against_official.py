@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ecotta_rt.data.cifar_binary import CIFAR_BINARIES, read_cifar_binary
-from ecotta_rt.data.cifar_c import CifarC
+from ecotta_rt.data.cifar import CifarC, read_binary
 from ecotta_rt.data.corruptions import SEVERITIES, corrupt
 from ecotta_rt.data.corruptions.blur import MOTION
 from ecotta_rt.data.corruptions.motion import motion_blurred
+from ecotta_rt.files.cifar import BINARIES
 
 # Share of the values that may be one level off.
 NOT_RANDOM = {
@@ -46,7 +46,7 @@ def official(ecotta_data):
 
 @pytest.fixture(scope="module")
 def clean(ecotta_data, official):
-    frames, labels = read_cifar_binary(ecotta_data / "cifar-10-batches-bin", CIFAR_BINARIES[0], "test")
+    frames, labels = read_binary(ecotta_data / "cifar-10-batches-bin", BINARIES[0], "test")
     np.testing.assert_array_equal(labels[: official.count], official.labels[: official.count])
     return frames[: official.count]
 

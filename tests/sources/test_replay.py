@@ -70,7 +70,7 @@ def test_frames_are_copies_and_not_windows_into_the_file(corrupted):
 def test_labels_beyond_the_networks_classes_are_refused_before_the_first_frame(corrupted):
     CifarReplay(corrupted, classes=4)
 
-    with pytest.raises(InputFileError, match="label 3, expected 0 to 2, the classes of the network"):
+    with pytest.raises(InputFileError, match="label 3 at position 3, expected 0 to 2"):
         CifarReplay(corrupted, classes=3)
 
 
@@ -80,9 +80,9 @@ def test_labels_beyond_the_networks_classes_are_refused_before_the_first_frame(c
         ("fog.npy", np.zeros((COUNT, 32, 32, 3), np.float32), "float32 of shape .*expected uint8"),
         ("fog.npy", np.zeros((COUNT, 3, 32, 32), np.uint8), r"expected uint8 \[N, 32, 32, 3\]"),
         ("fog.npy", np.zeros((0, 32, 32, 3), np.uint8), "empty"),
-        ("labels.npy", np.zeros(COUNT - 1, int), "a whole number for each of 10 frames"),
+        ("labels.npy", np.zeros(COUNT - 1, int), "fog.npy: 10 frames, but .* has 9 labels"),
         ("labels.npy", np.zeros(COUNT), "float64"),
-        ("labels.npy", -np.ones(COUNT, int), "label -1, expected 0 or more"),
+        ("labels.npy", -np.ones(COUNT, int), "label -1 at position 0, expected 0 or more"),
     ],
 )
 def test_files_that_do_not_fit_are_refused(corrupted, file, content, message):
