@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol, TextIO
 
-from ecotta_rt.bench.download_progress import download_progress
 from ecotta_rt.bench.latency_report import print_latency_report
 from ecotta_rt.bench.latency_request import make_latency_plan
 from ecotta_rt.bench.latency_run import LatencyRun
@@ -19,14 +18,11 @@ from ecotta_rt.bench.memory_run import MemoryRun
 from ecotta_rt.bench.plan import make_plan
 from ecotta_rt.bench.plot import check_plot, draw_plot
 from ecotta_rt.bench.report import print_report
-from ecotta_rt.bench.request import check_request
 from ecotta_rt.bench.results import Failure
 from ecotta_rt.bench.run_progress import open_progress
 from ecotta_rt.cli.bench_options import STDOUT, bench_parser, latency_request, memory_request
 from ecotta_rt.cli.main import run_command
-from ecotta_rt.data.download import download_cifar10c
-from ecotta_rt.data.image_sets import EMBEDDED
-from ecotta_rt.errors import EXIT_INTERRUPTED, UsageError
+from ecotta_rt.errors import EXIT_INTERRUPTED
 from ecotta_rt.files.output import check_output
 from ecotta_rt.messages import tell
 
@@ -58,11 +54,7 @@ def _bench(argv: Sequence[str]) -> int:
 
 
 def _memory(args: argparse.Namespace) -> int:
-    request = memory_request(args)
-    if args.download:
-        check_request(request)
-        _download(args.data)
-    plan = make_plan(request)
+    plan = make_plan(memory_request(args))
     with open_progress("methods", len(plan.request.methods)) as progress:
         run = MemoryRun(plan, progress)
         interrupted = _interrupted(run.run)
@@ -117,15 +109,6 @@ def _write(report: _Report, json: Path | None, show: Callable[[TextIO], None]) -
             report.write_json(json)
     finally:  # a full disk must not take the figures with it
         show(sys.stdout)
-
-
-def _download(data: str) -> None:
-    """Fetch CIFAR-10-C into the folder `data`, unless it is there."""
-    if data == EMBEDDED:
-        raise UsageError("--download fetches CIFAR-10-C (2.9 GB): say where to with --data FOLDER")
-    folder = Path(data)
-    with download_progress("CIFAR-10-C") as progress:
-        download_cifar10c(folder.parent if folder.name == "CIFAR-10-C" else folder, progress=progress)
 
 
 def _check_outputs(args: argparse.Namespace) -> None:

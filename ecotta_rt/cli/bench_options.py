@@ -44,6 +44,9 @@ A bundle or inference-only graph that is missing is made once, in a process with
 (~/.cache/ecotta_rt); `python benchmarks/export_networks.py` makes those of the embedded networks.
 """
 
+CIFAR_10_C_URL = "https://zenodo.org/records/2535967/files/CIFAR-10-C.tar?download=1"
+CIFAR_10_C_MD5 = "56bf5dcef84df0e2308c6dcbcbbd8499"  # as the record lists it
+
 _EPILOG = f"""\
 Methods:
 {{methods}}
@@ -62,7 +65,6 @@ Examples:
   ecotta-bench --memory --methods all --frames 192          every method: a quarter of an hour on two cores
   ecotta-bench --memory --methods source,tent,ecotta-k4 --device all
   ecotta-bench --memory --data CIFAR-10-C --frames 1000 --seed 1 --json result.json --plot result.svg
-  ecotta-bench --memory --data ~/data --download
   ecotta-bench --memory --methods ecotta-k4 --batch 1 --normalisation running --json > one-by-one.json
   ecotta-bench --memory --engine onnx --batch 1 --normalisation running --threads 1
   ecotta-bench --memory --engine onnx --bundle net.ecotta --methods ecotta-k4 --normalisation running --frame-by-frame
@@ -70,6 +72,10 @@ Examples:
   ecotta-bench --memory --methods source,tent,cotta,ecotta-k4 --enforce 512MB
   ecotta-bench --latency --json latency.json                batch 1 and 64, one and two threads
   ecotta-bench --latency --batch 1 --threads 1 --methods ecotta-k4 --normalisation running --rounds 30
+
+CIFAR-10-C has 2.9 GB. To fetch it, and to go on where a transfer stopped; to check and unpack it:
+  curl -L -C - -o CIFAR-10-C.tar '{CIFAR_10_C_URL}'
+  echo '{CIFAR_10_C_MD5}  CIFAR-10-C.tar' | md5sum -c && tar xf CIFAR-10-C.tar
 
 Ctrl-C ends the run and reports what is done.
 
@@ -81,7 +87,7 @@ Exit codes:
 
 _MEMORY_ONLY = (
     *("engine", "frames", "corruptions", "severity", "order", "memory_format", "allocator", "device", "plot"),
-    *("download", "enforce", "frame_by_frame", "fast", "step_lr", "l1_weight"),
+    *("enforce", "frame_by_frame", "fast", "step_lr", "l1_weight"),
 )
 _LATENCY_ONLY = ("rounds",)
 
@@ -125,7 +131,6 @@ def _add_memory(parser: argparse.ArgumentParser) -> None:
     add("--engine", metavar="E", help=_one_of(ENGINES, "what computes the step"))
     add("--frame-by-frame", action="store_true", help="onnx: learn from each batch in the memory of one frame")
     add("--fast", action="store_true", help="onnx: prefer the step of more memory and less time")
-    add("--download", action="store_true", help="first fetch CIFAR-10-C (2.9 GB) into the folder of --data")
     add("--frames", metavar="N", type=integer, help=f"frames a corruption ({DEFAULT_FRAMES})")
     add("--corruptions", metavar="A,B", type=_names, default=(), help="which, in the order played (all 15)")
     add("--severity", metavar="S", type=integer, help=f"1 to 5 ({usual.severity})")

@@ -36,7 +36,7 @@ def open_data(args: argparse.Namespace) -> LabelledSet | None:
         if args.unlabelled:
             raise UsageError("--unlabelled without --data: name the folder of pictures")
         return None
-    from ecotta_rt.data.image_sets import find_source, is_published
+    from ecotta_rt.data.image_sets import find_image_set, is_published
     from ecotta_rt.data.stream import source_frames
 
     names = class_names(args)
@@ -48,7 +48,7 @@ def open_data(args: argparse.Namespace) -> LabelledSet | None:
         share = _SHARE_OF_PICTURES if args.held_out is None else args.held_out
         folders = open_class_folders(args.data, names)
         return LabelledPictures(folders, share=share, count=args.frames, seed=args.seed)
-    classes = find_source(args.data).classes
+    classes = find_image_set(args.data).classes
     frames, labels = source_frames(args.data, args.frames, args.seed)
     if args.unlabelled:
         return UnlabelledArrays(frames, names or classes)

@@ -248,7 +248,6 @@ def test_a_method_that_fails_does_not_stop_the_others(stand_in, capsys, tmp_path
         (("--batch", "1", "--methods", "ecotta-k4"), 2, "--normalisation running"),
         (("--methods", "ecotta-k4"), 69, "ecotta-k4.safetensors is missing"),
         (("--data", "none"), 2, "no such folder"),
-        (("--download",), 2, "--data FOLDER"),
     ],
 )
 def test_a_mistake_is_one_line_and_an_exit_code(assets, capsys, monkeypatch, tmp_path, arguments, code, message):
@@ -403,25 +402,6 @@ def test_a_missing_assets_folder_is_told(assets, capsys, monkeypatch, tmp_path):
 
     assert code == 69
     assert "clone the repository" in err
-
-
-def test_a_download_goes_into_the_data_folder_first(assets, capsys, monkeypatch, tmp_path):
-    asked = []
-    monkeypatch.setattr(bench, "download_cifar10c", lambda folder, progress: asked.append(folder))
-
-    run_bench(capsys, "--memory", "--download", "--data", str(tmp_path / "there"))
-    run_bench(capsys, "--memory", "--download", "--data", str(tmp_path / "CIFAR-10-C"))
-
-    assert asked == [tmp_path / "there", tmp_path]
-
-
-def test_a_typing_error_does_not_cost_a_download(assets, capsys, monkeypatch, tmp_path):
-    monkeypatch.setattr(bench, "download_cifar10c", lambda folder, progress: pytest.fail("downloaded"))
-
-    code, _, err = run_bench(capsys, "--memory", "--download", "--data", str(tmp_path / "there"), "--methods", "tnet")
-
-    assert code == 2
-    assert "tnet" in err
 
 
 def test_help_names_every_method_and_corruption(capsys):

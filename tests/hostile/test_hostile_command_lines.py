@@ -40,7 +40,7 @@ PARSERS = {**{name: parser_of(name) for name in COMMANDS}, "bench": bench_parser
 
 # So that nothing long begins: what each command line has in any case.
 ALWAYS = {"doctor": ["--quick"], "bench": ["--data", "nowhere"], "prepare": ["--data", "nowhere"]}
-NEVER = {"--help", "--version", "--data", "--download", "--quick"}
+NEVER = {"--help", "--version", "--data", "--quick"}
 
 
 def values(action):
