@@ -7,17 +7,16 @@ papers print, and what the whole process grew by, which a device must have.
 import io
 from collections.abc import Sequence
 from importlib.util import find_spec
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ecotta_rt.bench.label_places import Box, place_labels
 from ecotta_rt.bench.results import Report, Row
 from ecotta_rt.errors import Unavailable, UsageError
 from ecotta_rt.files.output import check_output, write_output
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 __all__ = ["check_plot", "draw_plot"]
 
@@ -27,10 +26,10 @@ _PANELS = (
     ("activation_bytes", "activations kept for the backward (MiB)"),
     ("growth_bytes", "growth of the process over its baseline (MiB)"),
 )
-# Colours of Okabe and Ito, which most colour-blind readers tell apart; the marker says the family once more.
-_FAMILIES = {"ecotta": ("#0072B2", "o"), "tent": ("#D55E00", "s"), "eata": ("#CC79A7", "D"), "cotta": ("#009E73", "^")}
-_CONTROL = ("#555555", "X")
-_DOT_POINTS = 4.0  # radius
+# Colours of Okabe and Ito, which most colour-blind readers tell apart; the marker tells methods of a family apart.
+_FAMILIES = {"ecotta": "#0072B2", "tent": "#D55E00", "eata": "#CC79A7", "cotta": "#009E73"}
+_CONTROL = "#555555"
+_MARKERS = "osD^vPX*<>ph"
 
 
 def check_plot(path: Path) -> None:
@@ -70,9 +69,7 @@ def draw_plot(report: Report, path: Path) -> None:
     panels[0].set_ylabel("error on the stream (% of frames)")
     figure.suptitle(_title(report), fontsize=11)
     figure.supxlabel(_caption(report), fontsize=7.5, color="#555555")
-    figure.draw_without_rendering()  # places everything, so that the labels know where the dots are
-    for axes, (size, _) in zip(panels, _PANELS, strict=True):
-        _label(figure, axes, report.rows, size)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper", frameon=False)
     picture = io.BytesIO()
     kind = _FORMATS[path.suffix.lower()]
     figure.savefig(picture, format=kind, metadata={"Date": None} if kind == "svg" else {})
@@ -80,35 +77,16 @@ def draw_plot(report: Report, path: Path) -> None:
 
 
 def _scatter(axes: "Axes", rows: Sequence[Row], size: str, label: str) -> None:
-    for row in rows:
-        colour, marker = _style(row.method)
-        axes.scatter(_mib(row, size), row.error_percent, s=60, color=colour, marker=marker, zorder=3, clip_on=False)
+    for row, marker in zip(rows, cycle(_MARKERS), strict=False):
+        colour = _FAMILIES.get(row.method.partition("-")[0], _CONTROL)
+        at = (_mib(row, size), row.error_percent)
+        axes.scatter(*at, s=60, color=colour, marker=marker, label=row.method, zorder=3, clip_on=False)
     axes.set_xlabel(label)
-    axes.set_xlim(left=0, right=max(1.0, *(_mib(row, size) for row in rows)) * 1.18)
+    axes.set_xlim(left=0, right=max(1.0, *(_mib(row, size) for row in rows)) * 1.05)
     axes.margins(y=0.15)
     axes.grid(color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-
-
-def _label(figure: "Figure", axes: "Axes", rows: Sequence[Row], size: str) -> None:
-    texts = [axes.text(0, 0, row.method, fontsize=9, color=_style(row.method)[0], va="bottom") for row in rows]
-    dots = [tuple(axes.transData.transform((_mib(row, size), row.error_percent))) for row in rows]
-    sizes = [(box.width, box.height) for box in (text.get_window_extent() for text in texts)]
-    area = axes.get_window_extent()
-    boxes = place_labels(dots, sizes, _DOT_POINTS * figure.dpi / 72, Box(area.x0, area.y0, area.x1, area.y1))
-    to_data = axes.transData.inverted()
-    for text, dot, box in zip(texts, dots, boxes, strict=True):
-        left, bottom = to_data.transform((box.left, box.bottom))
-        text.set_position((float(left), float(bottom)))
-        # A hair line to the nearest point of a label that had to go far.
-        near = (min(max(dot[0], box.left), box.right), min(max(dot[1], box.bottom), box.top))
-        line = to_data.transform((dot, near))
-        axes.plot(line[:, 0], line[:, 1], color="#aaaaaa", linewidth=0.7, zorder=2, scalex=False, scaley=False)
-
-
-def _style(method: str) -> tuple[str, str]:
-    return _FAMILIES.get(method.partition("-")[0], _CONTROL)
 
 
 def _mib(row: Row, size: str) -> float:

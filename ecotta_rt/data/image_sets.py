@@ -24,7 +24,7 @@ from ecotta_rt.data.corrupted import corrupted_frames
 from ecotta_rt.errors import InputFileError, Unavailable, UsageError
 from ecotta_rt.files.cifar import BINARIES, CifarBinary
 
-__all__ = ["EMBEDDED", "ImageSet", "Images", "find_image_set", "is_published"]
+__all__ = ["EMBEDDED", "ImageSet", "find_image_set", "is_published"]
 
 EMBEDDED = "fashion-mnist-c"
 SAMPLE = Path("data") / "fashion-mnist-sample"  # inside the assets folder

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ecotta_rt.data.cifar import Images
 from ecotta_rt.data.corruptions import CORRUPTIONS, SEVERITIES, check_corruption
-from ecotta_rt.data.image_sets import EMBEDDED, Images, ImageSet, find_image_set
+from ecotta_rt.data.image_sets import EMBEDDED, ImageSet, find_image_set
 from ecotta_rt.errors import UsageError
 
 __all__ = ["Segment", "Stream", "open_stream", "source_frames"]
