@@ -1,6 +1,10 @@
 """What a graph needs when onnxruntime runs it, as the planner found when the bundle was made."""
 
 from dataclasses import dataclass
+from typing import Annotated
+
+from ecotta_rt.files.fields import Limit, OneOf, Since
+from ecotta_rt.options import OPTIMISATIONS
 
 __all__ = ["SessionFigures", "Tenant", "arena_doubles", "arena_overhead"]
 
@@ -31,6 +35,9 @@ def arena_overhead(frames: int) -> float:
     return 1.07 if arena_doubles(frames) else 1.05
 
 
+_Bytes = Annotated[int, Limit(0, 1 << 50)]
+
+
 @dataclass(frozen=True)
 class Tenant:
     """A tensor that is alive at the worst moment.
@@ -40,8 +47,8 @@ class Tenant:
         bytes: Its size.
     """
 
-    name: str
-    bytes: int
+    name: Annotated[str, Limit(most=200)]
+    bytes: _Bytes
 
 
 @dataclass(frozen=True)
@@ -58,10 +65,10 @@ class SessionFigures:
         tenants: The largest tensors that are alive at the peak, the largest first.
     """
 
-    optimisation: str
-    nodes: int
-    live_bytes: int
-    arena_bytes: int
-    copied_bytes: int
-    mapped_bytes: int
-    tenants: tuple[Tenant, ...] = ()
+    optimisation: Annotated[str, OneOf(OPTIMISATIONS)]
+    nodes: Annotated[int, Limit(0, 1 << 16)]
+    live_bytes: _Bytes
+    arena_bytes: _Bytes
+    copied_bytes: _Bytes
+    mapped_bytes: _Bytes
+    tenants: Annotated[tuple[Tenant, ...], Limit(most=16), Since(1)] = ()

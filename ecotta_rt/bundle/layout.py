@@ -1,20 +1,45 @@
 """How a state's named arrays lie in the three flat vectors that a graph takes and gives."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ecotta_rt.errors import InputFileError, UsageError
+from ecotta_rt.files.fields import Limit, OneOf, Without
+from ecotta_rt.files.onnx_wire import ELEMENT_TYPES
 from ecotta_rt.state import AdaptState
 
-__all__ = ["ArrayShape", "StateLayout"]
+__all__ = ["ArrayShape", "Shape", "StateLayout", "find_twice"]
 
 _FLOAT = np.dtype("<f4")
 
+_MAX_ARRAY_BYTES = 1 << 30
+
 Floats = NDArray[np.float32]
+
+
+def find_twice(entries: Sequence[Any], key: str = "name") -> str | None:
+    """Which name is given twice, in words; None where none is."""
+    seen: set[str] = set()
+    for name in (getattr(entry, key) for entry in entries):
+        if name in seen:
+            return f"the name {name!r} is given twice"
+        seen.add(name)
+    return None
+
+
+def _size(shape: tuple[int, ...]) -> str | None:
+    if math.prod(shape) * _FLOAT.itemsize <= _MAX_ARRAY_BYTES:
+        return None
+    return f"{list(shape)} is more than {_MAX_ARRAY_BYTES} bytes, the most there is"
+
+
+Shape = Annotated[tuple[Annotated[int, Limit(0, _MAX_ARRAY_BYTES)], ...], Limit(most=8), _size]
+"""Dimensions of an array."""
 
 
 @dataclass(frozen=True)
@@ -27,14 +52,17 @@ class ArrayShape:
         dtype: numpy's word for the number format. Weights and states are float32 throughout.
     """
 
-    name: str
-    shape: tuple[int, ...]
-    dtype: str = "float32"
+    name: Annotated[str, Limit(most=200)]
+    shape: Shape
+    dtype: Annotated[str, OneOf(tuple(ELEMENT_TYPES.values()))] = "float32"
 
     @property
     def count(self) -> int:
         """How many numbers it holds."""
         return math.prod(self.shape)
+
+
+_Arrays = Annotated[tuple[Annotated[ArrayShape, Without("dtype")], ...], Limit(most=1 << 16), find_twice]
 
 
 @dataclass(frozen=True)
@@ -46,8 +74,8 @@ class StateLayout:
         statistics: `NORM.mean` and `NORM.variance` of every norm.
     """
 
-    parameters: tuple[ArrayShape, ...]
-    statistics: tuple[ArrayShape, ...]
+    parameters: _Arrays
+    statistics: _Arrays
 
     @classmethod
     def of(cls, state: AdaptState) -> "StateLayout":

@@ -8,16 +8,16 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Literal, cast, get_args
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
-from ecotta_rt.bundle.figures import SessionFigures, Tenant
-from ecotta_rt.bundle.layout import ArrayShape, StateLayout
+from ecotta_rt.bundle.figures import SessionFigures
+from ecotta_rt.bundle.layout import ArrayShape, Shape, StateLayout, find_twice
 from ecotta_rt.bundle.ports import SINGLE_FRAME, find_other_port, required_ports
 from ecotta_rt.errors import InputFileError
-from ecotta_rt.files.json_fields import JsonFields, parse_json
-from ecotta_rt.files.onnx_wire import ELEMENT_TYPES
-from ecotta_rt.options import NORMALISATIONS, OPTIMISATIONS
+from ecotta_rt.files.fields import Document, Limit, Matches, OneOf, Since
+from ecotta_rt.files.json_text import parse_json
+from ecotta_rt.options import NORMALISATIONS
 
 __all__ = [
     "FORMAT",
@@ -60,26 +60,34 @@ WEIGHT_ALIGNMENT = 64
 MAX_MANIFEST_BYTES = 4 << 20
 MAX_GRAPHS = 64
 MAX_GRAPH_BYTES = 64 << 20
-_MAX_BYTES = 1 << 30
-_MAX_STEP_BYTES = 1 << 50
-_MAX_ARRAYS = 1 << 16
-_MAX_CLASSES = 1 << 16
-_MAX_WORDS = 256
-_MAX_PORTS = 64
-_MAX_SESSIONS = 8
-_MAX_TENANTS = 16
-_OLDEST_VERSION = 1
 _LAST_OF_COLOUR_ALONE = 2
 _COLOURS = {1: "grey", 3: "RGB"}
-_MAX_RANK = 8
-_MAX_SIDE = 1 << 14
-_MAX_BATCH = 1 << 16
-_MAX_PARTS = 1024
-_MAX_NODES = 1 << 16  # as onnxruntime has optimised it; as it is in the file, at most `operators.MAX_NODES`
-_MAX_NAME = 200
 _FLOAT_BYTES = 4
-_GRAPH_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}", re.ASCII)
-_SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
+
+_Bytes = Annotated[int, Limit(0, 1 << 30)]
+_PlannedBytes = Annotated[int, Limit(0, 1 << 50)]
+_Name = Annotated[str, Limit(most=200)]
+_Sha256 = Annotated[str, Limit(most=200), Matches("[0-9a-f]{64}", "64 hexadecimal digits")]
+_Side = Annotated[int, Limit(1, 1 << 14)]
+_Ports = Annotated[tuple[ArrayShape, ...], Limit(most=64), find_twice]
+
+
+def _graph_name(name: str) -> str | None:
+    if re.fullmatch("[a-z0-9][a-z0-9._-]{0,99}", name, re.ASCII):
+        return None
+    return f"{name!r} is no name for a graph; expected up to 100 of a-z, 0-9, '.', '_', '-'"
+
+
+def _classes(names: Sequence[str]) -> str | None:
+    return f"{len(names)} classes, expected at least 2: there is nothing to tell apart" if len(names) < 2 else None
+
+
+def _channels(count: int) -> str | None:
+    return None if count in _COLOURS else f"{count}, expected {' or '.join(map(str, _COLOURS))}"
+
+
+def _sessions(sessions: Sequence[SessionFigures]) -> str | None:
+    return find_twice(sessions, "optimisation")
 
 
 @dataclass(frozen=True)
@@ -92,9 +100,9 @@ class WeightEntry:
         offset: Bytes from the beginning of `weights.bin`, a multiple of `WEIGHT_ALIGNMENT`.
     """
 
-    name: str
-    shape: tuple[int, ...]
-    offset: int
+    name: _Name
+    shape: Shape
+    offset: _Bytes
 
     @property
     def bytes(self) -> int:
@@ -137,18 +145,18 @@ class GraphEntry:
         sessions: What running it needs, for each way the planner looked at; empty where it did not.
     """
 
-    name: str
+    name: Annotated[_Name, _graph_name]
     kind: GraphKind
-    batch: int
-    variant: Mapping[str, str]
-    nodes: int
-    activation_bytes: int
-    step_peak_bytes: int
-    inputs: tuple[ArrayShape, ...]
-    outputs: tuple[ArrayShape, ...]
-    bytes: int
-    sha256: str
-    sessions: tuple[SessionFigures, ...] = ()
+    batch: Annotated[int, Limit(1, 1 << 16)]
+    variant: Annotated[Mapping[_Name, _Name], Limit(most=256)]
+    nodes: Annotated[int, Limit(1, 1 << 16)]
+    activation_bytes: _PlannedBytes
+    step_peak_bytes: _PlannedBytes
+    inputs: _Ports
+    outputs: _Ports
+    bytes: Annotated[int, Limit(1, MAX_GRAPH_BYTES)]
+    sha256: _Sha256
+    sessions: Annotated[tuple[SessionFigures, ...], Limit(most=8), _sessions] = ()
 
     @property
     def member(self) -> str:
@@ -176,13 +184,14 @@ class FrameSpec:
         scale: What an 8-bit value is multiplied with: `1/255`, so that graphs see [0, 1].
     """
 
-    channels: int
-    height: int
-    width: int
-    resize: Resize = "cover"
-    crop: float = 1.0
+    channels: Annotated[int, Limit(1, 3), _channels]
+    height: _Side
+    width: _Side
+    resize: Annotated[Resize, Since(3)] = "cover"
+    crop: Annotated[float, Limit(above=0, most=1), Since(3)] = 1.0
 
     scale: ClassVar[str] = "1/255"
+    DERIVED: ClassVar = ("scale", "colour")
 
     @property
     def colour(self) -> str:
@@ -217,21 +226,21 @@ class Manifest:
         metadata: Free text by name: how network and state came about.
     """
 
-    made_with: Mapping[str, str]
-    model: str
-    network_digest: str
-    classes: tuple[str, ...]
-    parts: int
+    made_with: Annotated[Mapping[_Name, _Name], Limit(most=256)]
+    model: _Name
+    network_digest: _Name
+    classes: Annotated[tuple[_Name, ...], Limit(most=1 << 16), _classes]
+    parts: Annotated[int, Limit(1, 1024)]
     frame: FrameSpec
-    normalisation: str
-    options: Mapping[str, str | float | int | bool]
+    normalisation: Annotated[str, OneOf(NORMALISATIONS)]
+    options: Annotated[Mapping[_Name, Annotated[str, Limit(most=200)] | float | int | bool], Limit(most=256)]
     layout: StateLayout
-    graphs: tuple[GraphEntry, ...]
-    weights: tuple[WeightEntry, ...]
-    weights_bytes: int
-    weights_sha256: str
-    state_sha256: str
-    metadata: Mapping[str, str] = field(default_factory=dict)
+    graphs: Annotated[tuple[GraphEntry, ...], Limit(most=MAX_GRAPHS), find_twice]
+    weights: Annotated[tuple[WeightEntry, ...], Limit(most=1 << 16), find_twice]
+    weights_bytes: _Bytes
+    weights_sha256: _Sha256
+    state_sha256: _Sha256
+    metadata: Annotated[Mapping[str, str], Limit(most=256), Since(1)] = field(default_factory=dict)
 
     def graph(self, name: str) -> GraphEntry | None:
         """The graph of this name, or None."""
@@ -257,22 +266,22 @@ class Manifest:
         encoded = content.encode() if isinstance(content, str) else content
         if len(encoded) > MAX_MANIFEST_BYTES:
             raise InputFileError(f"{origin}: {len(encoded)} bytes, more than the {MAX_MANIFEST_BYTES} of a manifest")
-        fields = parse_json(encoded, origin)
-        fields.text("format", choices=(FORMAT,))
-        version = fields.number("version", 0, 1 << 31)
-        if not _OLDEST_VERSION <= version <= VERSION:
-            known = f"{_OLDEST_VERSION} to {VERSION}"
-            raise fields.error(
-                "version", f"is {version}, and this ecotta_rt reads {known}; install the one that made it"
+        document = parse_json(encoded, origin)
+        document.take("format", Literal["ecotta-bundle"])
+        version = document.take("version", Annotated[int, Limit(0, 1 << 31)])
+        if not 1 <= version <= VERSION:
+            raise document.error(
+                ("version",),
+                f"is {version}, and this ecotta_rt reads 1 to {VERSION}; install the one that made it",
             )
-        manifest = _read_manifest(fields, version)
-        fields.refuse_the_rest()
+        manifest = document.read(cls, version=version)
         if not manifest.graphs:
-            raise fields.error("graphs", "none, expected at least one")
-        _check_weights(manifest, fields)
-        _refuse_twice("graphs", [graph.name for graph in manifest.graphs], fields)
+            raise document.error(("graphs",), "none, expected at least one")
+        if version <= _LAST_OF_COLOUR_ALONE and manifest.frame.channels != 3:
+            raise document.error(("frame", "channels"), f"{manifest.frame.channels}, expected 3")
+        _check_weights(manifest, document)
         for index, graph in enumerate(manifest.graphs):
-            _check_ports(manifest, graph, f"graphs[{index}]", fields)
+            _check_ports(manifest, graph, index, document)
         return manifest
 
 
@@ -282,7 +291,7 @@ def _plain(value: Any) -> Any:
         plain = {"name": value.name, "shape": list(value.shape)}
         return plain if value.dtype == "float32" else {**plain, "dtype": value.dtype}
     if isinstance(value, FrameSpec):
-        return {**vars(value), "scale": value.scale, "colour": value.colour}
+        return {**vars(value), **{name: getattr(value, name) for name in value.DERIVED}}
     if hasattr(value, "__dataclass_fields__"):
         return {key: _plain(item) for key, item in vars(value).items()}
     if isinstance(value, tuple):
@@ -290,155 +299,29 @@ def _plain(value: Any) -> Any:
     return dict(value) if isinstance(value, Mapping) else value
 
 
-def _read_manifest(fields: JsonFields, version: int) -> Manifest:
-    return Manifest(
-        made_with=fields.words("made_with", max_count=_MAX_WORDS, max_characters=_MAX_NAME),
-        model=fields.text("model", max_characters=_MAX_NAME),
-        network_digest=fields.text("network_digest", max_characters=_MAX_NAME),
-        classes=_classes(fields),
-        parts=fields.number("parts", 1, _MAX_PARTS),
-        frame=fields.object("frame", _read_frame if version > _LAST_OF_COLOUR_ALONE else _read_colour_frame),
-        normalisation=fields.text("normalisation", choices=NORMALISATIONS),
-        options=fields.settings("options", max_count=_MAX_WORDS, max_characters=_MAX_NAME),
-        layout=fields.object("layout", _read_layout),
-        graphs=fields.objects("graphs", _read_graph, max_count=MAX_GRAPHS),
-        weights=fields.objects("weights", _read_weight, max_count=_MAX_ARRAYS),
-        weights_bytes=fields.number("weights_bytes", 0, _MAX_BYTES),
-        weights_sha256=_sha256(fields, "weights_sha256"),
-        state_sha256=_sha256(fields, "state_sha256"),
-        metadata=fields.words("metadata", max_count=_MAX_WORDS),
-    )
-
-
-def _classes(fields: JsonFields) -> tuple[str, ...]:
-    classes = fields.texts("classes", max_count=_MAX_CLASSES, max_characters=_MAX_NAME)
-    if len(classes) < 2:
-        raise fields.error("classes", f"{len(classes)} classes, expected at least 2: there is nothing to tell apart")
-    return classes
-
-
-def _read_frame(fields: JsonFields) -> FrameSpec:
-    resize = cast(Resize, fields.text("resize", choices=RESIZES))
-    return replace(_read_sizes(fields, tuple(_COLOURS)), resize=resize, crop=fields.share("crop"))
-
-
-def _read_colour_frame(fields: JsonFields) -> FrameSpec:
-    """Of versions 1 and 2."""
-    return _read_sizes(fields, (3,))
-
-
-def _read_sizes(fields: JsonFields, channels: Sequence[int]) -> FrameSpec:
-    frame = FrameSpec(
-        channels=fields.number("channels", min(channels), max(channels)),
-        height=fields.number("height", 1, _MAX_SIDE),
-        width=fields.number("width", 1, _MAX_SIDE),
-    )
-    if frame.channels not in channels:
-        raise fields.error("channels", f"{frame.channels}, expected {' or '.join(map(str, channels))}")
-    fields.text("scale", choices=(frame.scale,))
-    fields.text("colour", choices=(frame.colour,))
-    return frame
-
-
-def _read_layout(fields: JsonFields) -> StateLayout:
-    layout = StateLayout(
-        parameters=fields.objects("parameters", _read_array, max_count=_MAX_ARRAYS),
-        statistics=fields.objects("statistics", _read_array, max_count=_MAX_ARRAYS),
-    )
-    for section in ("parameters", "statistics"):
-        _refuse_twice(section, [array.name for array in getattr(layout, section)], fields)
-    return layout
-
-
-def _read_array(fields: JsonFields) -> ArrayShape:
-    return ArrayShape(fields.text("name", max_characters=_MAX_NAME), _shape(fields))
-
-
-def _read_port(fields: JsonFields) -> ArrayShape:
-    array = _read_array(fields)
-    known = tuple(ELEMENT_TYPES.values())
-    return ArrayShape(array.name, array.shape, fields.text("dtype", choices=known)) if fields.has("dtype") else array
-
-
-def _read_weight(fields: JsonFields) -> WeightEntry:
-    array = _read_array(fields)
-    return WeightEntry(array.name, array.shape, fields.number("offset", 0, _MAX_BYTES))
-
-
-def _read_graph(fields: JsonFields) -> GraphEntry:
-    name = fields.text("name", max_characters=_MAX_NAME)
-    if not _GRAPH_NAME.fullmatch(name):
-        raise fields.error("name", f"{name!r} is no name for a graph; expected up to 100 of a-z, 0-9, '.', '_', '-'")
-    graph = GraphEntry(
-        name=name,
-        kind=cast(GraphKind, fields.text("kind", choices=get_args(GraphKind))),
-        batch=fields.number("batch", 1, _MAX_BATCH),
-        variant=fields.words("variant", max_count=_MAX_WORDS, max_characters=_MAX_NAME),
-        nodes=fields.number("nodes", 1, _MAX_NODES),
-        activation_bytes=fields.number("activation_bytes", 0, _MAX_STEP_BYTES),
-        step_peak_bytes=fields.number("step_peak_bytes", 0, _MAX_STEP_BYTES),
-        inputs=fields.objects("inputs", _read_port, max_count=_MAX_PORTS),
-        outputs=fields.objects("outputs", _read_port, max_count=_MAX_PORTS),
-        bytes=fields.number("bytes", 1, MAX_GRAPH_BYTES),
-        sha256=_sha256(fields, "sha256"),
-        sessions=fields.objects("sessions", _read_session, max_count=_MAX_SESSIONS) if fields.has("sessions") else (),
-    )
-    _refuse_twice("sessions", [session.optimisation for session in graph.sessions], fields)
-    for key in ("inputs", "outputs"):
-        _refuse_twice(key, [port.name for port in getattr(graph, key)], fields)
-    return graph
-
-
-def _read_session(fields: JsonFields) -> SessionFigures:
-    return SessionFigures(
-        optimisation=fields.text("optimisation", choices=OPTIMISATIONS),
-        nodes=fields.number("nodes", 0, _MAX_NODES),
-        **{
-            key: fields.number(key, 0, _MAX_STEP_BYTES)
-            for key in ("live_bytes", "arena_bytes", "copied_bytes", "mapped_bytes")
-        },
-        tenants=fields.objects("tenants", _read_tenant, max_count=_MAX_TENANTS),
-    )
-
-
-def _read_tenant(fields: JsonFields) -> Tenant:
-    return Tenant(fields.text("name", max_characters=_MAX_NAME), fields.number("bytes", 0, _MAX_STEP_BYTES))
-
-
-def _shape(fields: JsonFields) -> tuple[int, ...]:
-    shape = fields.numbers("shape", 0, _MAX_BYTES, max_count=_MAX_RANK)
-    if math.prod(shape) * _FLOAT_BYTES > _MAX_BYTES:
-        raise fields.error("shape", f"{list(shape)} is more than {_MAX_BYTES} bytes, the most there is")
-    return shape
-
-
-def _sha256(fields: JsonFields, key: str) -> str:
-    digest = fields.text(key, max_characters=_MAX_NAME)
-    if not _SHA256.fullmatch(digest):
-        raise fields.error(key, f"expected 64 hexadecimal digits, found {digest!r}")
-    return digest
-
-
-def _check_weights(manifest: Manifest, fields: JsonFields) -> None:
-    _refuse_twice("weights", [entry.name for entry in manifest.weights], fields)
+def _check_weights(manifest: Manifest, document: Document) -> None:
     end = 0
     before = ""
     for entry in sorted(manifest.weights, key=lambda entry: (entry.offset, entry.bytes)):
         if entry.offset % WEIGHT_ALIGNMENT:
-            raise fields.error("weights", f"{entry.name!r} at byte {entry.offset}, no multiple of {WEIGHT_ALIGNMENT}")
+            raise document.error(
+                ("weights",), f"{entry.name!r} at byte {entry.offset}, no multiple of {WEIGHT_ALIGNMENT}"
+            )
         if entry.offset < end:
-            raise fields.error(
-                "weights", f"{entry.name!r} at byte {entry.offset} overlaps {before!r}, which ends at {end}"
+            raise document.error(
+                ("weights",), f"{entry.name!r} at byte {entry.offset} overlaps {before!r}, which ends at {end}"
             )
         end, before = entry.offset + entry.bytes, entry.name
     if end != manifest.weights_bytes:
         ends = f"{before!r} ends at byte {end}" if before else "none"
-        raise fields.error("weights", f"{ends}, and weights.bin has {manifest.weights_bytes} bytes")
+        raise document.error(("weights",), f"{ends}, and weights.bin has {manifest.weights_bytes} bytes")
 
 
-def _check_ports(manifest: Manifest, graph: GraphEntry, key: str, fields: JsonFields) -> None:
+def _check_ports(manifest: Manifest, graph: GraphEntry, index: int, document: Document) -> None:
     if graph.kind in SINGLE_FRAME and graph.batch != 1:
-        raise fields.error(f"{key}.batch", f"{graph.batch} frames in {graph.name!r}; {graph.kind} graphs are of 1")
+        raise document.error(
+            ("graphs", index, "batch"), f"{graph.batch} frames in {graph.name!r}; {graph.kind} graphs are of 1"
+        )
     frame, layout = manifest.frame, manifest.layout
     sizes = {
         "N": graph.batch,
@@ -454,14 +337,7 @@ def _check_ports(manifest: Manifest, graph: GraphEntry, key: str, fields: JsonFi
     for what, found, required in (("inputs", graph.inputs, inputs), ("outputs", graph.outputs, outputs)):
         problem = find_other_port(found, required)
         if problem is not None:
-            raise fields.error(
-                f"{key}.{what}", f"{problem}, in the {graph.kind} graph {graph.name!r}; was it made for other frames?"
+            raise document.error(
+                ("graphs", index, what),
+                f"{problem}, in the {graph.kind} graph {graph.name!r}; was it made for other frames?",
             )
-
-
-def _refuse_twice(key: str, names: Sequence[str], fields: JsonFields) -> None:
-    seen: set[str] = set()
-    for name in names:
-        if name in seen:
-            raise fields.error(key, f"the name {name!r} is given twice")
-        seen.add(name)

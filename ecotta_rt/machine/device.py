@@ -15,9 +15,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
+from typing import Annotated, Any, Generic, Literal, TypeVar, get_args
 
 from ecotta_rt.errors import UsageError
-from ecotta_rt.files.toml_file import TomlTable, parse_toml, read_toml
+from ecotta_rt.files.fields import Document, Limit, Matches
+from ecotta_rt.files.toml_text import parse_toml, read_toml
 from ecotta_rt.machine import this_machine
 
 __all__ = [
@@ -40,25 +42,26 @@ SCHEMA = 1
 THIS_MACHINE = "this-machine"
 """The id of the profile that is read live."""
 
-HOSTS = ("python", "native")
+Host = Literal["python", "native"]
+HOSTS: tuple[str, ...] = get_args(Host)
 """Who runs the step: our Python runtime, or a phone app with its own onnxruntime and no interpreter."""
 
-MARKS = ("measured", "documented", "estimated")
+Mark = Literal["measured", "documented", "estimated"]
+MARKS: tuple[str, ...] = get_args(Mark)
 """How far a figure can be trusted: read off such a device; in its maker's documents; derived or chosen by us."""
 
-WHEELS = ("stock", "container", "none")
+Wheels = Literal["stock", "container", "none"]
+WHEELS: tuple[str, ...] = get_args(Wheels)
 """How onnxruntime gets there: from PyPI on the usual system; only inside a newer system's container; not as a wheel."""
 
-ISA_FEATURES = (
-    *("neon", "fp16", "dotprod", "lse", "bf16", "i8mm", "sve"),
-    *("avx", "avx2", "fma", "avx512f", "avx512-vnni"),
-)
+Feature = Literal[
+    "neon", "fp16", "dotprod", "lse", "bf16", "i8mm", "sve", "avx", "avx2", "fma", "avx512f", "avx512-vnni"
+]
+ISA_FEATURES: tuple[str, ...] = get_args(Feature)
 """Instruction set extensions that decide which kernels onnxruntime picks."""
 
 _MEMORY_FIELDS = ("ram_bytes", "visible_bytes", "available_bytes", "default_limit_bytes")
-_MOST_BYTES = 2**50
-_MOST_CORES = 4096
-_ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+_FIGURES = (*_MEMORY_FIELDS, "cores", "cpu", "isa", "wheels")
 
 # This machine keeps doing its other work, and that grows too; a control group's limit is already somebody's decision.
 _SHARE_OF_AVAILABLE = 3 / 4
@@ -125,7 +128,7 @@ class DeviceProfile:
     def as_json(self) -> dict[str, object]:
         """The profile as plain values: each figure an object of `value`, `mark` and `source`."""
         plain: dict[str, object] = {"id": self.id, "name": self.name, "host": self.host, "notes": list(self.notes)}
-        for key in (*_MEMORY_FIELDS, "cores", "cpu", "isa", "wheels"):
+        for key in _FIGURES:
             value = getattr(self, key)
             if value is not None:
                 shown = list(value) if isinstance(value, tuple) else value
@@ -187,105 +190,64 @@ def _unknown_device(name: str) -> str:
     return f"unknown device {name!r}{hint} Known: {', '.join(known)}; or the path of a profile ending in .toml"
 
 
-def _profile(table: TomlTable) -> DeviceProfile:
-    _check_schema(table)
-    figures = _Figures(table)
-    profile = DeviceProfile(
-        id=_take_id(table),
-        name=table.take("name", str),
-        host=_take_choice(table, "host", HOSTS),
-        notes=table.take_strings("notes") if table.has("notes") else (),
-        ram_bytes=figures.count("ram_bytes", _MOST_BYTES),
-        visible_bytes=figures.count_or_none("visible_bytes", _MOST_BYTES),
-        available_bytes=figures.count_or_none("available_bytes", _MOST_BYTES),
-        default_limit_bytes=figures.count("default_limit_bytes", _MOST_BYTES),
-        cores=figures.count("cores", _MOST_CORES),
-        cpu=figures.text("cpu"),
-        isa=figures.features("isa"),
-        wheels=figures.choice("wheels", WHEELS),
-        evidence=figures.evidence,
-    )
-    figures.sources.refuse_the_rest()
-    table.refuse_the_rest()
-    _check_memory(table, profile)
-    return profile
+T = TypeVar("T")
+
+_Id = Annotated[
+    str,
+    Matches(f"(?!{THIS_MACHINE}$)[a-z0-9]+(-[a-z0-9]+)*", f"lower-case words joined by hyphens, not {THIS_MACHINE}"),
+]
+_Bytes = Annotated[int, Limit(1, 2**50)]
 
 
-def _check_schema(table: TomlTable) -> None:
-    schema = table.take("schema", int)
+@dataclass(frozen=True)
+class _Figure(Generic[T]):
+    """`key = { value = ..., mark = ..., source = ... }`; the source is a key of `[sources]`."""
+
+    value: T
+    mark: Mark
+    source: str
+
+
+@dataclass(frozen=True)
+class _ProfileFile:
+    """What a file of `devices/` holds."""
+
+    id: _Id
+    name: str
+    host: Host
+    ram_bytes: _Figure[_Bytes]
+    default_limit_bytes: _Figure[_Bytes]
+    cores: _Figure[Annotated[int, Limit(1, 4096)]]
+    cpu: _Figure[str]
+    isa: _Figure[tuple[Feature, ...]]
+    wheels: _Figure[Wheels]
+    sources: Mapping[str, str]
+    visible_bytes: _Figure[_Bytes] | None = None
+    available_bytes: _Figure[_Bytes] | None = None
+    notes: tuple[str, ...] = ()
+
+
+def _profile(document: Document) -> DeviceProfile:
+    schema = document.take("schema", int)
     if schema != SCHEMA:
-        raise table.error("schema", f"this version reads schema {SCHEMA}, the file has {schema}")
+        raise document.error(("schema",), f"this version reads schema {SCHEMA}, the file has {schema}")
+    file = document.read(_ProfileFile)
+    figures: dict[str, _Figure[Any]] = {key: getattr(file, key) for key in _FIGURES if getattr(file, key) is not None}
+    for key, figure in figures.items():
+        if figure.source not in file.sources:
+            there = ", ".join(file.sources) or "nothing"
+            raise document.error((key, "source"), f"{figure.source!r} is not in [sources]; there: {there}")
+    _check_memory({key: figures[key].value for key in _MEMORY_FIELDS if key in figures}, document)
+    values: dict[str, Any] = {key: figures[key].value if key in figures else None for key in _FIGURES}
+    evidence = {key: Evidence(figure.mark, file.sources[figure.source]) for key, figure in figures.items()}
+    return DeviceProfile(id=file.id, name=file.name, host=file.host, notes=file.notes, evidence=evidence, **values)
 
 
-def _take_id(table: TomlTable) -> str:
-    device_id = table.take("id", str)
-    if not _ID.fullmatch(device_id) or device_id == THIS_MACHINE:
-        raise table.error("id", f"expected lower-case words joined by hyphens, not {THIS_MACHINE}, found {device_id!r}")
-    return device_id
-
-
-def _take_choice(table: TomlTable, key: str, choices: tuple[str, ...]) -> str:
-    value = table.take(key, str)
-    if value not in choices:
-        raise table.error(key, f"expected one of {', '.join(choices)}, found {value!r}")
-    return value
-
-
-def _check_memory(table: TomlTable, profile: DeviceProfile) -> None:
+def _check_memory(known: Mapping[str, int], document: Document) -> None:
     """Each of the memory figures is a part of the one before it."""
-    known = [(key, getattr(profile, key)) for key in _MEMORY_FIELDS if getattr(profile, key) is not None]
-    for (whole, whole_bytes), (part, part_bytes) in pairwise(known):
+    for (whole, whole_bytes), (part, part_bytes) in pairwise(known.items()):
         if part_bytes > whole_bytes:
-            raise table.error(part, f"{part_bytes} is more than {whole} = {whole_bytes}, of which it is a part")
-
-
-class _Figures:
-    """Takes `key = { value = ..., mark = ..., source = ... }` out of a profile, and keeps the evidence."""
-
-    def __init__(self, table: TomlTable) -> None:
-        self._table = table
-        self.sources = table.take_table("sources")
-        self._texts = {key: self.sources.take(key, str) for key in self.sources.keys()}
-        self.evidence: dict[str, Evidence] = {}
-
-    def count(self, key: str, most: int) -> int:
-        figure = self._open(key)
-        value = figure.take("value", int)
-        if not 1 <= value <= most:
-            raise figure.error("value", f"expected 1 to {most}, found {value}")
-        return value
-
-    def count_or_none(self, key: str, most: int) -> int | None:
-        return self.count(key, most) if self._table.has(key) else None
-
-    def text(self, key: str) -> str:
-        return self._open(key).take("value", str)
-
-    def choice(self, key: str, choices: tuple[str, ...]) -> str:
-        return _take_choice(self._open(key), "value", choices)
-
-    def features(self, key: str) -> tuple[str, ...]:
-        figure = self._open(key)
-        values = figure.take_strings("value")
-        for value in values:
-            if value not in ISA_FEATURES:
-                raise figure.error("value", f"unknown feature {value!r}; known: {', '.join(ISA_FEATURES)}")
-        return values
-
-    def _open(self, key: str) -> TomlTable:
-        """Take the evidence out, leaving the value for the caller."""
-        figure = self._table.take_table(key)
-        mark = _take_choice(figure, "mark", MARKS)
-        source = figure.take("source", str)
-        if source not in self._texts:
-            raise figure.error(
-                "source", f"{source!r} is not in [sources]; there: {', '.join(self._texts) or 'nothing'}"
-            )
-        unknown = set(figure.keys()) - {"value"}
-        if unknown:
-            raise figure.error(min(unknown), "unknown field; known here: mark, source, value")
-        self.evidence[key] = Evidence(mark, self._texts[source])
-        return figure
+            raise document.error((part,), f"{part_bytes} is more than {whole} = {whole_bytes}, of which it is a part")
 
 
 def _read_this_machine() -> DeviceProfile:
