@@ -88,12 +88,12 @@ def measure(name: str, network: str) -> dict[str, Any]:
     from ecotta_rt.machine.process_memory import held_memory
     from ecotta_rt.machine.vitals import VitalsReader
     from ecotta_rt.options import SessionOptions
+    from ecotta_rt.records import Answer, BatchAnswered, GuardStep, Level
     from ecotta_rt.runtime.engine import Runtime
-    from ecotta_rt.runtime.guard import Guard, GuardEvent, GuardPolicy
-    from ecotta_rt.runtime.level import Level
+    from ecotta_rt.runtime.guard import Guard
+    from ecotta_rt.runtime.guard_policy import GuardPolicy
     from ecotta_rt.runtime.loop import Loop
     from ecotta_rt.runtime.watch import Watch
-    from ecotta_rt.sinks.json_lines import Kept
     from ecotta_rt.sinks.tally import Tally
 
     row = ROWS[name]
@@ -134,7 +134,7 @@ def measure(name: str, network: str) -> dict[str, Any]:
 
     runtime.set_level = timed  # type: ignore[method-assign]
 
-    def after_batch(tally: Tally) -> None:
+    def after_batch() -> None:
         now_s = time.monotonic()
         batch_s.append(now_s - moment["batch"])
         moment["batch"] = now_s
@@ -153,16 +153,18 @@ def measure(name: str, network: str) -> dict[str, Any]:
             found["held_after_mib"] = held_memory().pss_bytes / MIB
             loop.stop()
 
-    def heard(event: GuardEvent) -> None:
-        if event.why not in ("limit", "recovered"):
-            raise SystemExit(f"the machine itself is short of something: {event}")
-
     policy = GuardPolicy(limit_bytes=lambda: limit[0], most_temperature_c=None, dwell_s=1.0)
-    stream, sink = Stream(runtime.frame_size), Kept()
-    guard = Guard(policy, VitalsReader())
-    loop = Loop(stream, runtime, sink, after_batch=[after_batch], guard=guard, on_step=heard)
-    with Watch(loop.consult, policy.check_every_s):
-        tally = loop.run()
+    stream, tally = Stream(runtime.frame_size), Tally()
+    loop = Loop(stream, runtime, guard=Guard(policy, VitalsReader()))
+    left = 0  # answers to come of the batch at hand
+    with Watch(loop.check_memory, policy.check_every_s):
+        for event in loop:
+            tally.take(event)
+            if isinstance(event, GuardStep) and event.why not in ("limit", "recovered"):
+                raise SystemExit(f"the machine itself is short of something: {event}")
+            left = event.frames if isinstance(event, BatchAnswered) else left - isinstance(event, Answer)
+            if isinstance(event, Answer) and not left:
+                after_batch()
     found["frames_given"], found["frames_answered"] = stream.given, tally.frames
     found["frames_dropped"] = tally.dropped
     return found

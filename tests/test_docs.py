@@ -12,9 +12,7 @@ import page_parts
 import render_results
 import write_pages
 from ecotta_rt.cli.main import COMMANDS
-from ecotta_rt.records import Why
-from ecotta_rt.runtime.guard import Reason
-from ecotta_rt.sinks.json_lines import Answer
+from ecotta_rt.records import Answer, Reason, Why
 
 CHECKOUT = Path(__file__).parent.parent
 README = CHECKOUT / "README.md"

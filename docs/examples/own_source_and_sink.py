@@ -11,11 +11,10 @@ from collections.abc import Generator
 import numpy as np
 
 from ecotta_rt import Runtime
-from ecotta_rt.records import Frame
-from ecotta_rt.runtime.guard import GuardEvent
+from ecotta_rt.records import Answer, Event, Frame, GuardStep, Item, Refusal
 from ecotta_rt.runtime.loop import Loop
-from ecotta_rt.sinks.json_lines import Answer
-from ecotta_rt.sources.source import Item, Refusal
+from ecotta_rt.sinks.sink import FanOut
+from ecotta_rt.sinks.tally import Tally
 
 
 class Slopes:
@@ -43,21 +42,27 @@ class Slopes:
 
 
 class Table:
-    """A sink writes answers, refusals, and steps of the guard where it likes."""
+    """A sink writes the events that it knows where it likes, and ignores the others."""
 
     def __init__(self) -> None:
         self._rows = csv.writer(sys.stdout)
 
-    def answer(self, answer: Answer) -> None:
-        self._rows.writerow([answer.frame, answer.name, answer.label, f"{answer.probability:.2f}", answer.why])
+    def take(self, event: Event) -> None:
+        match event:
+            case Answer():
+                self._rows.writerow([event.frame, event.name, event.label, f"{event.probability:.2f}", event.why])
+            case Refusal():
+                self._rows.writerow([event.index, event.name, "refused", "", event.why])
+            case GuardStep():
+                self._rows.writerow(["", "", "guard", "", event.why])
 
-    def refuse(self, refusal: Refusal) -> None:
-        self._rows.writerow([refusal.index, refusal.name, "refused", "", refusal.why])
-
-    def event(self, event: GuardEvent) -> None:
-        self._rows.writerow(["", "", "guard", "", event.why])
+    def close(self) -> None:
+        """Called at the end of a run: nothing to finish here."""
 
 
-runtime = Runtime.load(sys.argv[1])
-tally = Loop(Slopes(), runtime, Table()).run()
+tally = Tally()
+sinks = FanOut(tally, Table())
+for event in Loop(Slopes(), Runtime.load(sys.argv[1])):
+    sinks.take(event)
+sinks.close()
 print(tally, file=sys.stderr)

@@ -36,34 +36,29 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import replace
-from os.path import realpath  # Path.resolve calls a circle of links a RuntimeError
+from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from ecotta_rt.cli.byte_size import parse_byte_size
 from ecotta_rt.cli.numbers import MOST_FRAMES, batch_size, integer, integer_up_to, thread_count
 from ecotta_rt.cli.signal_watch import SignalWatch
-from ecotta_rt.errors import EXIT_INTERRUPTED, BudgetExceeded, InputFileError, UsageError
-from ecotta_rt.files.atomic import check_target
-from ecotta_rt.files.lock import locked
-from ecotta_rt.files.output import check_output
-from ecotta_rt.messages import own_output, tell
+from ecotta_rt.errors import EXIT_INTERRUPTED
+from ecotta_rt.messages import tell
+from ecotta_rt.run.options import STATE_SUFFIX, RunOptions
 
 if TYPE_CHECKING:
     from ecotta_rt.runtime.engine import Runtime
-    from ecotta_rt.runtime.guard import Guard
     from ecotta_rt.runtime.loop import Loop
-    from ecotta_rt.sinks.json_lines import JsonLines
-    from ecotta_rt.sinks.state_keeper import StateKeeper
+    from ecotta_rt.sinks.tally import Tally
 
 __all__ = ["NAME", "add_arguments", "run"]
 
 NAME = "run"
 
 _ANSWERS_GRACE_S = 10.0
-_STATE_SUFFIX = ".state.safetensors"
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -72,7 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("bundle", metavar="BUNDLE", type=Path, help="an exported network (.ecotta)")
     add("source", metavar="SOURCE", help="where frames come from, see above")
-    add("--out", metavar="FILE", type=Path, help="write the JSON lines to FILE, replacing it, or to a pipe (stdout)")
+    add("--out", metavar="FILE", help="write the JSON lines to FILE, replacing it, or to a pipe (stdout)")
     add("--limit", metavar="N", type=integer_up_to(MOST_FRAMES), help="end after N frames")
     add("--realtime", action="store_true", help="play a film at its own rate, dropping what comes too fast")
     add("--stretch", action="store_true", help="squeeze frames into shape (default: as the bundle says)")
@@ -100,7 +95,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     state = parser.add_argument_group("state")
     add = state.add_mutually_exclusive_group().add_argument
-    add("--state", metavar="FILE", type=Path, help=f"what was learned (default: BUNDLE with suffix {_STATE_SUFFIX})")
+    add("--state", metavar="FILE", type=Path, help=f"what was learned (default: BUNDLE with suffix {STATE_SUFFIX})")
     add("--no-state", action="store_true", help="neither read nor save one")
     add = state.add_argument
     add("--fresh", action="store_true", help="start from the bundle's own state; the saved one is replaced")
@@ -130,188 +125,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Answer the stream."""
-    from ecotta_rt.cli.least_memory import require_answers
     from ecotta_rt.cli.stream_progress import StreamProgress
     from ecotta_rt.machine.clock import SystemClock
-    from ecotta_rt.runtime.loop import Loop, LoopOptions
-    from ecotta_rt.sources.opening import open_source
+    from ecotta_rt.run.assembly import opened
+    from ecotta_rt.run.least_memory import require_answers
 
-    options = LoopOptions(_adapt_every(args), args.limit, "stretch" if args.stretch else None)
-    _check_numbers(args)
-    _check_paths(args)
-    guard = _guard(args)
-    with _state_locked(args):
-        runtime = _load(args)
-        keeper = _keeper(args, runtime)
-        source = open_source(args.source, classes=len(runtime.class_names) or None, realtime=args.realtime)
-        if left_out := getattr(source, "left_out", None):
-            kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(left_out.items()))
-            tell("ecotta run", f"{args.source}: not read, since they are no pictures: {kinds}")
-        progress = StreamProgress(SystemClock(), answers_on_screen=args.out is None and sys.stdout.isatty())
-        listeners = [progress.after_batch, *([keeper.after_batch] if keeper else [])]
-        received: list[int] = []
-        with _sink(args.out, lambda: bool(received)) as sink:
-            loop = Loop(source, runtime, sink, options, after_batch=listeners, guard=guard, on_step=progress.show_step)
-            with _stopped_by_signals(loop, received), SignalWatch(_ENDING, _giving_up(runtime)):
-                try:
-                    with progress, _watched(loop, guard):
-                        loop.run()
-                finally:
-                    _end(loop, keeper)
-    require_answers(loop.tally, progress.last_step)
+    options = _options(args)
+
+    def progress(tally: "Tally") -> StreamProgress:
+        return StreamProgress(tally, SystemClock(), answers_on_screen=args.out is None and sys.stdout.isatty())
+
+    received: list[int] = []
+    say = lambda text: tell("ecotta run", text)  # noqa: E731
+    with (
+        opened(options, say, lambda: bool(received), progress) as ready,
+        _stopped_by_signals(ready.loop, received),
+        SignalWatch(_ENDING, _giving_up(ready.engine)),
+    ):
+        ready.play()
+    require_answers(ready.tally)
     return EXIT_INTERRUPTED if signal.SIGINT in received else 0
 
 
-def _end(loop: "Loop", keeper: "StateKeeper | None") -> None:
-    """Save first, tell after: whoever listens may be gone, and what was learned must not go with him."""
-    try:
-        if keeper:
-            keeper.save(loop.tally)
-    finally:
-        tell("ecotta run", str(loop.tally))
-
-
-def _adapt_every(args: argparse.Namespace) -> int:
-    if args.no_adapt:
-        return 0
-    if args.adapt_every < 1:
-        raise UsageError(f"--adapt-every {args.adapt_every}: give 1 or more; --no-adapt never learns")
-    return int(args.adapt_every)
-
-
-def _check_numbers(args: argparse.Namespace) -> None:
-    if args.threads is not None and args.threads < 1:
-        raise UsageError(f"--threads {args.threads}: give 1 or more")
-    if args.batch is not None and args.batch < 1:
-        raise UsageError(f"--batch {args.batch}: give 1 or more")
-    if not args.save_every > 0:
-        raise UsageError(f"--save-every {args.save_every:g}: give seconds above 0; --no-state never saves")
-
-
-def _check_paths(args: argparse.Namespace) -> None:
-    """Find out before the first frame what could not be written after the last."""
-    if not args.bundle.exists():
-        raise InputFileError(f"{args.bundle}: no such file; expected a bundle (.ecotta)")
-    if args.bundle.is_dir():
-        raise InputFileError(f"{args.bundle}: this is a folder; expected a bundle (.ecotta)")
-    state = None if args.no_state else _state_path(args)
-    for option, path in {"--out": args.out, "--state": state}.items():
-        if path is not None and realpath(path) == realpath(args.bundle):
-            raise UsageError(f"{option} {path} would replace the bundle; name another file")
-    if args.out is not None and state is not None and realpath(args.out) == realpath(state):
-        raise UsageError(f"--out {args.out} is the file of the state; name another")
-    if args.out is not None:
-        check_output("--out", args.out, args.source)
-    if state is not None and _learns(args):
-        check_target(state)
-
-
-def _learns(args: argparse.Namespace) -> bool:
-    """Whether a state will be written; one that is only read may lie where nobody can write."""
-    return not (args.no_state or args.no_adapt)
-
-
-def _state_locked(args: argparse.Namespace) -> AbstractContextManager[None]:
-    return locked(_state_path(args)) if _learns(args) else nullcontext()
-
-
-def _load(args: argparse.Namespace) -> "Runtime":
-    ways = {
-        "batch": args.batch,
-        "frame_by_frame": args.frame_by_frame,
-        "fast": args.fast,
-        "adapt": not args.no_adapt,
-        "device": args.device,
-        "threads": args.threads,
-        "memory_limit_bytes": _memory_limit_bytes(args),
-    }
-    if args.trial != "off":
-        _try(args, ways)  # before this process has loaded anything itself
-    from ecotta_rt.runtime.engine import Runtime
-
-    return Runtime.load(args.bundle, **ways)
-
-
-def _try(args: argparse.Namespace, ways: dict[str, Any]) -> None:
-    """See that a bundle which is new here can be run; that it lacks memory is for the guard."""
-    from ecotta_rt.runtime.trial import try_bundle
-    from ecotta_rt.runtime.tried import try_once
-
-    try:
-        (try_bundle if args.trial == "always" else try_once)(args.bundle, ways)
-    except BudgetExceeded as error:
-        if args.guard == "off":
-            raise
-        _warn(str(error))
-
-
-def _memory_limit_bytes(args: argparse.Namespace) -> int | None:
-    from ecotta_rt.cli.byte_size import parse_byte_size
-    from ecotta_rt.machine.device import load_device
-
-    if args.memory_limit is not None:
-        return parse_byte_size(args.memory_limit)
-    return load_device(args.device).default_limit_bytes if args.device else None
-
-
-def _guard(args: argparse.Namespace) -> "Guard | None":
-    from ecotta_rt.cli.least_memory import require_room
-    from ecotta_rt.machine.vitals import VitalsReader
-    from ecotta_rt.runtime.guard import Guard, GuardPolicy
-
-    if args.guard == "off":
-        if args.memory_limit is not None or args.max_temperature is not None:
-            raise UsageError(
-                "--memory-limit and --max-temperature are for the guard; leave out either them or --guard off"
-            )
-        return None
-    limit_bytes = _memory_limit_bytes(args)
-    require_room(limit_bytes)
-    policy = GuardPolicy(limit_bytes=lambda: limit_bytes)
-    if args.max_temperature is not None:
-        policy = replace(policy, most_temperature_c=args.max_temperature)
-    return Guard(policy, VitalsReader())
-
-
-def _watched(loop: "Loop", guard: "Guard | None") -> AbstractContextManager[object]:
-    from ecotta_rt.runtime.watch import Watch
-
-    return nullcontext() if guard is None else Watch(loop.consult, guard.policy.check_every_s)
-
-
-def _keeper(args: argparse.Namespace, runtime: "Runtime") -> "StateKeeper | None":
-    from ecotta_rt.sinks.state_keeper import StateKeeper
-
-    if args.no_state:
-        return None
-    path = _state_path(args)
-    keeper = StateKeeper(path, runtime, args.save_every, _warn)
-    if not args.fresh and keeper.take_up():
-        tell("ecotta run", f"going on from {path}")
-    return keeper
-
-
-def _state_path(args: argparse.Namespace) -> Path:
-    path: Path = args.state or args.bundle.with_suffix(_STATE_SUFFIX)
-    return path
-
-
-def _warn(message: str) -> None:
-    tell("ecotta run", f"warning: {message}")
-
-
-def _sink(out: Path | None, stopping: Callable[[], bool]) -> AbstractContextManager["JsonLines"]:
-    from ecotta_rt.sinks.json_lines import json_lines_file
-
-    return _standard_output(stopping) if out is None else json_lines_file(out, stopping)
-
-
-@contextmanager
-def _standard_output(stopping: Callable[[], bool]) -> Iterator["JsonLines"]:
-    from ecotta_rt.sinks.json_lines import JsonLines
-
-    with own_output() as file:
-        yield JsonLines(file, stopping=stopping)
+def _options(args: argparse.Namespace) -> RunOptions:
+    values = {field.name: getattr(args, field.name) for field in fields(RunOptions) if hasattr(args, field.name)}
+    limit = args.memory_limit
+    return RunOptions(**values, memory_limit_bytes=None if limit is None else parse_byte_size(limit))
 
 
 def _giving_up(runtime: "Runtime") -> "Callable[[float], None]":

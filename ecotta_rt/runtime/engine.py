@@ -27,9 +27,8 @@ from ecotta_rt.bundle.figures import arena_overhead
 from ecotta_rt.errors import InputFileError, UsageError
 from ecotta_rt.machine.process_memory import resident_or_none
 from ecotta_rt.options import SessionOptions
-from ecotta_rt.records import Prediction, Why
+from ecotta_rt.records import Level, Prediction, Why
 from ecotta_rt.runtime.frame_check import require_frames
-from ecotta_rt.runtime.level import Level
 from ecotta_rt.runtime.preprocess import preprocess
 from ecotta_rt.session.give_back import give_back_memory
 from ecotta_rt.session.graph_run import GraphRun

@@ -1,7 +1,7 @@
-"""Keeps the guard awake while no frame comes.
+"""Looks at the memory while a batch is learned from.
 
-A loop asks its guard with each frame. A camera may hang for minutes, and a limit be lowered meanwhile, or somebody else
-take the memory: a process that waits with all its graphs loaded is then the first to be killed.
+A loop asks its guard between batches. A large batch on a small board takes longer than the kernel waits when somebody
+else takes the memory meanwhile.
 """
 
 from collections.abc import Callable
@@ -17,12 +17,12 @@ class Watch:
     """Context manager that calls something every so often, in a thread of its own.
 
     Args:
-        consult: What to call, such as `Loop.consult`; it raises nothing.
+        call: What to call, such as `Loop.check_memory`; it raises nothing.
         every_s: Seconds between two calls.
     """
 
-    def __init__(self, consult: Callable[[], None], every_s: float) -> None:
-        self._consult = consult
+    def __init__(self, call: Callable[[], None], every_s: float) -> None:
+        self._call = call
         self._every_s = every_s
         self._done = Event()
         self._thread = Thread(target=self._run, name="guard", daemon=True)
@@ -39,4 +39,4 @@ class Watch:
 
     def _run(self) -> None:
         while not self._done.wait(self._every_s):
-            self._consult()
+            self._call()

@@ -1,99 +1,54 @@
-"""Where answers go."""
+"""Answers, refusals and the guard's steps as JSON, one object a line."""
 
 import json
 import math
 import select
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Protocol, TextIO
+from typing import Any, TextIO
 
 from ecotta_rt.errors import TransferError
 from ecotta_rt.files.names import readable_name
-from ecotta_rt.files.output import open_stream
-from ecotta_rt.records import Why
-from ecotta_rt.runtime.guard import GuardEvent
-from ecotta_rt.sources.source import Refusal
+from ecotta_rt.files.output import check_output, open_stream
+from ecotta_rt.records import Answer, Event, GuardStep, Refusal
+from ecotta_rt.sinks.sink import SinkPlug
 
-__all__ = ["Answer", "JsonLines", "Kept", "Sink", "json_lines_file"]
+__all__ = ["JSON_LINES", "JsonLines", "json_lines_file"]
 
 _LOOK_EVERY_S = 0.5  # for a reader that hangs; whether the run is to end is looked for in between
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What was said of one frame; the fields of a JSON line, in this order.
-
-    Attributes:
-        frame: Its position in the stream, from 0.
-        name: What the source calls it.
-        label: Name of the most probable class.
-        class_index: Number of that class.
-        probability: Of that class.
-        entropy_nats: Of all classes, in [0, ln C].
-        adapted: Whether the network learned from the batch it came in; the answer is from before.
-        why: See `ecotta_rt.records.Why`.
-        latency_ms: From when it was captured to this answer; so the wait for the rest of its batch is in it.
-        dropped: Frames that the source or the guard has dropped so far.
-        truth: Name of its true class, where the source knows it.
-        correct: Whether the answer is that.
-    """
-
-    frame: int
-    name: str
-    label: str
-    class_index: int
-    probability: float
-    entropy_nats: float
-    adapted: bool
-    why: Why
-    latency_ms: float
-    dropped: int
-    truth: str | None = None
-    correct: bool | None = None
-
-
-class Sink(Protocol):
-    """Takes what comes out of the loop, frame by frame."""
-
-    def answer(self, answer: Answer) -> None: ...
-
-    def refuse(self, refusal: Refusal) -> None:
-        """Take note of a frame that could not be used; it may come before answers to frames before it."""
-
-    def event(self, event: GuardEvent) -> None:
-        """Take note of a step of the guard; it may come before answers to frames before it."""
 
 
 class JsonLines:
     """One JSON object a line, each there at once.
 
     Args:
-        file: Where to; stays open.
+        file: Where to.
         name: For messages.
         stopping: Whether the run is to end. A reader that takes nothing is waited for until then.
+        close: Closes the file; by default it stays open.
 
     Raises:
-        BrokenPipeError: From each method: nobody reads any more.
-        TransferError: From each method: it cannot be written, the disk may be full.
+        BrokenPipeError: From `take`: nobody reads any more.
+        TransferError: From `take`: it cannot be written, the disk may be full.
     """
 
-    def __init__(self, file: TextIO, name: str = "standard output", stopping: Callable[[], bool] | None = None) -> None:
+    def __init__(
+        self,
+        file: TextIO,
+        name: str = "standard output",
+        stopping: Callable[[], bool] | None = None,
+        close: Callable[[], None] = lambda: None,
+    ) -> None:
         self._file = file
         self._name = name
         self._stopping = stopping if _is_open_file(file) else None
+        self.close = close
 
-    def answer(self, answer: Answer) -> None:
-        fields = {key: value for key, value in vars(answer).items() if value is not None}
-        fields["name"] = readable_name(answer.name)
-        self._write({key: _number(value) if isinstance(value, float) else value for key, value in fields.items()})
-
-    def refuse(self, refusal: Refusal) -> None:
-        self._write({"frame": refusal.index, "name": readable_name(refusal.name), "refused": refusal.why})
-
-    def event(self, event: GuardEvent) -> None:
-        self._write(event.as_json())
+    def take(self, event: Event) -> None:
+        fields = _fields(event)
+        if fields:
+            self._write(fields)
 
     def _write(self, fields: dict[str, object]) -> None:
         try:
@@ -111,32 +66,7 @@ class JsonLines:
                 raise TransferError(f"{self._name}: its reader takes no more, and the run is to end")
 
 
-class Kept:
-    """A double that keeps everything.
-
-    Attributes:
-        answers: In the order they came.
-        refusals: In the order they came.
-        events: In the order they came.
-    """
-
-    def __init__(self) -> None:
-        self.answers: list[Answer] = []
-        self.refusals: list[Refusal] = []
-        self.events: list[GuardEvent] = []
-
-    def answer(self, answer: Answer) -> None:
-        self.answers.append(answer)
-
-    def refuse(self, refusal: Refusal) -> None:
-        self.refusals.append(refusal)
-
-    def event(self, event: GuardEvent) -> None:
-        self.events.append(event)
-
-
-@contextmanager
-def json_lines_file(path: Path, stopping: Callable[[], bool] | None = None) -> Iterator[JsonLines]:
+def json_lines_file(path: str | Path, stopping: Callable[[], bool] | None = None) -> JsonLines:
     """A sink into a file, which is replaced; a pipe, a terminal or another stream is written to.
 
     Args:
@@ -146,8 +76,34 @@ def json_lines_file(path: Path, stopping: Callable[[], bool] | None = None) -> I
     Raises:
         UsageError, TransferError: It cannot be opened; see `open_stream`.
     """
-    with open_stream(path) as file:
-        yield JsonLines(file, str(path), stopping)
+    stack = ExitStack()
+    return JsonLines(stack.enter_context(open_stream(Path(path))), str(path), stopping, stack.close)
+
+
+JSON_LINES = SinkPlug(
+    shown="a file",
+    recognises=lambda text: "://" not in text,
+    opens=json_lines_file,
+    checks=lambda option, text, source: check_output(option, text, source),
+)
+
+
+def _fields(event: Event) -> dict[str, Any]:
+    """Of a line, in order; what is not known is left out. Empty for events that give no line."""
+    match event:
+        case Answer():
+            fields = {**vars(event), "name": readable_name(event.name)}
+        case Refusal():
+            fields = {"frame": event.index, "name": readable_name(event.name), "refused": event.why}
+        case GuardStep():
+            fields = {"event": "guard", "from": str(event.before), "to": str(event.level), "why": event.why}
+            measured = ("usage_bytes", "limit_bytes", "available_bytes", "temperature_c", "frame")
+            fields |= {name: getattr(event, name) for name in measured}
+        case _:
+            return {}
+    return {
+        key: _number(value) if isinstance(value, float) else value for key, value in fields.items() if value is not None
+    }
 
 
 def _is_open_file(file: TextIO) -> bool:

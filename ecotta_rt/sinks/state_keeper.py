@@ -6,7 +6,7 @@ from typing import Protocol
 
 from ecotta_rt.errors import InputFileError, TransferError, UsageError
 from ecotta_rt.machine.clock import Clock, SystemClock
-from ecotta_rt.sinks.tally import Tally
+from ecotta_rt.records import BatchAnswered, Event, StateNotSaved, StateSaved
 from ecotta_rt.state import AdaptState
 
 __all__ = ["StateKeeper", "Stateful"]
@@ -33,7 +33,7 @@ class StateKeeper:
         path: The state's file.
         engine: Whose state.
         every_s: Seconds between two saves, at least.
-        report: Hears, in a line, of a state that could not be saved while the run goes on.
+        report: Hears of each `StateSaved`, and of each `StateNotSaved` while the run goes on.
         clock: Tells when the time has come.
 
     Raises:
@@ -41,7 +41,7 @@ class StateKeeper:
     """
 
     def __init__(
-        self, path: Path, engine: Stateful, every_s: float, report: Callable[[str], None], clock: Clock | None = None
+        self, path: Path, engine: Stateful, every_s: float, report: Callable[[Event], None], clock: Clock | None = None
     ) -> None:
         if not every_s > 0:
             raise UsageError(f"save every {every_s:g} seconds: give a number above 0")
@@ -51,7 +51,7 @@ class StateKeeper:
         self._report = report
         self._clock = clock or SystemClock()
         self._tried_s = self._clock.now_s()
-        self._saved = 0
+        self._learned = False  # since the last save
 
     def take_up(self) -> bool:
         """Go on from the saved state.
@@ -76,27 +76,34 @@ class StateKeeper:
             raise InputFileError(f"{error}; {_WAYS_OUT}") from error
         return True
 
-    def after_batch(self, tally: Tally) -> None:
-        """Save when the time has come; a save that fails is reported, and the run goes on."""
+    def take(self, event: Event) -> None:
+        """Save after a batch when the time has come; a save that fails is reported, and the run goes on."""
+        if not isinstance(event, BatchAnswered):
+            return
+        self._learned |= event.offered
         if self._clock.now_s() - self._tried_s < self._every_s:
             return
         try:
-            self.save(tally)
+            self.save()
         except TransferError as error:
-            self._report(str(error))
+            self._report(StateNotSaved(str(self._path), str(error)))
 
-    def save(self, tally: Tally) -> None:
+    def close(self) -> None:
+        self.save()
+
+    def save(self) -> None:
         """Save now, unless nothing was learned since. A state that has diverged is reported and not written.
 
         Raises:
             TransferError: The file cannot be written.
         """
         self._tried_s = self._clock.now_s()
-        if tally.offered == self._saved:
+        if not self._learned:
             return
         try:
             self._engine.save_state(self._path)
         except UsageError as error:  # NaN in it: the last good file stays
-            self._report(str(error))
+            self._report(StateNotSaved(str(self._path), str(error)))
         else:
-            self._saved = tally.offered
+            self._learned = False
+            self._report(StateSaved(str(self._path)))

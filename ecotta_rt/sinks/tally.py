@@ -3,7 +3,17 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
-from ecotta_rt.runtime.level import Level
+from ecotta_rt.records import (
+    Answer,
+    BatchAnswered,
+    Dropped,
+    Event,
+    EventsDropped,
+    GuardStep,
+    Level,
+    Refusal,
+    StreamEnded,
+)
 
 __all__ = ["Tally"]
 
@@ -24,7 +34,8 @@ class Tally:
         correct: Those of them answered with that class.
         latency_ms: Sum over the answered frames.
         levels: Frames answered on each level of the guard's ladder; on `drop`, frames dropped there.
-        steps: Steps of the guard, those that failed included.
+        last_step: The guard's last step, as far as it made one.
+        unheard: Events that were dropped before a sink that was too slow.
     """
 
     frames: int = 0
@@ -38,7 +49,40 @@ class Tally:
     correct: int = 0
     latency_ms: float = 0.0
     levels: Counter[Level] = field(default_factory=Counter)
-    steps: int = 0
+    last_step: GuardStep | None = None
+    unheard: int = 0
+
+    def take(self, event: Event) -> None:
+        match event:
+            case Answer():
+                self._count(event)
+            case BatchAnswered():
+                self.levels[event.level] += event.frames
+                self.damaged += event.damaged
+                self.offered += event.offered
+                self.uncertain += event.offered and event.why == "uncertain"
+                self.adapted += event.adapted
+            case Refusal():
+                self.refused += 1
+            case Dropped():
+                self.levels[Level.DROP] += 1
+                self.dropped = event.dropped
+            case GuardStep():
+                self.last_step = event
+            case EventsDropped():
+                self.unheard += event.count
+            case StreamEnded():
+                self.dropped = event.dropped
+
+    def close(self) -> None:
+        pass
+
+    def _count(self, answer: Answer) -> None:
+        self.frames += 1
+        self.dropped = answer.dropped
+        self.latency_ms += answer.latency_ms
+        self.labelled += answer.correct is not None
+        self.correct += bool(answer.correct)
 
     def __str__(self) -> str:
         text = f"{self.frames} frames, {self.dropped} dropped, {self.refused} refused, {self.adapted} updates"
@@ -50,6 +94,8 @@ class Tally:
             text += f", error {100 * (1 - self.correct / self.labelled):.1f} %"
         lowered = [f"{self.levels[level]} at {level}" for level in sorted(self.levels) if level != Level.FULL]
         text = ", ".join([text, *lowered])
+        if self.unheard:
+            text += f", {self.unheard} events dropped before a sink that was too slow"
         if self.uncertain and self.uncertain == self.offered:
             text += (
                 "; nothing was learned: no frame was certain enough, so look whether these frames are of the kind and "

@@ -8,11 +8,11 @@ from pathlib import Path
 from ecotta_rt.errors import Unavailable
 from ecotta_rt.machine.clock import Clock, SystemClock
 from ecotta_rt.messages import mask
-from ecotta_rt.records import Frame
+from ecotta_rt.records import Frame, Item, Refusal, SourceLost
 from ecotta_rt.sources.pyav import Broken, Picture, pictures, require_av
-from ecotta_rt.sources.source import Item, Refusal
+from ecotta_rt.sources.source import SourcePlug
 
-__all__ = ["RETRY_S", "Camera", "Connect", "rtsp_camera", "v4l2_camera"]
+__all__ = ["RETRY_S", "RTSP", "V4L2", "Camera", "Connect", "rtsp_camera", "v4l2_camera"]
 
 RETRY_S = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0)
 """Waits before connecting again, in seconds; when all are used up without a frame, the camera is given up."""
@@ -24,14 +24,14 @@ _TIMEOUT_S = 10.0
 
 # TCP: a lost UDP packet is a damaged picture, and adapting to damage is worse than a late frame.
 # Not fflags nobuffer: it throws away what was read to find out about the stream, and with that the first key frame.
-_RTSP = {"rtsp_transport": "tcp"}
+_TRANSPORT = {"rtsp_transport": "tcp"}
 
 
 class Camera:
     """Frames for as long as there is a camera.
 
     A camera that cannot be opened at first is an error at once: it is likely a wrong name. One that was lost is tried
-    again after each of `RETRY_S`, and every loss is a `Refusal` in the stream.
+    again after each of `RETRY_S`, and every loss is a `SourceLost` in the stream.
 
     Args:
         connect: Opens it.
@@ -75,7 +75,7 @@ class Camera:
                 tried = f" after {failures} attempts to connect again" if index else ""
                 raise Unavailable(f"{self._name}: {why}{tried}. {self._advice}") from cause
             wait_s = RETRY_S[failures]
-            yield Refusal(index, self._name, f"lost ({why}), trying again in {wait_s:g} s")
+            yield SourceLost(index, self._name, f"lost ({why}), trying again in {wait_s:g} s")
             self._clock.sleep_s(wait_s)
             index, failures = index + 1, failures + 1
 
@@ -117,5 +117,19 @@ def rtsp_camera(url: str, clock: Clock | None = None) -> Camera:
     """
     require_av()
     advice = "Check address, port, path, user and password; does `ffprobe -rtsp_transport tcp URL` reach it?"
-    connect = partial(pictures, url, Unavailable, strict=False, options=_RTSP, timeout_s=_TIMEOUT_S)
+    connect = partial(pictures, url, Unavailable, strict=False, options=_TRANSPORT, timeout_s=_TIMEOUT_S)
     return Camera(connect, mask(url), advice, clock)
+
+
+V4L2 = SourcePlug(
+    shown="/dev/video0",
+    recognises=lambda text: text.startswith("/dev/"),
+    opens=lambda text, request: v4l2_camera(text),
+    live=True,
+)
+RTSP = SourcePlug(
+    shown="rtsp://HOST/PATH",
+    recognises=lambda text: text.lower().startswith(("rtsp://", "rtsps://")),
+    opens=lambda text, request: rtsp_camera(text),
+    live=True,
+)

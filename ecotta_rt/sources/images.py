@@ -7,12 +7,12 @@ from pathlib import Path
 
 from ecotta_rt.errors import BadFrames, InputFileError
 from ecotta_rt.machine.clock import Clock, SystemClock
-from ecotta_rt.records import Frame
+from ecotta_rt.records import Frame, Item, Refusal
 from ecotta_rt.sources.image_file import IMAGE_SUFFIXES, PLAIN_SUFFIXES, read_image
 from ecotta_rt.sources.picture import require_pillow
-from ecotta_rt.sources.source import Item, Refusal
+from ecotta_rt.sources.source import SourcePlug
 
-__all__ = ["Images"]
+__all__ = ["PICTURES", "Images"]
 
 
 class Images:
@@ -77,3 +77,10 @@ def _kind(entry: Path) -> str:
 def _natural(path: Path) -> tuple[list[tuple[str, int]], str]:
     pieces = re.findall(r"([^0-9]*)([0-9]*)", path.name)
     return [(text, int(digits or -1)) for text, digits in pieces], path.name
+
+
+PICTURES = SourcePlug(
+    shown="a folder of pictures",
+    recognises=lambda text: "://" not in text and Path(text).exists(),
+    opens=lambda text, request: Images(text),
+)

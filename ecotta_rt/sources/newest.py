@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from threading import Thread
 
-from ecotta_rt.sources.source import Item, Source
+from ecotta_rt.records import Item
+from ecotta_rt.sources.source import Source
 
 __all__ = ["Newest"]
 
@@ -39,17 +40,29 @@ class Newest:
 
     def __iter__(self) -> Generator[Item, None, None]:
         """Raises what the source inside raised."""
+        for item in self.ticking(None):
+            if item is not None:
+                yield item
+
+    def ticking(self, every_s: float | None) -> Generator[Item | None, None, None]:
+        """Iterate, with None after each `every_s` seconds without a frame; raises what the source inside raised."""
         # A daemon: a camera that hangs in a read must not keep the process alive.
         thread = Thread(target=self._capture, name="capture", daemon=True)
         thread.start()
         try:
-            while not isinstance(item := self._place.get(), _End):
+            while not isinstance(item := self._wait(every_s), _End):
                 yield item
             if item.error is not None:
                 raise item.error
         finally:
             self.close()
             thread.join(_JOIN_S)
+
+    def _wait(self, most_s: float | None) -> "Item | _End | None":
+        try:
+            return self._place.get(timeout=most_s)
+        except Empty:
+            return None
 
     def close(self) -> None:
         self._source.close()

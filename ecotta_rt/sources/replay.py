@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from ecotta_rt.errors import InputFileError, UsageError
 from ecotta_rt.files.cifar import BINARIES, LABELS, check_labels, corruptions_in, map_binary, map_corruption
 from ecotta_rt.machine.clock import Clock, SystemClock
-from ecotta_rt.records import Frame
-from ecotta_rt.sources.source import Item
+from ecotta_rt.records import Frame, Item
+from ecotta_rt.sources.source import SourcePlug, SourceRequest
 
-__all__ = ["CifarReplay"]
+__all__ = ["REPLAY", "CifarReplay"]
 
 _CIFAR_10 = BINARIES[0]
+_PREFIX = "replay:"
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,3 +87,14 @@ def _open(folder: Path, corruption: str | None, severity: int | None) -> list[_P
             raise UsageError(f"{folder} holds the clean images of {path.name}, not {corruption!r}; leave it out")
         return [_Part(path.stem, *map_binary(path, _CIFAR_10))]
     raise InputFileError(f"{folder}: neither {LABELS} (CIFAR-10-C) nor {path.name} (CIFAR-10, binary) is in it")
+
+
+def _named(text: str, request: SourceRequest) -> CifarReplay:
+    folder, _, rest = text.removeprefix(_PREFIX).partition(":")
+    corruption, _, severity = rest.partition(":")
+    if not folder or not ((severity.isascii() and severity.isdigit()) or not severity):
+        raise UsageError(f"{text}: write replay:FOLDER, replay:FOLDER:fog, or replay:FOLDER:fog:5")
+    return CifarReplay(folder, corruption or None, int(severity) if severity else None, classes=request.classes)
+
+
+REPLAY = SourcePlug(shown="replay:FOLDER", recognises=lambda text: text.startswith(_PREFIX), opens=_named)

@@ -1,41 +1,23 @@
 """What every source of frames promises."""
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
-from ecotta_rt.records import Frame
+from ecotta_rt.records import Item
 
-__all__ = ["MAX_PIXELS", "Item", "Refusal", "Source"]
+__all__ = ["MAX_PIXELS", "Source", "SourcePlug", "SourceRequest", "Ticking"]
 
 MAX_PIXELS = 1 << 25
 """Largest picture that is decoded: 33 megapixels take 100 MB. A small file can claim to be far larger."""
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """A frame that nobody can use; the stream goes on after it.
-
-    Attributes:
-        index: Its position in the stream, from 0.
-        name: What the source calls it.
-        why: What is wrong with it.
-    """
-
-    index: int
-    name: str
-    why: str
-
-
-Item = Frame | Refusal
-"""What comes out of a source."""
 
 
 class Source(Protocol):
     """Frames in order, once or again and again.
 
     Iterating opens what has to be opened and releases it when the iteration ends or is closed. Positions rise from 0;
-    a gap means frames that were dropped.
+    a gap means frames that were dropped. A frame that nobody can use is a `Refusal`, a camera that went away a
+    `SourceLost`.
 
     Attributes:
         dropped: Frames that came and were never handed out, since a newer one was there.
@@ -51,3 +33,43 @@ class Source(Protocol):
 
         Only leaves a note, so it may be called from a signal handler, from another thread, and twice.
         """
+
+
+@runtime_checkable
+class Ticking(Protocol):
+    """A source that may wait long for a frame, and says so meanwhile: for a loop that has a guard to ask."""
+
+    def ticking(self, every_s: float) -> Generator[Item | None, None, None]:
+        """Iterate, with None after each `every_s` seconds without a frame."""
+
+
+@dataclass(frozen=True)
+class SourceRequest:
+    """What a source is asked for beside its name.
+
+    Attributes:
+        classes: Classes of the network; labels must be below it. None: not known.
+        realtime: Give frames at the rate at which they were taken.
+    """
+
+    classes: int | None = None
+    realtime: bool = False
+
+
+@dataclass(frozen=True)
+class SourcePlug:
+    """A kind of source: which words of the user's are for it, and how it is opened.
+
+    Attributes:
+        shown: What users write, for messages.
+        recognises: Whether a text is for it; opens nothing.
+        opens: Makes the source; raises an error of ours where it cannot.
+        live: Frames come whether they are taken or not; of those the newest is handed out and the others are dropped.
+        paced: It knows at which rate its frames were taken.
+    """
+
+    shown: str
+    recognises: Callable[[str], bool]
+    opens: Callable[[str, SourceRequest], Source]
+    live: bool = False
+    paced: bool = False

@@ -6,11 +6,12 @@ from pathlib import Path
 
 from ecotta_rt.errors import InputFileError
 from ecotta_rt.machine.clock import Clock, SystemClock
-from ecotta_rt.records import Frame
+from ecotta_rt.records import Frame, Item, Refusal
+from ecotta_rt.sources.image_file import IMAGE_SUFFIXES
 from ecotta_rt.sources.pyav import Broken, pictures, require_av
-from ecotta_rt.sources.source import Item, Refusal
+from ecotta_rt.sources.source import SourcePlug
 
-__all__ = ["FORMATS", "VideoFile"]
+__all__ = ["FILM", "FORMATS", "VideoFile"]
 
 FORMATS = (
     *("mov", "mp4", "3gp", "matroska", "webm", "avi", "mpeg", "mpegts", "mpegvideo", "ogg", "asf", "flv", "live_flv"),
@@ -68,3 +69,16 @@ class VideoFile:
 
     def _fail(self, why: str) -> InputFileError:
         return InputFileError(f"{self._path}: {why}; expected a film that FFmpeg can read, and no list of other files")
+
+
+def _is_film(text: str) -> bool:
+    path = Path(text)
+    return "://" not in text and path.is_file() and path.suffix.lower() not in IMAGE_SUFFIXES
+
+
+FILM = SourcePlug(
+    shown="a film",
+    recognises=_is_film,
+    opens=lambda text, request: VideoFile(text, realtime=request.realtime),
+    paced=True,
+)

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ecotta_rt.cli import least_memory
 from ecotta_rt.machine import vitals
 from ecotta_rt.machine.vitals import Vitals
+from ecotta_rt.run import least_memory
 
 FAKE = Path(__file__).parent / "fake_runtime.py"
 

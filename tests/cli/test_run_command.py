@@ -222,6 +222,19 @@ def test_the_guard_can_be_left_out(runtime, bundle, replay, monkeypatch, capsys)
     assert all(answer["adapted"] for answer in answers)
 
 
+def test_a_run_with_an_impossible_limit_ends_before_its_first_frame(bundle, replay):
+    code = "import sys; from ecotta_rt.cli.main import main; sys.exit(main())"
+
+    done = subprocess.run(
+        [sys.executable, "-c", code, "run", str(bundle), replay, "--memory-limit", "2MiB"],
+        capture_output=True,
+        text=True,
+    )
+
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "a limit of 2 MiB is below the" in done.stderr
+
+
 def test_help_shows_sources_and_examples(capsys):
     assert run("--help") == 0
 

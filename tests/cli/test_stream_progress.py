@@ -4,8 +4,7 @@ import pytest
 
 from ecotta_rt.cli.stream_progress import StreamProgress
 from ecotta_rt.machine.clock import ManualClock
-from ecotta_rt.runtime.guard import GuardEvent
-from ecotta_rt.runtime.level import Level
+from ecotta_rt.records import Answer, EventsDropped, GuardStep, Level, StateNotSaved
 from ecotta_rt.sinks.tally import Tally
 
 
@@ -14,14 +13,19 @@ class Terminal(io.StringIO):
         return True
 
 
+ANSWER = Answer(0, "", "", 0, 1.0, 0.0, True, "adapted", 1.0, 0)
+
+
 def shown(monkeypatch, stderr, *, answers_on_screen=False):
-    """What is written while four batches come, a tenth of a second apart."""
+    """What is written while four answers come, a tenth of a second apart."""
     monkeypatch.setattr("sys.stderr", stderr)
-    clock = ManualClock(5.0)
-    with StreamProgress(clock, answers_on_screen=answers_on_screen) as progress:
-        for batch in range(1, 5):
-            clock.advance_s(0.1)
-            progress.after_batch(Tally(frames=batch))
+    clock, tally = ManualClock(5.0), Tally()
+    progress = StreamProgress(tally, clock, answers_on_screen=answers_on_screen)
+    for _ in range(4):
+        clock.advance_s(0.1)
+        tally.take(ANSWER)
+        progress.take(ANSWER)
+    progress.close()
     return stderr.getvalue()
 
 
@@ -38,11 +42,21 @@ def test_a_log_is_left_alone_and_so_are_answers_on_the_screen(monkeypatch, stder
     assert shown(monkeypatch, stderr(), answers_on_screen=answers_on_screen) == ""
 
 
-@pytest.mark.parametrize(("stderr", "clear"), [(Terminal(), "\r\x1b[K"), (io.StringIO(), "")])
-def test_a_step_of_the_guard_stays_on_a_line_of_its_own(monkeypatch, stderr, clear):
-    monkeypatch.setattr("sys.stderr", stderr)
-    step = GuardEvent(3, Level.FULL, Level.SPARSE, "throttled")
+@pytest.mark.parametrize(("stderr", "clear"), [(Terminal, "\r\x1b[K"), (io.StringIO, "")])
+@pytest.mark.parametrize(
+    ("event", "line"),
+    [
+        (GuardStep(3, Level.FULL, Level.SPARSE, "throttled"), "guard: full -> sparse (throttled)"),
+        (StateNotSaved("s", "s cannot be written"), "warning: s cannot be written"),
+        (
+            EventsDropped("a.jsonl", 1),
+            "warning: a.jsonl takes events more slowly than they come; the oldest are dropped",
+        ),
+    ],
+)
+def test_what_people_should_know_stays_on_a_line_of_its_own(monkeypatch, stderr, clear, event, line):
+    monkeypatch.setattr("sys.stderr", written := stderr())
 
-    StreamProgress(ManualClock(), answers_on_screen=False).show_step(step)
+    StreamProgress(Tally(), ManualClock(), answers_on_screen=False).take(event)
 
-    assert stderr.getvalue() == f"{clear}ecotta run: guard: full -> sparse (throttled)\n"
+    assert written.getvalue() == f"{clear}ecotta run: {line}\n"

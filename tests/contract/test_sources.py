@@ -9,13 +9,12 @@ import pytest
 
 from ecotta_rt.errors import EcottaError, Unavailable
 from ecotta_rt.machine.clock import ManualClock
-from ecotta_rt.records import Frame
+from ecotta_rt.records import Frame, Refusal
 from ecotta_rt.sources.camera import Camera
 from ecotta_rt.sources.images import Images
 from ecotta_rt.sources.newest import Newest
 from ecotta_rt.sources.pyav import Picture
 from ecotta_rt.sources.replay import CifarReplay
-from ecotta_rt.sources.source import Refusal
 from ecotta_rt.sources.video import VideoFile
 
 COUNT = 5

@@ -8,8 +8,8 @@ import pytest
 from ecotta_rt.bundle.figures import arena_overhead
 from ecotta_rt.errors import InputFileError, UsageError
 from ecotta_rt.options import SessionOptions
+from ecotta_rt.records import Level
 from ecotta_rt.runtime.engine import Runtime
-from ecotta_rt.runtime.level import Level
 from ecotta_rt.session.interrupted import Interrupted
 from ecotta_rt.session.opening import open_session
 

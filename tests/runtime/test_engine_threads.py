@@ -6,8 +6,8 @@ from threading import Event, Thread
 import numpy as np
 import pytest
 
+from ecotta_rt.records import Level
 from ecotta_rt.runtime.engine import Runtime
-from ecotta_rt.runtime.level import Level
 from ecotta_rt.session.interrupted import Interrupted
 
 THREADS, CALLS = 4, 60

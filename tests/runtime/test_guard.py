@@ -1,6 +1,5 @@
 """The ladder, by readings made by hand."""
 
-import json
 from dataclasses import replace
 
 import pytest
@@ -11,8 +10,9 @@ from ecotta_rt.errors import UsageError
 from ecotta_rt.machine.clock import ManualClock
 from ecotta_rt.machine.control_group import GroupMemory
 from ecotta_rt.machine.vitals import Vitals
-from ecotta_rt.runtime.guard import Guard, GuardEvent, GuardPolicy
-from ecotta_rt.runtime.level import Level
+from ecotta_rt.records import GuardStep, Level
+from ecotta_rt.runtime.guard import Guard
+from ecotta_rt.runtime.guard_policy import GuardPolicy
 
 MIB = 2**20
 CALM = Vitals(pss_bytes=100 * MIB, available_bytes=1000 * MIB, temperature_c=50.0)
@@ -76,7 +76,7 @@ def test_a_limit_lowered_at_run_time_ends_learning_at_the_next_check():
     watched.limit_mib = 105
     event = watched.after_s(0.25, frame=17)
 
-    assert event == GuardEvent(
+    assert event == GuardStep(
         17, Level.FULL, Level.STATISTICS, "limit", 100 * MIB, 105 * MIB, available_bytes=1000 * MIB, temperature_c=50.0
     )
 
@@ -322,35 +322,22 @@ def test_readings_are_taken_no_more_often_than_agreed():
     assert watched.readings == 10
 
 
-def test_an_event_is_a_json_line_without_what_is_not_known():
-    event = GuardEvent(9, Level.FULL, Level.SPARSE, "temperature", temperature_c=81.5)
-
-    assert json.loads(json.dumps(event.as_json())) == {
-        "event": "guard",
-        "from": "full",
-        "to": "sparse",
-        "why": "temperature",
-        "temperature_c": 81.5,
-        "frame": 9,
-    }
-
-
 @pytest.mark.parametrize(
     ("event", "text"),
     [
         (
-            GuardEvent(0, Level.FULL, Level.STATISTICS, "limit", 261 * MIB, 200 * MIB, temperature_c=40.0),
+            GuardStep(0, Level.FULL, Level.STATISTICS, "limit", 261 * MIB, 200 * MIB, temperature_c=40.0),
             "guard: full -> statistics (limit: 261 of 200 MiB)",
         ),
         (
-            GuardEvent(0, Level.FULL, Level.SPARSE, "temperature", temperature_c=81.5),
+            GuardStep(0, Level.FULL, Level.SPARSE, "temperature", temperature_c=81.5),
             "guard: full -> sparse (81.5 degrees C)",
         ),
         (
-            GuardEvent(0, Level.FULL, Level.STATISTICS, "available", 1, None, 20 * MIB),
+            GuardStep(0, Level.FULL, Level.STATISTICS, "available", 1, None, 20 * MIB),
             "guard: full -> statistics (available: 20 MiB)",
         ),
-        (GuardEvent(0, Level.FULL, Level.SPARSE, "throttled", 1), "guard: full -> sparse (throttled)"),
+        (GuardStep(0, Level.FULL, Level.SPARSE, "throttled", 1), "guard: full -> sparse (throttled)"),
     ],
 )
 def test_an_event_says_in_a_line_what_happened_and_why(event, text):

@@ -8,9 +8,12 @@ from ecotta_rt.machine.throttling import Firmware
 from ecotta_rt.machine.vitals import VitalsReader
 from ecotta_rt.records import Frame
 from ecotta_rt.runtime.engine import Runtime
-from ecotta_rt.runtime.guard import Guard, GuardPolicy
+from ecotta_rt.runtime.guard import Guard
+from ecotta_rt.runtime.guard_policy import GuardPolicy
 from ecotta_rt.runtime.loop import Loop
-from ecotta_rt.sinks.json_lines import Kept
+from ecotta_rt.sinks.kept import Kept
+from ecotta_rt.sinks.sink import FanOut
+from ecotta_rt.sinks.tally import Tally
 
 FRAMES, LOWERED, RAISED = 140, 22, 46
 
@@ -43,14 +46,16 @@ def run(tiny, tmp_path, **keywords):
     # Nothing but the limit: this machine may be hot or short of memory, and its group's limit is not ours to move.
     read = VitalsReader(sys=tmp_path, firmware=Firmware("none", tmp_path / "none"), clock=camera.clock)
     policy = GuardPolicy(limit_bytes=camera.limit_bytes, least_available_bytes=0)
-    loop = Loop(camera, runtime, sink, clock=camera.clock, guard=Guard(policy, read, camera.clock))
-    return runtime, loop.run(), sink
+    tally = Tally()
+    for event in Loop(camera, runtime, clock=camera.clock, guard=Guard(policy, read, camera.clock)):
+        FanOut(sink, tally).take(event)
+    return runtime, tally, sink
 
 
 def test_a_limit_lowered_at_run_time_is_met_at_the_next_batch_and_nothing_is_lost(tiny, tmp_path):
     _, tally, sink = run(tiny, tmp_path, batch=4)
 
-    steps = [(event.frame, str(event.before), str(event.level)) for event in sink.events]
+    steps = [(event.frame, str(event.before), str(event.level)) for event in sink.steps]
     # Whatever it gives back, the limit is there already: so it goes on to the rung that drops.
     assert steps[0] == (LOWERED, "full", "statistics")
     assert steps[1] == (LOWERED + 1, "statistics", "inference")
@@ -70,7 +75,7 @@ def test_a_limit_lowered_at_run_time_is_met_at_the_next_batch_and_nothing_is_los
 def test_the_adapted_state_is_that_of_a_run_that_merely_skipped_learning(tiny, tmp_path):
     runtime, _, sink = run(tiny, tmp_path, batch=1)
     twin, pixels = Runtime.load(tiny.bundle("running"), batch=1), tiny.frames(FRAMES, seed=5)
-    held = {event.frame: event.level.name for event in sink.events}
+    held = {event.frame: event.level.name for event in sink.steps}
 
     level = "FULL"
     for answer in sink.answers:

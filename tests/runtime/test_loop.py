@@ -5,10 +5,11 @@ import pytest
 
 from ecotta_rt.errors import BadFrames, TransferError, UsageError
 from ecotta_rt.machine.clock import ManualClock
-from ecotta_rt.records import Frame
+from ecotta_rt.records import Answer, BatchAnswered, Frame, Refusal, SourceBack, SourceLost, StreamEnded
 from ecotta_rt.runtime.loop import Loop, LoopOptions
-from ecotta_rt.sinks.json_lines import Kept
-from ecotta_rt.sources.source import Refusal
+from ecotta_rt.sinks.kept import Kept
+from ecotta_rt.sinks.sink import FanOut
+from ecotta_rt.sinks.tally import Tally
 
 
 def frame(index, level=200, label=None, size=(2, 2)):
@@ -33,12 +34,11 @@ class Played:
         self.closed += 1
 
 
-def play(items, engine, options=None, *, dropped=0, clock=None, after_batch=()):
-    sink = Kept()
-    source = Played(items, dropped)
-    loop = Loop(source, engine, sink, options, clock=clock or ManualClock(10.0), after_batch=after_batch)
-    loop.run()
-    return sink, loop.tally
+def play(items, engine, options=None, *, dropped=0, clock=None):
+    sink, tally = Kept(), Tally()
+    for event in Loop(Played(items, dropped), engine, options, clock=clock or ManualClock(10.0)):
+        FanOut(sink, tally).take(event)
+    return sink, tally
 
 
 def test_each_frame_is_resized_answered_and_learned_from(make_engine):
@@ -164,36 +164,64 @@ def test_the_limit_counts_every_frame_and_takes_no_more(make_engine):
 
 
 def test_when_the_source_fails_what_it_gave_is_answered_first(make_engine):
-    source = Played([frame(0), frame(1), frame(2), TransferError("the cable is out")])
-    sink = Kept()
-    loop = Loop(source, make_engine(batch=2), sink, clock=ManualClock())
+    source, sink = Played([frame(0), frame(1), frame(2), TransferError("the cable is out")], dropped=4), Kept()
 
     with pytest.raises(TransferError, match="cable"):
-        loop.run()
+        sink.events.extend(Loop(source, make_engine(batch=2), clock=ManualClock()))
 
     assert [answer.frame for answer in sink.answers] == [0, 1, 2]
+    assert sink.events[-1] == StreamEnded(4, "the cable is out")
 
 
 def test_stopping_ends_the_run_after_the_batch_in_progress_and_closes_the_source_once(make_engine):
-    source = Played([frame(i) for i in range(9)])
-    sink = Kept()
-    loop = Loop(
-        source, make_engine(), sink, clock=ManualClock(), after_batch=[lambda tally: tally.frames == 3 and loop.stop()]
-    )
+    source, answered = Played([frame(i) for i in range(9)]), []
+    loop = Loop(source, make_engine(), clock=ManualClock())
 
-    loop.run()
+    for event in loop:
+        answered += [event.frame] if isinstance(event, Answer) else []
+        if answered == [0, 1, 2]:
+            loop.stop()
     loop.stop()
 
-    assert [answer.frame for answer in sink.answers] == [0, 1, 2]
+    assert answered == [0, 1, 2]
     assert source.closed == 1
 
 
-def test_listeners_hear_the_tally_after_each_batch(make_engine):
-    heard = []
+def test_each_batch_is_told_before_the_answers_to_its_frames(make_engine):
+    sink, _ = play([frame(i) for i in range(5)], make_engine(batch=2))
 
-    play([frame(i) for i in range(5)], make_engine(batch=2), after_batch=[lambda tally: heard.append(tally.frames)])
+    told = [(event.frames, event.offered) for event in sink.events if isinstance(event, BatchAnswered)]
+    assert told == [(2, True), (2, True), (1, False)]
+    assert [type(event) for event in sink.events[:4]] == [BatchAnswered, Answer, Answer, BatchAnswered]
 
-    assert heard == [2, 4, 5]
+
+def test_a_source_that_comes_back_is_told_with_its_next_frame(make_engine):
+    broken = Refusal(4, "camera", "torn")
+
+    sink, tally = play([frame(0), *(SourceLost(i, "camera", "lost") for i in (1, 2)), broken, frame(5)], make_engine())
+
+    assert [event for event in sink.events if isinstance(event, SourceBack)] == [SourceBack(5, "frame-5")]
+    assert tally.refused == 3
+
+
+def test_leaving_the_events_closes_the_iteration_of_the_source(make_engine):
+    closed = []
+
+    def stream():
+        try:
+            yield from (frame(0), frame(1))
+        finally:
+            closed.append(True)
+
+    class Source(Played):
+        def __iter__(self):
+            return stream()
+
+    events = iter(Loop(Source([]), make_engine(), clock=ManualClock()))
+    next(events)
+    events.close()
+
+    assert closed == [True]
 
 
 def test_a_source_without_frames_is_a_run_without_answers(make_engine):

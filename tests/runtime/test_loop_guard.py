@@ -1,21 +1,19 @@
 """The loop under a guard: what it does on each rung, and that no accepted frame is lost."""
 
-from threading import Event
-
 import numpy as np
 import pytest
 
 from ecotta_rt.errors import BudgetExceeded, TransferError
 from ecotta_rt.machine.clock import ManualClock
 from ecotta_rt.machine.vitals import Vitals
-from ecotta_rt.records import Frame
-from ecotta_rt.runtime.guard import Guard, GuardPolicy
-from ecotta_rt.runtime.level import Level
+from ecotta_rt.records import Frame, GuardStep, Level, Refusal, StreamEnded
+from ecotta_rt.runtime.guard import Guard
+from ecotta_rt.runtime.guard_policy import GuardPolicy
 from ecotta_rt.runtime.loop import Loop, LoopOptions
-from ecotta_rt.runtime.watch import Watch
 from ecotta_rt.session.interrupted import Interrupted
-from ecotta_rt.sinks.json_lines import Kept
-from ecotta_rt.sources.source import Refusal
+from ecotta_rt.sinks.kept import Kept
+from ecotta_rt.sinks.sink import FanOut
+from ecotta_rt.sinks.tally import Tally
 
 MIB = 2**20
 CALM = Vitals(pss_bytes=50 * MIB)
@@ -46,17 +44,23 @@ class Stream:
         self.closed = True
 
 
+def played(loop):
+    """The sink and the tally of a loop."""
+    sink, tally = Kept(), Tally()
+    for event in loop:
+        FanOut(sink, tally).take(event)
+    return sink, tally
+
+
 def guarded(engine, count, readings, options=None, **policy):
-    """The sink, the tally and the engine's log of a stream."""
-    stream, sink = Stream(count, readings), Kept()
+    """The sink and the tally of a stream."""
+    stream = Stream(count, readings)
     guard = Guard(GuardPolicy(limit_bytes=lambda: 100 * MIB, **policy), lambda: stream.now, stream.clock)
-    loop = Loop(stream, engine, sink, options, clock=stream.clock, guard=guard)
-    loop.run()
-    return sink, loop.tally
+    return played(Loop(stream, engine, options, clock=stream.clock, guard=guard))
 
 
 def steps(sink):
-    return [(event.frame, str(event.before), str(event.level), event.why) for event in sink.events]
+    return [(event.frame, str(event.before), str(event.level), event.why) for event in sink.steps]
 
 
 def test_a_calm_stream_is_answered_and_learned_from_as_without_a_guard(make_engine):
@@ -65,7 +69,7 @@ def test_a_calm_stream_is_answered_and_learned_from_as_without_a_guard(make_engi
     sink, tally = guarded(engine, 5, {})
 
     assert engine.log == 5 * ["learn"]
-    assert (steps(sink), tally.steps, dict(tally.levels)) == ([], 0, {Level.FULL: 5})
+    assert (steps(sink), tally.last_step, dict(tally.levels)) == ([], None, {Level.FULL: 5})
 
 
 def test_heat_makes_the_duty_cycle_four_times_as_short(make_engine):
@@ -126,7 +130,7 @@ def test_a_jump_to_dropping_answers_them_in_the_least_memory(make_engine):
 
 
 def test_dropped_frames_count_and_refused_ones_are_still_told(make_engine):
-    engine, clock, sink = make_engine(), ManualClock(), Kept()
+    engine, clock = make_engine(), ManualClock()
     guard = Guard(GuardPolicy(limit_bytes=lambda: MIB), lambda: FAR, clock)
 
     class Source:
@@ -141,7 +145,7 @@ def test_dropped_frames_count_and_refused_ones_are_still_told(make_engine):
         def close(self):
             pass
 
-    tally = Loop(Source(), engine, sink, clock=clock, guard=guard).run()
+    sink, tally = played(Loop(Source(), engine, clock=clock, guard=guard))
 
     assert [answer.frame for answer in sink.answers] == [0], "at `inference`, which had to be tried"
     assert (tally.dropped, tally.levels[Level.DROP], tally.refused) == (6, 3, 1)
@@ -196,65 +200,65 @@ def test_frames_that_wait_and_cannot_be_answered_any_more_are_told(make_engine):
     assert steps(sink)[-1] == (5, "statistics", "drop", "cannot-load")
 
 
-def test_steps_are_heard_of(make_engine):
-    heard, stream = [], Stream(3, {1: SHORT})
-    guard = Guard(GuardPolicy(limit_bytes=lambda: 100 * MIB), lambda: stream.now, stream.clock)
+def test_a_step_down_is_told_before_it_is_made_and_a_step_up_after(make_engine):
+    engine, stream, made = make_engine(), Stream(20, {1: SHORT, 2: CALM}), []
+    guard = Guard(
+        GuardPolicy(limit_bytes=lambda: 120 * MIB, most_share=0.8, calm_share=0.5), lambda: stream.now, stream.clock
+    )
 
-    Loop(stream, make_engine(), Kept(), clock=stream.clock, guard=guard, on_step=heard.append).run()
+    for event in Loop(stream, engine, clock=stream.clock, guard=guard):
+        if isinstance(event, GuardStep):
+            made.append((str(event), str(event.level) in engine.log))
 
-    assert str(heard[0]) == "guard: full -> statistics (limit: 97 of 100 MiB)"
+    assert made == [
+        ("guard: full -> statistics (limit: 97 of 120 MiB)", False),
+        ("guard: statistics -> sparse (recovered: 50 of 120 MiB)", True),
+    ]
 
 
 # While no frame comes
 
 
-class Stuck:
-    """A camera that gives one frame and then hangs until it is closed, while `loop` is watched over."""
+class Hanging:
+    """A camera that gives one frame and then none until it is closed; ticks meanwhile."""
 
-    dropped = 0
-    loop = None
+    dropped, closed = 0, False
 
-    def __init__(self):
-        self.free = Event()
-
-    def __iter__(self):
+    def ticking(self, every_s):
         yield Frame(np.full((2, 2, 3), 200, np.uint8), 0, 0.0)
-        with Watch(self.loop.consult, 0.001):
-            assert self.free.wait(60)
+        while not self.closed:
+            yield None
 
     def close(self):
-        self.free.set()
+        self.closed = True
 
 
 def test_a_limit_lowered_while_no_frame_comes_is_noticed_and_what_waits_is_answered(make_engine):
-    source, sink, engine = Stuck(), Kept(), make_engine(batch=2)
-    readings = iter([CALM, SHORT, SHORT, SHORT])
-    guard = Guard(GuardPolicy(limit_bytes=lambda: 100 * MIB, check_every_s=0.001), lambda: next(readings))
+    engine, sink, readings = make_engine(batch=2), Kept(), iter([CALM, SHORT, SHORT, SHORT])
+    guard = Guard(GuardPolicy(limit_bytes=lambda: 100 * MIB, check_every_s=0), lambda: next(readings))
+    loop = Loop(Hanging(), engine, guard=guard)
 
-    def end_at_drop(event):
-        if event.level == Level.DROP:
+    for event in loop:
+        sink.take(event)
+        if isinstance(event, GuardStep) and event.level == Level.DROP:
             loop.stop()
-
-    source.loop = loop = Loop(source, engine, sink, guard=guard, on_step=end_at_drop)
-    tally = loop.run()
 
     assert [answer.frame for answer in sink.answers] == [0]
     assert engine.log == ["statistics", "inference", "held", "drop"]
-    assert tally.dropped == 0
+    assert sink.events[-1] == StreamEnded(0)
 
 
-def test_what_goes_wrong_meanwhile_ends_the_run(make_engine):
-    class Full(Kept):
-        def event(self, event):
-            raise TransferError("the disk is full")
+def test_the_limit_counts_no_moments_without_a_frame(make_engine):
+    class Slow(Hanging):
+        def ticking(self, every_s):
+            for index in range(3):
+                yield from (None, None, Frame(np.zeros((2, 2, 3), np.uint8), index, 0.0))
 
-    readings = iter([CALM, SHORT])
-    guard = Guard(GuardPolicy(limit_bytes=lambda: 100 * MIB, check_every_s=0.001), lambda: next(readings))
-    source = Stuck()
-    source.loop = Loop(source, make_engine(batch=2), Full(), guard=guard)
+    guard = Guard(GuardPolicy(), lambda: CALM, ManualClock())
 
-    with pytest.raises(TransferError, match="disk"):
-        source.loop.run()
+    sink, _ = played(Loop(Slow(), make_engine(), LoopOptions(limit=2), guard=guard))
+
+    assert [answer.frame for answer in sink.answers] == [0, 1]
 
 
 # While a batch is learned from
@@ -266,17 +270,17 @@ class Consulted:
     def __init__(self, make_engine, readings, batch=1, closed=()):
         class Engine(make_engine):
             def __call__(engine, frames):
-                self.loop.consult()
+                self.loop.check_memory()
                 if engine.log[-1:] == ["interrupt"]:
                     raise Interrupted("half-way")
                 return super().__call__(frames)
 
-        self.engine, self.sink = Engine(batch), Kept()
+        self.engine = Engine(batch)
         self.engine.closed = closed
         stream, readings = Stream(2 * batch, {}), iter(readings)
         guard = Guard(GuardPolicy(limit_bytes=lambda: 100 * MIB, check_every_s=5), lambda: next(readings), stream.clock)
-        self.loop = Loop(stream, self.engine, self.sink, clock=stream.clock, guard=guard)
-        self.tally = self.loop.run()
+        self.loop = Loop(stream, self.engine, clock=stream.clock, guard=guard)
+        self.sink, self.tally = played(self.loop)
 
 
 def test_while_a_batch_is_learned_from_nobody_steps_and_a_calm_reading_changes_nothing(make_engine):
@@ -315,10 +319,10 @@ def test_a_run_that_is_to_end_does_not_answer_a_batch_for_which_no_time_is_left(
             loop.stop()
             raise Interrupted("answering too")
 
-    stream, sink = Stream(4, {}), Kept()
-    loop = Loop(stream, Engine(2), sink, clock=stream.clock)
+    stream = Stream(4, {})
+    loop = Loop(stream, Engine(2), clock=stream.clock)
 
-    tally = loop.run()
+    sink, tally = played(loop)
 
     assert [refusal.why for refusal in sink.refusals] == ["given up: the run was to end"] * 2
     assert (tally.frames, tally.refused) == (0, 2)
@@ -343,26 +347,25 @@ class TooLarge:
                 refuse("inference" if hold_statistics else "statistics")
                 return super().predict(frames, hold_statistics)
 
-        stream, self.sink = Stream(frames, {}), Kept()
+        stream = Stream(frames, {})
         guard = Guard(GuardPolicy(dwell_s=0, check_every_s=0), lambda: CALM, stream.clock) if guarded else None
-        self.loop = Loop(stream, Engine(2), self.sink, clock=stream.clock, guard=guard)
-        self.tally = self.loop.run()
+        self.sink, self.tally = played(Loop(stream, Engine(2), clock=stream.clock, guard=guard))
 
 
 def test_a_step_for_which_there_is_no_memory_is_not_made_again(make_engine):
     run = TooLarge(make_engine, "full")
 
     assert [answer.frame for answer in run.sink.answers] == [0, 1, 2, 3]
-    assert [(str(step.before), str(step.level), step.why) for step in run.sink.events] == [
+    assert [(str(step.before), str(step.level), step.why) for step in run.sink.steps] == [
         ("full", "statistics", "limit")
     ]
-    assert (run.sink.events[0].usage_bytes, run.sink.events[0].limit_bytes) == (300, 200)
+    assert (run.sink.steps[0].usage_bytes, run.sink.steps[0].limit_bytes) == (300, 200)
 
 
 def test_where_nothing_has_memory_frames_are_refused(make_engine):
     run = TooLarge(make_engine, "full", "statistics", "inference", frames=2)
 
-    assert [str(step.level) for step in run.sink.events] == ["statistics", "inference", "drop"]
+    assert [str(step.level) for step in run.sink.steps] == ["statistics", "inference", "drop"]
     assert [refusal.why for refusal in run.sink.refusals] == ["no memory to answer it: too large"] * 2
     assert not run.sink.answers
 
@@ -375,39 +378,39 @@ def test_without_a_guard_a_step_for_which_there_is_no_memory_ends_the_run(make_e
 def test_while_a_batch_is_merely_answered_nobody_is_interrupted(make_engine):
     class Engine(make_engine):
         def predict(self, frames, hold_statistics=False):
-            loop.consult()
+            loop.check_memory()
             return super().predict(frames, hold_statistics)
 
     engine, stream, readings = Engine(), Stream(2, {}), iter([CALM])
     guard = Guard(GuardPolicy(limit_bytes=lambda: 100 * MIB, check_every_s=5), lambda: next(readings), stream.clock)
-    loop = Loop(stream, engine, Kept(), LoopOptions(adapt_every=0), clock=stream.clock, guard=guard)
-    loop.run()
+    loop = Loop(stream, engine, LoopOptions(adapt_every=0), clock=stream.clock, guard=guard)
+    played(loop)
 
     assert engine.log == ["answer", "answer"]
 
 
 def test_what_goes_wrong_while_a_batch_is_learned_from_ends_the_run_too(make_engine):
     def limit_bytes():
-        if loop.tally.frames == 0 and loop._learning:
+        if loop._learning:
             raise TransferError("the app that sets the limit is gone")
 
     class Engine(make_engine):
         def __call__(self, frames):
-            loop.consult()
+            loop.check_memory()
             return super().__call__(frames)
 
     stream, sink = Stream(5, {}), Kept()
     guard = Guard(GuardPolicy(limit_bytes=limit_bytes), lambda: CALM, stream.clock)
-    loop = Loop(stream, Engine(), sink, clock=stream.clock, guard=guard)
+    loop = Loop(stream, Engine(), clock=stream.clock, guard=guard)
 
     with pytest.raises(TransferError, match="the app"):
-        loop.run()
+        sink.events.extend(loop)
     assert [answer.frame for answer in sink.answers] == [0]
 
 
 def test_a_loop_without_a_guard_has_nobody_to_consult(make_engine):
-    loop = Loop(Stream(1, {}), make_engine(), Kept())
+    loop = Loop(Stream(1, {}), make_engine())
 
-    loop.consult()
+    loop.check_memory()
 
-    assert loop.tally.steps == 0
+    assert played(loop)[0].steps == []

@@ -5,10 +5,8 @@ from dataclasses import replace
 import pytest
 
 from ecotta_rt.errors import TransferError
-from ecotta_rt.runtime.guard import GuardEvent
-from ecotta_rt.runtime.level import Level
-from ecotta_rt.sinks.json_lines import Answer, JsonLines, json_lines_file
-from ecotta_rt.sources.source import Refusal
+from ecotta_rt.records import Answer, GuardStep, Level, Refusal
+from ecotta_rt.sinks.json_lines import JsonLines, json_lines_file
 
 ANSWER = Answer(3, "a.png", "cat", 1, 0.75, 0.5623351, True, "adapted", 12.5, 2, "dog", False)
 
@@ -17,7 +15,7 @@ def lines_of(*entries):
     file = io.StringIO()
     sink = JsonLines(file)
     for entry in entries:
-        {Refusal: sink.refuse, Answer: sink.answer, GuardEvent: sink.event}[type(entry)](entry)
+        sink.take(entry)
     return [json.loads(line) for line in file.getvalue().splitlines()]
 
 
@@ -58,7 +56,7 @@ def test_a_refusal_is_one_json_line_whatever_the_name():
 
 
 def test_a_step_of_the_guard_is_one_json_line_among_the_answers():
-    step = GuardEvent(3, Level.FULL, Level.STATISTICS, "limit", 261, 200)
+    step = GuardStep(3, Level.FULL, Level.STATISTICS, "limit", 261, 200)
 
     assert lines_of(step, ANSWER)[0] == {
         "event": "guard",
@@ -75,14 +73,16 @@ def test_each_line_is_in_the_file_at_once(tmp_path):
     path = tmp_path / "out.jsonl"
     path.write_text("old")
 
-    with json_lines_file(path) as sink:
-        sink.answer(ANSWER)
-        assert json.loads(path.read_text())["frame"] == 3
+    sink = json_lines_file(path)
+    sink.take(ANSWER)
+
+    assert json.loads(path.read_text())["frame"] == 3
+    sink.close()
 
 
 def test_a_file_that_cannot_be_opened_is_told(tmp_path):
-    with pytest.raises(TransferError, match="out.jsonl cannot be written"), json_lines_file(tmp_path / "no/out.jsonl"):
-        pass
+    with pytest.raises(TransferError, match="out.jsonl cannot be written"):
+        json_lines_file(tmp_path / "no/out.jsonl")
 
 
 class Broken(io.StringIO):
@@ -96,9 +96,9 @@ class Broken(io.StringIO):
 
 def test_a_full_disk_is_told_with_the_files_name():
     with pytest.raises(TransferError, match="out.jsonl cannot be written: No space left"):
-        JsonLines(Broken(OSError(28, "No space left on device")), "out.jsonl").answer(ANSWER)
+        JsonLines(Broken(OSError(28, "No space left on device")), "out.jsonl").take(ANSWER)
 
 
 def test_a_reader_that_has_gone_is_no_full_disk():
     with pytest.raises(BrokenPipeError):
-        JsonLines(Broken(BrokenPipeError(32, "Broken pipe"))).answer(ANSWER)
+        JsonLines(Broken(BrokenPipeError(32, "Broken pipe"))).take(ANSWER)

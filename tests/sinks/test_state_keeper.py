@@ -5,17 +5,21 @@ import pytest
 
 from ecotta_rt.errors import InputFileError, TransferError, UsageError
 from ecotta_rt.machine.clock import ManualClock
+from ecotta_rt.records import BatchAnswered, Level, StateNotSaved, StateSaved
 from ecotta_rt.sinks.state_keeper import StateKeeper
-from ecotta_rt.sinks.tally import Tally
 from ecotta_rt.state import AdaptState
+
+
+def batch(offered=True):
+    return BatchAnswered(1, 0, Level.FULL, offered, offered, "adapted" if offered else "off")
 
 
 @pytest.fixture
 def kept(tmp_path, make_engine):
     """A keeper that saves every minute, and all it deals with."""
-    path, engine, clock, warnings = tmp_path / "net.state.safetensors", make_engine(), ManualClock(), []
-    keeper = StateKeeper(path, engine, 60, warnings.append, clock)
-    return SimpleNamespace(keeper=keeper, path=path, engine=engine, clock=clock, warnings=warnings)
+    path, engine, clock, told = tmp_path / "net.state.safetensors", make_engine(), ManualClock(), []
+    keeper = StateKeeper(path, engine, 60, told.append, clock)
+    return SimpleNamespace(keeper=keeper, path=path, engine=engine, clock=clock, told=told)
 
 
 def test_a_saved_state_is_taken_up(kept):
@@ -45,30 +49,34 @@ def test_a_state_that_cannot_be_read_is_refused(kept):
 
 
 def test_it_is_saved_when_the_time_has_come_and_not_before(kept):
-    for offered, saves in ((1, 0), (2, 0), (3, 1), (4, 1)):
+    for saves in (0, 0, 1, 1):
         kept.clock.advance_s(25)
-        kept.keeper.after_batch(Tally(offered=offered))
-        assert len(kept.engine.saved) == saves
+        kept.keeper.take(batch())
+        assert kept.told == saves * [StateSaved(str(kept.path))]
 
 
 def test_what_has_not_changed_is_not_written_again(kept):
-    kept.keeper.save(Tally(frames=9))
+    kept.keeper.take(batch(offered=False))
+    kept.keeper.close()
     assert kept.engine.saved == []
 
-    kept.keeper.save(Tally(offered=1))
-    kept.keeper.save(Tally(offered=1))
+    kept.keeper.take(batch())
+    kept.keeper.close()
+    kept.keeper.close()
 
     assert len(kept.engine.saved) == 1
 
 
 def test_a_diverged_state_is_reported_and_the_last_good_one_stays(kept):
     kept.engine.learned = [1]
-    kept.keeper.save(Tally(offered=1))
+    kept.keeper.take(batch())
+    kept.keeper.save()
     kept.engine.fail_with = UsageError("w holds NaN")
 
-    kept.keeper.save(Tally(offered=2))
+    kept.keeper.take(batch())
+    kept.keeper.close()
 
-    assert kept.warnings == ["w holds NaN"]
+    assert kept.told[1:] == [StateNotSaved(str(kept.path), "w holds NaN")]
     assert np.array_equal(AdaptState.load(kept.path).parameters["w"], [1.0])
 
 
@@ -76,13 +84,13 @@ def test_a_full_disk_is_reported_while_the_run_goes_on_and_raised_at_its_end(kep
     kept.engine.fail_with = TransferError("disk full")
     kept.clock.advance_s(60)
 
-    kept.keeper.after_batch(Tally(offered=1))
-    assert kept.warnings == ["disk full"]
+    kept.keeper.take(batch())
+    assert kept.told == [StateNotSaved(str(kept.path), "disk full")]
 
-    kept.keeper.after_batch(Tally(offered=2))  # not again at once
-    assert kept.warnings == ["disk full"]
+    kept.keeper.take(batch())  # not again at once
+    assert len(kept.told) == 1
     with pytest.raises(TransferError):
-        kept.keeper.save(Tally(offered=2))
+        kept.keeper.close()
 
 
 @pytest.mark.parametrize("every_s", [0, -1, float("nan")])

@@ -5,8 +5,7 @@ import pytest
 
 from ecotta_rt.errors import InputFileError
 from ecotta_rt.machine.clock import ManualClock
-from ecotta_rt.records import Frame
-from ecotta_rt.sources.source import Refusal
+from ecotta_rt.records import Frame, Refusal
 from ecotta_rt.sources.video import VideoFile
 
 av = pytest.importorskip("av", reason="PyAV is not installed: extra `camera`")

@@ -7,7 +7,6 @@ from ecotta_rt.errors import BudgetExceeded
 from ecotta_rt.machine.process_memory import held_memory
 
 if TYPE_CHECKING:
-    from ecotta_rt.runtime.guard import GuardEvent
     from ecotta_rt.sinks.tally import Tally
 
 __all__ = ["require_answers", "require_room"]
@@ -39,18 +38,18 @@ def require_room(limit_bytes: int | None) -> None:
         )
 
 
-def require_answers(tally: "Tally", step: "GuardEvent | None") -> None:
+def require_answers(tally: "Tally") -> None:
     """Refuse to call a run done in which memory let no frame in.
 
     Args:
         tally: Of the whole run.
-        step: The guard's last.
 
     Raises:
         BudgetExceeded: All frames were dropped, and memory was the reason.
     """
-    from ecotta_rt.runtime.level import Level
+    from ecotta_rt.records import Level
 
+    step = tally.last_step
     if tally.frames or step is None or step.level != Level.DROP or step.why not in _MEMORY:
         return
     raise BudgetExceeded(

@@ -1,15 +1,12 @@
-import subprocess
-import sys
 from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
-from ecotta_rt.cli import least_memory
-from ecotta_rt.cli.least_memory import require_answers, require_room
 from ecotta_rt.errors import BudgetExceeded
-from ecotta_rt.runtime.guard import GuardEvent
-from ecotta_rt.runtime.level import Level
+from ecotta_rt.records import GuardStep, Level
+from ecotta_rt.run import least_memory
+from ecotta_rt.run.least_memory import require_answers, require_room
 from ecotta_rt.sinks.tally import Tally
 
 MIB = 2**20
@@ -33,37 +30,24 @@ def test_a_limit_below_what_the_process_holds_is_refused_with_both(monkeypatch):
     assert (refusal.value.need_bytes, refusal.value.limit_bytes) == (50 * MIB, 20 * MIB)
 
 
-def test_a_run_with_an_impossible_limit_ends_before_its_first_frame(bundle, replay):
-    code = "import sys; from ecotta_rt.cli.main import main; sys.exit(main())"
-
-    done = subprocess.run(
-        [sys.executable, "-c", code, "run", str(bundle), replay, "--memory-limit", "2MiB"],
-        capture_output=True,
-        text=True,
-    )
-
-    assert (done.returncode, done.stdout) == (3, "")
-    assert "a limit of 2 MiB is below the" in done.stderr
-
-
-DROPPED = GuardEvent(7, Level.INFERENCE, Level.DROP, "limit", 90 * MIB, 60 * MIB)
+DROPPED = GuardStep(7, Level.INFERENCE, Level.DROP, "limit", 90 * MIB, 60 * MIB)
 
 
 def test_a_run_in_which_memory_let_no_frame_in_has_failed():
     told = r"no frame was answered, all were dropped \(guard: inference -> drop \(limit: 90 of 60 MiB\)\): give more"
 
     with pytest.raises(BudgetExceeded, match=told):
-        require_answers(Tally(dropped=9), DROPPED)
+        require_answers(Tally(dropped=9, last_step=DROPPED))
 
 
 @pytest.mark.parametrize(
-    ("tally", "step"),
+    "tally",
     [
-        (Tally(frames=1, dropped=9), DROPPED),
-        (Tally(dropped=9), replace(DROPPED, why="temperature")),
-        (Tally(), replace(DROPPED, level=Level.STATISTICS)),
-        (Tally(), None),
+        Tally(frames=1, dropped=9, last_step=DROPPED),
+        Tally(dropped=9, last_step=replace(DROPPED, why="temperature")),
+        Tally(last_step=replace(DROPPED, level=Level.STATISTICS)),
+        Tally(),
     ],
 )
-def test_a_run_that_answered_or_was_too_hot_or_had_no_frames_has_not(tally, step):
-    require_answers(tally, step)
+def test_a_run_that_answered_or_was_too_hot_or_had_no_frames_has_not(tally):
+    require_answers(tally)

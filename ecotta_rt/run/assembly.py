@@ -1,0 +1,164 @@
+"""From options to a run: guard, network, state, source and sinks, put together and taken apart again."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from ecotta_rt.errors import BudgetExceeded
+from ecotta_rt.files.lock import locked
+from ecotta_rt.machine import vitals
+from ecotta_rt.messages import own_output
+from ecotta_rt.run.least_memory import require_room
+from ecotta_rt.run.options import RunOptions
+from ecotta_rt.runtime.guard import Guard
+from ecotta_rt.runtime.guard_policy import GuardPolicy
+from ecotta_rt.runtime.loop import Loop, LoopOptions
+from ecotta_rt.runtime.watch import Watch
+from ecotta_rt.sinks.json_lines import JsonLines
+from ecotta_rt.sinks.opening import open_sink
+from ecotta_rt.sinks.queued import Queued
+from ecotta_rt.sinks.sink import FanOut, Sink
+from ecotta_rt.sinks.state_keeper import StateKeeper
+from ecotta_rt.sinks.tally import Tally
+from ecotta_rt.sources.newest import Newest
+from ecotta_rt.sources.opening import open_source
+from ecotta_rt.sources.source import Source
+
+if TYPE_CHECKING:
+    from ecotta_rt.runtime.engine import Runtime
+
+__all__ = ["Run", "opened"]
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that is ready to begin.
+
+    Attributes:
+        loop: Its events.
+        sinks: Take them.
+        tally: One of the sinks.
+        engine: The network.
+        guard: As far as there is one.
+        say: Tells people something in a line.
+    """
+
+    loop: Loop
+    sinks: FanOut
+    tally: Tally
+    engine: "Runtime"
+    guard: Guard | None
+    say: Say
+
+    def play(self) -> None:
+        """To the end of the stream, or until somebody stops the loop.
+
+        The state is saved first and the tally told after: whoever listens may be gone, and what was learned must not go
+        with him.
+        """
+        try:
+            with closing(iter(self.loop)) as events, _watched(self.loop, self.guard):
+                for event in events:
+                    self.sinks.take(event)
+        finally:
+            try:
+                self.sinks.close()
+            finally:
+                self.say(str(self.tally))
+
+
+@contextmanager
+def opened(
+    options: RunOptions, say: Say, stopping: Callable[[], bool], progress: Callable[[Tally], Sink]
+) -> Iterator[Run]:
+    """Everything a run needs; what can be refused is refused before the network is loaded.
+
+    Args:
+        options: What is asked for.
+        say: Tells people something in a line.
+        stopping: Whether the run is to end; a sink that waits for somebody waits no longer then.
+        progress: Makes the sink that shows how far it is.
+
+    Raises:
+        EcottaError: Something cannot be meant, read, opened or written.
+    """
+    adapt_every = 0 if options.no_adapt else options.adapt_every
+    loop_options = LoopOptions(adapt_every, options.limit, "stretch" if options.stretch else None)
+    options.check()
+    guard = _guard(options)
+    with ExitStack() as stack:
+        stack.enter_context(locked(options.state_path) if options.learns else nullcontext())
+        runtime = _load(options, say)
+        sinks, tally = FanOut(), Tally()
+        keeper = _keeper(options, runtime, sinks, say)
+        source = open_source(options.source, classes=len(runtime.class_names) or None, realtime=options.realtime)
+        _tell_left_out(options.source, source, say)
+        answers = _answers(options.out, stopping, stack)
+        outputs = {options.out or "standard output": answers, "standard error": progress(tally)}
+        if isinstance(source, Newest):  # which waits for nobody; others wait until their answers are read
+            sinks.sinks = [tally, *(Queued(sink, name, report=sinks.take) for name, sink in outputs.items()), *keeper]
+        else:
+            sinks.sinks = [tally, *outputs.values(), *keeper]
+        yield Run(Loop(source, runtime, loop_options, guard=guard), sinks, tally, runtime, guard, say)
+
+
+def _watched(loop: Loop, guard: Guard | None) -> AbstractContextManager[object]:
+    return nullcontext() if guard is None else Watch(loop.check_memory, guard.policy.check_every_s)
+
+
+def _guard(options: RunOptions) -> Guard | None:
+    if options.guard == "off":
+        return None
+    limit_bytes = options.limit_bytes()
+    require_room(limit_bytes)
+    policy = GuardPolicy(limit_bytes=lambda: limit_bytes)
+    if options.max_temperature is not None:
+        policy = replace(policy, most_temperature_c=options.max_temperature)
+    return Guard(policy, vitals.VitalsReader())
+
+
+def _load(options: RunOptions, say: Say) -> "Runtime":
+    ways = options.ways()
+    if options.trial != "off":
+        _try(options, ways, say)  # before this process has loaded anything itself
+    from ecotta_rt.runtime.engine import Runtime
+
+    return Runtime.load(options.bundle, **ways)
+
+
+def _try(options: RunOptions, ways: dict[str, Any], say: Say) -> None:
+    """See that a bundle which is new here can be run; that it lacks memory is for the guard."""
+    from ecotta_rt.runtime.trial import try_bundle
+    from ecotta_rt.runtime.tried import try_once
+
+    try:
+        (try_bundle if options.trial == "always" else try_once)(options.bundle, ways)
+    except BudgetExceeded as error:
+        if options.guard == "off":
+            raise
+        say(f"warning: {error}")
+
+
+def _keeper(options: RunOptions, runtime: "Runtime", sinks: FanOut, say: Say) -> list[Sink]:
+    if options.no_state:
+        return []
+    keeper = StateKeeper(options.state_path, runtime, options.save_every, sinks.take)
+    if not options.fresh and keeper.take_up():
+        say(f"going on from {options.state_path}")
+    return [keeper]
+
+
+def _answers(out: str | None, stopping: Callable[[], bool], stack: ExitStack) -> Sink:
+    if out is not None:
+        return open_sink(out, stopping)
+    return JsonLines(stack.enter_context(own_output()), stopping=stopping)
+
+
+def _tell_left_out(name: str, source: Source, say: Say) -> None:
+    left_out = getattr(source, "left_out", None)
+    if left_out:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(left_out.items()))
+        say(f"{name}: not read, since they are no pictures: {kinds}")

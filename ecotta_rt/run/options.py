@@ -1,0 +1,134 @@
+"""What a run is asked for, whoever asks: a command line, a configuration."""
+
+from dataclasses import dataclass
+from os.path import realpath  # Path.resolve calls a circle of links a RuntimeError
+from pathlib import Path
+from typing import Any, Literal
+
+from ecotta_rt.errors import InputFileError, UsageError
+from ecotta_rt.files.atomic import check_target
+
+__all__ = ["STATE_SUFFIX", "RunOptions"]
+
+STATE_SUFFIX = ".state.safetensors"
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """One bundle over one source.
+
+    Attributes:
+        bundle: File of the exported network.
+        source: Where frames come from, see `open_source`.
+        out: Where answers go, see `open_sink`; None: standard output.
+        limit: Frames after which it ends.
+        realtime: Play a film at its own rate.
+        stretch: Squeeze frames into shape, whatever the bundle says.
+        adapt_every: Learn from each n-th batch.
+        no_adapt: Answer only.
+        batch: Frames a step.
+        frame_by_frame: Run them one after the other.
+        fast: Less time for more memory a step.
+        state: File of what was learned; None: beside the bundle.
+        no_state: Neither read nor save one.
+        fresh: Start from the bundle's own state.
+        save_every: Seconds between two saves.
+        device: Id or file of the device whose limits to keep to.
+        threads: Threads of the network.
+        memory_limit_bytes: What the process may have; None: the device's limit.
+        max_temperature: Degrees Celsius above which less is done; None: the guard's own ceiling.
+        trial: When to make one step in a process of its own first.
+        guard: Whether memory and temperature are watched.
+    """
+
+    bundle: Path
+    source: str
+    out: str | None = None
+    limit: int | None = None
+    realtime: bool = False
+    stretch: bool = False
+    adapt_every: int = 1
+    no_adapt: bool = False
+    batch: int | None = None
+    frame_by_frame: bool = False
+    fast: bool = False
+    state: Path | None = None
+    no_state: bool = False
+    fresh: bool = False
+    save_every: float = 60.0
+    device: str | None = None
+    threads: int | None = None
+    memory_limit_bytes: int | None = None
+    max_temperature: float | None = None
+    trial: Literal["first", "always", "off"] = "first"
+    guard: Literal["on", "off"] = "on"
+
+    @property
+    def learns(self) -> bool:
+        """Whether a state will be written; one that is only read may lie where nobody can write."""
+        return not (self.no_state or self.no_adapt)
+
+    @property
+    def state_path(self) -> Path:
+        return self.state or self.bundle.with_suffix(STATE_SUFFIX)
+
+    def limit_bytes(self) -> int | None:
+        """What the process may have; raises UsageError for an unknown device."""
+        from ecotta_rt.machine.device import load_device
+
+        if self.memory_limit_bytes is not None or self.device is None:
+            return self.memory_limit_bytes
+        return load_device(self.device).default_limit_bytes
+
+    def ways(self) -> dict[str, Any]:
+        """Keywords of `Runtime.load`."""
+        return {
+            "batch": self.batch,
+            "frame_by_frame": self.frame_by_frame,
+            "fast": self.fast,
+            "adapt": not self.no_adapt,
+            "device": self.device,
+            "threads": self.threads,
+            "memory_limit_bytes": self.limit_bytes(),
+        }
+
+    def check(self) -> None:
+        """Find out before the first frame what could not be done after the last.
+
+        Raises:
+            UsageError, InputFileError, TransferError: A number or a path that cannot be meant, read or written.
+        """
+        self._check_numbers()
+        if not self.bundle.exists():
+            raise InputFileError(f"{self.bundle}: no such file; expected a bundle (.ecotta)")
+        if self.bundle.is_dir():
+            raise InputFileError(f"{self.bundle}: this is a folder; expected a bundle (.ecotta)")
+        self._check_outputs()
+
+    def _check_numbers(self) -> None:
+        if not self.no_adapt and self.adapt_every < 1:
+            raise UsageError(f"--adapt-every {self.adapt_every}: give 1 or more; --no-adapt never learns")
+        if self.threads is not None and self.threads < 1:
+            raise UsageError(f"--threads {self.threads}: give 1 or more")
+        if self.batch is not None and self.batch < 1:
+            raise UsageError(f"--batch {self.batch}: give 1 or more")
+        if not self.save_every > 0:
+            raise UsageError(f"--save-every {self.save_every:g}: give seconds above 0; --no-state never saves")
+        if self.guard == "off" and (self.memory_limit_bytes, self.max_temperature) != (None, None):
+            raise UsageError(
+                "--memory-limit and --max-temperature are for the guard; leave out either them or --guard off"
+            )
+
+    def _check_outputs(self) -> None:
+        from ecotta_rt.sinks.opening import check_sink
+
+        state = None if self.no_state else self.state_path
+        for option, path in {"--out": self.out, "--state": state}.items():
+            if path is not None and realpath(path) == realpath(self.bundle):
+                raise UsageError(f"{option} {path} would replace the bundle; name another file")
+        if self.out is not None and state is not None and realpath(self.out) == realpath(state):
+            raise UsageError(f"--out {self.out} is the file of the state; name another")
+        if self.out is not None:
+            check_sink("--out", self.out, self.source)
+        if state is not None and self.learns:
+            check_target(state)

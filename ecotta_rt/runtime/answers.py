@@ -1,0 +1,41 @@
+"""What a network said of a batch, frame by frame."""
+
+from collections.abc import Iterator, Sequence
+
+from ecotta_rt.records import Answer, Frame, Prediction
+
+__all__ = ["answers_to"]
+
+
+def answers_to(
+    batch: Sequence[Frame], prediction: Prediction, class_names: Sequence[str], now_s: float, dropped: int
+) -> Iterator[Answer]:
+    """One answer a frame.
+
+    Args:
+        batch: The frames; where they are fewer than the prediction has, they are its first.
+        prediction: What was said of them.
+        class_names: By class; a class without a name is called by its number.
+        now_s: When it was said, by the clock that dates the frames.
+        dropped: Frames dropped so far.
+    """
+
+    def name_of(index: int) -> str:
+        return class_names[index] if index < len(class_names) else str(index)
+
+    for position, frame in enumerate(batch):
+        class_index = int(prediction.labels[position])
+        yield Answer(
+            frame=frame.index,
+            name=frame.name,
+            label=name_of(class_index),
+            class_index=class_index,
+            probability=float(prediction.probabilities[position, class_index]),
+            entropy_nats=float(prediction.entropy_nats[position]),
+            adapted=prediction.adapted,
+            why=prediction.why,
+            latency_ms=round(1000 * (now_s - frame.time_s), 3),
+            dropped=dropped,
+            truth=None if frame.label is None else name_of(frame.label),
+            correct=None if frame.label is None else frame.label == class_index,
+        )

@@ -1,0 +1,98 @@
+"""From the guard's steps to the graphs that the engine holds."""
+
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+from ecotta_rt.errors import BudgetExceeded, InputFileError
+from ecotta_rt.records import Event, GuardStep, Level
+from ecotta_rt.runtime.guard import Guard
+
+__all__ = ["Ladder", "Leveled"]
+
+
+class Leveled(Protocol):
+    """What the ladder needs of an engine.
+
+    Attributes:
+        transient_bytes: What the next batch will take above what is held now.
+    """
+
+    @property
+    def transient_bytes(self) -> int: ...
+
+    def set_level(self, level: Level) -> None:
+        """Hold what this level needs and give the rest back; raises InputFileError or MemoryError where it cannot."""
+
+
+class Ladder:
+    """Brings an engine to the level that the guard asks for, or to the next lower one whose graphs can be opened.
+
+    Args:
+        engine: Whose graphs are opened and closed.
+        guard: Asks for the levels; without one it stays on `Level.FULL`.
+        before_drop: Answers what waits; called before all graphs are closed.
+
+    Attributes:
+        level: The one the engine is on.
+    """
+
+    def __init__(self, engine: Leveled, guard: Guard | None, before_drop: Callable[[], Iterator[Event]]) -> None:
+        self.level = Level.FULL if guard is None else guard.level
+        self._engine = engine
+        self._guard = guard
+        self._before_drop = before_drop
+        self._shortage: tuple[int, int] | None = None  # what a graph asked for and did not get
+
+    def fell_short(self, error: BudgetExceeded) -> bool:
+        """Remember for the next `check` that a graph got no memory; False where no lower level is left."""
+        if self._guard is None or self._guard.level == Level.DROP:
+            return False
+        self._shortage = (error.need_bytes, error.limit_bytes)
+        return True
+
+    def check(self, frame: int) -> Iterator[Event]:
+        """Ask the guard, and make the step where there is one.
+
+        Args:
+            frame: Position in the stream.
+
+        Yields:
+            The step, before it is made where it leads down: should it come too late, the last line says what was
+            tried. Then what came of it.
+        """
+        if self._guard is None:
+            return
+        shortage, self._shortage = self._shortage, None
+        if shortage is None:
+            step = self._guard.check(frame, self._engine.transient_bytes)
+        else:
+            step = self._guard.fell_short(frame, *shortage)
+        if step is None:
+            return
+        down = step.level > step.before
+        if down:
+            yield step
+        yield from self._make(step)
+        if self.level != step.level:
+            yield self._guard.cannot_load(step, self.level)
+        elif not down:
+            yield step
+
+    def _make(self, step: GuardStep) -> Iterator[Event]:
+        """Reach the level; where its graphs cannot be opened, the one before, or the next below that can."""
+        for level in Level:
+            if level < step.level or step.level < level < step.before:
+                continue
+            if level == Level.DROP:
+                yield from self._before_drop()
+            try:
+                self.go_to(level)
+            except (InputFileError, MemoryError):
+                continue
+            return
+        raise AssertionError("drop opens nothing")
+
+    def go_to(self, level: Level) -> None:
+        """Go to a level; raises what `set_level` does."""
+        self._engine.set_level(level)
+        self.level = level
