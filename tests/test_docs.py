@@ -5,20 +5,18 @@ from dataclasses import fields
 from pathlib import Path
 from typing import get_args
 
-import pytest
-
 import ecotta_rt
 import page_parts
 import render_results
 import write_pages
 from ecotta_rt.cli.main import COMMANDS
+from ecotta_rt.errors import EcottaError
 from ecotta_rt.records import Answer, Reason, Why
 
 CHECKOUT = Path(__file__).parent.parent
 README = CHECKOUT / "README.md"
 PAGES = {str(page.relative_to(CHECKOUT)): page for page in write_pages.pages()}
-WITH_TABLES = [name for name, page in PAGES.items() if "BEGIN RESULTS" in page.read_text(encoding="utf-8")]
-WITH_PARTS = [name for name, page in PAGES.items() if write_pages.BLOCK.search(page.read_text(encoding="utf-8"))]
+TEXTS = {name: page.read_text(encoding="utf-8") for name, page in PAGES.items()}
 FOREIGN = {
     *("--constraint", "--extra-index-url", "--index-url"),  # pip
     *("--memory", "--format", "--mode", "--privileged"),  # docker, install
@@ -31,25 +29,31 @@ def options_of_all_commands():
     return {name for parser in parsers for action in parser._actions for name in action.option_strings}
 
 
-@pytest.mark.parametrize("page", WITH_TABLES)
-def test_tables_are_those_of_the_result_files(checkout, page):
+def test_tables_are_those_of_the_result_files(checkout):
     results = checkout / "benchmarks" / "results"
-    text = PAGES[page].read_text(encoding="utf-8")
-    names = [match[1] for match in render_results.BLOCK.findall(text)]
-    assert names
-    assert all((results / f"{name}.json").is_file() or list((results / name).glob("*.json")) for name in names)
-    assert render_results.rendered(text, results) == text, "stale tables: run `make pages`"
+    names = {page: [match[1] for match in render_results.BLOCK.findall(text)] for page, text in TEXTS.items()}
+    known = {name for name in {name for found in names.values() for name in found} if known_result(results, name)}
+
+    assert known
+    assert [(page, name) for page, found in names.items() for name in found if name not in known] == []
+    stale = [page for page, text in TEXTS.items() if names[page] and render_results.rendered(text, results) != text]
+    assert stale == [], "stale tables: run `make pages`"
 
 
-@pytest.mark.parametrize("page", WITH_PARTS)
-def test_parts_of_a_page_are_those_of_the_code(page):
-    text = PAGES[page].read_text(encoding="utf-8")
+def known_result(results, name):
+    return (results / f"{name}.json").is_file() or list((results / name).glob("*.json"))
 
-    assert write_pages.written(text) == text, "stale parts: run `make pages`"
+
+def test_parts_of_a_page_are_those_of_the_code():
+    with_parts = {page: text for page, text in TEXTS.items() if write_pages.BLOCK.search(text)}
+
+    assert with_parts
+    stale = [page for page, text in with_parts.items() if write_pages.written(text) != text]
+    assert stale == [], "stale parts: run `make pages`"
 
 
 def test_every_result_file_is_told_of(checkout):
-    told = "\n".join(page.read_text(encoding="utf-8") for page in PAGES.values())
+    told = "\n".join(TEXTS.values())
     files = {path.name.removesuffix(".json") for path in (checkout / "benchmarks" / "results").iterdir()}
     # compare_engines.py writes this one for development; its figures are in limits.md.
     assert {name for name in files - {"parity"} if not re.search(rf"RESULTS: {name} |{name}\.json", told)} == set()
@@ -69,59 +73,92 @@ def test_the_reference_has_every_public_name(checkout):
     assert described == set(ecotta_rt.__all__) - {"__version__"}
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_commands_in_a_page_are_ones_we_understand(page):
-    """Every option, the kind of its value, and what goes with what: by our own parsers."""
-    for command, *words in page_parts.commands(PAGES[page].read_text(encoding="utf-8")):
+def refused(commands):
+    """Those command lines that our own parsers refuse: an option, the kind of its value, or what goes with what."""
+    for command, *words in commands:
+        line = " ".join([command, *words])
         name = command if command == "ecotta-bench" else f"ecotta {words.pop(0)}"
-        if "--help" not in words:
-            write_pages.parser_of(name).parse_args(words)
+        if not name.endswith("COMMAND") and "--help" not in words:
+            try:
+                write_pages.parser_of(name).parse_args(words)
+            except (SystemExit, EcottaError) as error:
+                yield f"{line}: {error}"
 
 
-@pytest.mark.parametrize("name", [*(f"ecotta {name}" for name in COMMANDS), "ecotta-bench"])
-def test_the_examples_of_a_help_are_ones_we_understand(name):
-    help_text = write_pages.command(name).partition("```text")[2].partition("```")[0]
-    examples = page_parts.commands(f"```bash\n{help_text}\n```\n")
+def test_commands_in_a_page_are_ones_we_understand():
+    commands = {page: page_parts.commands(text) for page, text in TEXTS.items()}
 
-    assert examples
-    for command, *words in examples:
-        other = command if command == "ecotta-bench" else f"ecotta {words.pop(0)}"
-        if not other.endswith("COMMAND") and "--help" not in words:
-            write_pages.parser_of(other).parse_args(words)
+    assert [(page, line) for page, found in commands.items() for line in refused(found)] == []
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_options_named_in_a_page_exist(page):
-    code = page_parts.inline_code(PAGES[page].read_text(encoding="utf-8"))
-    named = {option for text in code for option in re.findall(r"(?<![\w-])--[a-z][\w-]*", text)}
+def test_the_examples_of_a_help_are_ones_we_understand():
+    for name in [*(f"ecotta {name}" for name in COMMANDS), "ecotta-bench"]:
+        help_text = write_pages.command(name).partition("```text")[2].partition("```")[0]
+        examples = page_parts.commands(f"```bash\n{help_text}\n```\n")
 
-    assert named - options_of_all_commands() - FOREIGN - {"--help", "--version"} == set()
+        assert examples, name
+        assert [*refused(examples)] == [], name
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_files_targets_and_extras_named_in_a_page_exist(checkout, page):
-    text = PAGES[page].read_text(encoding="utf-8")
-    named = [word for code in page_parts.inline_code(text) for word in code.split()]
-    files = [
-        word for word in named if re.fullmatch(r"(benchmarks|devices|docs|ecotta_rt|scripts|tests)/[\w./*-]*", word)
-    ]
-    makefile, setup = ((checkout / name).read_text(encoding="utf-8") for name in ("Makefile", "setup.cfg"))
+def test_a_command_line_that_nobody_understands_is_found():
+    assert [*refused([["ecotta", "devices", "--colour"]])] == ["ecotta devices --colour: 2"]
+
+
+def test_options_named_in_a_page_exist():
+    known = options_of_all_commands() | FOREIGN | {"--help", "--version"}
+    named = {
+        (page, option)
+        for page, text in TEXTS.items()
+        for code in page_parts.inline_code(text)
+        for option in re.findall(r"(?<![\w-])--[a-z][\w-]*", code)
+    }
+
+    assert {(page, option) for page, option in named if option not in known} == set()
+
+
+def test_files_named_in_a_page_exist(checkout):
+    named = {
+        (page, word)
+        for page, text in TEXTS.items()
+        for code in page_parts.inline_code(text)
+        for word in code.split()
+        if re.fullmatch(r"(benchmarks|devices|docs|ecotta_rt|scripts|tests)/[\w./*-]*", word)
+    }
+
+    assert {(page, file) for page, file in named if not list(checkout.glob(file.rstrip("/")))} == set()
+
+
+def test_make_targets_named_in_a_page_exist(checkout):
+    makefile = (checkout / "Makefile").read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z0-9-]+):.*## ", makefile, re.MULTILINE))
-    extras = set(
-        re.findall(r"^(\w+) =$", setup.partition("[options.extras_require]")[2].partition("\n[")[0], re.MULTILINE)
-    )
 
-    assert [file for file in files if not list(checkout.glob(file.rstrip("/")))] == []
-    assert set(re.findall(r"(?:^ {4}|`)(?:sudo )?make ([a-z0-9-]+)", text, re.MULTILINE)) <= targets
-    assert {extra for found in re.findall(r"'\.\[([\w,]+)\]'", text) for extra in found.split(",")} <= extras
+    assert named_in_pages(r"(?m)(?:^ {4}|`)(?:sudo )?make ([a-z0-9-]+)", targets) == set()
 
 
-@pytest.mark.parametrize("page", [*PAGES, "devices/README.md"])
-def test_links_lead_somewhere(checkout, page):
-    path = checkout / page
-    targets = page_parts.links(path.read_text(encoding="utf-8"))
+def test_extras_named_in_a_page_exist(checkout):
+    section = (checkout / "setup.cfg").read_text(encoding="utf-8").partition("[options.extras_require]")[2]
+    extras = set(re.findall(r"^(\w+) =$", section.partition("\n[")[0], re.MULTILINE))
 
-    assert [target for target in targets if not page_parts.leads_somewhere(path, target)] == []
+    assert named_in_pages(r"(?:'\.\[|(?<=\w),)(\w+)(?=[\w,]*\]')", extras) == set()
+
+
+def named_in_pages(pattern, known):
+    """Page and word of what the pattern finds and nobody knows; it has to find something."""
+    named = {(page, word) for page, text in TEXTS.items() for word in re.findall(pattern, text)}
+    assert named
+    return {(page, word) for page, word in named if word not in known}
+
+
+def test_links_lead_somewhere(checkout):
+    pages = {**TEXTS, "devices/README.md": (checkout / "devices" / "README.md").read_text(encoding="utf-8")}
+    dead = [
+        (page, target)
+        for page, text in pages.items()
+        for target in page_parts.links(text)
+        if not page_parts.leads_somewhere(checkout / page, target)
+    ]
+
+    assert dead == []
 
 
 def test_every_word_of_a_runs_lines_is_told(checkout):

@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -35,27 +36,54 @@ def declared_names(tree: ast.Module) -> list[str] | None:
     return None
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_every_module_declares_exactly_its_public_names(module):
+def faults_of(module: str) -> Iterator[str]:
+    """What is wrong with the `__all__` of a module."""
     tree = ast.parse((PACKAGE / module).read_text(encoding="utf-8"))
     declared = declared_names(tree)
-    if module.endswith("__init__.py") and not tree.body:
-        return  # an empty package has no names
-
-    assert declared is not None, "no __all__"
-    assert len(declared) == len(set(declared))
+    if declared is None:
+        if tree.body or not module.endswith("__init__.py"):  # an empty package has no names
+            yield f"{module} has no __all__"
+        return
+    if len(declared) != len(set(declared)):
+        yield f"{module} names something twice in __all__"
     things, values = defined_names(tree)
-    assert {name for name in things if not name.startswith("_")} <= set(declared), "public, yet not in __all__"
+    missing = {name for name in things if not name.startswith("_")} - set(declared)
+    yield from (f"{module}: {name} is public, yet not in __all__" for name in sorted(missing))
     if not module.endswith("__init__.py"):  # those hand on names of others
-        assert set(declared) <= things | values, "in __all__, yet not defined here"
+        strange = set(declared) - things - values
+        yield from (f"{module}: {name} is in __all__, yet not defined here" for name in sorted(strange))
 
 
-@pytest.mark.parametrize("name", ecotta_rt.__all__)
-def test_every_public_name_of_the_package_can_be_fetched(name):
-    if name == "ActivationProfiler":
-        pytest.importorskip("torch")
+def test_every_module_declares_exactly_its_public_names():
+    assert len(MODULES) > 100
+    assert [fault for module in MODULES for fault in faults_of(module)] == []
 
-    assert getattr(ecotta_rt, name) is not None
+
+def test_the_check_of_declared_names_sees_every_kind_of_fault(tmp_path, monkeypatch):
+    monkeypatch.setitem(globals(), "PACKAGE", tmp_path)
+    sources = {
+        "fine.py": "__all__ = ['a']\ndef a(): ...\ndef _b(): ...\n",
+        "none.py": "a = 1\n",
+        "twice.py": "__all__ = ['a', 'a']\na = 1\n",
+        "public.py": "__all__ = []\nclass A: ...\n",
+        "strange.py": "__all__ = ['a']\n",
+        "__init__.py": "__all__ = ['a']\nfrom fine import a\n",
+    }
+    for name, source in sources.items():
+        (tmp_path / name).write_text(source, encoding="utf-8")
+
+    assert [fault for module in sources for fault in faults_of(module)] == [
+        "none.py has no __all__",
+        "twice.py names something twice in __all__",
+        "public.py: A is public, yet not in __all__",
+        "strange.py: a is in __all__, yet not defined here",
+    ]
+
+
+def test_every_public_name_of_the_package_can_be_fetched():
+    pytest.importorskip("torch")  # for the profiler
+
+    assert [name for name in ecotta_rt.__all__ if getattr(ecotta_rt, name, None) is None] == []
 
 
 def test_the_error_tree_is_public_in_full():
