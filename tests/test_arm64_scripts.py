@@ -122,20 +122,18 @@ def test_the_recipe_installs_a_wheel_that_works(scripts, tmp_path, checkout):
     assert "runs a tiny network" in subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
-@pytest.mark.parametrize(
-    ("arguments", "code", "said"),
-    [
+def test_the_smoke_test_explains_itself(scripts, subtests):
+    for arguments, code, said in [
         (["--help"], 0, "debootstrap"),
         (["--frmes", "3"], 2, "unknown argument --frmes"),
         (["--frames"], 2, "needs a value"),
         (["--bundle", "/nonexistent.ecotta"], 2, "export_networks.py"),
-    ],
-)
-def test_the_smoke_test_explains_itself(scripts, arguments, code, said):
-    done = subprocess.run([scripts / "arm64-smoke", *arguments], capture_output=True, text=True)
+    ]:
+        with subtests.test(arguments=arguments):
+            done = subprocess.run([scripts / "arm64-smoke", *arguments], capture_output=True, text=True)
 
-    assert done.returncode == code
-    assert said in done.stdout + done.stderr
+            assert done.returncode == code
+            assert said in done.stdout + done.stderr
 
 
 def test_no_script_names_a_host(scripts):

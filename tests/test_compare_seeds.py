@@ -80,9 +80,8 @@ def test_a_drawn_order_may_differ_between_seeds(compare):
     assert compare(make_run(0, {"tent": 30}), make_run(1, {"tent": 31}, corruptions=("snow", "fog")))[0] == 0
 
 
-@pytest.mark.parametrize(
-    ("second", "complaint"),
-    [
+def test_runs_that_cannot_be_compared_are_refused_in_one_line(compare, subtests):
+    for second, complaint in [
         (make_run(1, {"tent": 31}, corruptions=("fog",)), "another stream or model"),
         (make_run(1, {"tent": 31}, batch=32), "another batch or other options"),
         (make_run(1, {"tent": 31}, session_options={"threads": 2}), "another batch or other options"),
@@ -90,11 +89,10 @@ def test_a_drawn_order_may_differ_between_seeds(compare):
         (make_run(0, {"tent": 31}), "tent with seed 0 is there twice"),
         ("{", "not all of these are written by ecotta-bench"),
         ({}, "not all of these are written by ecotta-bench"),
-    ],
-)
-def test_runs_that_cannot_be_compared_are_refused_in_one_line(compare, second, complaint):
-    code, out, err = compare(make_run(0, {"tent": 30}), of_groups("cd", 0), second)
+    ]:
+        with subtests.test(complaint):
+            code, out, err = compare(make_run(0, {"tent": 30}), of_groups("cd", 0), second)
 
-    assert (code, out) == (2, "")
-    assert complaint in err
-    assert err.count("\n") == 1
+            assert (code, out) == (2, "")
+            assert complaint in err
+            assert err.count("\n") == 1

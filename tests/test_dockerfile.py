@@ -111,9 +111,10 @@ def test_the_recipe_pins_versions_and_takes_no_sources():
     assert "--only-binary=:all:" in recipe
 
 
-@pytest.mark.parametrize("word", ["torch", "[prepare]", "[bench]", "[all]", "latest", "sudo"])
-def test_what_has_no_place_in_it(instructions, word):
-    assert all(word not in found.rest for found in instructions)
+def test_what_has_no_place_in_it(instructions, subtests):
+    for word in ["torch", "[prepare]", "[bench]", "[all]", "latest", "sudo"]:
+        with subtests.test(word=word):
+            assert all(word not in found.rest for found in instructions)
 
 
 def test_nothing_is_fetched_and_run(instructions):
@@ -224,7 +225,7 @@ def test_any_text_is_read_or_refused(text):
     assert all(instruction.keyword.isupper() for instruction in found)
 
 
-@pytest.mark.parametrize("text", ["RUN a \\\n", "&& b", "FROM python \\"])
-def test_a_broken_file_is_refused(text):
-    with pytest.raises(ValueError, match="goes on|not an instruction"):
-        parse(text)
+def test_a_broken_file_is_refused(subtests):
+    for text in ["RUN a \\\n", "&& b", "FROM python \\"]:
+        with subtests.test(text=text), pytest.raises(ValueError, match="goes on|not an instruction"):
+            parse(text)

@@ -5,8 +5,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from ecotta_rt.messages import draw, tell
 
 PACKAGE = Path(__file__).parent.parent / "ecotta_rt"
@@ -26,16 +24,18 @@ def test_what_is_drawn_is_written_as_it_is(capsys):
     assert capsys.readouterr().err == "\r\x1b[K12 frames"
 
 
-@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), BrokenPipeError(), ValueError("closed")])
-def test_a_message_that_nobody_can_hear_ends_nothing(monkeypatch, error):
-    def fail(*_):
-        raise error
+def test_a_message_that_nobody_can_hear_ends_nothing(monkeypatch, subtests):
+    for error in [OSError(28, "No space left on device"), BrokenPipeError(), ValueError("closed")]:
+        with subtests.test(error=error):
 
-    monkeypatch.setattr(sys, "stderr", io.StringIO())
-    monkeypatch.setattr(sys.stderr, "write", fail)
+            def fail(*_, error=error):
+                raise error
 
-    tell("ecotta", "hello")
-    draw("hello")
+            monkeypatch.setattr(sys, "stderr", io.StringIO())
+            monkeypatch.setattr(sys.stderr, "write", fail)
+
+            tell("ecotta", "hello")
+            draw("hello")
 
 
 def test_a_closed_descriptor_does_not_send_messages_to_standard_output():

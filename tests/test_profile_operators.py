@@ -7,9 +7,8 @@ pytest.importorskip("torch")
 import profile_operators
 
 
-@pytest.mark.parametrize(
-    ("engine", "operator", "group"),
-    [
+def test_an_operator_counts_as_what_it_is(subtests):
+    for engine, operator, group in [
         ("onnx", "FusedConv", "convolutions"),
         ("onnx", "ConvTranspose", "convolutions"),
         ("onnx", "FusedMatMul", "matrix products"),
@@ -22,8 +21,7 @@ import profile_operators
         ("torch", "aten::threshold_backward", "ReLUs and masks"),
         ("torch", "aten::addmm", "matrix products"),
         ("torch", "aten::add_", "rest"),
-    ],
-)
-def test_an_operator_counts_as_what_it_is(engine, operator, group):
-    assert group in profile_operators.GROUPS
-    assert profile_operators.group_of(engine, operator) == group
+    ]:
+        with subtests.test(engine=engine, operator=operator):
+            assert group in profile_operators.GROUPS
+            assert profile_operators.group_of(engine, operator) == group

@@ -70,12 +70,13 @@ def test_a_named_bundle_of_other_code_is_noted(small_network, monkeypatch):
     assert "was made by other code" in note_on_code(small_network.bundle)
 
 
-@pytest.mark.parametrize("option", ADAPTATION)
-def test_a_named_bundle_that_adapts_otherwise_is_refused(small_network, monkeypatch, option):
-    monkeypatch.setattr(bundles, "ADAPTATION", {**ADAPTATION, option: "another"})
+def test_a_named_bundle_that_adapts_otherwise_is_refused(small_network, monkeypatch, subtests):
+    for option in ADAPTATION:
+        with subtests.test(option=option):
+            monkeypatch.setattr(bundles, "ADAPTATION", {**ADAPTATION, option: "another"})
 
-    with pytest.raises(UsageError, match=f"adapts otherwise.*: {option} {ADAPTATION[option]} where .* another"):
-        check_bundle(small_network.bundle, small_network.order)
+            with pytest.raises(UsageError, match=f"adapts otherwise.*: {option} {ADAPTATION[option]} where .* another"):
+                check_bundle(small_network.bundle, small_network.order)
 
 
 def test_the_bench_adapts_by_the_papers_protocol_at_a_rate_for_64_frames():

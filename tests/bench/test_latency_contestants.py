@@ -56,19 +56,16 @@ def test_forward_always_takes_part_and_once():
     assert check_latency_methods(()) == LATENCY_METHODS
 
 
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
+def test_a_name_that_cannot_be_meant_is_refused(subtests):
+    for name, message in [
         ("tnet", "did you mean tent"),
         ("all", "would not end"),
         ("eata", "depends on the frames"),
         ("tent-fast", "no graph of a step"),
         ("ecotta-k4-warmed-fast", "no graph of a step"),
-    ],
-)
-def test_a_name_that_cannot_be_meant_is_refused(name, message):
-    with pytest.raises(UsageError, match=message):
-        check_latency_methods((name,))
+    ]:
+        with subtests.test(name=name), pytest.raises(UsageError, match=message):
+            check_latency_methods((name,))
 
 
 def test_cotta_has_few_turns():

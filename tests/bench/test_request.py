@@ -70,9 +70,8 @@ def test_only_hyperparameters_that_were_given_are_asked_for():
     assert asked_for("--l1-weight", "0.1", "--step-lr", "0.01") == {"l1_weight": 0.1, "lr": 0.01}
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
+def test_what_cannot_be_meant_is_refused_before_any_work(asked, subtests):
+    for change, message in [
         ({"methods": ("tnet",)}, r"unknown method 'tnet'.*did you mean tent\?"),
         ({"corruptions": ("fgo",)}, r"unknown corruption 'fgo'"),
         ({"model": "wrn-40-3"}, r"did you mean wrn-40-2\?"),
@@ -116,11 +115,9 @@ def test_only_hyperparameters_that_were_given_are_asked_for():
         ({"memory_kind": "returning"}, r"--memory-kind is for --engine onnx"),
         ({"bundle": Path("net.ecotta")}, r"--bundle is for --engine onnx"),
         ({"enforce": "raspberry-pi-9"}, r"unknown device 'raspberry-pi-9'"),
-    ],
-)
-def test_what_cannot_be_meant_is_refused_before_any_work(asked, change, message):
-    with pytest.raises(UsageError, match=message):
-        make_plan(replace(asked, **change))
+    ]:
+        with subtests.test(change=change), pytest.raises(UsageError, match=message):
+            make_plan(replace(asked, **change))
 
 
 def test_one_frame_at_a_time_leaves_out_what_needs_a_batch(asked):

@@ -224,9 +224,11 @@ def test_a_method_that_fails_does_not_stop_the_others(stand_in, capsys, tmp_path
     assert "no luck" in out
 
 
-@pytest.mark.parametrize(
-    ("arguments", "code", "message"),
-    [
+def test_a_mistake_is_one_line_and_an_exit_code(assets, capsys, monkeypatch, tmp_path, subtests):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder.png").mkdir()
+
+    for arguments, code, message in [
         (("--methods", "tnet"), 2, "did you mean tent?"),
         (("--corruptions", "fgo"), 2, "unknown corruption 'fgo'"),
         (("--model", "wrn-40-3"), 2, "did you mean wrn-40-2?"),
@@ -248,24 +250,21 @@ def test_a_method_that_fails_does_not_stop_the_others(stand_in, capsys, tmp_path
         (("--batch", "1", "--methods", "ecotta-k4"), 2, "--normalisation running"),
         (("--methods", "ecotta-k4"), 69, "ecotta-k4.safetensors is missing"),
         (("--data", "none"), 2, "no such folder"),
-    ],
-)
-def test_a_mistake_is_one_line_and_an_exit_code(assets, capsys, monkeypatch, tmp_path, arguments, code, message):
+    ]:
+        with subtests.test(arguments=arguments):
+            found, out, err = run_bench(capsys, "--memory", *arguments)
+
+            assert found == code
+            assert out == ""
+            assert err.startswith("ecotta-bench: error: ")
+            assert err.count("\n") == 1
+            assert message in err
+
+
+def test_a_mistake_in_a_race_is_one_line_and_an_exit_code(assets, capsys, monkeypatch, tmp_path, subtests):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "folder.png").mkdir()
 
-    found, out, err = run_bench(capsys, "--memory", *arguments)
-
-    assert found == code
-    assert out == ""
-    assert err.startswith("ecotta-bench: error: ")
-    assert err.count("\n") == 1
-    assert message in err
-
-
-@pytest.mark.parametrize(
-    ("arguments", "code", "message"),
-    [
+    for arguments, code, message in [
         (("--methods", "tnet"), 2, "did you mean tent?"),
         (("--methods", "all"), 2, "would not end"),
         (("--batch", "64,64"), 2, "--batch 64,64: give one or more different numbers"),
@@ -278,19 +277,14 @@ def test_a_mistake_is_one_line_and_an_exit_code(assets, capsys, monkeypatch, tmp
         (("--methods", "ecotta-k4"), 69, "ecotta-k4.safetensors is missing"),
         (("--methods", "tent", "--bundle", "none.ecotta"), 4, "none.ecotta"),
         (("--json", "none/result.json"), 2, "no folder"),
-    ],
-)
-def test_a_mistake_in_a_race_is_one_line_and_an_exit_code(
-    assets, capsys, monkeypatch, tmp_path, arguments, code, message
-):
-    monkeypatch.chdir(tmp_path)
+    ]:
+        with subtests.test(arguments=arguments):
+            found, out, err = run_bench(capsys, "--latency", *arguments)
 
-    found, out, err = run_bench(capsys, "--latency", *arguments)
-
-    assert (found, out) == (code, "")
-    assert err.startswith("ecotta-bench: error: ")
-    assert err.count("\n") == 1
-    assert message in err
+            assert (found, out) == (code, "")
+            assert err.startswith("ecotta-bench: error: ")
+            assert err.count("\n") == 1
+            assert message in err
 
 
 @pytest.fixture

@@ -34,13 +34,14 @@ EXIT_CODES = [
 ]
 
 
-@pytest.mark.parametrize(("error", "code"), EXIT_CODES)
-def test_a_users_mistake_is_one_line_on_stderr_and_its_exit_code(error, code, capsys):
-    assert run_command("ecotta", raising(error), []) == code
+def test_a_users_mistake_is_one_line_on_stderr_and_its_exit_code(capsys, subtests):
+    for error, code in EXIT_CODES:
+        with subtests.test(error=error, code=code):
+            assert run_command("ecotta", raising(error), []) == code
 
-    printed = capsys.readouterr()
-    assert printed.out == ""
-    assert printed.err == "ecotta: error: e\n"
+            printed = capsys.readouterr()
+            assert printed.out == ""
+            assert printed.err == "ecotta: error: e\n"
 
 
 def test_ctrl_c_ends_with_130_and_no_traceback(capsys):
@@ -135,19 +136,20 @@ def test_a_wrong_option_is_a_usage_error(argv, capsys):
     assert "usage: ecotta" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_keeps_the_convention_and_shows_examples(name, capsys):
-    if name != "devices":
-        pytest.importorskip("torch")
-    module = import_module(f"ecotta_rt.cli.{name}")
+def test_every_command_keeps_the_convention_and_shows_examples(capsys, subtests):
+    for name in COMMANDS:
+        with subtests.test(name=name):
+            if name != "devices":
+                pytest.importorskip("torch")
+            module = import_module(f"ecotta_rt.cli.{name}")
 
-    assert name == module.NAME
-    module.add_arguments(argparse.ArgumentParser())
-    assert callable(module.run)
-    assert main([name, "--help"]) == 0
-    printed = capsys.readouterr().out
-    assert f"ecotta {name}" in printed
-    assert "examples:" in printed.lower()
+            assert name == module.NAME
+            module.add_arguments(argparse.ArgumentParser())
+            assert callable(module.run)
+            assert main([name, "--help"]) == 0
+            printed = capsys.readouterr().out
+            assert f"ecotta {name}" in printed
+            assert "examples:" in printed.lower()
 
 
 def test_devices_lists_every_device(capsys):

@@ -3,8 +3,6 @@ import os
 import subprocess
 import sys
 
-import pytest
-
 from ecotta_rt.cli.main import main
 from ecotta_rt.demo.ladder import WAYS
 
@@ -42,9 +40,8 @@ def test_bare_json_is_all_that_is_printed_also_from_another_folder_in_an_ascii_l
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(
-    ("arguments", "says"),
-    [
+def test_a_wrong_option_is_refused_before_a_frame_is_played(capsys, monkeypatch, tmp_path, subtests):
+    for arguments, says in [
         (["--frames", "0"], "1 to 48"),
         (["--frames", "1000"], "1 to 48"),
         (["--seed", "-1"], "must not be negative"),
@@ -52,13 +49,12 @@ def test_bare_json_is_all_that_is_printed_also_from_another_folder_in_an_ascii_l
         (["--plot", "demo.png"], ".svg"),
         (["--plot", "missing/demo.svg"], "make it first"),
         (["--json", "missing/demo.json"], "make it first"),
-    ],
-)
-def test_a_wrong_option_is_refused_before_a_frame_is_played(arguments, says, capsys, monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
+    ]:
+        with subtests.test(arguments=arguments, says=says):
+            monkeypatch.chdir(tmp_path)
 
-    assert main(["demo", *arguments]) == 2
+            assert main(["demo", *arguments]) == 2
 
-    printed = capsys.readouterr()
-    assert says in printed.err
-    assert printed.out == ""
+            printed = capsys.readouterr()
+            assert says in printed.err
+            assert printed.out == ""

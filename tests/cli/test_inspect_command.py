@@ -123,26 +123,24 @@ def test_a_states_json_names_its_arrays(adapted, capsys):
     assert facts["network_digest"] == "ab" * 32
 
 
-@pytest.mark.parametrize(
-    ("content", "name", "message"),
-    [
+def test_what_cannot_be_read_is_one_line_and_exit_code_4(capsys, tmp_path, subtests):
+    for content, name, message in [
         (None, "none.ecotta", "cannot be read (No such file"),
         (b"", "empty.ecotta", "does not begin as a zip does"),
         (b"PK\3\4", "short.ecotta", "no zip end record"),
         (b"PK\3\4", "short.safetensors", "no zip end record"),
         (b"plain text", "text.txt", "not a safetensors file"),
-    ],
-)
-def test_what_cannot_be_read_is_one_line_and_exit_code_4(capsys, tmp_path, content, name, message):
-    if content is not None:
-        (tmp_path / name).write_bytes(content)
+    ]:
+        with subtests.test(message):
+            if content is not None:
+                (tmp_path / name).write_bytes(content)
 
-    code, out, err = inspect(capsys, tmp_path / name)
+            code, out, err = inspect(capsys, tmp_path / name)
 
-    assert (code, out) == (4, "")
-    assert err.startswith(f"ecotta: error: {tmp_path / name}")
-    assert message in err
-    assert err.count("\n") == 1
+            assert (code, out) == (4, "")
+            assert err.startswith(f"ecotta: error: {tmp_path / name}")
+            assert message in err
+            assert err.count("\n") == 1
 
 
 def test_a_graph_that_was_changed_is_noticed_without_being_asked_for(small, capsys, tmp_path):

@@ -117,9 +117,8 @@ def test_a_damaged_state_is_not_exported(network_file, capsys):
     assert not network_file.with_name("net.ecotta").exists()
 
 
-@pytest.mark.parametrize(
-    ("arguments", "code", "reason"),
-    [
+def test_a_users_mistake_is_one_line_and_writes_nothing(network_file, capsys, subtests):
+    for arguments, code, reason in [
         (["resnet-20", "--data", "fashion-mnist-c"], 2, "--checkpoint"),
         (["resnet-21", "--data", "fashion-mnist-c"], 2, "unknown network 'resnet-21'"),
         (["nowhere.safetensors", "--data", "fashion-mnist-c"], 4, "nowhere.safetensors"),
@@ -137,14 +136,13 @@ def test_a_damaged_state_is_not_exported(network_file, capsys):
         (["NET", *TINY, "--normalisation", "batch", "--frame-by-frame"], 2, "frame_by_frame"),
         (["NET", *TINY, "--step-lr", "-1"], 2, "lr=-1"),
         (["NET", *TINY, "--l1-weight", "-1"], 2, "l1_weight=-1"),
-    ],
-)
-def test_a_users_mistake_is_one_line_and_writes_nothing(network_file, capsys, arguments, code, reason):
-    arguments = [str(network_file) if word == "NET" else word for word in arguments]
+    ]:
+        with subtests.test(arguments=arguments):
+            arguments = [str(network_file) if word == "NET" else word for word in arguments]
 
-    assert main(["prepare", *arguments]) == code
+            assert main(["prepare", *arguments]) == code
 
-    message = capsys.readouterr().err
-    assert reason in message
-    assert "Traceback" not in message
-    assert [p.name for p in network_file.parent.iterdir()] == ["net.safetensors"]
+            message = capsys.readouterr().err
+            assert reason in message
+            assert "Traceback" not in message
+            assert [p.name for p in network_file.parent.iterdir()] == ["net.safetensors"]

@@ -125,9 +125,8 @@ def test_grey_networks_go_all_the_way(network, pictures, tmp_path, capsys):
         runtime.predict(np.zeros((1, 8, 8, 3), np.uint8))
 
 
-@pytest.mark.parametrize(
-    ("arguments", "code", "reason"),
-    [
+def test_mistakes_about_pictures_are_told_before_anything_is_decoded(network, pictures, tmp_path, capsys, subtests):
+    for arguments, code, reason in [
         ([], 2, "differ in size (15 of the first 30 are 20x14); say with --size HxW"),
         (["--size", "8y8"], 2, "--size 8y8: write height x width"),
         (["--size", "0"], 2, "--size 0"),
@@ -139,17 +138,14 @@ def test_grey_networks_go_all_the_way(network, pictures, tmp_path, capsys):
         (["--size", "8", "--classes", "red,green"], 2, "does not name the folder 'blue'"),
         (["--size", "8", "--frames", "31"], 2, "there are 30 pictures"),
         (["--size", "8", "--batch", "64"], 2, "27 frames to learn from are fewer than one batch of 64: give more, or"),
-    ],
-)
-def test_mistakes_about_pictures_are_told_before_anything_is_decoded(
-    network, pictures, tmp_path, capsys, arguments, code, reason
-):
-    assert main(["prepare", network(), "--data", str(pictures), *TINY, *arguments]) == code
+    ]:
+        with subtests.test(arguments=arguments):
+            assert main(["prepare", network(), "--data", str(pictures), *TINY, *arguments]) == code
 
-    told = capsys.readouterr().err
-    assert reason in told
-    assert "Traceback" not in told
-    assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == ["net.py"]
+            told = capsys.readouterr().err
+            assert reason in told
+            assert "Traceback" not in told
+            assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == ["net.py"]
 
 
 def test_a_class_of_damaged_pictures_alone_is_an_error(network, pictures, capsys):

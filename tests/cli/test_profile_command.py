@@ -165,9 +165,8 @@ def test_a_factory_may_live_in_a_package_of_the_working_folder(
     assert report(capsys, "profiled_package.networks:flat", "--batch", 2, "--size", "8x8")["step"] == "train"
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
+def test_a_mistake_is_one_line_with_exit_code_2(capsys, subtests):
+    for arguments, message in [
         (("nope", "--batch", 2), "unknown network 'nope'"),
         (("resnet-20", "--batch", 0), "--batch 0"),
         (("resnet-20", "--batch", 10**9), "--batch 1000000000"),
@@ -185,35 +184,28 @@ def test_a_factory_may_live_in_a_package_of_the_working_folder(
         (("resnet-20", "--batch", 2, "--step", "ecotta", "--frame-by-frame"), "frame_by_frame"),
         (("nowhere.py:build", "--batch", 2), "no such file: nowhere.py"),
         (("no_such_package.module:build", "--batch", 2), "can't be imported"),
-    ],
-)
-def test_a_mistake_is_one_line_with_exit_code_2(
-    arguments: tuple[object, ...], message: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert profile(*arguments) == 2
+    ]:
+        with subtests.test(arguments=arguments):
+            assert profile(*arguments) == 2
 
-    captured = capsys.readouterr()
-    assert message in captured.err
-    assert captured.err.count("\n") == 1
-    assert captured.out == ""
+            captured = capsys.readouterr()
+            assert message in captured.err
+            assert captured.err.count("\n") == 1
+            assert captured.out == ""
 
 
-@pytest.mark.parametrize(
-    ("factory", "step", "message"),
-    [
+def test_a_network_of_ones_own_that_cannot_be_used_is_explained(own, capsys, subtests):
+    for factory, step, message in [
         ("missing", "train", "no function or class 'missing'"),
         ("fails", "train", "fails() raised ValueError: not today"),
         ("number", "train", "returned a int"),
         ("map_out", "train", "a loss needs logits"),
         ("flat", "tent", "no BatchNorm"),
-    ],
-)
-def test_a_network_of_ones_own_that_cannot_be_used_is_explained(
-    own: str, factory: str, step: str, message: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert profile(f"{own}:{factory}", "--batch", 2, "--size", "8x8", "--step", step) == 2
+    ]:
+        with subtests.test(factory=factory, step=step):
+            assert profile(f"{own}:{factory}", "--batch", 2, "--size", "8x8", "--step", step) == 2
 
-    assert message in capsys.readouterr().err
+            assert message in capsys.readouterr().err
 
 
 def test_a_file_that_does_not_compile_is_explained(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

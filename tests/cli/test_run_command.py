@@ -135,9 +135,8 @@ def test_a_diverged_state_is_a_warning_and_the_last_good_one_stays(runtime, bund
     assert learned(bundle.with_name("net.state.safetensors")) == 3
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
+def test_options_that_cannot_be_meant_are_usage_errors(runtime, bundle, replay, capsys, subtests):
+    for arguments, message in [
         (["--adapt-every", "0"], "--no-adapt never learns"),
         (["--limit", "0"], "limit 0"),
         (["--threads", "0"], "--threads 0"),
@@ -161,15 +160,14 @@ def test_a_diverged_state_is_a_warning_and_the_last_good_one_stays(runtime, bund
         (["--guard", "off", "--max-temperature", "70"], "are for the guard"),
         (["--guard", "off", "--memory-limit", "1GiB"], "are for the guard"),
         (["--device", "abacus"], "unknown device 'abacus'"),
-    ],
-)
-def test_options_that_cannot_be_meant_are_usage_errors(runtime, bundle, replay, arguments, message, capsys):
-    before = bundle.read_text()
+    ]:
+        with subtests.test(arguments=arguments):
+            before = bundle.read_text()
 
-    assert run(bundle, replay, *(str(bundle) if word == "BUNDLE" else word for word in arguments)) == 2
+            assert run(bundle, replay, *(str(bundle) if word == "BUNDLE" else word for word in arguments)) == 2
 
-    assert message in capsys.readouterr().err
-    assert bundle.read_text() == before
+            assert message in capsys.readouterr().err
+            assert bundle.read_text() == before
 
 
 def test_a_missing_bundle_and_a_missing_source_are_named(runtime, bundle, capsys):

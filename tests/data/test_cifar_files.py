@@ -154,38 +154,34 @@ def test_labels_above_nine_make_a_hundred_classes_where_the_folder_does_not_say(
     assert CifarC(folder).classes == CIFAR_100
 
 
-@pytest.mark.parametrize(
-    ("frames", "message"),
-    [
+def test_a_corruption_of_another_kind_is_refused_by_name(cifar_c, subtests):
+    for frames, message in [
         (np.zeros((15, 32, 32, 3), np.int16), r"int16 of shape \[15, 32, 32, 3\], expected uint8"),
         (np.zeros((15, 28, 28, 3), np.uint8), r"uint8 of shape \[15, 28, 28, 3\], expected uint8 \[N, 32, 32, 3\]"),
         (np.zeros((15, 3, 32, 32), np.uint8), r"uint8 of shape \[15, 3, 32, 32\]"),
         (np.zeros((15, 3072), np.uint8), r"uint8 of shape \[15, 3072\]"),
         (np.zeros((10, 32, 32, 3), np.uint8), r"10 frames, but .*labels\.npy has 15 labels"),
-    ],
-)
-def test_a_corruption_of_another_kind_is_refused_by_name(cifar_c, frames, message):
-    np.save(cifar_c / "snow.npy", frames)
+    ]:
+        with subtests.test(message):
+            np.save(cifar_c / "snow.npy", frames)
 
-    with pytest.raises(InputFileError, match=rf"snow\.npy: {message}"):
-        CifarC(cifar_c).read("snow", severity=1)
+            with pytest.raises(InputFileError, match=rf"snow\.npy: {message}"):
+                CifarC(cifar_c).read("snow", severity=1)
 
 
-@pytest.mark.parametrize(
-    ("labels", "message"),
-    [
+def test_labels_of_another_kind_are_refused_by_name(cifar_c, subtests):
+    for labels, message in [
         (np.tile([3, 1, 10], 5), "label 10 at position 2, expected 0 to 9"),
         (np.tile([3, 1, -1], 5), "label -1 at position 2"),
         (np.arange(8), r"8 labels, expected \[5 N\]"),
         (np.zeros((15, 1), int), r"int64 of shape \[15, 1\]"),
         (np.zeros(15), "float64 of shape .*, expected a whole number"),
-    ],
-)
-def test_labels_of_another_kind_are_refused_by_name(cifar_c, labels, message):
-    np.save(cifar_c / "labels.npy", labels)
+    ]:
+        with subtests.test(message):
+            np.save(cifar_c / "labels.npy", labels)
 
-    with pytest.raises(InputFileError, match=rf"labels\.npy: .*{message}"):
-        CifarC(cifar_c)
+            with pytest.raises(InputFileError, match=rf"labels\.npy: .*{message}"):
+                CifarC(cifar_c)
 
 
 def test_a_missing_corruption_is_told_with_those_that_are_there(cifar_c):

@@ -67,9 +67,8 @@ def test_frames_are_padded_by_two_and_grey(tmp_path):
 ONE = np.zeros((1, 28, 28), np.uint8)
 
 
-@pytest.mark.parametrize(
-    ("images", "labels", "message"),
-    [
+def test_a_damaged_file_is_refused_by_name(tmp_path, subtests):
+    for images, labels, message in [
         (idx(np.zeros((1, 32, 32), np.uint8)), idx(np.zeros(1, np.uint8)), "images of 32x32 pixels, expected 28x28"),
         (idx(ONE), idx(np.zeros(2, np.uint8)), r"labels-idx1-ubyte\.gz: 2 labels for the 1 images"),
         (idx(ONE), idx(np.array([10], np.uint8)), "label 10, expected 0 to 9"),
@@ -79,13 +78,12 @@ ONE = np.zeros((1, 28, 28), np.uint8)
         (idx(ONE)[:9], idx(np.zeros(1, np.uint8)), "not an idx file"),
         (idx(ONE, shape=(2**31, 28, 28)), idx(np.zeros(1, np.uint8)), "claims a shape of"),
         (idx(ONE, shape=(1, 2**20, 28)), idx(np.zeros(1, np.uint8)), "claims a shape of"),
-    ],
-)
-def test_a_damaged_file_is_refused_by_name(tmp_path, images, labels, message):
-    write(tmp_path, "t10k", images, labels)
+    ]:
+        with subtests.test(message):
+            write(tmp_path, "t10k", images, labels)
 
-    with pytest.raises(InputFileError, match=message):
-        read_fashion_mnist(tmp_path, "t10k")
+            with pytest.raises(InputFileError, match=message):
+                read_fashion_mnist(tmp_path, "t10k")
 
 
 @pytest.mark.parametrize("content", [b"", b"not gzip", gzip.compress(idx(ONE), mtime=0)[:-9]])

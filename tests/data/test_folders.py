@@ -65,9 +65,8 @@ def test_links_that_lead_round_in_circles_are_not_followed(tmp_path):
     assert len(open_class_folders(tmp_path).files) == 2
 
 
-@pytest.mark.parametrize(
-    ("names", "classes", "kind", "reason"),
-    [
+def test_folders_that_do_not_say_which_class_is_which_are_refused(tmp_path_factory, subtests):
+    for names, classes, kind, reason in [
         (["a/1.jpg"], [], InputFileError, "1 class folders, expected at least 2"),
         (["1.jpg"], [], InputFileError, "0 class folders"),
         (["a/1.jpg", "b/.keep"], [], InputFileError, "b: no file in it"),
@@ -75,13 +74,13 @@ def test_links_that_lead_round_in_circles_are_not_followed(tmp_path):
         (["a/1.jpg", "b/1.jpg"], ["a", "c"], UsageError, "does not name the folder 'b'; it names a, c"),
         (["a/1.jpg", "b/1.jpg"], ["a", "a", "b"], UsageError, "names 'a' twice"),
         (["train/a/1", "train/b/1", "val/c/1"], [], InputFileError, "val/c: no class of that name; known: a, b"),
-    ],
-)
-def test_folders_that_do_not_say_which_class_is_which_are_refused(tmp_path, names, classes, kind, reason):
-    touch(tmp_path, *names)
+    ]:
+        with subtests.test(names=names, classes=classes):
+            folder = tmp_path_factory.mktemp("pictures")
+            touch(folder, *names)
 
-    with pytest.raises(kind, match=reason):
-        open_class_folders(tmp_path, classes)
+            with pytest.raises(kind, match=reason):
+                open_class_folders(folder, classes)
 
 
 def test_class_folders_are_told_from_pictures_alone(tmp_path):

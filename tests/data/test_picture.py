@@ -22,29 +22,31 @@ STORED = {
 }
 
 
-@pytest.mark.parametrize("name", ["a.png", "a.tif"])
-@pytest.mark.parametrize("orientation", STORED)
-def test_pictures_are_turned_upright_by_their_exif_orientation(tmp_path, orientation, name):
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    stored = np.ascontiguousarray(STORED[orientation])
-    Image.fromarray(stored).save(tmp_path / name, exif=exif)
+def test_pictures_are_turned_upright_by_their_exif_orientation(tmp_path, subtests):
+    for orientation in STORED:
+        for name in ["a.png", "a.tif"]:
+            with subtests.test(orientation=orientation, name=name):
+                exif = Image.Exif()
+                exif[0x0112] = orientation
+                stored = np.ascontiguousarray(STORED[orientation])
+                Image.fromarray(stored).save(tmp_path / name, exif=exif)
 
-    assert read_picture(tmp_path / name).tolist() == UPRIGHT.tolist()
-    assert picture_size(tmp_path / name) == (2, 3)
+                assert read_picture(tmp_path / name).tolist() == UPRIGHT.tolist()
+                assert picture_size(tmp_path / name) == (2, 3)
 
 
-@pytest.mark.parametrize("name", ["a.png", "a.bmp", "a.tif", "a.webp", "a.ppm", "a.gif", "a.jpg", "wrong.txt"])
-def test_a_picture_is_read_by_what_is_in_it_not_by_its_name(tmp_path, name):
-    kind = {"jpg": "JPEG", "txt": "PNG", "tif": "TIFF"}.get(name[-3:])
-    options = {"lossless": True} if name == "a.webp" else {}
-    pixels = np.full((4, 5, 3), (200, 30, 30), np.uint8)
-    Image.fromarray(pixels).save(tmp_path / name, format=kind, **options)
+def test_a_picture_is_read_by_what_is_in_it_not_by_its_name(tmp_path, subtests):
+    for name in ["a.png", "a.bmp", "a.tif", "a.webp", "a.ppm", "a.gif", "a.jpg", "wrong.txt"]:
+        with subtests.test(name=name):
+            kind = {"jpg": "JPEG", "txt": "PNG", "tif": "TIFF"}.get(name[-3:])
+            options = {"lossless": True} if name == "a.webp" else {}
+            pixels = np.full((4, 5, 3), (200, 30, 30), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / name, format=kind, **options)
 
-    picture = read_picture(tmp_path / name)
+            picture = read_picture(tmp_path / name)
 
-    assert picture.shape == (4, 5, 3)
-    assert np.abs(picture.astype(int) - pixels).max() <= 2  # of JPEG
+            assert picture.shape == (4, 5, 3)
+            assert np.abs(picture.astype(int) - pixels).max() <= 2  # of JPEG
 
 
 def test_grey_pictures_stay_grey_and_of_16_bits_the_upper_8_are_taken(tmp_path):

@@ -144,9 +144,8 @@ def test_two_official_folders_side_by_side_are_ambiguous(cifar_10, cifar_10_c):
         open_stream(cifar_10.parent)
 
 
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
+def test_what_cannot_be_meant_is_refused(subtests):
+    for wrong, message in [
         ({"data": "fashion-mnist"}, "no such folder.*did you mean fashion-mnist-c"),
         ({"data": "/nowhere"}, "no such folder"),
         ({"corruptions": ["fog", "frosst"]}, "unknown corruption 'frosst'; did you mean frost"),
@@ -156,11 +155,9 @@ def test_two_official_folders_side_by_side_are_ambiguous(cifar_10, cifar_10_c):
         ({"frames": 0}, "0 frames asked for"),
         ({"frames": 2501}, "2501 frames asked for: there are 2500 test images in fashion-mnist-c"),
         ({"seed": -3}, "seed -3"),
-    ],
-)
-def test_what_cannot_be_meant_is_refused(wrong, message):
-    with pytest.raises(UsageError, match=message):
-        open_stream(**wrong)
+    ]:
+        with subtests.test(wrong=wrong), pytest.raises(UsageError, match=message):
+            open_stream(**wrong)
 
 
 def test_an_empty_folder_is_told_what_is_read(tmp_path):

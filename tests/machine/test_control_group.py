@@ -64,22 +64,20 @@ def test_a_limit_moved_while_we_run_is_seen(machine):
     assert tightest(found) == GroupMemory(100 * MIB, 110 * MIB)
 
 
-@pytest.mark.parametrize(
-    ("stat", "taken_off"),
-    [
+def test_page_cache_that_nobody_has_mapped_is_no_usage(machine, subtests):
+    for stat, taken_off in [
         ("inactive_file 30\nactive_file 20\nfile_mapped 15\nanon 4000", 35),
         ("inactive_file 30\nactive_file 20", 50),
         ("inactive_file 5\nfile_mapped 15", 0),
         ("inactive_file many\nodd", 0),
         ("", 0),
-    ],
-)
-def test_page_cache_that_nobody_has_mapped_is_no_usage(machine, stat, taken_off):
-    proc, groups = machine
-    write(proc / "self" / "cgroup", "0::/ours")
-    group_2(groups / "ours", 1000, 900, stat)
+    ]:
+        with subtests.test(stat=stat):
+            proc, groups = machine
+            write(proc / "self" / "cgroup", "0::/ours")
+            group_2(groups / "ours", 1000, 900, stat)
 
-    assert read(machine) == GroupMemory(900 - taken_off, 1000)
+            assert read(machine) == GroupMemory(900 - taken_off, 1000)
 
 
 def test_version_1_has_its_own_files_totals_and_a_huge_number_for_no_limit(machine):
@@ -102,11 +100,12 @@ def test_inside_a_container_the_mount_itself_is_our_group(machine):
     assert read(machine) == GroupMemory(400, 512)
 
 
-@pytest.mark.parametrize("text", ["", "nonsense", "0::/../sibling", "4:memory", "0:"])
-def test_without_groups_nothing_is_known(machine, text):
-    write(machine[0] / "self" / "cgroup", text)
+def test_without_groups_nothing_is_known(machine, subtests):
+    for text in ["", "nonsense", "0::/../sibling", "4:memory", "0:"]:
+        with subtests.test(text=text):
+            write(machine[0] / "self" / "cgroup", text)
 
-    assert read(machine) is None
+            assert read(machine) is None
 
 
 def test_a_group_that_has_gone_is_no_error(machine):

@@ -62,9 +62,8 @@ def test_python_must_have_wheels(version, bits, status, word):
     assert word in sentences(finding)
 
 
-@pytest.mark.parametrize(
-    ("machine", "bits", "status", "word"),
-    [
+def test_architectures_without_wheels_are_named(subtests):
+    for machine, bits, status, word in [
         ("aarch64", 64, "ok", "aarch64"),
         ("x86_64", 64, "ok", "x86_64"),
         ("armv7l", 32, "problem", "64-bit Arm only"),
@@ -72,33 +71,29 @@ def test_python_must_have_wheels(version, bits, status, word):
         ("aarch64", 32, "problem", "a 32-bit system on it"),
         ("riscv64", 64, "warning", "riscv64"),
         ("", 64, "warning", "unknown"),
-    ],
-)
-def test_architectures_without_wheels_are_named(machine, bits, status, word):
-    finding = software.check_architecture(machine, bits)
+    ]:
+        with subtests.test(machine=machine, bits=bits, status=status, word=word):
+            finding = software.check_architecture(machine, bits)
 
-    assert finding.status == status
-    assert word in sentences(finding)
+            assert finding.status == status
+            assert word in sentences(finding)
 
 
-@pytest.mark.parametrize(
-    ("name", "status"),
-    [
+def test_the_c_library_is_new_enough_for_the_wheels(subtests):
+    for name, status in [
         ("glibc 2.36", "ok"),
         ("glibc 2.28", "ok"),
         ("glibc 2.27", "problem"),  # the Jetson Nano's own system
         ("glibc 2.100", "ok"),
         ("", "warning"),
         ("musl", "warning"),
-    ],
-)
-def test_the_c_library_is_new_enough_for_the_wheels(name, status):
-    assert software.check_c_library(name).status == status
+    ]:
+        with subtests.test(name=name, status=status):
+            assert software.check_c_library(name).status == status
 
 
-@pytest.mark.parametrize(
-    ("version", "status", "word"),
-    [
+def test_a_package_is_there_and_in_a_known_version(subtests):
+    for version, status, word in [
         (ONNXRUNTIME.tested[-1], "ok", ONNXRUNTIME.tested[-1]),
         (None, "problem", "not installed"),
         ("1.21.0", "problem", "illegal instruction"),
@@ -106,15 +101,14 @@ def test_the_c_library_is_new_enough_for_the_wheels(name, status):
         ("1.22.0", "warning", "not tested"),
         ("99.0", "warning", ONNXRUNTIME.tested[-1]),
         ("1.22.0rc1", "warning", "not tested"),
-    ],
-)
-def test_a_package_is_there_and_in_a_known_version(version, status, word):
-    finding = software.check_package(ONNXRUNTIME, version)
+    ]:
+        with subtests.test(version=version, status=status, word=word):
+            finding = software.check_package(ONNXRUNTIME, version)
 
-    assert finding.status == status
-    assert word in sentences(finding)
-    if status != "ok":
-        assert f"pip install 'onnxruntime=={ONNXRUNTIME.tested[-1]}'" in finding.advice
+            assert finding.status == status
+            assert word in sentences(finding)
+            if status != "ok":
+                assert f"pip install 'onnxruntime=={ONNXRUNTIME.tested[-1]}'" in finding.advice
 
 
 @given(st.text(max_size=20))
@@ -142,14 +136,13 @@ def test_the_allow_list_is_that_of_setup_cfg_and_constraints(checkout):
 # --- memory --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("available_mib", "status"), [(292, "ok"), (91, "ok"), (90, "warning"), (51, "warning"), (50, "warning")]
-)
-def test_memory_is_judged_by_what_a_small_network_needs(available_mib, status):
-    finding = memory.check_memory({"MemTotal": 416 * MIB, "MemAvailable": available_mib * MIB})
+def test_memory_is_judged_by_what_a_small_network_needs(subtests):
+    for available_mib, status in [(292, "ok"), (91, "ok"), (90, "warning"), (51, "warning"), (50, "warning")]:
+        with subtests.test(available_mib=available_mib, status=status):
+            finding = memory.check_memory({"MemTotal": 416 * MIB, "MemAvailable": available_mib * MIB})
 
-    assert finding.status == status
-    assert f"{available_mib} MiB available of 416 MiB" in sentences(finding)
+            assert finding.status == status
+            assert f"{available_mib} MiB available of 416 MiB" in sentences(finding)
 
 
 def test_memory_that_is_short_for_the_moment_makes_no_running_daemon_sick(roots, tmp_path):
@@ -166,22 +159,20 @@ def test_a_system_that_does_not_tell_its_memory_is_a_warning():
     assert memory.check_memory({}).status == "warning"
 
 
-@pytest.mark.parametrize(
-    ("limit", "counted", "status", "word"),
-    [
+def test_a_control_groups_limit_is_judged_too(subtests):
+    for limit, counted, status, word in [
         (None, True, "ok", "none set"),
         (None, None, "ok", "none set"),
         (None, False, "warning", "cgroup_enable=memory"),
         (200 * MIB, True, "ok", "200 MiB"),
         (64 * MIB, True, "warning", "MemoryMax="),
         (32 * MIB, True, "problem", "--memory"),
-    ],
-)
-def test_a_control_groups_limit_is_judged_too(limit, counted, status, word):
-    finding = memory.check_group_limit(limit, counted)
+    ]:
+        with subtests.test(limit=limit, counted=counted, status=status, word=word):
+            finding = memory.check_group_limit(limit, counted)
 
-    assert finding.status == status
-    assert word in sentences(finding)
+            assert finding.status == status
+            assert word in sentences(finding)
 
 
 @pytest.mark.parametrize(
@@ -214,40 +205,36 @@ def test_meminfo_of_any_text_is_sizes(text):
 # --- processor -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("machine", "features", "status", "word"),
-    [
+def test_the_processor_is_described_by_what_its_kernels_use(subtests):
+    for machine, features, status, word in [
         ("aarch64", ("neon",), "ok", "ARMv8.0"),
         ("aarch64", ("dotprod", "fp16", "lse", "neon"), "ok", "dotprod"),
         ("aarch64", (), "warning", "emulator"),
         ("aarch64", ("avx2", "fma"), "warning", "emulator"),
         ("x86_64", ("avx2",), "ok", "avx2"),
         ("x86_64", (), "ok", "no extensions"),
-    ],
-)
-def test_the_processor_is_described_by_what_its_kernels_use(machine, features, status, word):
-    finding = processor.check_features(machine, features)
+    ]:
+        with subtests.test(machine=machine, features=features, status=status, word=word):
+            finding = processor.check_features(machine, features)
 
-    assert finding.status == status
-    assert word in sentences(finding)
+            assert finding.status == status
+            assert word in sentences(finding)
 
 
-@pytest.mark.parametrize(
-    ("usable", "quota", "status", "word"),
-    [
+def test_a_quota_below_the_cores_is_a_warning(subtests):
+    for usable, quota, status, word in [
         (4, None, "ok", "4 cores"),
         (1, None, "ok", "1 core usable"),
         (4, 4.0, "ok", "4 cores"),
         (4, 1.5, "warning", "--threads 1"),
         (4, 0.25, "warning", "--threads 1"),
         (8, 2.0, "warning", "--threads 2"),
-    ],
-)
-def test_a_quota_below_the_cores_is_a_warning(usable, quota, status, word):
-    finding = processor.check_cores(usable, quota)
+    ]:
+        with subtests.test(usable=usable, quota=quota, status=status, word=word):
+            finding = processor.check_cores(usable, quota)
 
-    assert finding.status == status
-    assert word in sentences(finding)
+            assert finding.status == status
+            assert word in sentences(finding)
 
 
 def test_the_least_quota_on_the_way_to_the_root_counts_in_version_2(roots):

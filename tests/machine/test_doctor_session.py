@@ -76,9 +76,8 @@ def test_an_illegal_instruction_is_said_in_plain_words(step):
     assert step in finding.says or step == "run"
 
 
-@pytest.mark.parametrize(
-    ("code", "complaint", "said", "advised"),
-    [
+def test_each_end_has_its_reason_and_advice(subtests):
+    for code, complaint, said, advised in [
         (-signal.SIGKILL, "", "memory ran out", "free memory"),
         (-signal.SIGSEGV, "", "segmentation fault", "force-reinstall"),
         (-signal.SIGBUS, "", "bus error", "force-reinstall"),
@@ -89,14 +88,13 @@ def test_an_illegal_instruction_is_said_in_plain_words(step):
         (1, "ImportError: libgomp.so.1: cannot open shared object file", "libgomp", "libgomp1"),
         (1, "ImportError: version `GLIBC_2.28' not found", "GLIBC_2.28", "C library"),
         (1, "RuntimeError: pthread_create failed, thread limit", "pthread_create", "ulimit -u"),
-    ],
-)
-def test_each_end_has_its_reason_and_advice(code, complaint, said, advised):
-    finding = check_session(Outcome(code, output(until="onnxruntime"), complaint))
+    ]:
+        with subtests.test(code=code, complaint=complaint, advised=advised):
+            finding = check_session(Outcome(code, output(until="onnxruntime"), complaint))
 
-    assert finding.status == "problem"
-    assert said in finding.says
-    assert advised in finding.advice
+            assert finding.status == "problem"
+            assert said in finding.says
+            assert advised in finding.advice
 
 
 def test_a_wrong_answer_is_a_problem():

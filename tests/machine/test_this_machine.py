@@ -122,19 +122,17 @@ def test_a_machine_without_zones_tells_nothing(tmp_path):
     assert this_machine.highest_temperature_c(tmp_path / "thermal") is None
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
+def test_bfloat16_is_what_the_processor_says(proc, subtests):
+    for text, expected in [
         ("flags\t\t: fpu avx2 avx512f avx512_bf16\n", True),
         ("flags\t\t: fpu amx_bf16\n", True),
         ("Features\t: fp asimd bf16\n", True),
         ("flags\t\t: fpu avx2 avx512f\n", False),
         ("processor\t: 0\n", None),
-    ],
-)
-def test_bfloat16_is_what_the_processor_says(proc, text, expected):
-    write(proc / "cpuinfo", text)
+    ]:
+        with subtests.test(text=text):
+            write(proc / "cpuinfo", text)
 
-    assert this_machine.has_bfloat16(proc) is expected
-    with pytest.raises(UsageError, match="none of avx512_bf16") if expected is False else nullcontext():
-        this_machine.require_bfloat16(proc)
+            assert this_machine.has_bfloat16(proc) is expected
+            with pytest.raises(UsageError, match="none of avx512_bf16") if expected is False else nullcontext():
+                this_machine.require_bfloat16(proc)

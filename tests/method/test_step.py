@@ -260,9 +260,8 @@ def test_the_saving_is_real(adaptable, frames):
     assert running < constant / (len(frames) - 1)
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
+def test_options_that_cannot_be_meant_are_refused(subtests):
+    for wrong in [
         {"normalisation": "layer"},
         {"frozen_gradient": "rough"},
         {"schedule": "three-step"},
@@ -275,8 +274,6 @@ def test_the_saving_is_real(adaptable, frames):
         {"keep_parts": -1},
         {"sgd_momentum": 1.0},
         {"frame_by_frame": True},
-    ],
-)
-def test_options_that_cannot_be_meant_are_refused(wrong):
-    with pytest.raises(UsageError, match=next(iter(wrong))):
-        StepOptions(**wrong)
+    ]:
+        with subtests.test(**wrong), pytest.raises(UsageError, match=next(iter(wrong))):
+            StepOptions(**wrong)

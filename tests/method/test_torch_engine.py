@@ -90,9 +90,8 @@ def test_the_state_of_another_network_or_another_cut_is_refused(network, make_ad
         TorchEngine(network, OPEN, bent)
 
 
-@pytest.mark.parametrize(
-    ("spoil", "reason"),
-    [
+def test_frames_that_no_step_can_use_are_refused_and_change_nothing(network, frames, subtests):
+    for spoil, reason in [
         (lambda x: x.index_fill(0, torch.tensor([2]), float("nan")), "3072 values are NaN"),
         (lambda x: x * float("inf"), "NaN or infinite"),
         (lambda x: x.double(), "float64"),
@@ -103,16 +102,15 @@ def test_the_state_of_another_network_or_another_cut_is_refused(network, make_ad
         (lambda x: x[..., :31], "3x32x31, the network was cut for 3x32x32"),
         (lambda x: x.numpy(), "ndarray"),
         (lambda x: x[:1], "'running'"),
-    ],
-)
-def test_frames_that_no_step_can_use_are_refused_and_change_nothing(network, frames, spoil, reason):
-    engine = TorchEngine(network, OPEN)
-    before = engine.state
+    ]:
+        with subtests.test(reason):
+            engine = TorchEngine(network, OPEN)
+            before = engine.state
 
-    with pytest.raises(BadFrames, match=reason):
-        engine(spoil(frames))
+            with pytest.raises(BadFrames, match=reason):
+                engine(spoil(frames))
 
-    assert largest_difference(before, engine.state) == 0
+            assert largest_difference(before, engine.state) == 0
 
 
 @pytest.mark.parametrize("mode", ["running", "source"])

@@ -72,14 +72,13 @@ def test_a_negative_attribute_keeps_its_sign():
     assert read_graph(model.SerializeToString()).nodes[0].attributes["axis"] == -1
 
 
-@pytest.mark.parametrize(
-    ("kind", "size"), [("FLOAT", 4), ("INT64", 8), ("BOOL", 1), ("FLOAT16", 2), ("UINT8", 1), ("DOUBLE", 8)]
-)
-def test_an_elements_size_is_that_of_its_type(kind, size):
-    info = helper.make_tensor_value_info("x", getattr(TensorProto, kind), [2, 3])
-    model = helper.make_model(helper.make_graph([], "g", [info], []))
+def test_an_elements_size_is_that_of_its_type(subtests):
+    for kind, size in [("FLOAT", 4), ("INT64", 8), ("BOOL", 1), ("FLOAT16", 2), ("UINT8", 1), ("DOUBLE", 8)]:
+        with subtests.test(kind=kind):
+            info = helper.make_tensor_value_info("x", getattr(TensorProto, kind), [2, 3])
+            model = helper.make_model(helper.make_graph([], "g", [info], []))
 
-    assert read_graph(model.SerializeToString()).values["x"].bytes == 6 * size
+            assert read_graph(model.SerializeToString()).values["x"].bytes == 6 * size
 
 
 @pytest.mark.parametrize("number", [b"\x0a\x00", b"\x0a\x02\xff\xff"], ids=["nothing", "an endless number"])

@@ -22,22 +22,23 @@ def test_reordering_from_channels_last_moves_them_forward(make_graph):
     assert inferred(graph)["a"] == (2, 16, 8, 6)
 
 
-@pytest.mark.parametrize(
-    ("attributes", "size"),
-    [
+def test_a_blocked_convolution_has_the_filters_of_its_weight(make_graph, subtests):
+    for attributes, size in [
         ({}, (6, 6)),
         ({"pads": (1, 1, 1, 1)}, (8, 8)),
         ({"pads": (1, 1, 1, 1), "strides": (2, 2)}, (4, 4)),
         ({"dilations": (2, 2)}, (4, 4)),
         ({"pads": (0, 0, 1, 1), "strides": (2, 2)}, (4, 4)),
-    ],
-)
-def test_a_blocked_convolution_has_the_filters_of_its_weight(make_graph, attributes, size):
-    graph = make_graph(
-        [f"{NCHWC}/Conv: x w -> a"], {"x": (2, 16, 8, 8)}, weights={"w": (32, 16, 3, 3)}, attributes={0: attributes}
-    )
+    ]:
+        with subtests.test(attributes=attributes, size=size):
+            graph = make_graph(
+                [f"{NCHWC}/Conv: x w -> a"],
+                {"x": (2, 16, 8, 8)},
+                weights={"w": (32, 16, 3, 3)},
+                attributes={0: attributes},
+            )
 
-    assert inferred(graph)["a"] == (2, 32, *size)
+            assert inferred(graph)["a"] == (2, 32, *size)
 
 
 def test_pooling_keeps_the_channels(make_graph):

@@ -152,9 +152,8 @@ def test_a_network_with_nan_is_not_saved(tmp_path):
         save_network(network, tmp_path / "network.safetensors", model="resnet-20")
 
 
-@pytest.mark.parametrize(
-    ("metadata", "message"),
-    [
+def test_metadata_no_network_can_have_is_refused(ours, tmp_path, subtests):
+    for metadata, message in [
         ({"model": None}, "names no model"),
         ({"model": "resnet-19"}, "names the model 'resnet-19'; known models"),
         ({"classes": "1"}, "classes is 1, not a whole number from 2"),
@@ -169,31 +168,28 @@ def test_a_network_with_nan_is_not_saved(tmp_path):
         ({"mean": "[1" + "0" * 400 + ", 0, 0]"}, "mean is .*, not three finite numbers"),
         ({"test_accuracy_percent": "101"}, "test_accuracy_percent is 101"),
         ({"recipe": "[]"}, "recipe is list"),
-    ],
-)
-def test_metadata_no_network_can_have_is_refused(ours, tmp_path, metadata, message):
-    path = rewritten(ours, tmp_path / "hostile.safetensors", metadata=metadata)
+    ]:
+        with subtests.test(message):
+            path = rewritten(ours, tmp_path / "hostile.safetensors", metadata=metadata)
 
-    with pytest.raises(InputFileError, match=message):
-        load_network(path)
+            with pytest.raises(InputFileError, match=message):
+                load_network(path)
 
 
-@pytest.mark.parametrize(
-    ("tensors", "error", "message"),
-    [
+def test_tensors_no_network_can_have_are_refused(ours, tmp_path, subtests):
+    for tensors, error, message in [
         ({"linear.bias": torch.zeros(11)}, CheckpointError, "linear.bias 11, network 10"),
         ({"linear.bias": None}, CheckpointError, r"missing \(1\): linear.bias 10"),
         ({"extra": torch.zeros(2, 3)}, CheckpointError, r"unexpected \(1\): extra 2x3"),
         ({"bn1.bias": torch.full((16,), float("nan"))}, InputFileError, "'bn1.bias' holds NaN"),
         ({"bn1.running_var": torch.full((16,), -1.0)}, InputFileError, "variance of -1, below 0"),
         ({"bn1.bias": torch.zeros(16, dtype=torch.int32)}, InputFileError, "'bn1.bias' is torch.int32"),
-    ],
-)
-def test_tensors_no_network_can_have_are_refused(ours, tmp_path, tensors, error, message):
-    path = rewritten(ours, tmp_path / "hostile.safetensors", tensors=tensors)
+    ]:
+        with subtests.test(message):
+            path = rewritten(ours, tmp_path / "hostile.safetensors", tensors=tensors)
 
-    with pytest.raises(error, match=message):
-        load_network(path)
+            with pytest.raises(error, match=message):
+                load_network(path)
 
 
 def test_a_truncated_file_is_refused_wherever_it_ends(ours, tmp_path):
@@ -250,16 +246,17 @@ def renamed(network, rename):
     return OrderedDict((rename(key), value) for key, value in network.state_dict().items())
 
 
-@pytest.mark.parametrize("wrapper", [None, "state_dict", "model_state", "model_state_dict", "model", "net", "ema"])
-def test_a_state_dict_is_found_where_scripts_keep_it(tmp_path, network, wrapper):
-    state = network.state_dict()
-    torch.save(state if wrapper is None else {"epoch": 3, wrapper: state}, tmp_path / "foreign.pt")
-    target = build_network("resnet-20")
+def test_a_state_dict_is_found_where_scripts_keep_it(tmp_path, network, subtests):
+    for wrapper in [None, "state_dict", "model_state", "model_state_dict", "model", "net", "ema"]:
+        with subtests.test(wrapper=wrapper):
+            state = network.state_dict()
+            torch.save(state if wrapper is None else {"epoch": 3, wrapper: state}, tmp_path / "foreign.pt")
+            target = build_network("resnet-20")
 
-    load_checkpoint(target, tmp_path / "foreign.pt")
+            load_checkpoint(target, tmp_path / "foreign.pt")
 
-    assert same_state(network, target)
-    assert target.training
+            assert same_state(network, target)
+            assert target.training
 
 
 @pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])

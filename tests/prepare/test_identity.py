@@ -214,12 +214,13 @@ def test_a_state_with_held_norms_fits_no_network_without_them(tiny, tmp_path):
         TorchEngine(tiny.network(), state=read)
 
 
-@pytest.mark.parametrize("momenta", ['{"no.such": 0}', '{"groups.0.norm": 2}', '{"groups.0.norm": null}', "[]", "{"])
-def test_momenta_that_do_not_fit_are_told(tiny, momenta):
-    state = identity_state(tiny.network())
-    damaged = AdaptState(state.parameters, state.momentum, state.statistics, "", {"momenta": momenta})
-    with pytest.raises(InputFileError, match="momenta"):
-        attach_as(tiny.network().partition, damaged)
+def test_momenta_that_do_not_fit_are_told(tiny, subtests):
+    for momenta in ['{"no.such": 0}', '{"groups.0.norm": 2}', '{"groups.0.norm": null}', "[]", "{"]:
+        with subtests.test(momenta=momenta):
+            state = identity_state(tiny.network())
+            damaged = AdaptState(state.parameters, state.momentum, state.statistics, "", {"momenta": momenta})
+            with pytest.raises(InputFileError, match="momenta"):
+                attach_as(tiny.network().partition, damaged)
 
 
 def test_a_momentum_of_no_norm_is_refused(tiny):

@@ -7,9 +7,8 @@ from ecotta_rt.errors import UsageError
 from ecotta_rt.prepare.networks import MODELS, build_network
 
 
-@pytest.mark.parametrize(
-    ("model", "parameters", "blocks"),
-    [
+def test_a_network_has_the_published_size(subtests):
+    for model, parameters, blocks in [
         # WRN: the paper's 2.2 and 36.5 million; ResNet: table 6 and torchvision's documented 25,557,032.
         ("wrn-40-2", 2_243_546, 18),
         ("wrn-28-10", 36_479_194, 12),
@@ -18,13 +17,12 @@ from ecotta_rt.prepare.networks import MODELS, build_network
         ("resnet-44", 658_586, 21),
         ("resnet-56", 853_018, 27),
         ("resnet-50", 25_557_032, 16),
-    ],
-)
-def test_a_network_has_the_published_size(model, parameters, blocks):
-    network = build_network(model)
+    ]:
+        with subtests.test(model=model):
+            network = build_network(model)
 
-    assert sum(parameter.numel() for parameter in network.parameters()) == parameters
-    assert len(network.blocks) == blocks
+            assert sum(parameter.numel() for parameter in network.parameters()) == parameters
+            assert len(network.blocks) == blocks
 
 
 @pytest.mark.parametrize("model", ["wrn-40-2", "resnet-20", "resnet-50"])

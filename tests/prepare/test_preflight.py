@@ -58,13 +58,14 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("name", REFUSED)
-def test_what_the_warm_up_would_be_wasted_on_is_one_line(name):
-    build, given, message = REFUSED[name]
+def test_what_the_warm_up_would_be_wasted_on_is_one_line(subtests):
+    for name in REFUSED:
+        with subtests.test(name=name):
+            build, given, message = REFUSED[name]
 
-    with pytest.raises(UsageError, match=message) as caught:
-        check(build(), **given)
-    assert "\n" not in str(caught.value)
+            with pytest.raises(UsageError, match=message) as caught:
+                check(build(), **given)
+            assert "\n" not in str(caught.value)
 
 
 def test_a_hook_that_changes_features_is_noticed():

@@ -115,9 +115,8 @@ def test_fine_tuning_trains_every_weight_with_the_same_recipe(source):
     assert all(not torch.equal(p, before[name]) for name, p in network.named_parameters())
 
 
-@pytest.mark.parametrize(
-    ("frames", "labels", "reason"),
-    [
+def test_source_data_that_cannot_be_used_is_refused(network, subtests):
+    for frames, labels, reason in [
         (np.zeros((20, 16, 16, 3), np.float32), np.zeros(20, int), "float32"),
         (np.zeros((20, 16, 16), np.uint8), np.zeros(20, int), r"\[20, 16, 16\]"),
         (np.zeros((20, 16, 16, 3), np.uint8), np.zeros(19, int), "19 labels"),
@@ -126,16 +125,13 @@ def test_fine_tuning_trains_every_weight_with_the_same_recipe(source):
         (np.zeros((20, 16, 16, 3), np.uint8), np.full(20, 2), "labels go from 2 to 2, but the network has 2 classes"),
         (np.zeros((20, 16, 16, 3), np.uint8), np.full(20, -1), "labels go from -1"),
         (np.zeros((8, 16, 16, 3), np.uint8), np.zeros(8, int), "fewer than one batch of 16"),
-    ],
-)
-def test_source_data_that_cannot_be_used_is_refused(network, frames, labels, reason):
-    with pytest.raises(UsageError, match=reason):
-        warm_up(network, frames, labels, QUICK)
+    ]:
+        with subtests.test(reason), pytest.raises(UsageError, match=reason):
+            warm_up(network, frames, labels, QUICK)
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
+def test_recipes_that_cannot_be_meant_are_refused(subtests):
+    for wrong in [
         {"epochs": 0},
         {"batch": 1},
         {"lr": 0.0},
@@ -144,11 +140,9 @@ def test_source_data_that_cannot_be_used_is_refused(network, frames, labels, rea
         {"milestones": (3.0, 6.0)},  # epochs, where shares are meant
         {"statistics_frames": 1},
         {"precision": "fp8"},
-    ],
-)
-def test_recipes_that_cannot_be_meant_are_refused(wrong):
-    with pytest.raises(UsageError, match=next(iter(wrong))):
-        WarmUpOptions(**wrong)
+    ]:
+        with subtests.test(**wrong), pytest.raises(UsageError, match=next(iter(wrong))):
+            WarmUpOptions(**wrong)
 
 
 def test_a_loss_that_is_no_longer_finite_ends_the_run(network, source):

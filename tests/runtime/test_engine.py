@@ -289,28 +289,27 @@ def test_frames_of_which_none_is_certain_are_a_zero_step(load, tiny, normalisati
     assert (section_distances(runtime.state, before)["statistics"] > 0) == (normalisation == "running")
 
 
-@pytest.mark.parametrize(("normalisation", "frame_by_frame"), [("running", False), ("running", True), ("batch", False)])
-@pytest.mark.parametrize("learns", [True, False])
-def test_what_overflows_is_refused_with_all_of_its_step(
-    load, tiny, normalisation, frame_by_frame, learns, beyond_range
-):
+def test_what_overflows_is_refused_with_all_of_its_step(load, tiny, beyond_range, subtests):
     """Features beyond 3e38, or only their squares, which would poison a variance while the logits look well."""
-    runtime = load(normalisation, frame_by_frame=frame_by_frame)
-    runtime(tiny.floats(seed=1))
-    before = runtime.state
-    scales = (1e37,) if normalisation == "batch" else (1e37, 1e25)  # a batch's own moments are not kept
+    for learns in [True, False]:
+        for normalisation, frame_by_frame in [("running", False), ("running", True), ("batch", False)]:
+            with subtests.test(learns=learns, normalisation=normalisation, frame_by_frame=frame_by_frame):
+                runtime = load(normalisation, frame_by_frame=frame_by_frame)
+                runtime(tiny.floats(seed=1))
+                before = runtime.state
+                scales = (1e37,) if normalisation == "batch" else (1e37, 1e25)  # a batch's own moments are not kept
 
-    for scale in scales:
-        frames = tiny.floats(seed=2)
-        frames[1] *= np.float32(scale)
-        prediction = runtime(frames) if learns else runtime.predict(frames)
+                for scale in scales:
+                    frames = tiny.floats(seed=2)
+                    frames[1] *= np.float32(scale)
+                    prediction = runtime(frames) if learns else runtime.predict(frames)
 
-        assert (prediction.adapted, prediction.why) == (False, "not-finite")
-        if learns or not frame_by_frame:
-            assert_equal(runtime.state, before)
-        assert all(np.isfinite(array).all() for array in runtime.state.statistics.values())
+                    assert (prediction.adapted, prediction.why) == (False, "not-finite")
+                    if learns or not frame_by_frame:
+                        assert_equal(runtime.state, before)
+                    assert all(np.isfinite(array).all() for array in runtime.state.statistics.values())
 
-    assert runtime(tiny.floats(seed=3)).why == "adapted"
+                assert runtime(tiny.floats(seed=3)).why == "adapted"
 
 
 class Failing:
@@ -376,19 +375,20 @@ def test_weights_that_have_diverged_are_said_and_kept(load, tiny, frame_by_frame
     assert runtime(tiny.floats()).why == "adapted"
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("frame_by_frame", [False, True])
-def test_frames_that_are_not_finite_are_refused_before_anything_moves(load, tiny, bad, frame_by_frame):
-    runtime = load("running", frame_by_frame=frame_by_frame)
-    before = runtime.state
-    frames = tiny.floats()
-    frames[2, 1, 3:5, 4] = bad
+def test_frames_that_are_not_finite_are_refused_before_anything_moves(load, tiny, subtests):
+    for frame_by_frame in [False, True]:
+        for bad in [np.nan, np.inf, -np.inf]:
+            with subtests.test(frame_by_frame=frame_by_frame, bad=bad):
+                runtime = load("running", frame_by_frame=frame_by_frame)
+                before = runtime.state
+                frames = tiny.floats()
+                frames[2, 1, 3:5, 4] = bad
 
-    for call in (runtime, runtime.predict):
-        with pytest.raises(BadFrames, match="2 values are NaN or infinite; the state was left as it was"):
-            call(frames)
+                for call in (runtime, runtime.predict):
+                    with pytest.raises(BadFrames, match="2 values are NaN or infinite; the state was left as it was"):
+                        call(frames)
 
-    assert_equal(runtime.state, before)
+                assert_equal(runtime.state, before)
 
 
 WRONG = {
@@ -413,16 +413,17 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize(("frames", "match"), WRONG.values(), ids=WRONG.keys())
-def test_frames_of_another_kind_are_refused(load, frames, match):
-    runtime = load("running")
-    before = runtime.state
+def test_frames_of_another_kind_are_refused(load, subtests):
+    for kind, (frames, match) in WRONG.items():
+        with subtests.test(kind):
+            runtime = load("running")
+            before = runtime.state
 
-    for call in (runtime, runtime.predict):
-        with pytest.raises(BadFrames, match=match):
-            call(frames)
+            for call in (runtime, runtime.predict):
+                with pytest.raises(BadFrames, match=match):
+                    call(frames)
 
-    assert_equal(runtime.state, before)
+            assert_equal(runtime.state, before)
 
 
 # The state
@@ -514,20 +515,17 @@ def test_without_a_wish_the_smallest_batch_is_taken(tiny):
     assert runtime.class_names == ("ant", "bee", "cat", "dog", "elk")
 
 
-@pytest.mark.parametrize(
-    ("normalisation", "keywords", "match"),
-    [
+def test_what_a_bundle_has_no_graph_for_is_refused(load, subtests):
+    for normalisation, keywords, match in [
         ("running", {"batch": 3}, r"batch=3: .* has steps for \[1, 4\] frames; export it again"),
         ("batch", {"batch": 1}, r"batch=1: .* has steps for \[4\] frames"),
         ("batch", {"frame_by_frame": True}, "no graph that learns frame by frame; export it with --frame-by-frame"),
         ("running", {"frame_by_frame": True, "batch": 0}, "batch=0: give 1 or more"),
         ("running", {"device": "raspbery-pi-5-8gb"}, "raspberry-pi-5-8gb"),
         ("running", {"threads": 0}, "threads=0: give a number from 1 to"),
-    ],
-)
-def test_what_a_bundle_has_no_graph_for_is_refused(load, normalisation, keywords, match):
-    with pytest.raises(UsageError, match=match):
-        load(normalisation, **keywords)
+    ]:
+        with subtests.test(normalisation=normalisation, **keywords), pytest.raises(UsageError, match=match):
+            load(normalisation, **keywords)
 
 
 def recording(opened):

@@ -344,9 +344,8 @@ def test_an_event_says_in_a_line_what_happened_and_why(event, text):
     assert str(event) == text
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
+def test_numbers_that_cannot_be_meant_are_refused(subtests):
+    for wrong in [
         {"most_share": 1.1},
         {"calm_share": 0.95},
         {"far_share": 0.9},
@@ -357,11 +356,9 @@ def test_an_event_says_in_a_line_what_happened_and_why(event, text):
         {"sparse_every": 1},
         {"check_every_s": -1.0},
         {"longest_dwell_s": 1.0},
-    ],
-)
-def test_numbers_that_cannot_be_meant_are_refused(wrong):
-    with pytest.raises(UsageError):
-        GuardPolicy(**wrong)
+    ]:
+        with subtests.test(**wrong), pytest.raises(UsageError):
+            GuardPolicy(**wrong)
 
 
 # Whatever is read

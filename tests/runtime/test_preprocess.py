@@ -106,20 +106,17 @@ def test_flipping_before_or_after_is_the_same(height, width):
     assert np.abs(resized[::-1, ::-1].astype(int) - flipped).max() <= 1
 
 
-@pytest.mark.parametrize(
-    ("pixels", "message"),
-    [
+def test_what_is_no_frame_is_refused(subtests):
+    for pixels, message in [
         (np.zeros((4, 4, 3), np.float32), "float32 pixels, expected uint8"),
         (np.full((4, 4, 3), np.nan), "float64 pixels"),
         (np.zeros(4, np.uint8), r"shape \[4\]"),
         (np.zeros((4, 4, 4), np.uint8), r"shape \[4, 4, 4\]"),
         (np.zeros((0, 4, 3), np.uint8), "at least one pixel"),
         ([[0, 0, 0]], "a list, expected a numpy array"),
-    ],
-)
-def test_what_is_no_frame_is_refused(pixels, message):
-    with pytest.raises(BadFrames, match=message):
-        fitted(pixels, (2, 2))
+    ]:
+        with subtests.test(message), pytest.raises(BadFrames, match=message):
+            fitted(pixels, (2, 2))
 
 
 def test_a_crop_keeps_the_middle_of_what_resizing_would_take():

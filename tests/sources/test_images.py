@@ -90,12 +90,13 @@ def test_without_pillow_plain_pictures_are_read_and_others_name_the_extra(tmp_pa
         Images(tmp_path)
 
 
-@pytest.mark.parametrize(("codec", "pix_fmt"), [("png", "rgb24"), ("png", "rgba"), ("bmp", "bgr24"), ("tiff", "rgb24")])
-def test_formats_without_loss_come_out_as_they_went_in(tmp_path, codec, pix_fmt):
-    path = tmp_path / "misnamed.jpg"  # what counts is the content
-    path.write_bytes(encoded(noise(), codec, pix_fmt))
+def test_formats_without_loss_come_out_as_they_went_in(tmp_path, subtests):
+    for codec, pix_fmt in [("png", "rgb24"), ("png", "rgba"), ("bmp", "bgr24"), ("tiff", "rgb24")]:
+        with subtests.test(codec=codec, pix_fmt=pix_fmt):
+            path = tmp_path / "misnamed.jpg"  # what counts is the content
+            path.write_bytes(encoded(noise(), codec, pix_fmt))
 
-    assert np.array_equal(read_image(path), noise())
+            assert np.array_equal(read_image(path), noise())
 
 
 @pytest.mark.parametrize(("codec", "pix_fmt"), [("mjpeg", "yuvj420p"), ("libwebp", "yuv420p")])
@@ -109,14 +110,15 @@ def test_formats_with_loss_keep_colours(tmp_path, codec, pix_fmt):
     assert np.abs(pixels.astype(int) - colour).max() <= 6  # of 255; webp loses most
 
 
-@pytest.mark.parametrize("codec", [("png", "rgb24"), ("mjpeg", "yuvj420p")])
-@pytest.mark.parametrize("share", [0.3, 0.9])
-def test_a_truncated_picture_is_refused(tmp_path, codec, share):
-    whole = encoded(noise(64, 64), *codec)
-    (tmp_path / "p.png").write_bytes(whole[: int(share * len(whole))])
+def test_a_truncated_picture_is_refused(tmp_path, subtests):
+    for share in [0.3, 0.9]:
+        for codec in [("png", "rgb24"), ("mjpeg", "yuvj420p")]:
+            with subtests.test(share=share, codec=codec):
+                whole = encoded(noise(64, 64), *codec)
+                (tmp_path / "p.png").write_bytes(whole[: int(share * len(whole))])
 
-    with pytest.raises(BadFrames):
-        read_image(tmp_path / "p.png")
+                with pytest.raises(BadFrames):
+                    read_image(tmp_path / "p.png")
 
 
 def test_a_picture_that_is_too_large_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
@@ -131,29 +133,31 @@ def test_a_picture_that_is_too_large_is_refused_before_it_is_decoded(tmp_path, m
             read_image(tmp_path / name)
 
 
-@pytest.mark.parametrize("content", [b"", b"#EXTM3U\nhttp://example.invalid/a.ts\n", b"<svg/>", b"\x00" * 64])
-def test_what_is_no_picture_is_refused_and_read_by_nobody(tmp_path, content):
-    (tmp_path / "p.png").write_bytes(content)
+def test_what_is_no_picture_is_refused_and_read_by_nobody(tmp_path, subtests):
+    for content in [b"", b"#EXTM3U\nhttp://example.invalid/a.ts\n", b"<svg/>", b"\x00" * 64]:
+        with subtests.test(content=content):
+            (tmp_path / "p.png").write_bytes(content)
 
-    with pytest.raises(BadFrames, match="no picture of the formats"):
-        read_image(tmp_path / "p.png")
+            with pytest.raises(BadFrames, match="no picture of the formats"):
+                read_image(tmp_path / "p.png")
 
 
-@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
-def test_a_photograph_comes_upright_however_the_camera_was_held(tmp_path, orientation):
-    from PIL import Image
+def test_a_photograph_comes_upright_however_the_camera_was_held(tmp_path, subtests):
+    for orientation in [1, 3, 6, 8]:
+        with subtests.test(orientation=orientation):
+            from PIL import Image
 
-    upright = np.zeros((32, 48, 3), np.uint8)
-    upright[:16, :16] = 255
-    stored = np.rot90(upright, {1: 0, 3: 2, 6: 1, 8: 3}[orientation])
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    Image.fromarray(np.ascontiguousarray(stored)).save(tmp_path / "p.jpg", exif=exif)
+            upright = np.zeros((32, 48, 3), np.uint8)
+            upright[:16, :16] = 255
+            stored = np.rot90(upright, {1: 0, 3: 2, 6: 1, 8: 3}[orientation])
+            exif = Image.Exif()
+            exif[0x0112] = orientation
+            Image.fromarray(np.ascontiguousarray(stored)).save(tmp_path / "p.jpg", exif=exif)
 
-    (frame,) = Images(tmp_path)
+            (frame,) = Images(tmp_path)
 
-    assert frame.pixels.shape == upright.shape
-    assert np.abs(frame.pixels.astype(int) - upright).mean() < 2  # of 255; JPEG has losses
+            assert frame.pixels.shape == upright.shape
+            assert np.abs(frame.pixels.astype(int) - upright).mean() < 2  # of 255; JPEG has losses
 
 
 def test_a_grey_picture_stays_grey(tmp_path):
@@ -197,13 +201,16 @@ def test_whatever_else_is_in_a_ppm_is_a_frame_or_a_refusal(content, start):
     assert pixels.ndim == 3
 
 
-@pytest.mark.parametrize(
-    "content",
-    [b"P6 0 4 255 ", b"P6 2 2 65535 " + bytes(24), b"P6 999999999 999999999 255 ", b"P4 8 1 a", b"P5 2 1 255 a"],
-)
-def test_a_ppm_of_another_kind_is_refused(content):
-    with pytest.raises(BadFrames):
-        parse_netpbm(content)
+def test_a_ppm_of_another_kind_is_refused(subtests):
+    for content in [
+        b"P6 0 4 255 ",
+        b"P6 2 2 65535 " + bytes(24),
+        b"P6 999999999 999999999 255 ",
+        b"P4 8 1 a",
+        b"P5 2 1 255 a",
+    ]:
+        with subtests.test(content=content), pytest.raises(BadFrames):
+            parse_netpbm(content)
 
 
 @given(st.binary(max_size=200), st.integers(0, 200))

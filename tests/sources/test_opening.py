@@ -55,10 +55,10 @@ def test_a_replay_names_folder_corruption_and_severity(replay, tail, frames):
     assert len(list(source)) == frames
 
 
-@pytest.mark.parametrize("text", ["replay:", "replay:x:fog:five", "replay:x:fog:-1", "http://host/a.mp4", "concat://a"])
-def test_what_cannot_be_meant_is_a_usage_error(text):
-    with pytest.raises(UsageError):
-        open_source(text)
+def test_what_cannot_be_meant_is_a_usage_error(subtests):
+    for text in ["replay:", "replay:x:fog:five", "replay:x:fog:-1", "http://host/a.mp4", "concat://a"]:
+        with subtests.test(text=text), pytest.raises(UsageError):
+            open_source(text)
 
 
 def test_a_replay_whose_labels_do_not_fit_is_refused(replay):

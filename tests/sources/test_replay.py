@@ -74,22 +74,22 @@ def test_labels_beyond_the_networks_classes_are_refused_before_the_first_frame(c
         CifarReplay(corrupted, classes=3)
 
 
-@pytest.mark.parametrize(
-    ("file", "content", "message"),
-    [
+def test_files_that_do_not_fit_are_refused(corrupted, subtests):
+    for file, content, message in [
         ("fog.npy", np.zeros((COUNT, 32, 32, 3), np.float32), "float32 of shape .*expected uint8"),
         ("fog.npy", np.zeros((COUNT, 3, 32, 32), np.uint8), r"expected uint8 \[N, 32, 32, 3\]"),
         ("fog.npy", np.zeros((0, 32, 32, 3), np.uint8), "empty"),
         ("labels.npy", np.zeros(COUNT - 1, int), "fog.npy: 10 frames, but .* has 9 labels"),
         ("labels.npy", np.zeros(COUNT), "float64"),
         ("labels.npy", -np.ones(COUNT, int), "label -1 at position 0, expected 0 or more"),
-    ],
-)
-def test_files_that_do_not_fit_are_refused(corrupted, file, content, message):
-    np.save(corrupted / file, content)
+    ]:
+        with subtests.test(message):
+            whole = (corrupted / file).read_bytes()
+            np.save(corrupted / file, content)
 
-    with pytest.raises(InputFileError, match=message):
-        CifarReplay(corrupted, "fog")
+            with pytest.raises(InputFileError, match=message):
+                CifarReplay(corrupted, "fog")
+            (corrupted / file).write_bytes(whole)
 
 
 def test_objects_are_never_unpickled(corrupted):
