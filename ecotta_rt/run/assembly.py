@@ -32,6 +32,8 @@ __all__ = ["Run", "opened"]
 
 Say = Callable[[str], None]
 
+_MOST_WAITING = 256
+
 
 @dataclass(frozen=True)
 class Run:
@@ -97,11 +99,11 @@ def opened(
         source = open_source(options.source, classes=len(runtime.class_names) or None, realtime=options.realtime)
         _tell_left_out(options.source, source, say)
         answers = _answers(options.out, stopping, stack)
-        outputs = {options.out or "standard output": answers, "standard error": progress(tally)}
+        outputs: dict[str, Sink] = {options.out or "standard output": answers, "standard error": progress(tally)}
         if isinstance(source, Newest):  # which waits for nobody; others wait until their answers are read
-            sinks.sinks = [tally, *(Queued(sink, name, report=sinks.take) for name, sink in outputs.items()), *keeper]
-        else:
-            sinks.sinks = [tally, *outputs.values(), *keeper]
+            capacity = _MOST_WAITING + 4 * runtime.batch  # answers to a batch come all at once
+            outputs = {name: Queued(sink, name, capacity, sinks.take) for name, sink in outputs.items()}
+        sinks.sinks = [tally, *outputs.values(), *keeper]
         yield Run(Loop(source, runtime, loop_options, guard=guard), sinks, tally, runtime, guard, say)
 
 

@@ -47,7 +47,7 @@ class JsonLines:
 
     def take(self, event: Event) -> None:
         fields = _fields(event)
-        if fields:
+        if fields and not self._file.closed:
             self._write(fields)
 
     def _write(self, fields: dict[str, object]) -> None:
@@ -81,7 +81,7 @@ def json_lines_file(path: str | Path, stopping: Callable[[], bool] | None = None
 
 
 JSON_LINES = SinkPlug(
-    shown="a file",
+    shown="FILE",
     recognises=lambda text: "://" not in text,
     opens=json_lines_file,
     checks=lambda option, text, source: check_output(option, text, source),

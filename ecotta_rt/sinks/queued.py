@@ -30,9 +30,7 @@ class Queued:
         Exception: From `take` and `close`, once: what the sink raised. Its events are dropped from then on.
     """
 
-    def __init__(
-        self, sink: Sink, name: str, capacity: int = 256, report: Callable[[Event], None] = lambda _: None
-    ) -> None:
+    def __init__(self, sink: Sink, name: str, capacity: int, report: Callable[[Event], None] = lambda _: None) -> None:
         self.dropped = 0
         self._sink = sink
         self._name = name

@@ -16,7 +16,7 @@ class Sink(Protocol):
         """Take note of an event; of one whose kind it does not know nothing happens. It raises to end the run."""
 
     def close(self) -> None:
-        """Finish; after that events are ignored. May be called twice."""
+        """Finish; after that every event is ignored. May be called twice."""
 
 
 @dataclass(frozen=True)

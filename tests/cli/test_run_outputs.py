@@ -4,7 +4,9 @@ import json
 import os
 import stat
 import subprocess
+from contextlib import suppress
 
+import numpy as np
 import pytest
 
 from ecotta_rt.cli.main import main
@@ -71,29 +73,46 @@ def test_a_reader_that_leaves_ends_the_run_with_the_state_saved_and_no_complaint
     assert learned(state) == 1
 
 
-def test_a_reader_that_hangs_does_not_keep_a_run_from_ending_with_the_state_saved(child, bundle, replay, state):
+def before_a_hanging_reader(command, name_and_batch):
+    """The end of a run whose standard output is a full pipe that nobody reads, with a signal at a batch."""
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
-    while True:
-        try:
+    with suppress(BlockingIOError):
+        while True:
             os.write(writer, bytes(4096))
-        except BlockingIOError:
-            break
     os.set_blocking(writer, True)
-
-    done = subprocess.run(
-        child.command(bundle, replay),
-        env={**os.environ, "FAKE_SIGNAL": "SIGTERM:1"},
-        stdout=writer,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    variables = {**os.environ, "FAKE_SIGNAL": name_and_batch}
+    done = subprocess.run(command, env=variables, stdout=writer, stderr=subprocess.PIPE, text=True)
     os.close(writer)
     os.close(reader)
+    return done
+
+
+def test_a_reader_that_hangs_does_not_keep_a_run_from_ending_with_the_state_saved(child, bundle, replay, state):
+    done = before_a_hanging_reader(child.command(bundle, replay), "SIGTERM:1")
 
     assert done.returncode == 74
     assert "standard output: its reader takes no more" in done.stderr
     assert learned(state) == 1
+
+
+def test_a_reader_that_hangs_does_not_keep_a_live_stream_from_going_on(child, bundle, state, tmp_path):
+    """The signal comes with the third batch; of a folder nobody would get to the second."""
+    av = pytest.importorskip("av", reason="PyAV is not installed: extra `camera`")
+    with av.open(tmp_path / "film.mkv", "w") as container:
+        stream = container.add_stream("ffv1", rate=100)
+        stream.width, stream.height, stream.pix_fmt = 32, 32, "bgr0"
+        for _ in range(100):
+            picture = av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), format="rgb24")
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode(None))
+
+    done = before_a_hanging_reader(child.command(bundle, tmp_path / "film.mkv", "--realtime"), "SIGTERM:3")
+
+    assert done.returncode == 74
+    assert "ecotta run: 3 frames," in done.stderr
+    assert "standard output: its reader takes no more" in done.stderr
+    assert learned(state) == 3
 
 
 def test_hanging_up_is_ignored_where_the_run_was_started_to_ignore_it(child, bundle, replay, state):
@@ -208,8 +227,6 @@ def test_what_killed_runs_left_is_removed_at_the_start(runtime, bundle, replay, 
 
 
 def test_names_that_are_no_text_here_are_answered_and_shown_as_they_are(child, bundle, tmp_path):
-    import numpy as np
-
     folder = tmp_path / "pictures"
     folder.mkdir()
     for name in (b"caf\xe9.npy", "Käfer.npy".encode()):

@@ -3,19 +3,22 @@
 import itertools
 from contextlib import suppress
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
 
+from contract.checks import offenders
 from ecotta_rt.errors import EcottaError, Unavailable
 from ecotta_rt.machine.clock import ManualClock
 from ecotta_rt.records import Frame, Refusal
-from ecotta_rt.sources.camera import Camera
-from ecotta_rt.sources.images import Images
+from ecotta_rt.sources.camera import RTSP, V4L2, Camera
+from ecotta_rt.sources.images import PICTURES, Images
 from ecotta_rt.sources.newest import Newest
+from ecotta_rt.sources.opening import PLUGS
 from ecotta_rt.sources.pyav import Picture
-from ecotta_rt.sources.replay import CifarReplay
-from ecotta_rt.sources.video import VideoFile
+from ecotta_rt.sources.replay import REPLAY, CifarReplay
+from ecotta_rt.sources.video import FILM, VideoFile
 
 COUNT = 5
 
@@ -60,16 +63,15 @@ def camera(folder):
 
 
 SOURCES = {
-    "images": images,
-    "replay": replay,
-    "video": video,
+    PICTURES: images,
+    REPLAY: replay,
+    FILM: video,
+    V4L2: camera,
+    RTSP: camera,
     "video in real time": lambda folder: video(folder, realtime=True),
-    "camera": camera,
     "newest of images": lambda folder: Newest(images(folder)),
     "newest of a video in real time": lambda folder: Newest(video(folder, realtime=True)),
 }
-
-EVERY = pytest.mark.parametrize("make", SOURCES.values(), ids=SOURCES)
 
 
 def taken(source):
@@ -80,63 +82,86 @@ def taken(source):
     return items
 
 
-@EVERY
-def test_items_are_frames_or_refusals_and_frames_are_uint8_rgb(make, tmp_path):
-    items = taken(make(tmp_path))
+def items_are_frames_or_refusals_and_frames_are_uint8_rgb(make):
+    items = taken(make())
     frames = [item for item in items if isinstance(item, Frame)]
 
     assert frames
     assert all(isinstance(item, Frame | Refusal) for item in items)
     assert all(type(frame.pixels) is np.ndarray and frame.pixels.dtype == np.uint8 for frame in frames)
     assert all(frame.pixels.shape == (32, 32, 3) for frame in frames)
-    assert all(isinstance(frame.time_s, float) and isinstance(frame.name, str) for frame in frames)
+    assert all(isinstance(frame.name, str) for frame in frames)
 
 
-@EVERY
-def test_positions_rise_and_the_gaps_are_what_was_dropped(make, tmp_path):
-    source = make(tmp_path)
+def positions_rise_and_the_gaps_are_what_was_dropped(make):
+    source = make()
     positions = [item.index for item in taken(source)]
 
     assert all(earlier < later for earlier, later in itertools.pairwise(positions))
     assert positions[-1] + 1 - len(positions) == source.dropped
 
 
-@EVERY
-def test_frames_do_not_share_memory(make, tmp_path):
+def times_never_go_back(make):
+    times_s = [item.time_s for item in taken(make()) if isinstance(item, Frame)]
+
+    assert all(isinstance(time_s, float) for time_s in times_s)
+    assert times_s == sorted(times_s)
+
+
+def frames_do_not_share_memory(make):
     """A frame waits in a batch while the next ones are read."""
-    frames = [item for item in taken(make(tmp_path)) if isinstance(item, Frame)]
+    frames = [item for item in taken(make()) if isinstance(item, Frame)]
 
     assert all(not np.shares_memory(a.pixels, b.pixels) for a, b in itertools.combinations(frames, 2))
     assert all((frame.pixels == frame.pixels[0, 0, 0]).all() for frame in frames)
 
 
-@EVERY
-def test_a_source_that_was_closed_ends_and_closing_twice_is_fine(make, tmp_path):
-    source = make(tmp_path)
+def it_ends_when_it_was_closed_by_another_thread_twice(make):
+    source = make()
     items = iter(source)
     next(items)
 
-    source.close()
-    source.close()
+    for _ in range(2):
+        thread = Thread(target=source.close)
+        thread.start()
+        thread.join()
 
     assert len(taken(items)) <= 1, "one frame may have been on its way"
 
 
-@EVERY
-def test_closing_before_the_first_frame_is_fine(make, tmp_path):
-    source = make(tmp_path)
+def it_may_be_closed_before_the_first_frame(make):
+    source = make()
 
     source.close()
 
     assert len(taken(source)) <= 1
 
 
-@EVERY
-def test_the_iteration_can_be_left_at_any_frame(make, tmp_path):
-    items = iter(make(tmp_path))
+def the_iteration_can_be_left_at_any_frame(make):
+    items = iter(make())
     next(items)
 
     items.close()
+
+
+CHECKS = (
+    items_are_frames_or_refusals_and_frames_are_uint8_rgb,
+    positions_rise_and_the_gaps_are_what_was_dropped,
+    times_never_go_back,
+    frames_do_not_share_memory,
+    it_ends_when_it_was_closed_by_another_thread_twice,
+    it_may_be_closed_before_the_first_frame,
+    the_iteration_can_be_left_at_any_frame,
+)
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_every_source_keeps_it(check, tmp_path):
+    assert offenders(check, SOURCES, tmp_path) == []
+
+
+def test_every_plug_is_among_them():
+    assert [plug.shown for plug in PLUGS if plug not in SOURCES] == []
 
 
 @pytest.mark.parametrize("opening", [Images, CifarReplay, VideoFile])

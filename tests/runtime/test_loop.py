@@ -119,15 +119,13 @@ def test_what_is_left_is_answered_with_repeats_and_not_learned_from(make_engine)
     assert (tally.frames, tally.offered) == (6, 1)
 
 
-@pytest.mark.parametrize(("every", "learned"), [(1, [0, 1, 2, 3, 4, 5, 6]), (3, [2, 5]), (0, [])])
-def test_the_duty_cycle_learns_from_each_nth_batch(make_engine, every, learned):
+def test_the_duty_cycle_learns_from_each_nth_batch(make_engine):
     engine = make_engine()
 
-    sink, tally = play([frame(i) for i in range(7)], engine, LoopOptions(adapt_every=every))
+    sink, tally = play([frame(i) for i in range(7)], engine, LoopOptions(adapt_every=3))
 
-    assert [answer.frame for answer in sink.answers if answer.adapted] == learned
-    assert len(engine.predicted) == 7 - len(learned)
-    assert tally.offered == len(learned)
+    assert [answer.frame for answer in sink.answers if answer.adapted] == [2, 5]
+    assert (len(engine.predicted), tally.offered) == (5, 2)
 
 
 def test_frames_that_nobody_can_use_are_told_and_the_stream_goes_on(make_engine):

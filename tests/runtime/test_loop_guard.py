@@ -82,16 +82,6 @@ def test_heat_makes_the_duty_cycle_four_times_as_short(make_engine):
     assert dict(tally.levels) == {Level.FULL: 4, Level.SPARSE: 16}
 
 
-def test_the_shorter_cycle_is_of_the_one_asked_for_and_never_learning_stays_never(make_engine):
-    third, never = make_engine(), make_engine()
-
-    guarded(third, 24, {0: HOT}, LoopOptions(adapt_every=3), cool_s=1000)
-    guarded(never, 24, {0: HOT}, LoopOptions(adapt_every=0), cool_s=1000)
-
-    assert [index for index, word in enumerate(third.log[1:]) if word == "learn"] == [11, 23]
-    assert "learn" not in never.log
-
-
 def test_short_of_memory_it_answers_with_statistics_that_follow_then_held(make_engine):
     engine = make_engine()
 
@@ -150,42 +140,6 @@ def test_dropped_frames_count_and_refused_ones_are_still_told(make_engine):
     assert [answer.frame for answer in sink.answers] == [0], "at `inference`, which had to be tried"
     assert (tally.dropped, tally.levels[Level.DROP], tally.refused) == (6, 3, 1)
     assert clock.slept_s == 3 * [0.25], "a folder is not emptied in a second"
-
-
-def test_the_way_up_is_one_rung_after_the_other(make_engine):
-    engine, available = make_engine(), {3: Vitals(available_bytes=0), 4: Vitals(available_bytes=500 * MIB)}
-
-    sink, _ = guarded(engine, 60, available)
-
-    assert [(before, after) for _, before, after, _ in steps(sink)] == [
-        ("full", "statistics"),
-        ("statistics", "sparse"),
-        ("sparse", "full"),
-    ]
-    assert [word for word in engine.log if word not in ("learn", "answer")] == ["statistics", "sparse", "full"]
-    assert engine.log[-1] == "learn"
-
-
-def test_a_graph_that_cannot_be_opened_leaves_the_run_where_it_was(make_engine):
-    engine = make_engine()
-    engine.closed = ("sparse",)
-
-    sink, tally = guarded(engine, 20, {3: Vitals(available_bytes=0), 4: Vitals(available_bytes=500 * MIB)})
-
-    assert steps(sink)[1:] == [(14, "statistics", "statistics", "cannot-load")]
-    assert engine.log[3:] == ["statistics", *11 * ["answer"], "sparse", "statistics", *6 * ["answer"]]
-    assert tally.frames == 20
-
-
-def test_on_the_way_down_the_next_rung_that_can_be_opened_is_taken(make_engine):
-    engine = make_engine()
-    engine.closed = ("statistics",)
-
-    sink, tally = guarded(engine, 5, {2: SHORT, 3: CALM})
-
-    assert steps(sink) == [(2, "full", "statistics", "limit"), (2, "statistics", "inference", "cannot-load")]
-    assert engine.log[3:] == ["inference", "held", "held", "held"]
-    assert tally.frames == 5
 
 
 def test_frames_that_wait_and_cannot_be_answered_any_more_are_told(make_engine):
