@@ -14,7 +14,7 @@ from ecotta_rt.run.options import RunOptions
 from ecotta_rt.runtime.guard import Guard
 from ecotta_rt.runtime.guard_policy import GuardPolicy
 from ecotta_rt.runtime.loop import Loop, LoopOptions
-from ecotta_rt.runtime.watch import Watch
+from ecotta_rt.runtime.watch import watching
 from ecotta_rt.sinks.json_lines import JsonLines
 from ecotta_rt.sinks.opening import open_sink
 from ecotta_rt.sinks.queued import Queued
@@ -44,7 +44,7 @@ class Run:
         sinks: Take them.
         tally: One of the sinks.
         engine: The network.
-        guard: As far as there is one.
+        watched: In here the guard, as far as there is one, looks at the memory while a batch is learned from.
         say: Tells people something in a line.
     """
 
@@ -52,7 +52,7 @@ class Run:
     sinks: FanOut
     tally: Tally
     engine: "Runtime"
-    guard: Guard | None
+    watched: AbstractContextManager[None]
     say: Say
 
     def play(self) -> None:
@@ -62,7 +62,7 @@ class Run:
         with him.
         """
         try:
-            with closing(iter(self.loop)) as events, _watched(self.loop, self.guard):
+            with closing(iter(self.loop)) as events, self.watched:
                 for event in events:
                     self.sinks.take(event)
         finally:
@@ -104,11 +104,9 @@ def opened(
             capacity = _MOST_WAITING + 4 * runtime.batch  # answers to a batch come all at once
             outputs = {name: Queued(sink, name, capacity, sinks.take) for name, sink in outputs.items()}
         sinks.sinks = [tally, *outputs.values(), *keeper]
-        yield Run(Loop(source, runtime, loop_options, guard=guard), sinks, tally, runtime, guard, say)
-
-
-def _watched(loop: Loop, guard: Guard | None) -> AbstractContextManager[object]:
-    return nullcontext() if guard is None else Watch(loop.check_memory, guard.policy.check_every_s)
+        loop = Loop(source, runtime, loop_options, guard=guard)
+        watched = watching(loop.check_memory, guard.policy.check_every_s) if guard else nullcontext()
+        yield Run(loop, sinks, tally, runtime, watched, say)
 
 
 def _guard(options: RunOptions) -> Guard | None:

@@ -17,28 +17,8 @@ STATE_SUFFIX = ".state.safetensors"
 class RunOptions:
     """One bundle over one source.
 
-    Attributes:
-        bundle: File of the exported network.
-        source: Where frames come from, see `open_source`.
-        out: Where answers go, see `open_sink`; None: standard output.
-        limit: Frames after which it ends.
-        realtime: Play a film at its own rate.
-        stretch: Squeeze frames into shape, whatever the bundle says.
-        adapt_every: Learn from each n-th batch.
-        no_adapt: Answer only.
-        batch: Frames a step.
-        frame_by_frame: Run them one after the other.
-        fast: Less time for more memory a step.
-        state: File of what was learned; None: beside the bundle.
-        no_state: Neither read nor save one.
-        fresh: Start from the bundle's own state.
-        save_every: Seconds between two saves.
-        device: Id or file of the device whose limits to keep to.
-        threads: Threads of the network.
-        memory_limit_bytes: What the process may have; None: the device's limit.
-        max_temperature: Degrees Celsius above which less is done; None: the guard's own ceiling.
-        trial: When to make one step in a process of its own first.
-        guard: Whether memory and temperature are watched.
+    The attributes are the options of `ecotta run`, whose help explains them; `memory_limit_bytes` is its
+    `--memory-limit`. `source` is what `open_source` takes, `out` what `open_sink` takes; None: standard output.
     """
 
     bundle: Path
