@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from ecotta_rt.cli import bench, least_memory
+from ecotta_rt.cli import bench
 from ecotta_rt.cli.bench_options import bench_parser
 from ecotta_rt.cli.main import COMMANDS, main
 from ecotta_rt.demo import ladder
