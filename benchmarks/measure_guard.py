@@ -85,10 +85,11 @@ class Stream:
 
 
 def measure(name: str, network: str) -> dict[str, Any]:
+    from ecotta_rt.events import Answer, BatchAnswered, GuardStep
     from ecotta_rt.machine.process_memory import held_memory
     from ecotta_rt.machine.vitals import VitalsReader
     from ecotta_rt.options import SessionOptions
-    from ecotta_rt.records import Answer, BatchAnswered, GuardStep, Level
+    from ecotta_rt.records import Level
     from ecotta_rt.runtime.engine import Runtime
     from ecotta_rt.runtime.guard import Guard
     from ecotta_rt.runtime.guard_policy import GuardPolicy

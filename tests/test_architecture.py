@@ -11,20 +11,8 @@ PACKAGE = Path(__file__).parent.parent / "ecotta_rt"
 # From the ground up: a room may import what stands before it, and itself. A newcomer has to be given its place here.
 DEVICE = (
     *("_version", "errors", "extras", "messages", "options", "plugs"),
-    *(
-        "files",
-        "records",
-        "state",
-        "machine",
-        "bundle",
-        "session",
-        "plan",
-        "sources",
-        "runtime",
-        "sinks",
-        "run",
-        "demo",
-    ),
+    *("files", "records", "events", "state", "machine", "bundle", "session"),
+    *("plan", "sources", "runtime", "sinks", "run", "demo"),
 )
 HOST = ("data", "method", "profile", "exporter", "prepare", "bench")
 ORDER = (*DEVICE, *HOST, "", "cli", "__main__")  # "" is ecotta_rt/__init__.py: where each public name is fetched from

@@ -11,7 +11,8 @@ import render_results
 import write_pages
 from ecotta_rt.cli.main import COMMANDS
 from ecotta_rt.errors import EcottaError
-from ecotta_rt.records import Answer, Reason, Why
+from ecotta_rt.events import Answer, Reason
+from ecotta_rt.records import Why
 
 CHECKOUT = Path(__file__).parent.parent
 README = CHECKOUT / "README.md"

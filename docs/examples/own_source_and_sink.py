@@ -11,7 +11,8 @@ from collections.abc import Generator
 import numpy as np
 
 from ecotta_rt import Runtime
-from ecotta_rt.records import Answer, Event, Frame, GuardStep, Item, Refusal
+from ecotta_rt.events import Answer, Event, GuardStep, Item, Refusal
+from ecotta_rt.records import Frame
 from ecotta_rt.runtime.loop import Loop
 from ecotta_rt.sinks.sink import FanOut
 from ecotta_rt.sinks.tally import Tally

@@ -1,8 +1,8 @@
 """How far a stream has come: one line on a terminal that is written over, and nothing elsewhere."""
 
+from ecotta_rt.events import Answer, Event, EventsDropped, GuardStep, StateNotSaved
 from ecotta_rt.machine.clock import Clock
 from ecotta_rt.messages import draw, on_terminal, tell
-from ecotta_rt.records import Answer, Event, EventsDropped, GuardStep, StateNotSaved
 from ecotta_rt.sinks.tally import Tally
 
 __all__ = ["StreamProgress"]

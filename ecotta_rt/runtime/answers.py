@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
-from ecotta_rt.records import Answer, Frame, Prediction
+from ecotta_rt.events import Answer
+from ecotta_rt.records import Frame, Prediction
 
 __all__ = ["answers_to"]
 

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from ecotta_rt.bundle import FrameSpec
 from ecotta_rt.errors import BadFrames
-from ecotta_rt.records import Frame, Refusal
+from ecotta_rt.events import Refusal
+from ecotta_rt.records import Frame
 from ecotta_rt.runtime.preprocess import preprocess
 
 __all__ = ["Batching", "stacked"]

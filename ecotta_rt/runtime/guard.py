@@ -23,9 +23,10 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 
+from ecotta_rt.events import GuardStep, Reason
 from ecotta_rt.machine.clock import Clock, SystemClock
 from ecotta_rt.machine.vitals import Vitals
-from ecotta_rt.records import GuardStep, Level, Reason
+from ecotta_rt.records import Level
 from ecotta_rt.runtime.guard_policy import GuardPolicy
 from ecotta_rt.runtime.pressure import Reading
 

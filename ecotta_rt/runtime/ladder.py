@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from ecotta_rt.errors import BudgetExceeded, InputFileError
-from ecotta_rt.records import Event, GuardStep, Level
+from ecotta_rt.events import Event, GuardStep
+from ecotta_rt.records import Level
 from ecotta_rt.runtime.guard import Guard
 
 __all__ = ["Ladder", "Leveled"]

@@ -22,20 +22,9 @@ from numpy.typing import NDArray
 
 from ecotta_rt.bundle import FrameSpec, Resize
 from ecotta_rt.errors import BadFrames, BudgetExceeded, EcottaError, InputFileError, UsageError
+from ecotta_rt.events import BatchAnswered, Dropped, Event, Item, Refusal, SourceBack, SourceLost, StreamEnded
 from ecotta_rt.machine.clock import Clock, SystemClock
-from ecotta_rt.records import (
-    BatchAnswered,
-    Dropped,
-    Event,
-    Frame,
-    Item,
-    Level,
-    Prediction,
-    Refusal,
-    SourceBack,
-    SourceLost,
-    StreamEnded,
-)
+from ecotta_rt.records import Frame, Level, Prediction
 from ecotta_rt.runtime.answers import answers_to
 from ecotta_rt.runtime.batching import Batching, stacked
 from ecotta_rt.runtime.guard import Guard

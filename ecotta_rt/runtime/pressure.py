@@ -4,9 +4,9 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 
+from ecotta_rt.events import Reason
 from ecotta_rt.machine.throttling import THROTTLED_NOW
 from ecotta_rt.machine.vitals import Vitals
-from ecotta_rt.records import Reason
 from ecotta_rt.runtime.guard_policy import GuardPolicy
 
 __all__ = ["Pressure", "Reading"]

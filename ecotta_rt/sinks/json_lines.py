@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from ecotta_rt.errors import TransferError
+from ecotta_rt.events import Answer, Event, GuardStep, Refusal
 from ecotta_rt.files.names import readable_name
 from ecotta_rt.files.output import check_output, open_stream
-from ecotta_rt.records import Answer, Event, GuardStep, Refusal
 from ecotta_rt.sinks.sink import SinkPlug
 
 __all__ = ["JSON_LINES", "JsonLines", "json_lines_file"]

@@ -1,6 +1,6 @@
 """A sink for tests."""
 
-from ecotta_rt.records import Answer, Event, GuardStep, Refusal
+from ecotta_rt.events import Answer, Event, GuardStep, Refusal
 
 __all__ = ["Kept"]
 

@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Callable
 from threading import Condition, Thread
 
-from ecotta_rt.records import Event, EventsDropped
+from ecotta_rt.events import Event, EventsDropped
 from ecotta_rt.sinks.sink import Sink
 
 __all__ = ["Queued"]

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from ecotta_rt.records import Event
+from ecotta_rt.events import Event
 
 __all__ = ["FanOut", "Sink", "SinkPlug"]
 

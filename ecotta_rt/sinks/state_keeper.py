@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Protocol
 
 from ecotta_rt.errors import InputFileError, TransferError, UsageError
+from ecotta_rt.events import BatchAnswered, Event, StateNotSaved, StateSaved
 from ecotta_rt.machine.clock import Clock, SystemClock
-from ecotta_rt.records import BatchAnswered, Event, StateNotSaved, StateSaved
 from ecotta_rt.state import AdaptState
 
 __all__ = ["StateKeeper", "Stateful"]

@@ -3,17 +3,8 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
-from ecotta_rt.records import (
-    Answer,
-    BatchAnswered,
-    Dropped,
-    Event,
-    EventsDropped,
-    GuardStep,
-    Level,
-    Refusal,
-    StreamEnded,
-)
+from ecotta_rt.events import Answer, BatchAnswered, Dropped, Event, EventsDropped, GuardStep, Refusal, StreamEnded
+from ecotta_rt.records import Level
 
 __all__ = ["Tally"]
 

@@ -6,9 +6,10 @@ from functools import partial
 from pathlib import Path
 
 from ecotta_rt.errors import Unavailable
+from ecotta_rt.events import Item, Refusal, SourceLost
 from ecotta_rt.machine.clock import Clock, SystemClock
 from ecotta_rt.messages import mask
-from ecotta_rt.records import Frame, Item, Refusal, SourceLost
+from ecotta_rt.records import Frame
 from ecotta_rt.sources.pyav import Broken, Picture, pictures, require_av
 from ecotta_rt.sources.source import SourcePlug
 

@@ -6,8 +6,9 @@ from collections.abc import Generator
 from pathlib import Path
 
 from ecotta_rt.errors import BadFrames, InputFileError
+from ecotta_rt.events import Item, Refusal
 from ecotta_rt.machine.clock import Clock, SystemClock
-from ecotta_rt.records import Frame, Item, Refusal
+from ecotta_rt.records import Frame
 from ecotta_rt.sources.image_file import IMAGE_SUFFIXES, PLAIN_SUFFIXES, read_image
 from ecotta_rt.sources.picture import require_pillow
 from ecotta_rt.sources.source import SourcePlug

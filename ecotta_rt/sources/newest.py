@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from threading import Thread
 
-from ecotta_rt.records import Item
+from ecotta_rt.events import Item
 from ecotta_rt.sources.source import Source
 
 __all__ = ["Newest"]

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecotta_rt.errors import InputFileError, UsageError
+from ecotta_rt.events import Item
 from ecotta_rt.files.cifar import BINARIES, LABELS, check_labels, corruptions_in, map_binary, map_corruption
 from ecotta_rt.machine.clock import Clock, SystemClock
-from ecotta_rt.records import Frame, Item
+from ecotta_rt.records import Frame
 from ecotta_rt.sources.source import SourcePlug, SourceRequest
 
 __all__ = ["REPLAY", "CifarReplay"]

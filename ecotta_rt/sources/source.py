@@ -4,7 +4,7 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from ecotta_rt.records import Item
+from ecotta_rt.events import Item
 
 __all__ = ["MAX_PIXELS", "Source", "SourcePlug", "SourceRequest", "Ticking"]
 

@@ -5,8 +5,9 @@ from contextlib import closing
 from pathlib import Path
 
 from ecotta_rt.errors import InputFileError
+from ecotta_rt.events import Item, Refusal
 from ecotta_rt.machine.clock import Clock, SystemClock
-from ecotta_rt.records import Frame, Item, Refusal
+from ecotta_rt.records import Frame
 from ecotta_rt.sources.image_file import IMAGE_SUFFIXES
 from ecotta_rt.sources.pyav import Broken, pictures, require_av
 from ecotta_rt.sources.source import SourcePlug

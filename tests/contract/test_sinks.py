@@ -7,15 +7,13 @@ import pytest
 
 from contract.checks import offenders
 from ecotta_rt.cli.stream_progress import StreamProgress
-from ecotta_rt.machine.clock import ManualClock
-from ecotta_rt.records import (
+from ecotta_rt.events import (
     Answer,
     BatchAnswered,
     Dropped,
     Event,
     EventsDropped,
     GuardStep,
-    Level,
     Refusal,
     SourceBack,
     SourceLost,
@@ -23,6 +21,8 @@ from ecotta_rt.records import (
     StateSaved,
     StreamEnded,
 )
+from ecotta_rt.machine.clock import ManualClock
+from ecotta_rt.records import Level
 from ecotta_rt.sinks.kept import Kept
 from ecotta_rt.sinks.opening import PLUGS
 from ecotta_rt.sinks.queued import Queued

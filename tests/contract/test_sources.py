@@ -10,8 +10,9 @@ import pytest
 
 from contract.checks import offenders
 from ecotta_rt.errors import EcottaError, Unavailable
+from ecotta_rt.events import Refusal
 from ecotta_rt.machine.clock import ManualClock
-from ecotta_rt.records import Frame, Refusal
+from ecotta_rt.records import Frame
 from ecotta_rt.sources.camera import RTSP, V4L2, Camera
 from ecotta_rt.sources.images import PICTURES, Images
 from ecotta_rt.sources.newest import Newest

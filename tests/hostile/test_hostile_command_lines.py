@@ -19,6 +19,7 @@ from ecotta_rt.cli.bench_options import bench_parser
 from ecotta_rt.cli.main import COMMANDS, main
 from ecotta_rt.demo import ladder
 from ecotta_rt.errors import Unavailable
+from ecotta_rt.run import least_memory
 
 NUMBERS = ["0", "1", "2", "-1", "1.5", "nan", "inf", "-inf", "1e400", "", "x", "1025", "65537", "9" * 5000]
 NUMBERS += [str(2**31 - 1), str(2**31), str(2**63), str(-(2**63))]

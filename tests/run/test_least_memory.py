@@ -4,7 +4,8 @@ from types import SimpleNamespace
 import pytest
 
 from ecotta_rt.errors import BudgetExceeded
-from ecotta_rt.records import GuardStep, Level
+from ecotta_rt.events import GuardStep
+from ecotta_rt.records import Level
 from ecotta_rt.run import least_memory
 from ecotta_rt.run.least_memory import require_answers, require_room
 from ecotta_rt.sinks.tally import Tally

@@ -5,10 +5,11 @@ from dataclasses import replace
 import pytest
 
 from ecotta_rt.errors import UsageError
+from ecotta_rt.events import GuardStep
 from ecotta_rt.machine.clock import ManualClock
 from ecotta_rt.machine.control_group import GroupMemory
 from ecotta_rt.machine.vitals import Vitals
-from ecotta_rt.records import GuardStep, Level
+from ecotta_rt.records import Level
 from ecotta_rt.runtime.guard import Guard
 from ecotta_rt.runtime.guard_policy import GuardPolicy
 

@@ -1,9 +1,10 @@
 import pytest
 
 from ecotta_rt.errors import BudgetExceeded
+from ecotta_rt.events import Refusal
 from ecotta_rt.machine.clock import ManualClock
 from ecotta_rt.machine.vitals import Vitals
-from ecotta_rt.records import Level, Refusal
+from ecotta_rt.records import Level
 from ecotta_rt.runtime.guard import Guard
 from ecotta_rt.runtime.guard_policy import GuardPolicy
 from ecotta_rt.runtime.ladder import Ladder

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from ecotta_rt.errors import BadFrames, TransferError, UsageError
+from ecotta_rt.events import Answer, BatchAnswered, Refusal, SourceBack, SourceLost, StreamEnded
 from ecotta_rt.machine.clock import ManualClock
-from ecotta_rt.records import Answer, BatchAnswered, Frame, Refusal, SourceBack, SourceLost, StreamEnded
+from ecotta_rt.records import Frame
 from ecotta_rt.runtime.loop import Loop, LoopOptions
 from ecotta_rt.sinks.kept import Kept
 from ecotta_rt.sinks.sink import FanOut

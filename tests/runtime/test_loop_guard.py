@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from ecotta_rt.errors import BudgetExceeded, TransferError
+from ecotta_rt.events import GuardStep, Refusal, StreamEnded
 from ecotta_rt.machine.clock import ManualClock
 from ecotta_rt.machine.vitals import Vitals
-from ecotta_rt.records import Frame, GuardStep, Level, Refusal, StreamEnded
+from ecotta_rt.records import Frame, Level
 from ecotta_rt.runtime.guard import Guard
 from ecotta_rt.runtime.guard_policy import GuardPolicy
 from ecotta_rt.runtime.loop import Loop, LoopOptions

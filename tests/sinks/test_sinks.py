@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from ecotta_rt.errors import TransferError
-from ecotta_rt.records import Answer, GuardStep, Level, Refusal
+from ecotta_rt.events import Answer, GuardStep, Refusal
+from ecotta_rt.records import Level
 from ecotta_rt.sinks.json_lines import JsonLines, json_lines_file
 
 ANSWER = Answer(3, "a.png", "cat", 1, 0.75, 0.5623351, True, "adapted", 12.5, 2, "dog", False)

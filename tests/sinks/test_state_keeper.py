@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from ecotta_rt.errors import InputFileError, TransferError, UsageError
+from ecotta_rt.events import BatchAnswered, StateNotSaved, StateSaved
 from ecotta_rt.machine.clock import ManualClock
-from ecotta_rt.records import BatchAnswered, Level, StateNotSaved, StateSaved
+from ecotta_rt.records import Level
 from ecotta_rt.sinks.state_keeper import StateKeeper
 from ecotta_rt.state import AdaptState
 

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from ecotta_rt.errors import InputFileError
+from ecotta_rt.events import Refusal
 from ecotta_rt.machine.clock import ManualClock
-from ecotta_rt.records import Frame, Refusal
+from ecotta_rt.records import Frame
 from ecotta_rt.sources.video import VideoFile
 
 av = pytest.importorskip("av", reason="PyAV is not installed: extra `camera`")

@@ -1,0 +1,241 @@
+"""What happens in a run: the loop and some sinks make events, and sinks take them."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ecotta_rt.records import Frame, Level, Why
+
+__all__ = [
+    "Answer",
+    "BatchAnswered",
+    "Dropped",
+    "Event",
+    "EventsDropped",
+    "GuardStep",
+    "Item",
+    "Reason",
+    "Refusal",
+    "SourceBack",
+    "SourceLost",
+    "StateNotSaved",
+    "StateSaved",
+    "StreamEnded",
+]
+
+_MIB = 2**20
+
+Reason = Literal["limit", "control-group", "available", "temperature", "throttled", "recovered", "cannot-load"]
+"""Why the guard left a level:
+
+    limit           this process's memory against the limit it was given
+    control-group   the control group's usage against its limit
+    available       the machine's available memory against the floor
+    temperature     the hottest zone against the ceiling
+    throttled       the firmware slows the processor down
+    recovered       nothing asked for a lower level any more: one up
+    cannot-load     the graphs of the level could not be opened
+"""
+
+
+class Event:
+    """Something that happened in a run. Each kind is a frozen dataclass; a sink ignores the kinds it does not know."""
+
+
+@dataclass(frozen=True)
+class Answer(Event):
+    """What was said of one frame; the fields of a JSON line, in this order.
+
+    Attributes:
+        frame: Its position in the stream, from 0.
+        name: What the source calls it.
+        label: Name of the most probable class.
+        class_index: Number of that class.
+        probability: Of that class.
+        entropy_nats: Of all classes, in [0, ln C].
+        adapted: Whether the network learned from the batch it came in; the answer is from before.
+        why: See `ecotta_rt.records.Why`.
+        latency_ms: From when it was captured to this answer; so the wait for the rest of its batch is in it.
+        dropped: Frames that the source or the guard has dropped so far.
+        truth: Name of its true class, where the source knows it.
+        correct: Whether the answer is that.
+    """
+
+    frame: int
+    name: str
+    label: str
+    class_index: int
+    probability: float
+    entropy_nats: float
+    adapted: bool
+    why: Why
+    latency_ms: float
+    dropped: int
+    truth: str | None = None
+    correct: bool | None = None
+
+
+@dataclass(frozen=True)
+class BatchAnswered(Event):
+    """A batch has been through the network; the answers to its frames follow.
+
+    Attributes:
+        frames: How many.
+        damaged: How many of them may show damage of their film; then nothing was learned from the batch.
+        level: The guard's level on which it was answered.
+        offered: Whether it was given to learn from.
+        adapted: Whether it moved the parameters.
+        why: See `ecotta_rt.records.Why`.
+    """
+
+    frames: int
+    damaged: int
+    level: Level
+    offered: bool
+    adapted: bool
+    why: Why
+
+
+@dataclass(frozen=True)
+class Refusal(Event):
+    """A frame that nobody can use; the stream goes on after it. A source gives it in place of the frame.
+
+    It may come before the answers to earlier frames.
+
+    Attributes:
+        index: Its position in the stream, from 0.
+        name: What the source calls it.
+        why: What is wrong with it.
+    """
+
+    index: int
+    name: str
+    why: str
+
+
+@dataclass(frozen=True)
+class SourceLost(Refusal):
+    """The source has no frames for now, and tries to get them again; it takes one position in the stream."""
+
+
+@dataclass(frozen=True)
+class SourceBack(Event):
+    """A source that was lost gives frames again.
+
+    Attributes:
+        frame: Position of the first of them.
+        name: What the source calls it.
+    """
+
+    frame: int
+    name: str
+
+
+@dataclass(frozen=True)
+class Dropped(Event):
+    """A frame that was not let in, since the guard is on `Level.DROP`.
+
+    Attributes:
+        frame: Its position in the stream.
+        name: What the source calls it.
+        dropped: Frames that the source or the guard has dropped so far.
+    """
+
+    frame: int
+    name: str
+    dropped: int
+
+
+@dataclass(frozen=True)
+class GuardStep(Event):
+    """One step of the guard, or a step that failed: then both levels are the same.
+
+    It may come before the answers to earlier frames. A step down is told before it is made.
+
+    Attributes:
+        frame: Position in the stream of the frame before which it was made.
+        before: The level left.
+        level: The level reached.
+        why: One of `Reason`.
+        usage_bytes: What counted against the limit; this process's memory where no limit was the reason.
+        limit_bytes: The limit that counted, or the one there is.
+        available_bytes: The machine's available memory.
+        temperature_c: Of the hottest zone.
+    """
+
+    frame: int
+    before: Level
+    level: Level
+    why: Reason
+    usage_bytes: int | None = None
+    limit_bytes: int | None = None
+    available_bytes: int | None = None
+    temperature_c: float | None = None
+
+    def __str__(self) -> str:
+        return f"guard: {self._what()} ({self._because()})"
+
+    def _what(self) -> str:
+        return f"stays at {self.level}" if self.before == self.level else f"{self.before} -> {self.level}"
+
+    def _because(self) -> str:
+        if self.why == "temperature":
+            return f"{self.temperature_c:g} degrees C"
+        if self.why == "available" and self.available_bytes is not None:
+            return f"available: {self.available_bytes / _MIB:.0f} MiB"
+        if self.usage_bytes is None or self.limit_bytes is None:
+            return self.why
+        return f"{self.why}: {self.usage_bytes / _MIB:.0f} of {self.limit_bytes / _MIB:.0f} MiB"
+
+
+@dataclass(frozen=True)
+class StateSaved(Event):
+    """What was learned is on the disk.
+
+    Attributes:
+        path: The state's file.
+    """
+
+    path: str
+
+
+@dataclass(frozen=True)
+class StateNotSaved(Event):
+    """What was learned could not be saved, and the run goes on.
+
+    Attributes:
+        path: The state's file.
+        why: What failed.
+    """
+
+    path: str
+    why: str
+
+
+@dataclass(frozen=True)
+class EventsDropped(Event):
+    """A sink was too slow, and events were dropped before it.
+
+    Attributes:
+        sink: Which, by name.
+        count: How many since this was told the last time.
+    """
+
+    sink: str
+    count: int
+
+
+@dataclass(frozen=True)
+class StreamEnded(Event):
+    """The last event of a loop.
+
+    Attributes:
+        dropped: Frames that the source or the guard has dropped.
+        why: What failed, where it ended with an error, else empty; the loop raises the error after this.
+    """
+
+    dropped: int
+    why: str = ""
+
+
+Item = Frame | Refusal
+"""What comes out of a source."""
