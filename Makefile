@@ -4,6 +4,7 @@
 VENV ?= .venv
 PYTHON ?= python3
 PYTEST_ARGS ?=
+TEST_WORKERS ?= auto
 PIP_ARGS ?=
 BENCH_ARGS ?= --memory
 SMOKE_ARGS ?=
@@ -16,7 +17,7 @@ INSTALLED := $(VENV)/.installed
 
 help: ## show this list
 	@grep -E '^[a-z0-9-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z0-9-]+):.*## /  make \1\t/' | expand -t 24
-	@echo "  VENV=$(VENV) PYTHON=$(PYTHON) PYTEST_ARGS='...' BENCH_ARGS='$(BENCH_ARGS)'"
+	@echo "  VENV=$(VENV) PYTHON=$(PYTHON) PYTEST_ARGS='...' TEST_WORKERS=$(TEST_WORKERS) BENCH_ARGS='$(BENCH_ARGS)'"
 
 install: $(INSTALLED) ## make the virtual environment and install this checkout into it
 
@@ -26,8 +27,8 @@ bench: $(INSTALLED) ## run the main job: memory and error of six methods on the 
 bench-full: $(INSTALLED) ## the same with every method and more frames: a quarter of an hour
 	$(BIN)/ecotta-bench --memory --methods all --frames 192
 
-test: $(INSTALLED) ## run the tests
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+test: $(INSTALLED) ## run the tests, TEST_WORKERS processes at a time
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist worksteal $(PYTEST_ARGS)
 
 lint: $(INSTALLED) ## check style, formatting and types
 	$(BIN)/ruff check .

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +24,18 @@ spec.loader.exec_module(sys.modules[spec.name])
 from ecotta_rt.cli.main import main
 sys.exit(main())
 """
+
+
+@pytest.fixture(autouse=True)
+def signals_as_in_a_terminal():
+    """Tests that nohup or a shell started in the background are to ignore some, and so would their children."""
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
+    ignored = [number for number in usual if signal.getsignal(number) == signal.SIG_IGN]
+    for number in ignored:
+        signal.signal(number, usual[number])
+    yield
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
 
 
 @pytest.fixture
