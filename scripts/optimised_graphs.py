@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ecotta_rt.bundle import read_bundle
 from ecotta_rt.files.atomic import write_atomic
-from ecotta_rt.files.onnx_wire import scan_onnx
+from ecotta_rt.files.onnx_reader import read_model
 from ecotta_rt.options import OPTIMISATIONS, SessionOptions
 from ecotta_rt.session.opening import open_session
 
@@ -46,12 +46,13 @@ def save(path: Path, graph: str, optimisation: str, target: Path) -> None:
 
 def count(path: Path) -> dict[str, object]:
     """Nodes by operator, those of other domains as `domain:operator`; `inline_bytes` are tensors no longer mapped."""
-    scan = scan_onnx(path.read_bytes(), path.name)
-    names = Counter(f"{domain}:{operator}" if domain else operator for domain, operator in scan.nodes)
+    model = read_model(path.read_bytes(), path.name)
+    nodes = [*model.graph.all_nodes()]
+    names = Counter(f"{node.domain}:{node.op}" if node.domain else node.op for node in nodes)
     return {
-        "nodes": len(scan.nodes),
-        "blocked_nodes": sum(domain == BLOCKED for domain, _ in scan.nodes),
-        "inline_bytes": scan.inline_bytes,
+        "nodes": len(nodes),
+        "blocked_nodes": sum(node.domain == BLOCKED for node in nodes),
+        "inline_bytes": model.inline_bytes,
         "operators": dict(sorted(names.items())),
     }
 

@@ -10,31 +10,28 @@ from collections.abc import Iterator
 
 from ecotta_rt.bundle.manifest import GraphEntry
 from ecotta_rt.errors import InputFileError
-from ecotta_rt.files.onnx_wire import OnnxScan
+from ecotta_rt.files.onnx_graph import Model
 
 __all__ = ["check_figures"]
 
-_ITEM_BYTES = {"float32": 4, "int32": 4, "uint32": 4, "float16": 2, "int16": 2, "uint16": 2} | dict.fromkeys(
-    ("int64", "uint64", "float64"), 8
-)
 _VIEWS = ("Identity", "Reshape", "Unsqueeze")  # give back what they are given, in other words
 _FREE_BYTES = 64 << 10
 _FACTOR = 2  # onnxruntime may do without a tensor or a weight by fusing operators; not without most of them
 
 
-def check_figures(scan: OnnxScan, entry: GraphEntry, origin: str) -> None:
+def check_figures(model: Model, entry: GraphEntry, origin: str) -> None:
     """Refuse figures that are less than half of what the graph needs at the very least.
 
     Args:
-        scan: The graph.
+        model: The graph.
         entry: What the manifest says of it.
         origin: Its name, for messages.
 
     Raises:
         InputFileError: A tensor, or all weights together, are more than twice what the manifest says.
     """
-    name, tensor_bytes = max(_tensors(scan), key=lambda tensor: tensor[1], default=("", 0))
-    weights_bytes = sum(reference.length_bytes or 0 for reference in scan.external)
+    name, tensor_bytes = max(_tensors(model), key=lambda tensor: tensor[1], default=("", 0))
+    weights_bytes = sum(reference.length_bytes or 0 for reference in model.external)
     said = [("step_peak_bytes", tensor_bytes, entry.step_peak_bytes, f"the tensor {name[:80]!r}")]
     for session in entry.sessions:
         tensors = max(session.live_bytes, session.arena_bytes)
@@ -49,9 +46,9 @@ def check_figures(scan: OnnxScan, entry: GraphEntry, origin: str) -> None:
             )
 
 
-def _tensors(scan: OnnxScan) -> Iterator[tuple[str, int]]:
+def _tensors(model: Model) -> Iterator[tuple[str, int]]:
     """Name and bytes of what the nodes make anew, as far as the graph says it."""
-    for graph in scan.graphs:
+    for graph in model.graph.all_graphs():
         for node in graph.nodes:
             if node.op in _VIEWS:
                 continue
@@ -59,4 +56,4 @@ def _tensors(scan: OnnxScan) -> Iterator[tuple[str, int]]:
                 value = graph.values.get(name)
                 if value is not None and value.shape is not None:
                     sizes = [size for size in value.shape if isinstance(size, int)]
-                    yield name, _ITEM_BYTES.get(value.dtype, 1) * math.prod(sizes)
+                    yield name, (value.item_bytes or 1) * math.prod(sizes)

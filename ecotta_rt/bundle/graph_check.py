@@ -7,7 +7,8 @@ from ecotta_rt.bundle.layout import ArrayShape
 from ecotta_rt.bundle.manifest import GraphEntry, WeightEntry
 from ecotta_rt.bundle.operators import check_nodes
 from ecotta_rt.errors import InputFileError
-from ecotta_rt.files.onnx_wire import ExternalReference, GraphValue, OnnxScan, scan_onnx
+from ecotta_rt.files.onnx_graph import ExternalReference, Model, Value
+from ecotta_rt.files.onnx_reader import read_model
 
 __all__ = ["WEIGHTS", "check_entry", "check_graph", "graph_ports"]
 
@@ -17,7 +18,7 @@ WEIGHTS = "weights.bin"
 _STANDARD = ("", "ai.onnx")
 
 
-def check_graph(content: bytes, weights: Mapping[str, WeightEntry], origin: str) -> OnnxScan:
+def check_graph(content: bytes, weights: Mapping[str, WeightEntry], origin: str) -> Model:
     """Refuse a graph that asks for more than a bundle gives.
 
     Args:
@@ -32,17 +33,17 @@ def check_graph(content: bytes, weights: Mapping[str, WeightEntry], origin: str)
         InputFileError: Not ONNX, what `check_nodes` refuses, a file other than `weights.bin`, or a place in it
             that is not the array of that name.
     """
-    scan = scan_onnx(content, origin)
-    if len(scan.opsets) != 1 or scan.opsets[0][0] not in _STANDARD:
-        found = ", ".join(f"{domain[:80]!r} {version}" for domain, version in scan.opsets[:5]) or "none"
+    model = read_model(content, origin)
+    if len(model.opsets) != 1 or model.opsets[0][0] not in _STANDARD:
+        found = ", ".join(f"{domain[:80]!r} {version}" for domain, version in model.opsets[:5]) or "none"
         raise InputFileError(f"{origin}: imports the operator sets {found}; expected the standard one alone")
-    for reference in scan.external:
+    for reference in model.external:
         _check_reference(reference, weights, origin)
-    check_nodes(scan, len(content), origin)
-    return scan
+    check_nodes(model, len(content), origin)
+    return model
 
 
-def graph_ports(values: Iterable[GraphValue], origin: str) -> tuple[ArrayShape, ...]:
+def graph_ports(values: Iterable[Value], origin: str) -> tuple[ArrayShape, ...]:
     """Inputs or outputs as the manifest has them.
 
     Raises:
@@ -50,8 +51,8 @@ def graph_ports(values: Iterable[GraphValue], origin: str) -> tuple[ArrayShape, 
     """
     ports = []
     for value in values:
-        sizes = tuple(size for size in value.shape or () if isinstance(size, int) and size >= 0)
-        if value.shape is None or len(sizes) < len(value.shape) or not value.dtype:
+        sizes = value.sizes
+        if sizes is None or min(sizes, default=0) < 0 or not value.dtype:
             found = "no shape" if value.shape is None else list(value.shape)
             raise InputFileError(
                 f"{origin}: {value.name[:80]!r} is {value.dtype or 'of no known type'}, {found}; expected fixed sizes"
@@ -60,35 +61,37 @@ def graph_ports(values: Iterable[GraphValue], origin: str) -> tuple[ArrayShape, 
     return tuple(ports)
 
 
-def check_entry(scan: OnnxScan, entry: GraphEntry, origin: str) -> None:
+def check_entry(model: Model, entry: GraphEntry, origin: str) -> None:
     """Refuse a graph of which the manifest says something else.
 
     Raises:
         InputFileError: Other inputs or outputs, another number of nodes, or figures that the graph contradicts.
     """
-    if len(scan.graphs) > 1 and (entry.kind, entry.batch) != ("step", 1):
+    if any(node.graphs for node in model.graph.nodes) and (entry.kind, entry.batch) != ("step", 1):
         raise InputFileError(
             f"{origin}: an If in the {entry.kind} graph of {entry.batch} frames; a step of 1 may have one"
         )
-    if len(scan.nodes) != entry.nodes:
-        raise InputFileError(f"{origin}: {len(scan.nodes)} nodes, and the manifest says {entry.nodes}")
-    for what, values, said in (("inputs", scan.inputs, entry.inputs), ("outputs", scan.outputs, entry.outputs)):
+    nodes = sum(1 for _ in model.graph.all_nodes())
+    if nodes != entry.nodes:
+        raise InputFileError(f"{origin}: {nodes} nodes, and the manifest says {entry.nodes}")
+    for what, values, said in (("inputs", model.inputs, entry.inputs), ("outputs", model.outputs, entry.outputs)):
         found = graph_ports(values, origin)
         if found != said:
             raise InputFileError(f"{origin}: its {what} are {_shown(found)}, and the manifest says {_shown(said)}")
-    check_figures(scan, entry, origin)
+    check_figures(model, entry, origin)
 
 
 def _check_reference(reference: ExternalReference, weights: Mapping[str, WeightEntry], origin: str) -> None:
-    name = f"{origin}: tensor {reference.name[:80]!r}"
+    value = reference.value
+    name = f"{origin}: tensor {value.name[:80]!r}"
     if reference.location != WEIGHTS:
         raise InputFileError(
             f"{name} lies in {reference.location[:80]!r}; a graph may read {WEIGHTS} and no other file"
         )
-    entry = weights.get(reference.name)
+    entry = weights.get(value.name)
     if entry is None:
         raise InputFileError(f"{name} lies in {WEIGHTS}, and the manifest lists no weight of that name")
-    found = (reference.dtype, reference.shape, reference.offset_bytes, reference.length_bytes)
+    found = (value.dtype, value.sizes or (), reference.offset_bytes, reference.length_bytes)
     listed = ("float32", entry.shape, entry.offset, entry.bytes)
     if found != listed:
         raise InputFileError(f"{name} is {_place(*found)} of {WEIGHTS}; the manifest has {_place(*listed)}")

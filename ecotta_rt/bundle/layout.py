@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ecotta_rt.errors import InputFileError, UsageError
 from ecotta_rt.files.fields import Limit, OneOf, Without
-from ecotta_rt.files.onnx_wire import ELEMENT_TYPES
+from ecotta_rt.files.onnx_graph import ELEMENT_TYPES
 from ecotta_rt.state import AdaptState
 
 __all__ = ["ArrayShape", "Shape", "StateLayout", "find_twice"]

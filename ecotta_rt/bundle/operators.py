@@ -5,10 +5,10 @@ with a division that the processor traps; onnxruntime guards against none of tha
 operators that take a bounded time for tensors of a bounded size, so no more are let in.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 
 from ecotta_rt.errors import InputFileError
-from ecotta_rt.files.onnx_wire import GraphNode, GraphValue, OnnxScan
+from ecotta_rt.files.onnx_graph import Graph, Model, Node, Value
 
 __all__ = ["BRANCHES", "MAX_NODES", "OPERATORS", "check_nodes"]
 
@@ -37,11 +37,11 @@ _BYTES_A_NODE, _PARTS_A_NODE, _FIELDS_A_NODE = 1024, 16, 128
 _FREE_BYTES, _FREE_PARTS, _FREE_FIELDS = 64 << 10, 1024, 16_384
 
 
-def check_nodes(scan: OnnxScan, content_bytes: int, origin: str) -> None:
+def check_nodes(model: Model, content_bytes: int, origin: str) -> None:
     """Refuse a graph with other operators, or more of anything, than the exporter writes.
 
     Args:
-        scan: The graph.
+        model: The graph.
         content_bytes: Size of its file.
         origin: Its name, for messages.
 
@@ -51,40 +51,46 @@ def check_nodes(scan: OnnxScan, content_bytes: int, origin: str) -> None:
             onnxruntime would work out while it loads the graph (but for an Identity, which is no work); a division of
             whole numbers, which the processor traps at -1 and 0; a window, stride or group that is not positive.
     """
-    _check_size(scan, content_bytes, origin)
-    known: list[set[str]] = []
-    for graph in scan.graphs:
-        constants = graph.constants if graph.outer < 0 else graph.constants | known[graph.outer]
-        known.append(constants)
-        for node in graph.nodes:
-            _check_operator(node, origin)
-            folded = all(not name or name in constants for name in node.inputs)
-            if folded and not (node.op == "Identity" and any(node.inputs)):
-                raise InputFileError(f"{origin}: {_shown(node)} depends on constants alone; write its result instead")
-            if node.op == "Div":
-                _check_division(node, graph.values, origin)
-    nested = tuple(sorted(graph.branch for graph in scan.graphs if graph.outer >= 0))
-    branching = sum(op == "If" for _, op in scan.nodes)
-    if (nested, branching) not in (((), 0), (BRANCHES, 1)) or any(graph.outer > 0 for graph in scan.graphs):
+    _check_size(model, content_bytes, origin)
+    _check_graph(model.graph, frozenset(), origin)
+    nested = [(node.op, name) for node in model.graph.nodes for name, _ in node.graphs]
+    branching = sum(node.op == "If" for node in model.graph.all_nodes())
+    deep = len([*model.graph.all_graphs()]) > 1 + len(nested)
+    if (tuple(sorted(nested)), branching) not in (((), 0), (BRANCHES, 1)) or deep:
         found = ", ".join(f"{op[:40]!r} {name[:40]!r}" for op, name in nested[:5]) or "none"
         raise InputFileError(
             f"{origin}: {branching} If and the nested graphs {found}; expected none, or one If with its two branches"
         )
 
 
-def _check_size(scan: OnnxScan, content_bytes: int, origin: str) -> None:
-    nodes, parts = len(scan.nodes), sum(graph.parts for graph in scan.graphs)
+def _check_graph(graph: Graph, outer: Set[str], origin: str) -> None:
+    """Each node of a graph and of those nested in it; `outer` are the constants around it."""
+    constants = outer | graph.initializers.keys()
+    for node in graph.nodes:
+        _check_operator(node, origin)
+        folded = all(not name or name in constants for name in node.inputs)
+        if folded and not (node.op == "Identity" and any(node.inputs)):
+            raise InputFileError(f"{origin}: {_shown(node)} depends on constants alone; write its result instead")
+        if node.op == "Div":
+            _check_division(node, graph.values, origin)
+        for _, nested in node.graphs:
+            _check_graph(nested, constants, origin)
+
+
+def _check_size(model: Model, content_bytes: int, origin: str) -> None:
+    graphs = [*model.graph.all_graphs()]
+    nodes, parts = sum(len(graph.nodes) for graph in graphs), sum(graph.parts for graph in graphs)
     for what, found, most in (
         ("nodes", nodes, MAX_NODES),
-        ("bytes beside its constants", content_bytes - scan.inline_bytes, _FREE_BYTES + nodes * _BYTES_A_NODE),
+        ("bytes beside its constants", content_bytes - model.inline_bytes, _FREE_BYTES + nodes * _BYTES_A_NODE),
         ("nodes, constants and values", parts, _FREE_PARTS + nodes * _PARTS_A_NODE),
-        ("fields", scan.fields, _FREE_FIELDS + nodes * _FIELDS_A_NODE),
+        ("fields", model.fields, _FREE_FIELDS + nodes * _FIELDS_A_NODE),
     ):
         if found > most:
             raise InputFileError(f"{origin}: {found} {what}; a graph of {nodes} nodes has at most {most}")
 
 
-def _check_operator(node: GraphNode, origin: str) -> None:
+def _check_operator(node: Node, origin: str) -> None:
     if node.domain not in _STANDARD:
         found = f"operator {node.op[:80]!r} of domain {node.domain[:80]!r}"
         raise InputFileError(f"{origin}: {found}; only standard operators run everywhere")
@@ -92,7 +98,10 @@ def _check_operator(node: GraphNode, origin: str) -> None:
         raise InputFileError(
             f"{origin}: operator {node.op[:80]!r} is none that a bundle's graphs use; export it with this ecotta_rt"
         )
-    for name, numbers in node.integers:
+    for name, value in node.attributes.items():
+        if isinstance(value, str):
+            continue
+        numbers = value if isinstance(value, tuple) else (value,)
         least = 1 if name in _POSITIVE else -_LARGEST
         if any(not least <= number <= _LARGEST for number in numbers):
             raise InputFileError(
@@ -100,7 +109,7 @@ def _check_operator(node: GraphNode, origin: str) -> None:
             )
 
 
-def _check_division(node: GraphNode, values: Mapping[str, GraphValue], origin: str) -> None:
+def _check_division(node: Node, values: Mapping[str, Value], origin: str) -> None:
     # onnxruntime compares what is said of a value's type with what it works out, and refuses a graph that lies.
     for output in node.outputs:
         value = values.get(output)
@@ -109,5 +118,5 @@ def _check_division(node: GraphNode, values: Mapping[str, GraphValue], origin: s
             raise InputFileError(f"{origin}: {_shown(node)} is {found}; only float32 may be divided")
 
 
-def _shown(node: GraphNode) -> str:
+def _shown(node: Node) -> str:
     return f"{node.op[:80]} {', '.join(node.outputs)[:80]!r}"

@@ -10,11 +10,9 @@ forgotten would be read from whatever file of the old name lies beside the bundl
 """
 
 from ecotta_rt.bundle.graph_check import WEIGHTS
-from ecotta_rt.files.protobuf_fields import read_fields
+from ecotta_rt.files.protobuf import Span, Wire, encode_field
 
 __all__ = ["relocate"]
-
-_BYTES = 2  # the wire's kind of strings and messages
 
 _PARTS = {  # message -> number of a field -> the message in it, as far as tensors lie there
     "model": {7: "graph"},
@@ -39,47 +37,40 @@ def relocate(content: bytes, location: str, start: int) -> bytes:
     Returns:
         The model, otherwise byte for byte the same.
     """
-    return _moved("model", memoryview(content), location.encode(), start)
+    wire = Wire(content, "a graph of a bundle")
+    return _moved(wire, "model", (0, len(content)), location.encode(), start)
 
 
-def _moved(kind: str, message: memoryview, location: bytes, start: int) -> bytes:
+def _moved(wire: Wire, kind: str, span: Span, location: bytes, start: int) -> bytes:
     if kind == "tensor":
-        return _moved_tensor(message, location, start)
-    pieces: list[bytes | memoryview] = []
-    for number, whole, payload in read_fields(message):
+        return _moved_tensor(wire, span, location, start)
+    pieces: list[bytes] = []
+    begin = span[0]
+    for number, _, first, end in wire.walk(kind, span):
         part = _PARTS[kind].get(number)
         # Most nodes have nothing to do with the weights: a look at their bytes is faster than a walk through them.
-        if part is None or (part != "graph" and _OLD_NAME not in bytes(payload)):
-            pieces.append(whole)
+        if part is None or (part != "graph" and wire.content.find(_OLD_NAME, first, end) < 0):
+            pieces.append(wire.content[begin:end])
         else:
-            pieces.append(_field(number, _moved(part, payload, location, start)))
+            pieces.append(encode_field(number, _moved(wire, part, (first, end), location, start)))
+        begin = end
     return b"".join(pieces)
 
 
-def _moved_tensor(message: memoryview, location: bytes, start: int) -> bytes:
-    pieces: list[bytes | memoryview] = []
+def _moved_tensor(wire: Wire, span: Span, location: bytes, start: int) -> bytes:
+    pieces: list[bytes] = []
     entries: dict[bytes, bytes] = {}
-    for number, whole, payload in read_fields(message):
+    begin = span[0]
+    for number, _, first, end in wire.walk("tensor", span):
         if number == _EXTERNAL_DATA:
-            said = {field: bytes(text) for field, _, text in read_fields(payload)}
+            said = {field: wire.content[at:stop] for field, _, at, stop in wire.walk("external data", (first, end))}
             entries[said.get(_KEY, b"")] = said.get(_VALUE, b"")
         else:
-            pieces.append(whole)
+            pieces.append(wire.content[begin:end])
+        begin = end
     if entries:
         # A writer may leave out an offset of 0; here it is none any more.
         entries |= {b"location": location, b"offset": str(start + int(entries.get(b"offset", b"0"))).encode()}
-    pieces += [_field(_EXTERNAL_DATA, _field(_KEY, key) + _field(_VALUE, value)) for key, value in entries.items()]
+    for key, value in entries.items():
+        pieces.append(encode_field(_EXTERNAL_DATA, encode_field(_KEY, key) + encode_field(_VALUE, value)))
     return b"".join(pieces)
-
-
-def _varint(value: int) -> bytes:
-    encoded = bytearray()
-    while value >= 0x80:
-        encoded.append(value & 0x7F | 0x80)
-        value >>= 7
-    encoded.append(value)
-    return bytes(encoded)
-
-
-def _field(number: int, payload: bytes) -> bytes:
-    return _varint(number << 3 | _BYTES) + _varint(len(payload)) + payload

@@ -150,17 +150,17 @@ def _graph_entry(name: str, facts: GraphFacts, content: bytes, weights: Sequence
     origin = f"graph {name!r}"
     if len(content) > MAX_GRAPH_BYTES:
         raise InputFileError(f"{origin}: {len(content)} bytes, more than {MAX_GRAPH_BYTES}; keep its weights outside")
-    scan = check_graph(content, {entry.name: entry for entry in weights}, origin)
+    model = check_graph(content, {entry.name: entry for entry in weights}, origin)
     return GraphEntry(
         name=name,
         kind=facts.kind,
         batch=facts.batch,
         variant=dict(facts.variant),
-        nodes=len(scan.nodes),
+        nodes=sum(1 for _ in model.graph.all_nodes()),
         activation_bytes=facts.activation_bytes,
         step_peak_bytes=facts.step_peak_bytes,
-        inputs=graph_ports(scan.inputs, origin),
-        outputs=graph_ports(scan.outputs, origin),
+        inputs=graph_ports(model.inputs, origin),
+        outputs=graph_ports(model.outputs, origin),
         bytes=len(content),
         sha256=sha256(content).hexdigest(),
         sessions=facts.sessions,

@@ -77,20 +77,20 @@ def _bundle(path: Path, graph: str | None) -> tuple[str, dict[str, object]]:
 
 
 def _graph(bundle: "Bundle", name: str, facts: dict[str, object]) -> tuple[str, dict[str, object]]:
-    from ecotta_rt.files.onnx_wire import scan_onnx
+    from ecotta_rt.files.onnx_reader import read_model
 
-    scan = scan_onnx(bundle.graph(name), f"{bundle.path}, graph {name}")
-    operators = dict(Counter(op_type for _, op_type in scan.nodes).most_common())
-    weights = sorted({reference.name for reference in scan.external})
+    model = read_model(bundle.graph(name), f"{bundle.path}, graph {name}")
+    operators = dict(Counter(node.op for node in model.graph.all_nodes()).most_common())
+    weights = sorted({reference.value.name for reference in model.external})
     entries = json.loads(bundle.manifest.to_json())["graphs"]
     entry = next(entry for entry in entries if entry["name"] == name)
     details = {
-        "opset": scan.opsets[0][1],
+        "opset": model.opsets[0][1],
         "operators": operators,
         "weights": weights,
-        "inline_bytes": scan.inline_bytes,
+        "inline_bytes": model.inline_bytes,
     }
-    return graph_text(bundle.manifest, name, scan), {**facts, "graph": {**entry, **details}}
+    return graph_text(bundle.manifest, name, model), {**facts, "graph": {**entry, **details}}
 
 
 def _state(path: Path, graph: str | None) -> tuple[str, dict[str, object]]:

@@ -10,7 +10,7 @@ from ecotta_rt.messages import printable
 if TYPE_CHECKING:  # they need numpy, which --help does not
     from ecotta_rt.bundle import ArrayShape, Bundle, FrameSpec, GraphEntry, Manifest
     from ecotta_rt.bundle.figures import SessionFigures
-    from ecotta_rt.files.onnx_wire import OnnxScan
+    from ecotta_rt.files.onnx_graph import Model
     from ecotta_rt.state import AdaptState
 
 __all__ = ["bundle_text", "graph_text", "state_text"]
@@ -48,19 +48,19 @@ def bundle_text(bundle: "Bundle", state: "AdaptState") -> str:
     return "\n\n".join([heading, graphs, _columns(facts), *_metadata(manifest.metadata)])
 
 
-def graph_text(manifest: "Manifest", name: str, scan: "OnnxScan") -> str:
+def graph_text(manifest: "Manifest", name: str, model: "Model") -> str:
     """One graph of a bundle: sizes, ports, operators, weights."""
     entry = next(graph for graph in manifest.graphs if graph.name == name)
-    operators = Counter(op_type for _, op_type in scan.nodes).most_common()
+    operators = Counter(node.op for node in model.graph.all_nodes()).most_common()
     shapes = {weight.name: weight.shape for weight in manifest.weights}
-    weights = sorted({reference.name for reference in scan.external})
+    weights = sorted({reference.value.name for reference in model.external})
     blocks = [
         _columns([_GRAPH_COLUMNS, _graph_row(entry)], right={2, 3, 4, 5, 6}),
         *_sessions(entry.sessions),
         _columns([("inputs", "", ""), *_ports(entry.inputs), ("outputs", "", ""), *_ports(entry.outputs)]),
         _columns([("operators", ""), *((f"  {op_type}", str(count)) for op_type, count in operators)], right={1}),
         _columns([("weights", ""), *((f"  {weight}", _shape(shapes[weight])) for weight in weights)]),
-        f"operator set {scan.opsets[0][1]}; {scan.inline_bytes:,} bytes of constants lie in the graph itself",
+        f"operator set {model.opsets[0][1]}; {model.inline_bytes:,} bytes of constants lie in the graph itself",
     ]
     return "\n\n".join(blocks)
 

@@ -12,8 +12,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ecotta_rt.plan.graph import Node, Value
+from ecotta_rt.files.onnx_graph import Node
 from ecotta_rt.plan.order import outer_values
+from ecotta_rt.plan.shapes import Tensor
 
 __all__ = ["Buffer", "plan_buffers"]
 
@@ -60,7 +61,7 @@ class Buffer:
     tenants: list[tuple[int, str, int]] = field(default_factory=list)
 
 
-def plan_buffers(order: Sequence[Node], values: Mapping[str, Value], outside: frozenset[str]) -> list[Buffer]:
+def plan_buffers(order: Sequence[Node], values: Mapping[str, Tensor], outside: frozenset[str]) -> list[Buffer]:
     """The buffers of a run.
 
     Args:
@@ -75,7 +76,7 @@ def plan_buffers(order: Sequence[Node], values: Mapping[str, Value], outside: fr
 
 
 class _Planner:
-    def __init__(self, order: Sequence[Node], values: Mapping[str, Value], outside: frozenset[str]) -> None:
+    def __init__(self, order: Sequence[Node], values: Mapping[str, Tensor], outside: frozenset[str]) -> None:
         self._order, self._values, self._outside = order, values, outside
         self._uses = Counter(name for node in order for name in (*node.inputs, *outer_values(node)) if name)
         self._root: dict[str, str] = {}  # tensor -> the tensor that was first in its buffer
@@ -92,7 +93,7 @@ class _Planner:
 
     def _house(self, place: int, node: Node, name: str) -> None:
         root = self._input_to_take_over(node, name) or self._dead_one_to_take_over(name)
-        size = self._values.get(name, Value(0, None)).bytes
+        size = self._values.get(name, Tensor(0, None)).bytes
         if root is None:
             root = name
             self._buffers[name] = Buffer(size, place, place)

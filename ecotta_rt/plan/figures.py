@@ -1,13 +1,14 @@
 """The planner's answer for one graph: what a session of it needs."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 from ecotta_rt.bundle import Bundle, Manifest
 from ecotta_rt.bundle.figures import SessionFigures, Tenant, arena_doubles
+from ecotta_rt.files.onnx_graph import Graph, Initializer, Node
+from ecotta_rt.files.onnx_reader import read_model
 from ecotta_rt.options import OPTIMISATIONS
-from ecotta_rt.plan.graph import Graph, Initializer, Node, read_graph
 from ecotta_rt.plan.memory_run import MemoryRun, simulate
 from ecotta_rt.plan.optimise import optimised_graph
 
@@ -49,15 +50,15 @@ def session_figures(bundle: Bundle, name: str, optimisation: str) -> SessionFigu
 
 def plan_session(bundle: Bundle, name: str, optimisation: str, threads: int = 1) -> tuple[SessionFigures, MemoryRun]:
     """As `session_figures`, with the run itself: what is alive at each node."""
-    graph, original = optimised_graph(bundle, name, optimisation), read_graph(bundle.graph(name))
+    graph, original = optimised_graph(bundle, name, optimisation), read_model(bundle.graph(name), name).graph
     frames = next(entry.batch for entry in bundle.manifest.graphs if entry.name == name)
     run = simulate(graph, original, threads, doubling=arena_doubles(frames))
     # Names of nested graphs may be the same as outer ones: what is summed must not be a mapping.
-    weights = [weight for _, weight in _initializers(graph)]
+    weights = [weight for nested in graph.all_graphs() for weight in nested.initializers.values()]
     makers = {output: node for node in graph.nodes for output in node.outputs}
     figures = SessionFigures(
         optimisation=optimisation,
-        nodes=sum(1 for _ in _nodes(graph)),
+        nodes=sum(1 for _ in graph.all_nodes()),
         live_bytes=run.peak_bytes,
         arena_bytes=run.arena_bytes,
         copied_bytes=sum(weight.value.bytes for weight in weights if not weight.external),
@@ -81,20 +82,6 @@ def _described(name: str, makers: Mapping[str, Node], graph: Graph, weights: Map
     return f"{node.op}{weight}{', ' if shape else ''}{shape}"
 
 
-def _nodes(graph: Graph) -> Iterator[Node]:
-    for node in graph.nodes:
-        yield node
-        for nested in node.graphs.values():
-            yield from _nodes(nested)
-
-
-def _initializers(graph: Graph) -> Iterator[tuple[str, Initializer]]:
-    yield from graph.initializers.items()
-    for node in graph.nodes:
-        for nested in node.graphs.values():
-            yield from _initializers(nested)
-
-
 def _tells(name: str, weight: Initializer) -> bool:
     """Whether the weight's name helps: what onnxruntime laid out anew has a name of its own, a number."""
-    return math.prod(weight.value.shape or ()) > _FEW and not name.startswith("reorder")
+    return math.prod(weight.value.sizes or ()) > _FEW and not name.startswith("reorder")

@@ -7,11 +7,11 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from ecotta_rt.files.onnx_graph import Graph, Node
 from ecotta_rt.plan.arena import Arena
 from ecotta_rt.plan.buffers import Buffer, plan_buffers
-from ecotta_rt.plan.graph import Graph, Node, Value
 from ecotta_rt.plan.order import execution_order
-from ecotta_rt.plan.shapes import block_channels, shapes_of
+from ecotta_rt.plan.shapes import Tensor, block_channels, shapes_of
 from ecotta_rt.plan.workspace import workspace_bytes
 
 __all__ = ["MemoryRun", "simulate"]
@@ -41,7 +41,7 @@ def simulate(
     original: Graph,
     threads: int,
     *,
-    values: Mapping[str, Value] | None = None,
+    values: Mapping[str, Tensor] | None = None,
     doubling: bool = False,
 ) -> MemoryRun:
     """Run a graph on paper.
@@ -72,15 +72,15 @@ def simulate(
 
 
 def _own_bytes(
-    node: Node, original: Graph, known: Mapping[str, Value], threads: int, doubling: bool
+    node: Node, original: Graph, known: Mapping[str, Tensor], threads: int, doubling: bool
 ) -> tuple[int, ...]:
     """What a node takes for itself; of its nested graphs the one that needs most, the only one that runs."""
     if not node.graphs:
         return workspace_bytes(node, known, threads)
-    counterparts = next((other.graphs for other in original.nodes if other.name == node.name), node.graphs)
+    counterparts = dict(next((other.graphs for other in original.nodes if other.name == node.name), node.graphs))
     runs = [
         simulate(graph, counterparts.get(name, graph), threads, values=known, doubling=doubling)
-        for name, graph in node.graphs.items()
+        for name, graph in node.graphs
     ]
     return (max(run.arena_bytes for run in runs),)
 

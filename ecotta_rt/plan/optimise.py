@@ -3,9 +3,10 @@
 import tempfile
 
 from ecotta_rt.bundle import Bundle
+from ecotta_rt.files.onnx_graph import Graph
+from ecotta_rt.files.onnx_reader import read_model
 from ecotta_rt.files.temporary import temporary_folder
 from ecotta_rt.options import SessionOptions
-from ecotta_rt.plan.graph import Graph, read_graph
 from ecotta_rt.session.opening import open_session
 
 __all__ = ["optimised_graph"]
@@ -28,4 +29,4 @@ def optimised_graph(bundle: Bundle, name: str, optimisation: str) -> Graph:
     with temporary_folder(tempfile.gettempdir(), "ecotta-plan-") as folder:
         path = folder / "optimised.onnx"
         open_session(bundle, name, SessionOptions(optimisation=optimisation), optimised=path)
-        return read_graph(path.read_bytes())
+        return read_model(path.read_bytes(), f"{name}, as onnxruntime has optimised it").graph

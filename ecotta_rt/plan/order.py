@@ -14,7 +14,7 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from ecotta_rt.plan.graph import Graph, Node
+from ecotta_rt.files.onnx_graph import Graph, Node
 
 __all__ = ["execution_order", "outer_values"]
 
@@ -55,7 +55,7 @@ def execution_order(graph: Graph, original: Graph) -> list[Node]:
 def outer_values(node: Node) -> set[str]:
     """Names that the nested graphs of a node take from outside."""
     names: set[str] = set()
-    for graph in node.graphs.values():
+    for _, graph in node.graphs:
         made = {*graph.initializers, *graph.inputs, *(name for inner in graph.nodes for name in inner.outputs)}
         taken = {name for inner in graph.nodes for name in (*inner.inputs, *outer_values(inner))}
         names |= ({*taken, *graph.outputs}) - made - {""}

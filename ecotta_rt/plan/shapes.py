@@ -6,18 +6,44 @@ own operators make and take it, and operators that work on each element.
 Source: onnxruntime/core/optimizer/nchwc_transformer.cc and contrib_ops/cpu/nchwc_ops.cc.
 """
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-from ecotta_rt.plan.graph import Graph, Node, Value
+from ecotta_rt.files.onnx_graph import Graph, Node, Value
 
-__all__ = ["block_channels", "shapes_of"]
+__all__ = ["Tensor", "block_channels", "said_tensors", "shapes_of"]
 
 _BLOCKED = "com.microsoft.nchwc"
 _FLOAT_BYTES = 4
 Shape = tuple[int, ...]
 
 
-def shapes_of(graph: Graph, nodes: Sequence[Node], block: int) -> dict[str, Value]:
+@dataclass(frozen=True)
+class Tensor:
+    """A tensor on paper.
+
+    Attributes:
+        item_bytes: Of one element.
+        shape: Its dimensions; None where nobody knows them.
+    """
+
+    item_bytes: int
+    shape: Shape | None
+
+    @property
+    def bytes(self) -> int:
+        """Its size; 0 where the shape is not known."""
+        return 0 if self.shape is None else self.item_bytes * math.prod(self.shape)
+
+
+def said_tensors(graph: Graph) -> dict[str, Tensor]:
+    """The tensors of which the graph itself says something, by name."""
+    said: dict[str, Value] = {name: weight.value for name, weight in graph.initializers.items()} | {**graph.values}
+    return {name: Tensor(value.item_bytes, value.sizes) for name, value in said.items()}
+
+
+def shapes_of(graph: Graph, nodes: Sequence[Node], block: int) -> dict[str, Tensor]:
     """Every tensor of the graph, those of the blocked layout included.
 
     Args:
@@ -28,11 +54,11 @@ def shapes_of(graph: Graph, nodes: Sequence[Node], block: int) -> dict[str, Valu
     Returns:
         By name. One that stays unknown has no shape.
     """
-    known = {**{name: weight.value for name, weight in graph.initializers.items()}, **graph.values}
+    known = said_tensors(graph)
     for node in nodes:
         for name in node.outputs:
-            if name and known.get(name, Value(0, None)).shape is None:
-                known[name] = Value(_FLOAT_BYTES, _inferred(node, known, block))
+            if name and known.get(name, Tensor(0, None)).shape is None:
+                known[name] = Tensor(_FLOAT_BYTES, _inferred(node, known, block))
     return known
 
 
@@ -43,14 +69,14 @@ def block_channels(graph: Graph) -> int:
     the block is the largest of 16 and 8 that divides them all.
     """
     convolutions = [node for node in graph.nodes if (node.domain, node.op) == (_BLOCKED, "Conv")]
-    weights = [graph.initializers[node.inputs[1]].value.shape for node in convolutions]
+    weights = [graph.initializers[node.inputs[1]].value.sizes for node in convolutions]
     filters = [shape[0] for shape in weights if shape]
     if not filters:
         return 0
     return 16 if all(count % 16 == 0 for count in filters) else 8
 
 
-def _inferred(node: Node, known: Mapping[str, Value], block: int) -> Shape | None:
+def _inferred(node: Node, known: Mapping[str, Tensor], block: int) -> Shape | None:
     shapes = [known[name].shape if name in known else None for name in node.inputs]
     first = shapes[0] if shapes else None
     if first is None:

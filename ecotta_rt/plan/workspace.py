@@ -8,16 +8,17 @@ whole column matrix and a segment a thread) and core/providers/cpu/nn/conv_trans
 import math
 from collections.abc import Mapping
 
-from ecotta_rt.plan.graph import Node, Value
+from ecotta_rt.files.onnx_graph import Node
+from ecotta_rt.plan.shapes import Tensor
 
 __all__ = ["workspace_bytes"]
 
 _SEGMENT_BYTES = 65536
 _FLOAT_BYTES = 4
-_NOTHING = Value(0, None)
+_NOTHING = Tensor(0, None)
 
 
-def workspace_bytes(node: Node, values: Mapping[str, Value], threads: int) -> tuple[int, ...]:
+def workspace_bytes(node: Node, values: Mapping[str, Tensor], threads: int) -> tuple[int, ...]:
     """Sizes of the pieces that a node takes and gives back, all at the same time.
 
     Args:
@@ -37,7 +38,7 @@ def workspace_bytes(node: Node, values: Mapping[str, Value], threads: int) -> tu
     return ()
 
 
-def _columns(node: Node, values: Mapping[str, Value], output: Value, threads: int) -> tuple[int, ...]:
+def _columns(node: Node, values: Mapping[str, Tensor], output: Tensor, threads: int) -> tuple[int, ...]:
     weight = values.get(node.inputs[1], _NOTHING).shape
     if weight is None or output.shape is None:
         return ()

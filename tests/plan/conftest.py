@@ -2,7 +2,7 @@
 
 import pytest
 
-from ecotta_rt.plan.graph import Graph, Initializer, Node, Value
+from ecotta_rt.files.onnx_graph import Graph, Initializer, Node, Value
 
 
 @pytest.fixture
@@ -25,8 +25,10 @@ def make_graph():
                     (attributes or {}).get(index, {}),
                 )
             )
-        values = {name: Value(4, shape) for name, shape in shapes.items()}
-        initializers = {name: Initializer(Value(4, shape), False) for name, shape in (weights or {}).items()}
+        values = {name: Value(name, "float32", shape) for name, shape in shapes.items()}
+        initializers = {
+            name: Initializer(Value(name, "float32", shape), False) for name, shape in (weights or {}).items()
+        }
         return Graph(tuple(nodes), tuple(inputs), tuple(outputs), initializers, values)
 
     return make

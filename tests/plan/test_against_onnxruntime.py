@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from ecotta_rt.bundle import read_bundle
-from ecotta_rt.plan.graph import read_graph
+from ecotta_rt.files.onnx_reader import read_model
 from ecotta_rt.plan.memory_run import simulate
 from ecotta_rt.plan.order import execution_order
 
@@ -51,8 +51,8 @@ def profiled(request, tiny, tmp_path_factory):
     with open(profile, encoding="utf-8") as file:
         events = [event for event in json.load(file) if event["name"].endswith("_kernel_time")]
     events.sort(key=lambda event: event["ts"])
-    optimised = read_graph((folder / "optimised.onnx").read_bytes())
-    return optimised, read_graph(bundle.graph(name)), events
+    optimised = read_model((folder / "optimised.onnx").read_bytes(), "m").graph
+    return optimised, read_model(bundle.graph(name), name).graph, events
 
 
 def in_the_order_it_ran(profiled, monkeypatch):

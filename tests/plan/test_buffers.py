@@ -1,12 +1,13 @@
 import pytest
 
 from ecotta_rt.plan.buffers import plan_buffers
+from ecotta_rt.plan.shapes import said_tensors
 
 MIB = (256, 1024)  # float32: 1 MiB
 
 
 def plan(graph, outside=("x",)):
-    values = {**graph.values, **{name: weight.value for name, weight in graph.initializers.items()}}
+    values = said_tensors(graph)
     return plan_buffers(graph.nodes, values, frozenset([*outside, *graph.outputs]))
 
 

@@ -19,7 +19,7 @@ def planned(make_graph, inner_name):
         outputs=("out",),
     )
     *others, last = outer.nodes
-    graph = replace(outer, nodes=(*others, replace(last, graphs={"then_branch": branch})))
+    graph = replace(outer, nodes=(*others, replace(last, graphs=(("then_branch", branch),))))
     return simulate(graph, graph, 1)
 
 

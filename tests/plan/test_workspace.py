@@ -1,10 +1,11 @@
 import pytest
 
+from ecotta_rt.plan.shapes import said_tensors
 from ecotta_rt.plan.workspace import workspace_bytes
 
 
 def own(graph, threads=1):
-    values = {**graph.values, **{name: weight.value for name, weight in graph.initializers.items()}}
+    values = said_tensors(graph)
     return workspace_bytes(graph.nodes[0], values, threads)
 
 

@@ -7,9 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ecotta_rt.bundle import read_bundle
 from ecotta_rt.errors import InputFileError
-from ecotta_rt.files import onnx_wire
-from ecotta_rt.files.onnx_wire import ExternalReference, GraphValue, scan_onnx
+from ecotta_rt.files import protobuf
+from ecotta_rt.files.onnx_graph import ELEMENT_TYPES, ExternalReference, Value
+from ecotta_rt.files.onnx_reader import read_model
 
 onnx = pytest.importorskip("onnx")
 
@@ -18,7 +20,7 @@ MOST_INT64 = 2**63 - 1
 names = st.text("abcé.:/ _0", max_size=8)
 domains = st.sampled_from(["", "ai.onnx", "com.microsoft", "ai.onnx.ml"])
 sizes = st.integers(0, MOST_INT64)
-element_types = st.sampled_from(sorted({*onnx_wire.ELEMENT_TYPES} - {8}))
+element_types = st.sampled_from(sorted({*ELEMENT_TYPES} - {8}))
 
 
 @st.composite
@@ -91,7 +93,7 @@ def attributes(draw, depth):
 def nodes(draw, depth):
     node = onnx.NodeProto(op_type=draw(names), domain=draw(domains), name=draw(names), doc_string=draw(names))
     node.input.extend(draw(st.lists(names, max_size=3)))
-    node.attribute.extend(draw(st.lists(attributes(depth), max_size=2)))
+    node.attribute.extend(draw(st.lists(attributes(depth), max_size=2, unique_by=lambda attribute: attribute.name)))
     return node
 
 
@@ -144,32 +146,32 @@ def data_bytes(tensor):
 def as_reference(tensor):
     said = {entry.key: entry.value for entry in tensor.external_data}
     length = int(said["length"]) if "length" in said else None
-    dtype = onnx_wire.ELEMENT_TYPES[tensor.data_type]
-    return ExternalReference(
-        tensor.name, dtype, tuple(tensor.dims), said["location"], int(said.get("offset", 0)), length
-    )
+    dtype = ELEMENT_TYPES[tensor.data_type]
+    value = Value(tensor.name, dtype, tuple(tensor.dims))
+    return ExternalReference(value, said["location"], int(said.get("offset", 0)), length)
 
 
 def as_value(value):
     if not value.type.HasField("tensor_type"):
-        return GraphValue(value.name, "", None)
+        return Value(value.name, "", None)
     tensor = value.type.tensor_type
     if not tensor.HasField("shape"):
-        return GraphValue(value.name, onnx_wire.ELEMENT_TYPES[tensor.elem_type], None)
+        return Value(value.name, ELEMENT_TYPES[tensor.elem_type], None)
     dims = (dim.dim_value if dim.HasField("dim_value") else dim.dim_param or "?" for dim in tensor.shape.dim)
-    return GraphValue(value.name, onnx_wire.ELEMENT_TYPES[tensor.elem_type], tuple(dims))
+    return Value(value.name, ELEMENT_TYPES[tensor.elem_type], tuple(dims))
 
 
 @given(model=models())
 def test_it_sees_what_the_onnx_package_sees(model):
-    scan = scan_onnx(model.SerializeToString(), "m")
+    scan = read_model(model.SerializeToString(), "m")
 
+    nodes = Counter((node.domain, node.op) for node in scan.graph.all_nodes())
     everything = list(messages(model, onnx.TensorProto))
     initialised = {tensor.name for tensor in model.graph.initializer}
     external = [tensor for tensor in everything if tensor.data_location == onnx.TensorProto.EXTERNAL]
     assert scan.ir_version == model.ir_version
     assert scan.opsets == tuple((opset.domain, opset.version) for opset in model.opset_import)
-    assert Counter(scan.nodes) == Counter((node.domain, node.op_type) for node in messages(model, onnx.NodeProto))
+    assert nodes == Counter((node.domain, node.op_type) for node in messages(model, onnx.NodeProto))
     assert Counter(scan.external) == Counter(map(as_reference, external))
     assert scan.inline_bytes == sum(map(data_bytes, everything))
     assert scan.inputs == tuple(as_value(value) for value in model.graph.input if value.name not in initialised)
@@ -185,13 +187,13 @@ def test_a_model_that_ends_early_is_refused_or_lacks_what_was_cut_off(model, cut
         onnx.ModelProto.FromString(content)
     except Exception:
         with pytest.raises(InputFileError):
-            scan_onnx(content, "m")
+            read_model(content, "m")
 
 
 @given(content=st.binary(max_size=200))
 def test_any_bytes_are_read_or_refused(content):
     with suppress(InputFileError):
-        scan_onnx(content, "m")
+        read_model(content, "m")
 
 
 @given(model=models(), at=st.floats(0, 1, exclude_max=True), byte=st.integers(0, 255))
@@ -199,7 +201,7 @@ def test_a_damaged_model_is_read_or_refused(model, at, byte):
     content = bytearray(model.SerializeToString())
     content[int(at * len(content))] = byte
     with suppress(InputFileError):
-        scan_onnx(bytes(content), "m")
+        read_model(bytes(content), "m")
 
 
 def test_an_unknown_field_is_stepped_over():
@@ -208,7 +210,7 @@ def test_an_unknown_field_is_stepped_over():
         field(999, b"any") + bytes([0xC0, 0x3E, 7]) + bytes([0xC1, 0x3E]) + bytes(8) + bytes([0xC5, 0x3E]) + bytes(4)
     )
 
-    assert scan_onnx(model.SerializeToString() + unknown, "m") == scan_onnx(model.SerializeToString(), "m")
+    assert read_model(model.SerializeToString() + unknown, "m") == read_model(model.SerializeToString(), "m")
 
 
 def field(number, content):
@@ -270,6 +272,12 @@ def test_what_no_honest_writer_makes_is_refused_with_the_reason(subtests):
         (model(field(1, field(4, b"\xff"))), "op_type at byte .* is not UTF-8"),
         (model(field(1, field(4, b"x" * 5000))), "op_type has 5000 bytes, more than 4096"),
         (model(field(1, field(5, field(6, b"") * 2))), "g is given 2 times"),
+        (model(field(1, field(5, field(1, b"a")) * 2)), "attributes are 'a, a'; expected each once"),
+        (model(field(1, field(5, number(3, 1) + number(8, 2)))), "attribute '' has 2 values, expected one"),
+        (
+            model(field(13, field(2, field(1, field(2, field(1, field(1, b""))))))),
+            "dimension: field 1 at byte .* is a s",
+        ),
         (model(field(1, field(5, b"") * 1025)), "field 5 is given more than 1024 times"),
         (model(rest=field(8, number(2, 1) * 2)), "version is given 2 times"),
         (nested(8), "nested more than 8 deep"),
@@ -294,25 +302,104 @@ def test_what_no_honest_writer_makes_is_refused_with_the_reason(subtests):
     ]:
         with subtests.test(reason):
             with pytest.raises(InputFileError, match=reason) as refusal:
-                scan_onnx(content, "net.onnx")
+                read_model(content, "net.onnx")
 
             assert str(refusal.value).startswith("net.onnx: ")
 
 
 def test_a_file_of_tiny_fields_does_not_keep_us_for_hours(monkeypatch):
-    monkeypatch.setattr(onnx_wire, "MAX_FIELDS", 1000)
+    monkeypatch.setattr(protobuf, "MAX_FIELDS", 1000)
 
     with pytest.raises(InputFileError, match="more than 1000 fields"):
-        scan_onnx(model(field(1, b"") * 1001), "m")
+        read_model(model(field(1, b"") * 1001), "m")
 
 
 def test_graphs_may_lie_seven_deep_in_the_outermost():
-    assert len(scan_onnx(nested(7), "m").nodes) == 7
+    assert len([*read_model(nested(7), "m").graph.all_nodes()]) == 7
 
 
 def test_dimensions_are_read_packed_and_one_by_one():
-    one_by_one = scan_onnx(initialiser(EXTERNAL, LOCATION, number(1, 300), number(1, 2)), "m")
-    packed = scan_onnx(initialiser(EXTERNAL, LOCATION, field(1, varint(300) + varint(2))), "m")
+    one_by_one = read_model(initialiser(EXTERNAL, LOCATION, number(1, 300), number(1, 2)), "m")
+    packed = read_model(initialiser(EXTERNAL, LOCATION, field(1, varint(300) + varint(2))), "m")
 
     assert one_by_one == packed
-    assert packed.external[0].shape == (300, 2)
+    assert packed.external[0].value.shape == (300, 2)
+
+
+# The graphs of bundles.
+
+
+@pytest.fixture(scope="module", params=["running", "source", "batch"])
+def bundled(request, tiny):
+    """Each graph of a bundle, read by us and by the `onnx` package."""
+    bundle = read_bundle(tiny.bundle(request.param))
+    contents = [bundle.graph(graph.name) for graph in bundle.manifest.graphs]
+    return [(read_model(content, "m").graph, onnx.load_model_from_string(content).graph) for content in contents]
+
+
+def pairs(ours, theirs):
+    """Graphs beside each other, those in attributes too."""
+    yield ours, theirs
+    for node, other in zip(ours.nodes, theirs.node, strict=True):
+        for attribute in other.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                yield from pairs(dict(node.graphs)[attribute.name], attribute.g)
+
+
+def test_nodes_are_those_that_onnx_reads(bundled):
+    for ours, theirs in bundled:
+        for graph, other in pairs(ours, theirs):
+            found = [(node.op, node.domain, node.name, node.inputs, node.outputs) for node in graph.nodes]
+            expected = [(n.op_type, n.domain, n.name, tuple(n.input), tuple(n.output)) for n in other.node]
+            assert found == expected
+
+
+def test_attributes_are_those_that_onnx_reads(bundled):
+    kinds = {onnx.AttributeProto.INT, onnx.AttributeProto.INTS, onnx.AttributeProto.STRING}
+    for ours, theirs in bundled:
+        for graph, other in pairs(ours, theirs):
+            for node, their_node in zip(graph.nodes, other.node, strict=True):
+                for attribute in their_node.attribute:
+                    if attribute.type in kinds:
+                        value = onnx.helper.get_attribute_value(attribute)
+                        value = tuple(value) if isinstance(value, list) else value
+                        value = value.decode() if isinstance(value, bytes) else value
+                        assert node.attributes[attribute.name] == value
+
+
+def test_shapes_and_weights_are_those_that_onnx_reads(bundled):
+    for ours, theirs in bundled:
+        for graph, other in pairs(ours, theirs):
+            shapes = {
+                info.name: tuple(d.dim_value for d in info.type.tensor_type.shape.dim)
+                for info in [*other.value_info, *other.input, *other.output]
+            }
+            assert {name: value.sizes for name, value in graph.values.items()} == shapes
+            weights = {w.name: (tuple(w.dims), w.data_location == onnx.TensorProto.EXTERNAL) for w in other.initializer}
+            assert {name: (w.value.sizes, w.external) for name, w in graph.initializers.items()} == weights
+            assert graph.outputs == tuple(info.name for info in other.output)
+
+
+def test_a_dimension_that_is_only_named_makes_the_shape_unknown():
+    info = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["N", 3])
+    model = onnx.helper.make_model(
+        onnx.helper.make_graph([onnx.helper.make_node("Relu", ["x"], ["y"])], "g", [info], [])
+    )
+
+    assert read_model(model.SerializeToString(), "m").graph.values["x"].sizes is None
+
+
+def test_a_negative_attribute_keeps_its_sign():
+    node = onnx.helper.make_node("Softmax", ["x"], ["y"], axis=-1)
+    model = onnx.helper.make_model(onnx.helper.make_graph([node], "g", [], []))
+
+    assert read_model(model.SerializeToString(), "m").graph.nodes[0].attributes["axis"] == -1
+
+
+def test_an_elements_size_is_that_of_its_type(subtests):
+    for kind, size in [("FLOAT", 4), ("INT64", 8), ("BOOL", 1), ("FLOAT16", 2), ("UINT8", 1), ("DOUBLE", 8)]:
+        with subtests.test(kind=kind):
+            info = onnx.helper.make_tensor_value_info("x", getattr(onnx.TensorProto, kind), [2, 3])
+            model = onnx.helper.make_model(onnx.helper.make_graph([], "g", [info], []))
+
+            assert read_model(model.SerializeToString(), "m").graph.values["x"].bytes == 6 * size
