@@ -53,12 +53,15 @@ from ecotta_rt.data.corruptions import CORRUPTIONS
 from ecotta_rt.data.stream import open_stream
 from ecotta_rt.errors import EcottaError
 from ecotta_rt.exporter.export import export
+from ecotta_rt.exporter.request import ExportOptions
 from ecotta_rt.files.atomic import write_atomic
-from ecotta_rt.method.attach import AdaptableNetwork, attach
+from ecotta_rt.method.attach import attach
 from ecotta_rt.method.cut.partition import partition
+from ecotta_rt.method.ecotta import AdaptableNetwork
 from ecotta_rt.method.lean import bits
-from ecotta_rt.method.step import Step, StepState
-from ecotta_rt.method.torch_engine import TorchEngine, to_adapt_state, to_step_state
+from ecotta_rt.method.state import StepState, to_adapt_state, to_step_state
+from ecotta_rt.method.step import Step
+from ecotta_rt.method.torch_engine import TorchEngine
 from ecotta_rt.options import SessionOptions, StepOptions
 from ecotta_rt.prepare.checkpoint import load_network
 from ecotta_rt.session.opening import open_session
@@ -217,7 +220,9 @@ def make_case(name: str, folder: Path) -> Case:
     options = StepOptions(normalisation=mode)  # type: ignore[arg-type]
     path = folder / f"{name}.ecotta"
     classes = [str(i) for i in range(10)]
-    export(adaptable, state, path, model="wrn-40-2", classes=classes, batches=(int(batch),), options=options)
+    export(
+        adaptable, state, path, ExportOptions(model="wrn-40-2", classes=classes, batches=(int(batch),), step=options)
+    )
     return Case(adaptable, options, state, read_bundle(path), int(batch))
 
 
@@ -340,7 +345,7 @@ class Drift:
 
 def _torch_step(engine: TorchEngine, frames: Floats, layout: torch.memory_format = torch.contiguous_format) -> Taken:
     outcome = engine.step(torch.from_numpy(frames).contiguous(memory_format=layout))
-    return Taken(outcome.logits.numpy(), outcome.report.kept.numpy(), engine.state)
+    return Taken(outcome.logits.numpy(), outcome.report["kept"].numpy(), engine.state)
 
 
 def _float64_step(case: Case, state: AdaptState, frames: Floats) -> Taken:
@@ -350,7 +355,7 @@ def _float64_step(case: Case, state: AdaptState, frames: Floats) -> Taken:
     moments = {name: (mean.double(), variance.double()) for name, (mean, variance) in start.statistics.items()}
     wide = StepState(*({n: v.double() for n, v in named.items()} for named in start[:2]), moments)
     outcome = Step(network, case.options)(wide, torch.from_numpy(frames).double())
-    return Taken(outcome.logits.numpy(), outcome.report.kept.numpy(), to_adapt_state(outcome.state, ""))
+    return Taken(outcome.logits.numpy(), outcome.report["kept"].numpy(), to_adapt_state(outcome.state, ""))
 
 
 def _flips(found: Taken, expected: Taken) -> int:

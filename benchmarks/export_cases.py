@@ -25,9 +25,11 @@ from ecotta_rt.data.fashion_mnist import CLASSES
 from ecotta_rt.errors import InputFileError
 from ecotta_rt.exporter.code_digest import code_digest
 from ecotta_rt.exporter.export import export
-from ecotta_rt.method.attach import AdaptableNetwork, attach
+from ecotta_rt.exporter.request import ExportOptions
+from ecotta_rt.method.attach import attach
 from ecotta_rt.method.cut.partition import partition
-from ecotta_rt.method.torch_engine import initial_state, to_adapt_state
+from ecotta_rt.method.ecotta import AdaptableNetwork
+from ecotta_rt.method.state import initial_state, to_adapt_state
 from ecotta_rt.options import StepOptions
 from ecotta_rt.prepare.checkpoint import load_network
 from ecotta_rt.prepare.networks import MODELS, build_network
@@ -78,11 +80,13 @@ def make(model: str, mode: str, target: Path) -> None:
         network,
         state,
         target,
-        model=model,
-        classes=classes,
-        batches=(64,) if coupled else (1, 64),
-        options=StepOptions(**{**ADAPTATION, "entropy_margin": 1.0}, normalisation=mode, frame_by_frame=not coupled),
-        fast=model == EMBEDDED,
+        ExportOptions(
+            model=model,
+            classes=classes,
+            batches=(64,) if coupled else (1, 64),
+            step=StepOptions(**{**ADAPTATION, "entropy_margin": 1.0}, normalisation=mode, frame_by_frame=not coupled),
+            fast=model == EMBEDDED,
+        ),
         report=lambda graph, done, total: print(
             f"  {target.name}: {graph} ({done + 1} of {total})", file=sys.stderr, flush=True
         ),

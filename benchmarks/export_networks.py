@@ -18,8 +18,9 @@ from ecotta_rt.data.cifar_classes import CIFAR_10
 from ecotta_rt.data.fashion_mnist import CLASSES
 from ecotta_rt.errors import InputFileError
 from ecotta_rt.exporter.code_digest import code_digest
+from ecotta_rt.exporter.request import ExportOptions
 from ecotta_rt.prepare.checkpoint import load_network, read_network_file
-from ecotta_rt.prepare.pipeline import export_bundle, warmed_path
+from ecotta_rt.prepare.pipeline import export_bundle, model_name, warmed_path
 
 HERE = Path(__file__).parent
 NETWORKS = ("wrn-40-2-cifar-10", "wrn-40-2-fashion-mnist")
@@ -58,16 +59,19 @@ def make(network: Path, parts: int, mode: str, target: Path, classes: tuple[str,
     normalisation, _, gradient = mode.partition("-")
     coupled = normalisation == "batch"
     options = step_options(normalisation, gradient or "exact", frame_by_frame=not coupled)
+    wanted = ExportOptions(
+        model_name(str(network)),
+        classes=classes,
+        frame=FrameSpec(3, 32, 32),
+        batches=(64,) if coupled else (1, 64),
+        step=options,
+        fast=gradient != "constant",
+    )
     export_bundle(
-        str(network),
         load_network(network),
         warmed_path(network.with_suffix(""), parts),
         target,
-        frame=FrameSpec(3, 32, 32),
-        classes=classes,
-        batches=(64,) if coupled else (1, 64),
-        options=options,
-        fast=gradient != "constant",
+        wanted,
         report=lambda graph, done, total: print(f"  {graph} ({done + 1} of {total})", file=sys.stderr, flush=True),
     )
 

@@ -27,8 +27,10 @@ from ecotta_rt.data.fashion_mnist import CLASSES
 from ecotta_rt.data.stream import open_stream
 from ecotta_rt.demo import shipped
 from ecotta_rt.exporter.export import export
-from ecotta_rt.method.attach import AdaptableNetwork, attach
+from ecotta_rt.exporter.request import ExportOptions
+from ecotta_rt.method.attach import attach
 from ecotta_rt.method.cut.partition import partition
+from ecotta_rt.method.ecotta import AdaptableNetwork
 from ecotta_rt.prepare.checkpoint import load_network
 from ecotta_rt.state import AdaptState
 
@@ -85,10 +87,10 @@ def make_bundle(network: AdaptableNetwork, path: Path) -> None:
     parameters = {name: rounded(v) if v.ndim > 1 else v for name, v in warmed.parameters.items()}
     state = replace(warmed, parameters=parameters, network_digest=network.digest())
     options = step_options("running", "exact", hyperparameters=STEP)
-    export(network, state, path, model="wrn-40-2", classes=CLASSES, options=options)
+    export(network, state, path, ExportOptions(model="wrn-40-2", classes=CLASSES, step=options))
     held = path.with_suffix(".held.ecotta")
     options = replace(options, statistics_momentum=0.0)
-    export(network, state, held, model="wrn-40-2", classes=CLASSES, options=options)
+    export(network, state, held, ExportOptions(model="wrn-40-2", classes=CLASSES, step=options))
     add_graph(read_bundle(path), read_bundle(held), path)
 
 
@@ -125,7 +127,7 @@ def as_it_came(network: AdaptableNetwork) -> AdaptState:
     """The state in which every group is the identity: BN of (0, 1 - eps) times 1, and a branch times 0."""
     parameters = {
         name: np.full(value.shape, name.endswith(".norm.weight"), np.float32)
-        for name, value in network.group_parameters().items()
+        for name, value in network.learned_parameters().items()
     }
     statistics = {}
     for name, (mean, variance) in network.source_statistics().items():

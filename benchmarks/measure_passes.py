@@ -29,16 +29,17 @@ from numpy.typing import NDArray
 from ecotta_rt.bench.environment import read_environment
 from ecotta_rt.bundle import StateLayout, place_weights
 from ecotta_rt.data.stream import open_stream
-from ecotta_rt.exporter.export import PASSES, GraphRequest, build_graph
+from ecotta_rt.exporter.export import PASSES, build_graph
 from ecotta_rt.exporter.frozen_weights import FrozenWeights
 from ecotta_rt.exporter.liveness import live_bytes
 from ecotta_rt.exporter.passes.keep_weights_once import keep_weights_once
 from ecotta_rt.exporter.passes.masks import choose_masks
 from ecotta_rt.exporter.passes.skip_backward import skip_backward
+from ecotta_rt.exporter.request import GraphRequest
 from ecotta_rt.files.atomic import write_atomic
 from ecotta_rt.method.attach import attach
 from ecotta_rt.method.cut.partition import partition
-from ecotta_rt.method.torch_engine import to_adapt_state, to_step_state
+from ecotta_rt.method.state import to_adapt_state, to_step_state
 from ecotta_rt.options import SessionOptions, StepOptions
 from ecotta_rt.prepare.checkpoint import load_network
 from ecotta_rt.session.opening import session_settings

@@ -6,10 +6,14 @@ from typing import Any, Literal, get_args
 from ecotta_rt.errors import UsageError
 
 __all__ = [
+    "COUPLED",
+    "FIXED",
     "MEMORY_KINDS",
     "NORMALISATIONS",
     "ON_DEVICE",
     "OPTIMISATIONS",
+    "TENT_STEP",
+    "TRACKED",
     "Normalisation",
     "SessionOptions",
     "StepOptions",
@@ -17,6 +21,12 @@ __all__ = [
 
 Normalisation = Literal["batch", "running", "source"]
 NORMALISATIONS: tuple[Normalisation, ...] = get_args(Normalisation)
+COUPLED: tuple[Normalisation, ...] = ("batch",)
+"""Modes in which the frames of a step share statistics: one frame is too few, and frame by frame is another thing."""
+TRACKED: tuple[Normalisation, ...] = ("running",)
+"""Modes whose statistics go into a step and come out of it; in the others a graph has them as constants, or none."""
+FIXED: tuple[Normalisation, ...] = ("source",)
+"""Modes in which a graph has the statistics of the state it was made with as constants."""
 
 Schedule = Literal["one-step", "two-step"]
 FrozenGradient = Literal["exact", "constant"]
@@ -101,10 +111,10 @@ class StepOptions:
         _require_range("segment_cells", self.segment_cells, 1, float("inf"))
         if self.keep_parts is not None:
             _require_range("keep_parts", self.keep_parts, 0, float("inf"))
-        if self.frame_by_frame and self.normalisation == "batch":
+        if self.frame_by_frame and self.normalisation in COUPLED:
             raise UsageError(
-                "frame_by_frame with normalisation 'batch': batch statistics couple the frames of a batch; "
-                "choose normalisation 'running' or 'source'"
+                f"frame_by_frame with normalisation {self.normalisation!r}: batch statistics couple the frames of a "
+                "batch; choose normalisation 'running' or 'source'"
             )
 
     def kept_parts(self, parts: int) -> int:
@@ -116,6 +126,10 @@ class StepOptions:
 
 ON_DEVICE = StepOptions(normalisation="running", lr_batch=64)
 """How a bundle adapts unless asked otherwise: the stream's statistics, and the paper's step size for 64 frames."""
+
+TENT_STEP = StepOptions(normalisation="running", lr=2.5e-4, lr_batch=64)
+"""How a bundle with TENT adapts: the authors' step size and momentum for ImageNet, SGD (Wang et al. 2021, arXiv
+2006.10726, section 4)."""
 
 OPTIMISATIONS = ("all", "extended")
 """What onnxruntime does to a graph at load: `all` also reorders weights for the processor's fastest kernels, which

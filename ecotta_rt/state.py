@@ -19,13 +19,15 @@ from ecotta_rt.files.atomic import write_atomic
 from ecotta_rt.files.kinds import open_regular
 from ecotta_rt.files.names import readable_name
 
-__all__ = ["MAX_HEADER_BYTES", "AdaptState"]
+__all__ = ["MAX_HEADER_BYTES", "SECTIONS", "AdaptState"]
 
 Array = NDArray[np.float32]
 Arrays = Mapping[str, Array]
 
 _FORMAT = "ecotta-state-1"
-_SECTIONS = ("parameters", "momentum", "statistics")
+SECTIONS = ("parameters", "momentum", "statistics")
+"""Of a state, in the order in which its arrays are written."""
+
 _MAX_BYTES = 1 << 30
 _MAX_AXES = 8
 _LARGE_BYTES = 16 << 20
@@ -151,7 +153,7 @@ class AdaptState:
         return {name: _relative(mine.get(name), theirs.get(name)) for name in sorted({*mine, *theirs})}
 
     def _each(self) -> list[tuple[str, str, NDArray[np.float32]]]:
-        return [(section, name, a) for section in _SECTIONS for name, a in getattr(self, section).items()]
+        return [(section, name, a) for section in SECTIONS for name, a in getattr(self, section).items()]
 
 
 def _header(content: bytes) -> tuple[dict[str, Any], int]:
@@ -171,11 +173,11 @@ def _with_sorted_metadata(content: bytes) -> bytes:
 
 
 def _sections(origin: str, entries: Iterable[tuple[str, Mapping[str, Any]]]) -> dict[str, dict[str, Array]]:
-    found: dict[str, dict[str, Array]] = {section: {} for section in _SECTIONS}
+    found: dict[str, dict[str, Array]] = {section: {} for section in SECTIONS}
     for full_name, entry in entries:
         section, _, name = full_name.partition("/")
         if section not in found or not name:
-            raise InputFileError(f"{origin}: unknown entry {full_name!r}; expected {', '.join(_SECTIONS)}")
+            raise InputFileError(f"{origin}: unknown entry {full_name!r}; expected {', '.join(SECTIONS)}")
         if entry["dtype"] != "F32":
             raise InputFileError(f"{origin}: {full_name} is {entry['dtype']}, not float32; expected float32 throughout")
         if len(entry["shape"]) > _MAX_AXES:

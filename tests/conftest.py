@@ -108,7 +108,8 @@ class Tiny:
     def bundle(self, normalisation):
         """A bundle of `network()`, made once; with frame-by-frame graphs but in `batch` mode, fast in `source` mode."""
         from ecotta_rt.exporter.export import export
-        from ecotta_rt.method.torch_engine import initial_state, to_adapt_state
+        from ecotta_rt.exporter.request import ExportOptions
+        from ecotta_rt.method.state import initial_state, to_adapt_state
 
         network, path = self.network(), self._folder / f"tiny.{normalisation}.ecotta"
         batched = normalisation == "batch"
@@ -116,11 +117,13 @@ class Tiny:
             network,
             to_adapt_state(initial_state(network), network.digest()),
             path,
-            model="tiny",
-            classes=["ant", "bee", "cat", "dog", "elk"],
-            batches=(self.batch,) if batched else (1, self.batch),
-            options=self.options(normalisation, frame_by_frame=not batched),
-            fast=normalisation == "source",
+            ExportOptions(
+                model="tiny",
+                classes=["ant", "bee", "cat", "dog", "elk"],
+                batches=(self.batch,) if batched else (1, self.batch),
+                step=self.options(normalisation, frame_by_frame=not batched),
+                fast=normalisation == "source",
+            ),
         )
         return path
 

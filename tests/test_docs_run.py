@@ -77,9 +77,10 @@ def bundle(made):
     import torch
 
     from ecotta_rt.exporter.export import export
+    from ecotta_rt.exporter.request import ExportOptions
     from ecotta_rt.method.attach import attach
     from ecotta_rt.method.cut.partition import partition
-    from ecotta_rt.method.torch_engine import initial_state, to_adapt_state
+    from ecotta_rt.method.state import initial_state, to_adapt_state
     from ecotta_rt.options import StepOptions
     from ecotta_rt.prepare.open_network import open_network
 
@@ -88,7 +89,9 @@ def bundle(made):
     state = to_adapt_state(initial_state(adaptable), adaptable.digest())
     options = StepOptions(normalisation="running", lr_batch=64)
     state.save(made / "net.ecotta-k4.safetensors")
-    export(adaptable, state, made / "net.ecotta", model="own", classes=CLASSES, batches=(1,), options=options)
+    export(
+        adaptable, state, made / "net.ecotta", ExportOptions(model="own", classes=CLASSES, batches=(1,), step=options)
+    )
     return made / "net.ecotta"
 
 

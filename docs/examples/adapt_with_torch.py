@@ -9,6 +9,7 @@ import torch
 
 from ecotta_rt import AdaptState
 from ecotta_rt.exporter.export import export
+from ecotta_rt.exporter.request import ExportOptions
 from ecotta_rt.method.attach import attach
 from ecotta_rt.method.cut.partition import partition
 from ecotta_rt.method.torch_engine import TorchEngine
@@ -25,4 +26,6 @@ for _ in range(10):
 engine.state.save("adapted.safetensors")
 
 classes = ["dog", "elephant", "giraffe", "guitar", "horse"]
-export(network, engine.state, "adapted.ecotta", model="mine", classes=classes, batches=(1,), options=options)
+export(
+    network, engine.state, "adapted.ecotta", ExportOptions(model="mine", classes=classes, batches=(1,), step=options)
+)

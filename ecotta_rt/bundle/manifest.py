@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from ecotta_rt.bundle.figures import SessionFigures
 from ecotta_rt.bundle.layout import ArrayShape, Shape, StateLayout, find_twice
-from ecotta_rt.bundle.ports import SINGLE_FRAME, find_other_port, required_ports
+from ecotta_rt.bundle.ports import SINGLE_FRAME, MethodPorts, find_other_port, required_ports
 from ecotta_rt.errors import InputFileError
 from ecotta_rt.files.fields import Document, Limit, Matches, OneOf, Since
 from ecotta_rt.files.json_text import parse_json
@@ -37,10 +37,11 @@ __all__ = [
 ]
 
 FORMAT = "ecotta-bundle"
-VERSION = 3
+VERSION = 4
 """Raised when a reader of the old version would misunderstand or refuse the new one.
 
-Version 1 had no `sessions`. Version 2 had no `resize` and no `crop`, and colour frames alone.
+Version 1 had no `sessions`. Version 2 had no `resize` and no `crop`, and colour frames alone. Version 3 had no `method`:
+all bundles held EcoTTA.
 """
 
 GraphKind = Literal["step", "predict", "accumulate", "update"]
@@ -88,6 +89,10 @@ def _channels(count: int) -> str | None:
 
 def _sessions(sessions: Sequence[SessionFigures]) -> str | None:
     return find_twice(sessions, "optimisation")
+
+
+def _method(ports: MethodPorts) -> str | None:
+    return ports.problem()
 
 
 @dataclass(frozen=True)
@@ -224,6 +229,7 @@ class Manifest:
         weights_sha256: Its digest, hexadecimal.
         state_sha256: Digest of `state.safetensors`, hexadecimal.
         metadata: Free text by name: how network and state came about.
+        method: What its graphs take and give; None before version 4, see `ports`.
     """
 
     made_with: Annotated[Mapping[_Name, _Name], Limit(most=256)]
@@ -241,14 +247,21 @@ class Manifest:
     weights_sha256: _Sha256
     state_sha256: _Sha256
     metadata: Annotated[Mapping[str, str], Limit(most=256), Since(1)] = field(default_factory=dict)
+    method: Annotated[MethodPorts | None, Since(4), _method] = None
 
     def graph(self, name: str) -> GraphEntry | None:
         """The graph of this name, or None."""
         return next((graph for graph in self.graphs if graph.name == name), None)
 
+    @property
+    def ports(self) -> MethodPorts:
+        """What its graphs take and give: declared, or those of EcoTTA."""
+        return self.method or MethodPorts.before_they_were_declared(self.parts, self.normalisation)
+
     def to_json(self) -> str:
         """The text of `manifest.json`; the same for equal manifests."""
-        plain = {"format": FORMAT, "version": VERSION, **{key: _plain(value) for key, value in vars(self).items()}}
+        said = {**vars(self), "method": self.ports}
+        plain = {"format": FORMAT, "version": VERSION, **{key: _plain(value) for key, value in said.items()}}
         return json.dumps(plain, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
     @classmethod
@@ -324,16 +337,13 @@ def _check_ports(manifest: Manifest, graph: GraphEntry, index: int, document: Do
         )
     frame, layout = manifest.frame, manifest.layout
     sizes = {
-        "N": graph.batch,
-        "channels": frame.channels,
-        "height": frame.height,
-        "width": frame.width,
-        "C": len(manifest.classes),
-        "K": manifest.parts,
-        "P": layout.parameter_count,
-        "S": layout.statistic_count,
+        "frames": (frame.channels, *frame.size),
+        "logits": (len(manifest.classes),),
+        "parameters": (layout.parameter_count,),
+        "momentum": (layout.parameter_count,),
+        "statistics": (layout.statistic_count,),
     }
-    inputs, outputs = required_ports(graph.kind, sizes, manifest.normalisation)
+    inputs, outputs = required_ports(manifest.ports, graph.kind, graph.batch, sizes)
     for what, found, required in (("inputs", graph.inputs, inputs), ("outputs", graph.outputs, outputs)):
         problem = find_other_port(found, required)
         if problem is not None:

@@ -1,76 +1,182 @@
-"""What a graph of each kind takes and gives: the table that makers and readers of bundles share.
+"""What the graphs of a method take and give: declared in the manifest, and the same for makers and readers of bundles.
 
 A runtime binds its buffers by these names and sizes. A graph that lacks one, has one more or has one of another size
 would fail, or write past what was meant, in the middle of a stream; so it is refused when the bundle is opened.
+
+    step        frames, state vectors                          ->  logits, report, moved, next state vectors
+    predict     frames, parameters, tracked statistics         ->  logits, next statistics
+    accumulate  frames, parameters, gradients, statistics      ->  logits, report, next gradients, next statistics
+    update      parameters, optimiser, gradients, two counts   ->  moved, next parameters, next optimiser
 """
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal
 
-from ecotta_rt.bundle.layout import ArrayShape
+from ecotta_rt.bundle.layout import ArrayShape, Shape
+from ecotta_rt.files.fields import Limit
+from ecotta_rt.options import TRACKED
 
-__all__ = ["SINGLE_FRAME", "find_other_port", "required_ports"]
+__all__ = ["SINGLE_FRAME", "MethodPorts", "ReportPort", "StateVector", "find_other_port", "required_ports"]
 
-_SIZES: dict[str, tuple[str, ...]] = {
-    "frames": ("N", "channels", "height", "width"),
-    "parameters": ("P",),
-    "momentum": ("P",),
-    "statistics": ("S",),
-    "entropy_gradient": ("P",),
-    "l1_gradient": ("P",),
-    "kept_count": (),
-    "frame_count": (),
-    "logits": ("N", "C"),
-    "entropy_nats": ("N",),
-    "kept": ("N",),
-    "l1": ("K",),
-    "moved": (),
+Role = Literal["learned", "optimiser", "tracked", "held"]
+"""What becomes of a state vector:
+
+    learned     every graph reads it, those that learn write it
+    optimiser   those that update read and write it
+    tracked     follows the frames: all graphs of frames read and write it
+    held        in no graph: constants, or nobody's
+"""
+
+_READ_BY: Mapping[Role, tuple[str, ...]] = {
+    "learned": ("step", "predict", "accumulate", "update"),
+    "optimiser": ("step", "update"),
+    "tracked": ("step", "predict", "accumulate"),
+    "held": (),
 }
-"""Name -> sizes; an output `next_NAME` has those of NAME."""
-
-_TRUTH_VALUES = ("kept", "moved")
-
-_STATISTICS = ("statistics", "next_statistics")
-"""Only in `running` normalisation; in the others nobody reads them, or they are constants of the graph."""
-
-_PORTS: dict[str, tuple[str, str]] = {
-    "step": (
-        "frames parameters momentum statistics",
-        "logits entropy_nats kept l1 moved next_parameters next_momentum next_statistics",
-    ),
-    "predict": ("frames parameters statistics", "logits next_statistics"),
-    "accumulate": (
-        "frames parameters entropy_gradient l1_gradient statistics",
-        "logits entropy_nats kept l1 next_entropy_gradient next_l1_gradient next_statistics",
-    ),
-    "update": (
-        "parameters momentum entropy_gradient l1_gradient kept_count frame_count",
-        "moved next_parameters next_momentum",
-    ),
-}
-"""Kind -> inputs and outputs."""
+_WRITTEN_BY: Mapping[Role, tuple[str, ...]] = {**_READ_BY, "learned": ("step", "update")}
 
 SINGLE_FRAME = ("accumulate", "update")
 """Kinds of which there is one size: that of a frame."""
 
+_COUNTS = ("kept_count", "frame_count")
+_ALWAYS = ("frames", "logits", "moved", *_COUNTS)
+
+_MOST = 16
+_MOST_TOLD = 1 << 16  # numbers of one report, as many as there may be logits
+_Name = Annotated[str, Limit(most=200)]
+
+
+def _report_size(shape: tuple[int, ...]) -> str | None:
+    return f"{list(shape)} is more than {_MOST_TOLD} numbers" if math.prod(shape) > _MOST_TOLD else None
+
+
+@dataclass(frozen=True)
+class StateVector:
+    """A section of the state, laid out as one float32 vector; `next_NAME` is its value after the run.
+
+    Attributes:
+        name: The section: `parameters`, `momentum`, `statistics`.
+        role: What becomes of it.
+    """
+
+    name: _Name
+    role: Role
+
+
+@dataclass(frozen=True)
+class ReportPort:
+    """Something that a step tells.
+
+    Attributes:
+        name: What it is called.
+        shape: Its dimensions, behind the frames where it is told of each.
+        per: `frame`: its first axis is the frames; or `step`.
+        dtype: numpy's word for the number format.
+    """
+
+    name: _Name
+    shape: Annotated[Shape, _report_size] = ()
+    per: Literal["frame", "step"] = "step"
+    dtype: Literal["float32", "bool"] = "float32"
+
+
+_OF_EACH_FRAME = (ReportPort("entropy_nats", per="frame"), ReportPort("kept", per="frame", dtype="bool"))
+
+
+@dataclass(frozen=True)
+class MethodPorts:
+    """What a method's graphs have beside frames, logits, `moved` and the two counts.
+
+    Attributes:
+        name: Of the method.
+        state: The state's vectors.
+        gradients: Sums that are added up frame by frame, each as long as the parameters.
+        report: What a step tells; `kept`, of each frame, is always among it.
+    """
+
+    name: _Name
+    state: Annotated[tuple[StateVector, ...], Limit(most=_MOST)]
+    gradients: Annotated[tuple[_Name, ...], Limit(most=_MOST)]
+    report: Annotated[tuple[ReportPort, ...], Limit(most=_MOST)]
+
+    @classmethod
+    def of(cls, name: str, gradients: Sequence[str], report: Sequence[ReportPort], normalisation: str) -> "MethodPorts":
+        """Of a method that goes down its gradients by SGD with momentum, in one normalisation mode."""
+        statistics: Role = "tracked" if normalisation in TRACKED else "held"
+        state = (
+            StateVector("parameters", "learned"),
+            StateVector("momentum", "optimiser"),
+            StateVector("statistics", statistics),
+        )
+        return cls(name, state, tuple(gradients), (*_OF_EACH_FRAME, *report))
+
+    @classmethod
+    def before_they_were_declared(cls, parts: int, normalisation: str) -> "MethodPorts":
+        """Of bundles up to version 3, all of which hold EcoTTA."""
+        return cls.of("ecotta", ("entropy_gradient", "l1_gradient"), [ReportPort("l1", (parts,))], normalisation)
+
+    def read_by(self, kind: str) -> tuple[str, ...]:
+        """State vectors that a graph of this kind takes."""
+        return tuple(vector.name for vector in self.state if kind in _READ_BY[vector.role])
+
+    def written_by(self, kind: str) -> tuple[str, ...]:
+        """State vectors whose next value a graph of this kind gives."""
+        return tuple(vector.name for vector in self.state if kind in _WRITTEN_BY[vector.role])
+
+    def problem(self) -> str | None:
+        """What no reader could use, in words; None where all is well."""
+        names = [vector.name for vector in self.state] + [port.name for port in self.report]
+        names += [*self.gradients, *_ALWAYS]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        reserved = next((name for name in names if name.startswith("next_")), None)
+        if twice or reserved:
+            return f"the name {twice!r} is given twice" if twice else f"{reserved!r}: 'next_' begins other names"
+        roles = {vector.name: vector.role for vector in self.state}
+        if set(roles) != {"parameters", "momentum", "statistics"}:
+            return f"the state is {', '.join(roles)}; expected parameters, momentum and statistics"
+        if roles["parameters"] != "learned" or roles["momentum"] != "optimiser":
+            return "parameters must be 'learned' and momentum 'optimiser'"
+        if roles["statistics"] not in ("tracked", "held"):
+            return f"statistics are {roles['statistics']!r}; expected 'tracked' or 'held'"
+        if not self.gradients:
+            return "no gradients, expected at least one"
+        return None if _OF_EACH_FRAME[1] in self.report else "the report lacks 'kept', bool, of each frame"
+
 
 def required_ports(
-    kind: str, sizes: Mapping[str, int], normalisation: str
+    method: MethodPorts, kind: str, batch: int, sizes: Mapping[str, tuple[int, ...]]
 ) -> tuple[tuple[ArrayShape, ...], tuple[ArrayShape, ...]]:
     """Inputs and outputs of a graph, of which the order is free.
 
     Args:
-        kind: What it is for.
-        sizes: `N` frames a run, `channels`, `height` and `width` of one, `C` classes, `K` parts, `P` and `S` numbers of
-            all parameters and all statistics.
-        normalisation: That of the bundle.
+        method: What the manifest declares.
+        kind: What the graph is for.
+        batch: Frames a run.
+        sizes: Shapes of one frame, `frames`, of its `logits`, and of each state vector by name.
     """
-
-    def ports(names: str) -> tuple[ArrayShape, ...]:
-        return tuple(_port(name, sizes) for name in names.split() if tracked or name not in _STATISTICS)
-
-    tracked = normalisation == "running"
-    inputs, outputs = _PORTS[kind]
-    return ports(inputs), ports(outputs)
+    next_ = "next_{}".format
+    report = tuple(
+        ArrayShape(port.name, (batch, *port.shape) if port.per == "frame" else port.shape, port.dtype)
+        for port in method.report
+    )
+    gradients = tuple(ArrayShape(name, sizes["parameters"]) for name in method.gradients)
+    takes = [ArrayShape(name, sizes[name]) for name in method.read_by(kind)]
+    gives = [ArrayShape(next_(name), sizes[name]) for name in method.written_by(kind)]
+    if kind == "update":
+        takes += [*gradients, *(ArrayShape(name, ()) for name in _COUNTS)]
+    else:
+        takes.append(ArrayShape("frames", (batch, *sizes["frames"])))
+        gives.append(ArrayShape("logits", (batch, *sizes["logits"])))
+    if kind in ("step", "accumulate"):
+        gives += report
+    if kind in ("step", "update"):
+        gives.append(ArrayShape("moved", (), "bool"))
+    if kind == "accumulate":
+        takes += gradients
+        gives += [ArrayShape(next_(port.name), port.shape) for port in gradients]
+    return tuple(takes), tuple(gives)
 
 
 def find_other_port(found: Sequence[ArrayShape], required: Sequence[ArrayShape]) -> str | None:
@@ -83,11 +189,6 @@ def find_other_port(found: Sequence[ArrayShape], required: Sequence[ArrayShape])
         if has[name] != port:
             return f"{name!r} is {_shown(has[name])}, expected {_shown(port)}"
     return next((f"{name[:80]!r} is not known; expected {', '.join(wants)}" for name in has if name not in wants), None)
-
-
-def _port(name: str, sizes: Mapping[str, int]) -> ArrayShape:
-    shape = tuple(sizes[size] for size in _SIZES[name.removeprefix("next_")])
-    return ArrayShape(name, shape, "bool" if name in _TRUTH_VALUES else "float32")
 
 
 def _shown(port: ArrayShape) -> str:

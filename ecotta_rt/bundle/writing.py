@@ -20,6 +20,7 @@ from ecotta_rt.bundle.manifest import (
     WeightEntry,
     place_weights,
 )
+from ecotta_rt.bundle.ports import MethodPorts
 from ecotta_rt.errors import InputFileError, UsageError
 from ecotta_rt.files.atomic import open_atomic
 from ecotta_rt.files.digest import sha256
@@ -74,6 +75,7 @@ def write_bundle(
     state: AdaptState,
     made_with: Mapping[str, str] | None = None,
     metadata: Mapping[str, str] | None = None,
+    method: MethodPorts | None = None,
 ) -> Manifest:
     """Write a bundle, whole or not at all. Equal content gives equal bytes.
 
@@ -93,6 +95,7 @@ def write_bundle(
         state: The initial state.
         made_with: Versions by name. `ecotta_rt` is filled in.
         metadata: Free text by name.
+        method: What the graphs take and give; None: those of EcoTTA.
 
     Returns:
         The manifest that was written.
@@ -127,6 +130,7 @@ def write_bundle(
             weights_sha256=weights_digest,
             state_sha256=sha256(state_content).hexdigest(),
             metadata=dict(metadata or {}),
+            method=method or MethodPorts.before_they_were_declared(parts, normalisation),
         )
         manifest_content = manifest.to_json().encode()
         Manifest.from_json(manifest_content, MANIFEST)  # the reader's checks are the writer's

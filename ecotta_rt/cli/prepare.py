@@ -30,6 +30,7 @@ import argparse
 import json
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,18 +38,19 @@ from ecotta_rt.cli.key_mapping import key_mapping
 from ecotta_rt.cli.prepare_options import (
     add_options,
     class_names,
-    step_batches,
-    step_options,
+    export_options,
     warm_up_options,
 )
 from ecotta_rt.errors import UsageError
 from ecotta_rt.files.atomic import check_target
 from ecotta_rt.messages import tell
+from ecotta_rt.options import TRACKED
 
 if TYPE_CHECKING:
     from ecotta_rt.bundle import FrameSpec
     from ecotta_rt.data import LabelledFrames, LabelledSet
     from ecotta_rt.exporter.compiled import Compiled
+    from ecotta_rt.exporter.request import ExportOptions
     from ecotta_rt.prepare.warmup import WarmUpOptions
 
 __all__ = ["NAME", "add_arguments", "run"]
@@ -66,9 +68,8 @@ def run(args: argparse.Namespace) -> int:
     from ecotta_rt.cli.prepare_data import choose_frame, open_data, require_a_batch
     from ecotta_rt.cli.work_progress import WorkProgress
     from ecotta_rt.files.output import check_output
-    from ecotta_rt.machine.device import load_device
     from ecotta_rt.prepare.networks import MODELS
-    from ecotta_rt.prepare.pipeline import export_bundle, frozen_network, use_threads, warmed_path
+    from ecotta_rt.prepare.pipeline import export_bundle, frozen_network, model_name, use_threads, warmed_path
 
     began_s = time.monotonic()
     if not Path(args.out or args.network).name:
@@ -84,8 +85,7 @@ def run(args: argparse.Namespace) -> int:
         check_target(path)
     if args.json not in (None, "-"):
         check_output("--json", args.json, args.network, *filter(None, [args.checkpoint, target, bundle]))
-    device = None if args.device is None else load_device(args.device)
-    options, step, batches = warm_up_options(args), step_options(args), step_batches(args)
+    options, wanted = warm_up_options(args), export_options(args)
     use_threads(args.threads)
     data = open_data(args)
     if data is not None:
@@ -104,11 +104,12 @@ def run(args: argparse.Namespace) -> int:
     )
     with WorkProgress("ecotta prepare: looking at the pictures", bar=False):
         frame = choose_frame(args, network, data)
+    wanted = replace(wanted, model=model_name(args.network), frame=frame, classes=names)
     compiled, found = None, dict[str, Any]()
     if target.exists() and not args.force:
         tell("ecotta prepare", f"{target} exists and is exported as it is; --force warms up again")
     else:
-        compiled = _preflight(args, network, bundle, frame, names)
+        compiled = _preflight(args, network, bundle, wanted)
         if data is None:
             _start_without_data(args, network, frame, out)
         else:
@@ -117,16 +118,10 @@ def run(args: argparse.Namespace) -> int:
     if bundle is not None:
         with WorkProgress("ecotta prepare", bar=False) as progress:
             export_bundle(
-                args.network,
                 network,
                 target,
                 bundle,
-                frame=frame,
-                classes=names,
-                batches=batches,
-                options=step,
-                fast=args.fast,
-                device=device,
+                wanted,
                 report=lambda graph, done, total: progress.say(_graph_line(graph, done, total)),
                 compiled=compiled,
             )
@@ -158,27 +153,20 @@ def _graph_line(graph: str, done: int, total: int) -> str:
 
 
 def _preflight(
-    args: argparse.Namespace, network: Any, bundle: Path | None, frame: "FrameSpec", classes: tuple[str, ...]
+    args: argparse.Namespace, network: Any, bundle: Path | None, options: "ExportOptions"
 ) -> "Compiled | None":
     from ecotta_rt.cli.work_progress import WorkProgress
-    from ecotta_rt.machine.device import load_device
-    from ecotta_rt.prepare.pipeline import default_kernel, model_name
+    from ecotta_rt.prepare.pipeline import default_kernel
     from ecotta_rt.prepare.preflight import preflight
 
     with WorkProgress("ecotta prepare", bar=False) as progress:
         return preflight(
             network,
             bundle,
-            model=model_name(args.network),
-            frame=frame,
-            classes=classes,
+            options,
             parts=args.parts,
             kernel=default_kernel(args.network) if args.kernel is None else args.kernel,
-            batches=step_batches(args),
-            options=step_options(args),
-            fast=args.fast,
             identity=args.data is None,
-            device=None if args.device is None else load_device(args.device),
             report=lambda graph, done, total: progress.say(_graph_line(graph, done, total)),
             tell=lambda line: tell("ecotta prepare", line),
         )
@@ -189,9 +177,7 @@ def _start_without_data(args: argparse.Namespace, network: Any, frame: "FrameSpe
 
     tell("ecotta prepare", "no --data: the groups start as an identity, and the network answers as without them")
     if args.normalisation != "source":
-        whose = (
-            "follow the stream from the first frame" if args.normalisation == "running" else "are those of each batch"
-        )
+        whose = "follow the stream from the first frame" if args.normalisation in TRACKED else "are those of each batch"
         tell("ecotta prepare", f"the norms' statistics {whose}; --normalisation source keeps the network as it is")
     kernel = default_kernel(args.network) if args.kernel is None else args.kernel
     prepare_without_data(network, out, frame=frame, parts=args.parts, kernel=kernel)

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING
 from ecotta_rt.cli.key_mapping import add_key_mapping
 from ecotta_rt.cli.numbers import batch_size, integer, thread_count
 from ecotta_rt.errors import InputFileError, UsageError
+from ecotta_rt.machine.device import load_device
 from ecotta_rt.machine.this_machine import require_bfloat16
-from ecotta_rt.options import NORMALISATIONS, ON_DEVICE, StepOptions
+from ecotta_rt.options import COUPLED, NORMALISATIONS, ON_DEVICE
 
 if TYPE_CHECKING:
+    from ecotta_rt.exporter.request import ExportOptions
     from ecotta_rt.prepare.warmup import WarmUpOptions
 
-__all__ = ["add_options", "class_names", "frame_size", "step_batches", "step_options", "warm_up_options"]
+__all__ = ["add_options", "class_names", "export_options", "frame_size", "warm_up_options"]
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -161,18 +163,11 @@ def class_names(args: argparse.Namespace) -> tuple[str, ...]:
     return names
 
 
-def step_batches(args: argparse.Namespace) -> tuple[int, ...]:
-    """Frames a step, one graph for each number."""
-    if args.step_batch:
-        return tuple(args.step_batch)
-    return (64,) if args.normalisation == "batch" else (1,)
+def export_options(args: argparse.Namespace) -> "ExportOptions":
+    """What the bundle shall hold, as far as the command says it: what cannot be exported is said before the warm-up."""
+    from ecotta_rt.exporter.request import ExportOptions
 
-
-def step_options(args: argparse.Namespace) -> StepOptions:
-    """How the device adapts."""
-    from ecotta_rt.exporter.export import requests_for
-
-    options = replace(
+    step = replace(
         ON_DEVICE,
         normalisation=args.normalisation,
         frozen_gradient=args.gradient,
@@ -180,8 +175,9 @@ def step_options(args: argparse.Namespace) -> StepOptions:
         lr=args.step_lr,
         l1_weight=args.l1_weight,
     )
-    requests_for(step_batches(args), options, args.fast)  # what cannot be exported is said before the warm-up
-    return options
+    batches = tuple(args.step_batch or ((64,) if step.normalisation in COUPLED else (1,)))
+    device = None if args.device is None else load_device(args.device)
+    return ExportOptions("", batches=batches, step=step, fast=args.fast, device=device)
 
 
 def warm_up_options(args: argparse.Namespace) -> "WarmUpOptions":

@@ -2,7 +2,7 @@
 
 Weights of groups, momentum and statistics go into a graph and come out of it, so what is compiled for untrained groups
 serves those that were warmed up since: what can fail fails before hours of training, and nothing is compiled twice.
-Only in `source` mode, whose statistics are constants of the graph, does a bundle need graphs of its own state.
+Only where statistics are constants of the graph, in `source` mode, does a bundle need graphs of its own state.
 """
 
 from collections.abc import Mapping
@@ -15,6 +15,7 @@ from ecotta_rt.exporter.code_digest import code_digest
 from ecotta_rt.exporter.fitting import fitting_graphs, planned
 from ecotta_rt.files.temporary import temporary_folder
 from ecotta_rt.machine.device import DeviceProfile
+from ecotta_rt.options import FIXED
 from ecotta_rt.state import AdaptState
 
 __all__ = ["Compiled"]
@@ -35,7 +36,7 @@ class Compiled:
     @property
     def takes_any_state(self) -> bool:
         """Whether the graphs hold nothing of the state that they were compiled with."""
-        return str(self.contents["normalisation"]) != "source"
+        return self.contents["normalisation"] not in FIXED
 
     def fits(self, state: AdaptState) -> bool:
         """Whether `state` is of the network that they were compiled for."""

@@ -50,6 +50,16 @@ class Statistics:
         """Whether this norm's moments depend on the frames in a way that an exact gradient must follow."""
         return self._mode == "batch" and self._momenta.get(name) != 0.0
 
+    def moments(self, name: str, x: Tensor) -> Moments:
+        """Those that norm `name` uses for `x`, float32 `[N, C, H, W]`; through those of the batch a gradient flows."""
+        if self.through_batch(name):
+            mean, variance = x.mean((0, 2, 3)), x.var((0, 2, 3), correction=0)
+            self.used.setdefault(name, (mean.detach(), variance.detach()))
+            return mean, variance
+        if name not in self.used:
+            self.used[name] = self._tracked(name, x)
+        return self.used[name]
+
     def normalise(
         self, name: str, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
     ) -> tuple[Tensor, Tensor, Tensor]:
@@ -70,9 +80,7 @@ class Statistics:
             y, mean, inverse = torch.native_batch_norm(x, weight, bias, None, None, True, 0.0, eps)
             self.used.setdefault(name, (mean, inverse.pow(-2) - eps))
             return y, mean, inverse
-        if name not in self.used:
-            self.used[name] = self._tracked(name, x)
-        mean, variance = self.used[name]
+        mean, variance = self.moments(name, x)
         return F.batch_norm(x, mean, variance, weight, bias, False, 0.0, eps), mean, torch.rsqrt(variance + eps)
 
     def _tracked(self, name: str, x: Tensor) -> Moments:

@@ -1,89 +1,82 @@
-"""The adaptation step, a pure function.
+"""The adaptation step, a pure function, for every method.
 
-    step(network, options, state, frames)  ->  Outcome(logits, report, state)
+    step(method, options, state, frames)  ->  Outcome(logits, report, state)
 
-    stem -> [ part_k -> group_k ] x K -> head -> logits -> entropy gate -> gradients -> SGD
-                          '-> L1 to the part's own output
+    forward  ->  logits  ->  gate  ->  losses  ->  gradients  ->  SGD; and the statistics that these frames leave
 
 Nothing is changed in place: the state that goes in still exists afterwards, so a refused update costs nothing.
-Predictions always come from the forward *before* the entropy update: a frame is answered first and learned from second.
+Predictions always come from the forward *before* the update of the gated loss: a frame is answered first and learned
+from second.
 
-An empty gate (no frame below the threshold) is a zero step, and so is a gradient that is not finite: parameters and
-momentum stay as they were, and only the statistics of `running` mode follow the frames. The L1 update of a two-step
-comes before the gate and is made anyway. A two-step's second forward uses the statistics that the first one left.
+An empty gate (no frame that learns) is a zero step, and so is a gradient that is not finite: parameters and momentum
+stay as they were, and only the statistics of `running` mode follow the frames. A two-step goes down the losses that are
+means over all frames first, whatever the gate says. Its second forward uses the statistics that the first one left.
 
 Source:
-    Song et al. 2023, EcoTTA, arXiv 2303.01904, sections 3.1 to 3.3.
+    Song et al. 2023, EcoTTA, arXiv 2303.01904, section 3.3.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from ecotta_rt.method.attach import AdaptableNetwork
-from ecotta_rt.method.lean.frozen import FrozenRun
-from ecotta_rt.method.lean.operators import recompute
-from ecotta_rt.method.losses import entropy_nats, entropy_threshold_nats, self_distilled_l1
-from ecotta_rt.method.meta import lean_meta_group
+from ecotta_rt.errors import UsageError
+from ecotta_rt.method.base import Form, Method, Named
+from ecotta_rt.method.lean.form import Lean
+from ecotta_rt.method.state import StepState, flatten, unflatten
 from ecotta_rt.method.statistics import Moments, Statistics
 from ecotta_rt.options import StepOptions
 
-__all__ = ["Gradients", "Outcome", "Report", "Step", "StepState", "flatten", "unflatten"]
+__all__ = ["Differentiated", "Outcome", "Step"]
 
-Named = dict[str, Tensor]
-
-
-class StepState(NamedTuple):
-    """All that changes from step to step."""
-
-    parameters: Named  # float32, by name: groups.K.conv.weight ...
-    momentum: Named  # float32, same names and shapes
-    statistics: dict[str, Moments]  # by norm name; (mean, biased variance), float32 [C] each
-
-
-class Report(NamedTuple):
-    """What a step saw."""
-
-    entropy_nats: Tensor  # [N]
-    kept: Tensor  # bool [N], frames that passed the gate
-    l1: Tensor  # [K], mean absolute distance of each group's output to the frozen part's own
+Gradients = dict[str, Named]
+"""By name of a loss: of the *sum* of the kept frames' values, or of a weighted mean over frames."""
 
 
 class Outcome(NamedTuple):
     """What a step returns."""
 
-    logits: Tensor  # [N, C], from before the entropy update
-    report: Report
+    logits: Tensor  # [N, C], from before the update
+    report: Named  # what the step saw: `entropy_nats` [N], `kept` bool [N], and what the method reports
     state: StepState
-    moved: Tensor  # bool [], whether the (entropy) update was made
+    moved: Tensor  # bool [], whether the (gated) update was made
 
 
-class Gradients(NamedTuple):
-    """What a backward pass leaves, by parameter name."""
+class Differentiated(NamedTuple):
+    """The first half of a step."""
 
-    entropy: Named  # of the *sum* of the kept frames' entropies
-    l1: Named  # of lambda * sum_k L1_k, mean over frames; empty where it is in `entropy` already, times max(k, 1)
+    logits: Tensor
+    report: Named
+    gradients: Gradients
+    statistics: dict[str, Moments]  # after these frames
 
 
 class Step:
-    """The step of one network under one set of options; calling it is pure."""
+    """The step of one method under one set of options; calling it is pure.
 
-    def __init__(self, network: AdaptableNetwork, options: StepOptions) -> None:
-        self._network, self._options = network, options
-        exact = options.frozen_gradient == "exact"
-        # Recomputation pays only where something large would be kept: exact gradients through batch statistics.
-        recomputes = exact and options.normalisation == "batch"
-        parts = len(network.partition.parts)
-        self._recomputed_parts = parts - options.kept_parts(parts) if recomputes else 0
-        self._stem = FrozenRun(network.partition.stem, exact)
-        self._head = FrozenRun(network.partition.head, exact)
-        size = options.segment_cells
-        self._segments = [
-            [[FrozenRun(cell, exact) for cell in part.cells[i : i + size]] for i in range(0, len(part.cells), size)]
-            for part in network.partition.parts
-        ]
+    Args:
+        method: What learns, and from what.
+        options: How.
+        form: With which operators; None: lean ones.
+
+    Attributes:
+        ports: What its graphs take and give.
+        over_frames: Names of the losses that are means over all frames.
+
+    Raises:
+        UsageError: A two-step, and the method has no loss to go down first.
+    """
+
+    def __init__(self, method: Method, options: StepOptions, form: Form | None = None) -> None:
+        self._method, self._options, self._form = method, options, form or Lean(options)
+        (self._gated,) = (loss for loss in method.losses if loss.mean_over == "kept")
+        self._others = tuple(loss for loss in method.losses if loss.mean_over == "frames")
+        self.over_frames = tuple(loss.name for loss in self._others)
+        self.ports = method.ports(options.normalisation)
+        if options.schedule == "two-step" and not self._others:
+            raise UsageError(f"schedule 'two-step' with {method.name}: it has one loss; choose 'one-step'")
 
     def __call__(self, state: StepState, frames: Tensor) -> Outcome:
         """One step.
@@ -95,35 +88,39 @@ class Step:
         Returns:
             Logits of these frames, what was seen, and the next state.
         """
-        options = self._options
-        first_l1: Tensor | None = None
-        if options.schedule == "two-step":
-            _, report, gradients, statistics = self._differentiate(state, frames, options.statistics_momentum, "l1")
-            down = flatten(gradients.l1, state.parameters)
-            state, _ = self._descend(state, down, statistics, torch.ones((), dtype=torch.bool), len(frames))
-            first_l1 = report.l1
-        # The second forward of a two-step sees the same frames: they must not move the statistics twice.
-        moves = options.statistics_momentum if first_l1 is None else 0.0
-        losses = "both" if first_l1 is None else "entropy"
-        logits, report, gradients, statistics = self._differentiate(state, frames, moves, losses)
-        after, moved = self.update(state, gradients, report.kept.sum(), statistics, len(frames))
-        return Outcome(logits, report if first_l1 is None else report._replace(l1=first_l1), after, moved)
+        momentum, others = self._options.statistics_momentum, self.over_frames
+        if self._options.schedule == "one-step":
+            seen = self._differentiate(state, frames, momentum, (self._gated.name, *others))
+            return self._outcome(state, seen, {}, len(frames))
+        first = self._differentiate(state, frames, momentum, others)
+        gradient = sum(flatten(first.gradients[name], state.parameters) for name in others)
+        always = torch.ones((), dtype=torch.bool)
+        state, _ = self._descend(state, gradient, first.statistics, always, len(frames))  # type: ignore[arg-type]
+        # The second forward sees the same frames: they must not move the statistics twice.
+        seen = self._differentiate(state, frames, 0.0, (self._gated.name,))
+        return self._outcome(state, seen, {name: first.report[name] for name in others}, len(frames))
 
-    def differentiate(self, state: StepState, frames: Tensor) -> tuple[Tensor, Report, Gradients, dict[str, Moments]]:
+    def differentiate(self, state: StepState, frames: Tensor) -> Differentiated:
         """The first half of a one-step: logits, report, gradients and the statistics that these frames leave.
 
-        With `frame_by_frame` the two gradients come apart, so that those of several calls can be added up.
+        With `frame_by_frame` the gradients come apart, so that those of several calls can be added up.
         """
-        return self._differentiate(state, frames, self._options.statistics_momentum, "both")
+        wanted = (self._gated.name, *self.over_frames)
+        return self._differentiate(state, frames, self._options.statistics_momentum, wanted)
 
     def update(
-        self, state: StepState, gradients: Gradients, kept: Tensor, statistics: dict[str, Moments], frames: int | Tensor
+        self,
+        state: StepState,
+        gradients: Gradients,
+        kept: Tensor,
+        statistics: dict[str, Moments],
+        frames: int | Tensor,
     ) -> tuple[StepState, Tensor]:
-        """The second half: G_ent / max(k, 1) + lambda G_L1, down which SGD goes.
+        """The second half: SGD down G_gated / max(k, 1) + the others.
 
         Args:
             state: Before the step.
-            gradients: Of the sum of the kept frames' entropies, and of lambda times the L1 terms, over all frames.
+            gradients: Of the sum of the kept frames' losses, and of the weighted means over frames.
             kept: k, how many frames passed the gate, `[]`.
             statistics: After these frames.
             frames: How many there were.
@@ -131,112 +128,81 @@ class Step:
         Returns:
             The next state, and whether the parameters moved.
         """
-        entropy = flatten(gradients.entropy, state.parameters)
-        total = entropy * (1.0 / kept.clamp_min(1).to(entropy.dtype))
-        if gradients.l1:
-            total = total + flatten(gradients.l1, state.parameters)
+        total = flatten(gradients[self._gated.name], state.parameters)
+        total = total * (1.0 / kept.clamp_min(1).to(total.dtype))
+        for loss in self._others:
+            if loss.name in gradients:
+                total = total + flatten(gradients[loss.name], state.parameters)
         return self._descend(state, total, statistics, kept > 0, frames)
 
     def predict(self, state: StepState, frames: Tensor) -> tuple[Tensor, dict[str, Moments]]:
         """Logits without learning, and the statistics that these frames leave (moved only in `running` mode)."""
         statistics = self._statistics(state, self._options.statistics_momentum)
         with torch.no_grad():
-            logits = self._forward(state.parameters, statistics, frames)[0]
+            logits = self._method.evaluate(self._form, self._options, state.parameters, statistics, frames)[0]
         return logits, statistics.after()
 
     def moments(self, state: StepState, frames: Tensor) -> dict[str, Moments]:
         """The moments that every norm used for these frames, by norm name; nothing learns."""
         statistics = self._statistics(state, self._options.statistics_momentum)
         with torch.no_grad():
-            self._forward(state.parameters, statistics, frames)
+            self._method.evaluate(self._form, self._options, state.parameters, statistics, frames)
         return statistics.used
 
+    def _outcome(self, state: StepState, seen: Differentiated, earlier: Named, frames: int) -> Outcome:
+        after, moved = self.update(state, seen.gradients, seen.report["kept"].sum(), seen.statistics, frames)
+        return Outcome(seen.logits, {**seen.report, **earlier}, after, moved)
+
     def _differentiate(
-        self, state: StepState, frames: Tensor, momentum: float, losses: str
-    ) -> tuple[Tensor, Report, Gradients, dict[str, Moments]]:
+        self, state: StepState, frames: Tensor, momentum: float, wanted: Collection[str]
+    ) -> Differentiated:
         """Forward and backward over the batch, at once or one frame at a time."""
         pieces = [frames[i : i + 1] for i in range(len(frames))] if self._options.frame_by_frame else [frames]
         known, logits, reports = state.statistics, [], []
-        sums = Gradients({}, {})
+        sums: Gradients = {}
         for piece in pieces:
             statistics = self._statistics(state._replace(statistics=known), momentum)
-            piece_logits, report, gradients = self._one_backward(state.parameters, statistics, piece, losses)
-            _add_up(sums.entropy, gradients.entropy, 1.0)
-            _add_up(sums.l1, gradients.l1, 1 / len(pieces))
+            piece_logits, report, gradients = self._one_backward(state.parameters, statistics, piece, wanted)
+            for name, gradient in gradients.items():
+                share = 1 / len(pieces) if name in self.over_frames else 1.0
+                _add_up(sums.setdefault(name, {}), gradient, share)
             known = statistics.after()
             logits.append(piece_logits)
             reports.append(report)
-        merged = Report(
-            torch.cat([r.entropy_nats for r in reports]),
-            torch.cat([r.kept for r in reports]),
-            torch.stack([r.l1 for r in reports]).mean(0),
-        )
-        return torch.cat(logits), merged, sums, known
+        per_frame = {port.name for port in self.ports.report if port.per == "frame"}
+        merged = {
+            name: torch.cat(values) if name in per_frame else torch.stack(values).mean(0)
+            for name, values in ((name, [report[name] for report in reports]) for name in reports[0])
+        }
+        return Differentiated(torch.cat(logits), merged, sums, known)
 
     def _one_backward(
-        self, parameters: Mapping[str, Tensor], statistics: Statistics, frames: Tensor, losses: str
-    ) -> tuple[Tensor, Report, Gradients]:
-        options = self._options
+        self, parameters: Mapping[str, Tensor], statistics: Statistics, frames: Tensor, wanted: Collection[str]
+    ) -> tuple[Tensor, Named, Gradients]:
+        options, gated = self._options, self._gated
         leaves = {name: p.detach().requires_grad_() for name, p in parameters.items()}
         with torch.enable_grad():
-            logits, l1 = self._forward(leaves, statistics, frames, with_l1=losses != "entropy")
-            entropy = entropy_nats(logits)
-            kept = entropy.detach() < entropy_threshold_nats(logits.shape[1], options.entropy_margin)
-            confident = (entropy * kept).sum()
-            distance = options.l1_weight * l1.sum()
-            # For one backward of both: `__call__` divides the entropy part by the kept count, so the L1 part is
-            # multiplied by it first. With nothing kept the step is zero, whatever stands here.
-            both = confident + distance * kept.sum().clamp_min(1)
-        report = Report(entropy.detach(), kept, l1.detach())
-        if losses == "both" and not options.frame_by_frame:
-            return logits.detach(), report, Gradients(_grad(both, leaves), {})
-        return (
-            logits.detach(),
-            report,
-            Gradients(
-                _grad(confident, leaves, again=losses == "both") if losses != "l1" else {},
-                _grad(distance, leaves) if losses != "entropy" else {},
-            ),
-        )
-
-    def _forward(
-        self, parameters: Mapping[str, Tensor], statistics: Statistics, frames: Tensor, with_l1: bool = False
-    ) -> tuple[Tensor, Tensor]:
-        """Logits `[N, C]` and the L1 distances `[K]` (zeros unless asked for)."""
-        with torch.no_grad():  # nothing before the first group learns
-            x = self._stem(frames, statistics)
-        distances = []
-        for k, segments in enumerate(self._segments):
-            own = x
-            for segment in segments:
-                own = self._run_segment(segment, own, statistics, again=k < self._recomputed_parts)
-            adapted = self._group(k, parameters, x, own, statistics)
-            if with_l1 and self._options.l1_gradient == "local":
-                distances.append(
-                    self_distilled_l1(self._group(k, parameters, x.detach(), own.detach(), statistics), own)
-                )
-            elif with_l1:
-                distances.append(self_distilled_l1(adapted, own))
-            x = adapted
-        l1 = torch.stack(distances) if distances else torch.zeros(len(self._segments))
-        return self._head(x, statistics), l1
-
-    def _group(
-        self, k: int, parameters: Mapping[str, Tensor], x: Tensor, own: Tensor, statistics: Statistics
-    ) -> Tensor:
-        group = self._network.meta_groups[k]
-        return lean_meta_group(group, parameters, f"groups.{k}", x, own, statistics, self._options.recompute_meta)
-
-    def _run_segment(self, segment: list[FrozenRun], x: Tensor, statistics: Statistics, *, again: bool) -> Tensor:
-        def run(features: Tensor) -> Tensor:
-            for cell in segment:
-                features = cell(features, statistics)
-            return features
-
-        return recompute(run, x) if again else run(x)
+            logits, values = self._method.evaluate(self._form, options, leaves, statistics, frames, wanted)
+            entropy, kept, loss = self._method.gate(logits, options)
+            terms = {gated.name: (loss * kept).sum()}
+            for other in self._others:
+                weight = getattr(options, other.weight) if other.weight else 1.0
+                terms[other.name] = weight * values[other.name].sum()
+            # For one backward of all: `update` divides the gated part by the kept count, so the others are multiplied
+            # by it first. With nothing kept the step is zero, whatever stands here.
+            whole = terms[gated.name]
+            for other in self._others:
+                whole = whole + terms[other.name] * kept.sum().clamp_min(1)
+        report = {"entropy_nats": entropy.detach(), "kept": kept}
+        report |= {port.name: values[port.name].detach() for port in self._method.report()}
+        names = [name for name in terms if name in wanted]
+        if len(names) == len(terms) and not options.frame_by_frame:
+            return logits.detach(), report, {gated.name: _grad(whole, leaves)}
+        gradients = {name: _grad(terms[name], leaves, again=name != names[-1]) for name in names}
+        return logits.detach(), report, gradients
 
     def _statistics(self, state: StepState, momentum: float) -> Statistics:
-        return Statistics(self._options.normalisation, state.statistics, momentum, self._network.momenta)
+        return Statistics(self._options.normalisation, state.statistics, momentum, self._method.momenta)
 
     def _descend(
         self,
@@ -269,17 +235,6 @@ class Step:
         if isinstance(frames, Tensor):
             return lr * (frames / batch).clamp_max(1.0)
         return lr * min(1.0, frames / batch)
-
-
-def flatten(named: Mapping[str, Tensor], names: Iterable[str]) -> Tensor:
-    """One vector of the values, in the order of `names`."""
-    return torch.cat([named[name].reshape(-1) for name in names])
-
-
-def unflatten(flat: Tensor, shapes: Mapping[str, torch.Size]) -> Named:
-    """Undo `flatten`; the values are views into `flat`."""
-    pieces = torch.split_with_sizes(flat, [shape.numel() for shape in shapes.values()])
-    return {name: piece.view(shape) for (name, shape), piece in zip(shapes.items(), pieces, strict=True)}
 
 
 def _add_up(sums: Named, gradients: Named, share: float) -> None:

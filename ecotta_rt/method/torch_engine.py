@@ -6,26 +6,24 @@ measures as EcoTTA.
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from ecotta_rt.errors import BadFrames, InputFileError, UsageError
-from ecotta_rt.method.attach import AdaptableNetwork
-from ecotta_rt.method.cut.tracing import shape_of
-from ecotta_rt.method.step import Outcome, Step, StepState
-from ecotta_rt.options import StepOptions
+from ecotta_rt.errors import BadFrames, UsageError
+from ecotta_rt.method.base import Method
+from ecotta_rt.method.state import initial_state, to_adapt_state, to_step_state
+from ecotta_rt.method.step import Outcome, Step
+from ecotta_rt.options import COUPLED, StepOptions
 from ecotta_rt.state import AdaptState
 
-__all__ = ["TorchEngine", "frame_shape", "initial_state", "to_adapt_state", "to_step_state"]
+__all__ = ["TorchEngine"]
 
 
 class TorchEngine:
     """Adapts `network` to the frames it is given.
 
     Args:
-        network: From `attach`; frozen weights are read from it, its groups' present parameters are the start.
+        network: From `attach`, or another method; what learns starts from its present values.
         options: How to adapt.
         state: Start from this state instead, usually the warmed-up one.
 
@@ -35,12 +33,10 @@ class TorchEngine:
         InputFileError: `state` belongs to another network.
     """
 
-    def __init__(
-        self, network: AdaptableNetwork, options: StepOptions | None = None, state: AdaptState | None = None
-    ) -> None:
+    def __init__(self, network: Method, options: StepOptions | None = None, state: AdaptState | None = None) -> None:
         self.options = options or StepOptions()
         self.network = network
-        self._frame_shape = frame_shape(network)
+        self._frame_shape = network.frame_shape()
         _require_classes(network)
         self._digest = network.digest()
         self._step = Step(network, self.options)
@@ -108,9 +104,10 @@ class TorchEngine:
                 f"frames are {_by_sides(frames.shape[1:])}, the network was cut for {_by_sides(self._frame_shape)} "
                 "(channels x height x width): resize them, or partition with example frames of their size"
             )
-        if self.options.normalisation == "batch" and frames.shape[0] == 1:
+        if self.options.normalisation in COUPLED and frames.shape[0] == 1:
             raise BadFrames(
-                "one frame with normalisation 'batch': its statistics say nothing; choose 'running' for single frames"
+                f"one frame with normalisation {self.options.normalisation!r}: its statistics say nothing; choose "
+                "'running' for single frames"
             )
         if not bool(torch.isfinite(frames).all()):
             raise BadFrames(
@@ -118,14 +115,8 @@ class TorchEngine:
             )
 
 
-def frame_shape(network: AdaptableNetwork) -> tuple[int, ...]:
-    """(C, H, W) of the frames that the network was cut for."""
-    entry = next(node for node in network.stem.graph.nodes if node.op == "placeholder")
-    return shape_of(entry) or ()
-
-
-def _require_classes(network: AdaptableNetwork) -> None:
-    logits = shape_of(network.head.graph.output_node().all_input_nodes[0]) or ()
+def _require_classes(method: Method) -> None:
+    logits = method.output_shape()
     if len(logits) != 1:
         raise UsageError(f"the network gives [N, {_by_sides(logits)}]: adaptation needs logits [N, classes]")
     if logits[0] < 2:
@@ -134,67 +125,3 @@ def _require_classes(network: AdaptableNetwork) -> None:
 
 def _by_sides(shape: Sequence[int]) -> str:
     return "x".join(map(str, shape))
-
-
-def initial_state(network: AdaptableNetwork) -> StepState:
-    """The network's own parameters and statistics, no momentum."""
-    parameters = network.group_parameters()
-    momentum = {name: torch.zeros_like(p) for name, p in parameters.items()}
-    return StepState({n: p.clone() for n, p in parameters.items()}, momentum, network.source_statistics())
-
-
-def to_adapt_state(state: StepState, network_digest: str) -> AdaptState:
-    """Copy a step's tensors into a light value without torch."""
-    statistics = {}
-    for name, (mean, variance) in state.statistics.items():
-        statistics[f"{name}.mean"], statistics[f"{name}.variance"] = _array(mean), _array(variance)
-    return AdaptState(
-        {n: _array(p) for n, p in state.parameters.items()},
-        {n: _array(m) for n, m in state.momentum.items()},
-        statistics,
-        network_digest,
-    )
-
-
-def to_step_state(network: AdaptableNetwork, state: AdaptState, network_digest: str | None = None) -> StepState:
-    """Copy a saved state back into tensors, after checking that it fits `network`.
-
-    Raises:
-        InputFileError: Made for another network, or with missing, unexpected or misshapen entries.
-    """
-    digest = network_digest or network.digest()
-    if state.network_digest != digest:
-        raise InputFileError(
-            f"this state belongs to network {state.network_digest[:12]}, not to {digest[:12]}: "
-            "it was made from other weights or another cut; warm up again, or take the state beside the network"
-        )
-    fresh = initial_state(network)
-    expected = to_adapt_state(fresh, digest)
-    for section in ("parameters", "momentum", "statistics"):
-        _require_same_shapes(section, getattr(expected, section), getattr(state, section))
-    statistics = state.statistics
-    return StepState(
-        {n: _tensor(state.parameters[n]) for n in fresh.parameters},
-        {n: _tensor(state.momentum[n]) for n in fresh.momentum},
-        {n: (_tensor(statistics[f"{n}.mean"]), _tensor(statistics[f"{n}.variance"])) for n in fresh.statistics},
-    )
-
-
-def _require_same_shapes(section: str, expected: object, found: object) -> None:
-    assert isinstance(expected, dict) and isinstance(found, dict)
-    missing, extra = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
-    misshapen = [n for n in expected.keys() & found.keys() if expected[n].shape != found[n].shape]
-    if missing or extra or misshapen:
-        raise InputFileError(
-            f"{section} of this state do not fit: "
-            f"missing {missing[:3]}, unexpected {extra[:3]}, misshapen {misshapen[:3]}"
-        )
-
-
-def _tensor(array: NDArray[np.float32]) -> Tensor:
-    return torch.from_numpy(np.array(array))  # a copy: a state is a value
-
-
-def _array(tensor: Tensor) -> NDArray[np.float32]:
-    array: NDArray[np.float32] = tensor.detach().contiguous().numpy().copy()
-    return array

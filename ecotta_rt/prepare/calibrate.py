@@ -7,10 +7,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ecotta_rt.method.attach import AdaptableNetwork
+from ecotta_rt.method.ecotta import AdaptableNetwork
 from ecotta_rt.method.lean.frozen import FrozenRun
+from ecotta_rt.method.state import StepState
 from ecotta_rt.method.statistics import Moments, Statistics, batch_moments
-from ecotta_rt.method.step import Step, StepState
+from ecotta_rt.method.step import Step
 from ecotta_rt.options import StepOptions
 
 __all__ = ["frozen_answers", "match_frozen_features", "measure_statistics"]

@@ -11,8 +11,9 @@ ReLU is open, a gradient reaches its weight, and the convolution as soon as that
 import torch
 from torch import nn
 
-from ecotta_rt.method.attach import AdaptableNetwork, momenta_note
-from ecotta_rt.method.torch_engine import initial_state, to_adapt_state
+from ecotta_rt.method.attach import momenta_note
+from ecotta_rt.method.ecotta import AdaptableNetwork
+from ecotta_rt.method.state import initial_state, to_adapt_state
 from ecotta_rt.state import AdaptState
 
 __all__ = ["identity_state", "start_as_identity"]

@@ -20,7 +20,7 @@ from ecotta_rt.errors import InputFileError, UsageError
 from ecotta_rt.exporter.compiled import Compiled
 from ecotta_rt.exporter.export import Report as ExportReport
 from ecotta_rt.exporter.export import export
-from ecotta_rt.machine.device import DeviceProfile
+from ecotta_rt.exporter.request import ExportOptions
 from ecotta_rt.method.attach import attach, attach_as
 from ecotta_rt.method.cut.partition import partition
 from ecotta_rt.method.torch_engine import TorchEngine
@@ -228,35 +228,23 @@ def prepare_without_data(network: nn.Module, out: Path, *, frame: FrameSpec, par
 
 
 def export_bundle(
-    name: str,
     network: nn.Module,
     warmed: Path,
     path: Path,
+    options: ExportOptions,
     *,
-    frame: FrameSpec,
-    classes: Sequence[str],
-    batches: Sequence[int],
-    options: StepOptions,
-    fast: bool = False,
-    device: DeviceProfile | None = None,
     report: ExportReport | None = None,
     compiled: Compiled | None = None,
 ) -> Manifest:
     """Cut, attach, compile and write a bundle.
 
     Args:
-        name: What the user called the network: a model id or a file, for the record.
         network: From `frozen_network`; taken over.
         warmed: File of the warmed-up state. It says into how many parts the network is cut.
         path: The bundle.
-        frame: What the frames are, and how a picture becomes one.
-        classes: Class names by logit; empty: they are numbered.
-        batches: Frames a step; see `export`.
-        options: How the device adapts.
-        fast: See `export`.
-        device: See `export`.
+        options: What it shall hold, the frame included.
         report: Hears of each graph.
-        compiled: From `preflight` of the same arguments: written with the warmed-up state where it fits that, so that
+        compiled: From `preflight` of the same options: written with the warmed-up state where it fits that, so that
             nothing is compiled twice.
 
     Raises:
@@ -273,18 +261,6 @@ def export_bundle(
     weights = [value for key, value in state.parameters.items() if key.endswith(".conv.weight")]
     if not weights:
         raise InputFileError(f"{warmed}: holds no meta groups")
-    example = torch.zeros(1, frame.channels, *frame.size)
-    adaptable = attach_as(partition(network, example, len(weights)), state)
-    return export(
-        adaptable,
-        state,
-        path,
-        model=model_name(name),
-        frame=frame,
-        classes=classes,
-        batches=batches,
-        options=options,
-        fast=fast,
-        device=device,
-        report=report,
-    )
+    assert options.frame is not None
+    example = torch.zeros(1, options.frame.channels, *options.frame.size)
+    return export(attach_as(partition(network, example, len(weights)), state), state, path, options, report)

@@ -13,21 +13,21 @@ import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
-from ecotta_rt.bundle import FrameSpec
 from ecotta_rt.errors import NetworkError, UsageError
 from ecotta_rt.exporter.compiled import Compiled
 from ecotta_rt.exporter.export import Report, compile_graphs
+from ecotta_rt.exporter.request import ExportOptions
 from ecotta_rt.files.temporary import temporary_folder
-from ecotta_rt.machine.device import DeviceProfile
-from ecotta_rt.method.attach import AdaptableNetwork, attach
+from ecotta_rt.method.attach import attach
 from ecotta_rt.method.cut.last_activation import looks_like_probabilities
 from ecotta_rt.method.cut.one_line import one_line
 from ecotta_rt.method.cut.partition import Partition, partition
 from ecotta_rt.method.cut.tracing import describe, shape_of
+from ecotta_rt.method.ecotta import AdaptableNetwork
 from ecotta_rt.method.lean.frozen import FrozenRun
+from ecotta_rt.method.state import initial_state, to_adapt_state
 from ecotta_rt.method.statistics import Statistics
 from ecotta_rt.method.step import Step
-from ecotta_rt.method.torch_engine import initial_state, to_adapt_state
 from ecotta_rt.options import StepOptions
 from ecotta_rt.prepare.identity import start_as_identity
 from ecotta_rt.runtime.engine import Runtime
@@ -43,17 +43,11 @@ _TOLERANCE = 1e-3
 def preflight(
     network: nn.Module,
     bundle: Path | None,
+    options: ExportOptions,
     *,
-    model: str,
-    frame: FrameSpec,
-    classes: Sequence[str],
     parts: int,
     kernel: int,
-    batches: Sequence[int],
-    options: StepOptions,
-    fast: bool = False,
     identity: bool = False,
-    device: DeviceProfile | None = None,
     report: Report | None = None,
     tell: Tell | None = None,
 ) -> Compiled | None:
@@ -62,16 +56,10 @@ def preflight(
     Args:
         network: Frozen, with its weights; nothing in it is trained here.
         bundle: Where the bundle will stand; None: none is wanted, and no graph is made.
-        model: See `compile_graphs`, also for the other arguments.
-        frame: What frames are.
-        classes: Class names in the order of the logits; empty: they are numbered.
+        options: What it shall hold, the frame included.
         parts: K.
         kernel: Side of the meta convolutions.
-        batches: Frames a step.
-        options: How the device adapts.
-        fast: Steps for time, too.
         identity: The groups will start as an identity and not be warmed up.
-        device: Where it has to fit.
         report: Hears of each graph.
         tell: Hears in a line each what was found.
 
@@ -83,14 +71,15 @@ def preflight(
         UsageError: Class names that are not one a logit, or more parts than it has.
         BudgetExceeded: No graph that learns fits on `device`.
     """
-    say = tell or (lambda line: None)
+    say, frame = tell or (lambda line: None), options.frame
+    assert frame is not None
     network.eval()
     for parameter in network.parameters():
         parameter.data = parameter.data.contiguous()  # as graphs are written, whatever layout suits a warm-up
     pieces = partition(network, torch.zeros(1, frame.channels, *frame.size), parts)
     for note in pieces.notes:
         say(note)
-    frames, answers = require_answers(network, pieces, (frame.channels, *frame.size), classes, batches)
+    frames, answers = require_answers(network, pieces, (frame.channels, *frame.size), options.classes, options.batches)
     adaptable = attach(pieces, kernel)
     if identity:
         start_as_identity(adaptable)
@@ -99,20 +88,8 @@ def preflight(
     if bundle is None:
         return None
     state = to_adapt_state(initial_state(adaptable), adaptable.digest())
-    compiled = compile_graphs(
-        adaptable,
-        state,
-        bundle,
-        model=model,
-        classes=classes,
-        frame=frame,
-        batches=batches,
-        options=options,
-        fast=fast,
-        device=device,
-        report=report,
-    )
-    _try_a_step(compiled, adaptable, options, bundle)
+    compiled = compile_graphs(adaptable, state, bundle, options, report)
+    _try_a_step(compiled, adaptable, options.step, bundle)
     return compiled if compiled.takes_any_state else None
 
 

@@ -30,8 +30,9 @@ from torch import Tensor, nn
 
 from ecotta_rt.errors import InputFileError, UsageError
 from ecotta_rt.files.atomic import write_atomic
-from ecotta_rt.method.attach import AdaptableNetwork, momenta_note
-from ecotta_rt.method.torch_engine import initial_state, to_adapt_state
+from ecotta_rt.method.attach import momenta_note
+from ecotta_rt.method.ecotta import AdaptableNetwork
+from ecotta_rt.method.state import initial_state, to_adapt_state
 from ecotta_rt.prepare.augment import Augmentation, augment
 from ecotta_rt.prepare.calibrate import match_frozen_features, measure_statistics
 from ecotta_rt.state import AdaptState

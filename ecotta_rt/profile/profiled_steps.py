@@ -21,7 +21,8 @@ from ecotta_rt.errors import EcottaError, NetworkError, UsageError
 from ecotta_rt.method.attach import attach
 from ecotta_rt.method.cut.partition import partition
 from ecotta_rt.method.losses import entropy_nats
-from ecotta_rt.method.step import Step, StepState
+from ecotta_rt.method.state import StepState
+from ecotta_rt.method.step import Step
 from ecotta_rt.options import StepOptions
 
 __all__ = [
@@ -162,7 +163,7 @@ def make_ecotta_step(parts: int = 4, kernel: int = 3, options: StepOptions | Non
             raise UsageError("a batch of 1 with normalisation 'batch': choose 'running', or a larger batch")
         adaptable = attach(partition(network.eval(), frames[:1], parts), kernel)
         # Not through the engine: that copies the parameters, and their memory is what tells whose work an operator is.
-        parameters = adaptable.group_parameters()
+        parameters = adaptable.learned_parameters()
         momentum = {name: torch.zeros_like(parameter) for name, parameter in parameters.items()}
         state = StepState(parameters, momentum, adaptable.source_statistics())
         step = Step(adaptable, options)

@@ -9,8 +9,9 @@ import torch
 
 from ecotta_rt.bundle import read_bundle
 from ecotta_rt.errors import InputFileError, UsageError
-from ecotta_rt.exporter.export import GraphRequest, export, requests_for
-from ecotta_rt.method.torch_engine import initial_state, to_adapt_state
+from ecotta_rt.exporter.export import export
+from ecotta_rt.exporter.request import ExportOptions, GraphRequest, requests_for
+from ecotta_rt.method.state import initial_state, to_adapt_state
 from ecotta_rt.options import SessionOptions, StepOptions
 from ecotta_rt.session.opening import open_session
 
@@ -203,9 +204,7 @@ def test_equal_input_gives_equal_bytes(tiny, tmp_path):
             network,
             state_of(network),
             path,
-            model="tiny",
-            classes=CLASSES,
-            options=tiny.options("source"),
+            ExportOptions(model="tiny", classes=CLASSES, step=tiny.options("source")),
             report=report,
         )
         return path.read_bytes()
@@ -229,7 +228,12 @@ def test_the_fast_step_is_left_out_where_it_is_no_other(tiny):
 def test_a_fast_step_of_a_batch_computes_less_again_and_gives_the_same(tiny, tmp_path):
     network, options = tiny.network(), tiny.options("batch")
     path = tmp_path / "net.ecotta"
-    export(network, state_of(network), path, model="tiny", classes=CLASSES, batches=(4,), options=options, fast=True)
+    export(
+        network,
+        state_of(network),
+        path,
+        ExportOptions(model="tiny", classes=CLASSES, batches=(4,), step=options, fast=True),
+    )
     bundle = read_bundle(path)
     plain, fast = (bundle.manifest.graph(name) for name in ("step-4", "step-4-fast"))
     layout = bundle.manifest.layout
@@ -250,11 +254,11 @@ def test_a_fast_step_of_a_batch_computes_less_again_and_gives_the_same(tiny, tmp
 # What is refused
 
 
-def refused(tiny, tmp_path, error, match, **changes):
+def refused(tiny, tmp_path, error, match, classes=CLASSES, **changes):
     network = tiny.network()
-    given = {"state": state_of(network), "path": tmp_path / "n.ecotta", "classes": CLASSES, **changes}
+    given = {"state": state_of(network), "path": tmp_path / "n.ecotta", **changes}
     with pytest.raises(error, match=match):
-        export(network, model="tiny", options=tiny.options("source"), **given)
+        export(network, **given, options=ExportOptions("tiny", classes=classes, step=tiny.options("source")))
     assert not (tmp_path / "n.ecotta").exists()
 
 

@@ -7,6 +7,7 @@ from ecotta_rt.bundle.figures import SessionFigures
 from ecotta_rt.errors import BudgetExceeded
 from ecotta_rt.exporter.export import export
 from ecotta_rt.exporter.fitting import fitting_graphs
+from ecotta_rt.exporter.request import ExportOptions
 from ecotta_rt.machine.device import load_device
 
 MIB = 1 << 20
@@ -51,7 +52,7 @@ def test_where_nothing_that_learns_fits_it_says_so(manifest):
 
 
 def test_a_bundle_for_a_device_has_what_fits_there(tiny, tmp_path):
-    from ecotta_rt.method.torch_engine import initial_state, to_adapt_state
+    from ecotta_rt.method.state import initial_state, to_adapt_state
 
     network = tiny.network()
     with pytest.raises(BudgetExceeded):
@@ -59,10 +60,12 @@ def test_a_bundle_for_a_device_has_what_fits_there(tiny, tmp_path):
             network,
             to_adapt_state(initial_state(network), network.digest()),
             tmp_path / "small.ecotta",
-            model="tiny",
-            classes=["ant", "bee", "cat", "dog", "elk"],
-            options=tiny.options("running"),
-            device=replace(BOARD, default_limit_bytes=20 * MIB),
+            ExportOptions(
+                model="tiny",
+                classes=["ant", "bee", "cat", "dog", "elk"],
+                step=tiny.options("running"),
+                device=replace(BOARD, default_limit_bytes=20 * MIB),
+            ),
         )
 
     assert list(tmp_path.iterdir()) == []

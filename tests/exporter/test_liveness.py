@@ -8,9 +8,10 @@ import onnxruntime
 import pytest
 
 from ecotta_rt.exporter.builder import RECOMPUTED, GraphBuilder
-from ecotta_rt.exporter.export import GraphRequest, build_graph
+from ecotta_rt.exporter.export import build_graph
 from ecotta_rt.exporter.liveness import infer_shapes, live_bytes
-from ecotta_rt.method.torch_engine import initial_state
+from ecotta_rt.exporter.request import GraphRequest
+from ecotta_rt.method.state import initial_state
 
 FLOAT = ir.DataType.FLOAT
 

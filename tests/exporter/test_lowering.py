@@ -12,8 +12,8 @@ from ecotta_rt.exporter.lowering import lower
 from ecotta_rt.exporter.traced import trace_step
 from ecotta_rt.method.attach import attach
 from ecotta_rt.method.cut.partition import partition
+from ecotta_rt.method.state import initial_state
 from ecotta_rt.method.step import Step
-from ecotta_rt.method.torch_engine import initial_state
 from ecotta_rt.options import StepOptions
 
 # A trace and a session take some 20 ms each.
@@ -295,7 +295,7 @@ def test_an_unknown_operator_is_found_in_the_network():
     frames = torch.rand(2, 3, 16, 16)
     adaptable = attach(partition(network.eval(), frames, parts=2))
     options = StepOptions(normalisation="source")
-    traced = trace_step(Step(adaptable, options), options, initial_state(adaptable), frames)
+    traced = trace_step(Step(adaptable, options), initial_state(adaptable), frames)
 
     with pytest.raises(NetworkError, match=r"aten\.cumsum\.default in '0\.2\.3' cannot be exported"):
         lower(traced, "step")

@@ -8,11 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ecotta_rt.exporter.export import GraphRequest, build_graph, export
+from ecotta_rt.exporter.export import build_graph, export
+from ecotta_rt.exporter.request import ExportOptions, GraphRequest
 from ecotta_rt.method.attach import attach
 from ecotta_rt.method.cut.partition import partition
-from ecotta_rt.method.step import Step, StepState, flatten
-from ecotta_rt.method.torch_engine import TorchEngine, initial_state, to_adapt_state
+from ecotta_rt.method.state import StepState, flatten, initial_state, to_adapt_state
+from ecotta_rt.method.step import Step
+from ecotta_rt.method.torch_engine import TorchEngine
 from ecotta_rt.options import StepOptions
 from ecotta_rt.prepare.checkpoint import load_checkpoint
 from ecotta_rt.prepare.networks import build_network
@@ -163,9 +165,9 @@ def compare(network, frames, normalisation, open_session, distance, *, kernel=1,
     found = dict(zip([output.name for output in session.get_outputs()], session.run(None, feeds), strict=True))
 
     assert {node.domain for node in model.graph} == {""}
-    assert outcome.report.kept.any(), "the gate kept no frame: nothing is compared"
+    assert outcome.report["kept"].any(), "the gate kept no frame: nothing is compared"
     assert outcome.moved and found["moved"]
-    assert found["kept"].tolist() == outcome.report.kept.tolist()
+    assert found["kept"].tolist() == outcome.report["kept"].tolist()
     logits, parameters = outcome.logits, flat(outcome.state.parameters)
     assert distance(found["logits"], logits) < max(1e-5, 3 * distance(logits, exact.logits))
     rounding = distance(parameters, flat(exact.state.parameters))
@@ -239,7 +241,7 @@ def test_a_bundle_of_imagenet_size_learns_from_frames_as_torch_does(model, tmp_p
     state = to_adapt_state(initial_state(adaptable), adaptable.digest())
     classes = [f"class {i}" for i in range(1000)]
     path = tmp_path / "net.ecotta"
-    export(adaptable, state, path, model=model, classes=classes, batches=(1,), options=options, fast=True)
+    export(adaptable, state, path, ExportOptions(model=model, classes=classes, batches=(1,), step=options, fast=True))
     engine = TorchEngine(adaptable, options, state)
     runtimes = [Runtime.load(path, fast=fast) for fast in (False, True)]
     pixels = np.random.default_rng(0).integers(0, 256, (1, 224, 224, 3), np.uint8)

@@ -11,7 +11,7 @@ from onnx_ir.passes.common import TopologicalSortPass
 
 from ecotta_rt.bundle import StateLayout
 from ecotta_rt.exporter.builder import MASK_DOMAIN, GraphBuilder
-from ecotta_rt.exporter.export import PASSES, GraphRequest, build_graph
+from ecotta_rt.exporter.export import PASSES, build_graph
 from ecotta_rt.exporter.liveness import infer_shapes
 from ecotta_rt.exporter.passes.fold_constants import fold_constants
 from ecotta_rt.exporter.passes.join_splits import join_splits
@@ -19,7 +19,8 @@ from ecotta_rt.exporter.passes.keep_weights_once import HEAVY, keep_weights_once
 from ecotta_rt.exporter.passes.masks import choose_masks
 from ecotta_rt.exporter.passes.skip_backward import skip_backward
 from ecotta_rt.exporter.passes.stack_scales import stack_scales
-from ecotta_rt.method.torch_engine import initial_state, to_adapt_state
+from ecotta_rt.exporter.request import GraphRequest
+from ecotta_rt.method.state import initial_state, to_adapt_state
 
 FLOAT = ir.DataType.FLOAT
 PLAIN = {"strides": [1, 1], "pads": [1, 1, 1, 1], "dilations": [1, 1], "group": 1}

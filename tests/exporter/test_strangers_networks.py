@@ -6,11 +6,12 @@ import torch.nn.functional as F
 from torch import nn
 
 from ecotta_rt.errors import NetworkError
-from ecotta_rt.exporter.export import GraphRequest, build_graph
+from ecotta_rt.exporter.export import build_graph
+from ecotta_rt.exporter.request import GraphRequest
 from ecotta_rt.method.attach import attach
 from ecotta_rt.method.cut.partition import partition
-from ecotta_rt.method.step import Step, flatten
-from ecotta_rt.method.torch_engine import initial_state
+from ecotta_rt.method.state import flatten, initial_state
+from ecotta_rt.method.step import Step
 from ecotta_rt.options import StepOptions
 
 CLASSES = 5

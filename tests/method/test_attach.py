@@ -48,7 +48,7 @@ def test_of_a_network_in_training_mode_only_the_norms_of_feature_maps_stay_in_it
 def test_only_the_groups_can_learn():
     network = attached(Network())
 
-    assert {name for name, p in network.named_parameters() if p.requires_grad} == set(network.group_parameters())
+    assert {name for name, p in network.named_parameters() if p.requires_grad} == set(network.learned_parameters())
 
 
 @pytest.mark.parametrize(

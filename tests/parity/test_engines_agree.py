@@ -17,9 +17,11 @@ import compare_engines
 from compare_engines import LIMIT, SECTIONS, Case, compare, frames_of, make_case, relative
 from ecotta_rt.bundle import read_bundle
 from ecotta_rt.exporter.export import export
+from ecotta_rt.exporter.request import ExportOptions
 from ecotta_rt.method.attach import attach
 from ecotta_rt.method.cut.partition import partition
-from ecotta_rt.method.torch_engine import TorchEngine, initial_state, to_adapt_state
+from ecotta_rt.method.state import initial_state, to_adapt_state
+from ecotta_rt.method.torch_engine import TorchEngine
 from ecotta_rt.options import StepOptions
 from ecotta_rt.runtime.engine import Runtime
 from ecotta_rt.state import AdaptState
@@ -167,7 +169,9 @@ def hand_bundles(tmp_path_factory):
         )
         state = moving(to_adapt_state(initial_state(adaptable), adaptable.digest()))
         path = folder / f"{mode}.ecotta"
-        export(adaptable, state, path, model="one-part", classes=["a", "b", "c"], batches=(3,), options=options)
+        export(
+            adaptable, state, path, ExportOptions(model="one-part", classes=["a", "b", "c"], batches=(3,), step=options)
+        )
         made[mode] = (network, adaptable, options, state, path)
     return made
 
@@ -198,7 +202,7 @@ def test_torch_onnx_and_a_hand_calculation_take_the_same_steps(hand_bundles, mod
 
         assert relative(outcome.logits.numpy(), logits) < 1e-5
         np.testing.assert_allclose(prediction.entropy_nats, entropies, atol=1e-5)
-        assert prediction.kept.tolist() == outcome.report.kept.tolist() == kept.tolist()
+        assert prediction.kept.tolist() == outcome.report["kept"].tolist() == kept.tolist()
         for section in ("parameters", "momentum", "statistics"):
             for name, expected in getattr(hand, section).items():
                 for found in (engine.state, runtime.state):

@@ -13,10 +13,13 @@ from torch import nn
 from ecotta_rt.bundle import read_bundle
 from ecotta_rt.errors import InputFileError, UsageError
 from ecotta_rt.exporter.export import export
-from ecotta_rt.method.attach import AdaptableNetwork, attach_as
+from ecotta_rt.exporter.request import ExportOptions
+from ecotta_rt.method.attach import attach_as
+from ecotta_rt.method.ecotta import AdaptableNetwork
 from ecotta_rt.method.losses import entropy_nats
+from ecotta_rt.method.state import initial_state, to_step_state
 from ecotta_rt.method.step import Step
-from ecotta_rt.method.torch_engine import TorchEngine, initial_state, to_step_state
+from ecotta_rt.method.torch_engine import TorchEngine
 from ecotta_rt.options import StepOptions
 from ecotta_rt.prepare.calibrate import measure_statistics
 from ecotta_rt.prepare.identity import identity_state, start_as_identity
@@ -76,8 +79,8 @@ def bundle_of(tiny, tmp_path_factory):
     @cache
     def make(mode):
         network, path = tiny.network(), tmp_path_factory.mktemp("identity") / f"{mode}.ecotta"
-        about = {"model": "wrn", "classes": list("abcde"), "batches": (tiny.batch,), "options": options(mode)}
-        export(network, identity_state(network), path, **about)
+        wanted = ExportOptions("wrn", classes=list("abcde"), batches=(tiny.batch,), step=options(mode))
+        export(network, identity_state(network), path, wanted)
         return path
 
     return make
@@ -100,7 +103,7 @@ def test_the_identity_is_exact_to_the_last_bit(tiny, stream, mode):
     network = tiny.network()
     engine = TorchEngine(network, options(mode), identity_state(network))
 
-    assert engine.step(stream[0]).report.l1.tolist() == [0.0, 0.0]
+    assert engine.step(stream[0]).report["l1"].tolist() == [0.0, 0.0]
 
 
 @pytest.mark.parametrize("mode", EXPORTED)
@@ -155,7 +158,7 @@ def test_a_held_norm_keeps_its_statistics_and_gradients_flow_as_through_plain_au
     for name in ("groups.0.norm.mean", "groups.1.norm.variance"):
         assert np.array_equal(engine.state.statistics[name], state.statistics[name])
     if mode == "batch":
-        network.load_group_parameters(to_step_state(network, engine.state).parameters)
+        network.load_learned_parameters(to_step_state(network, engine.state).parameters)
         torch.testing.assert_close(network(frames), engine.predict(frames), atol=1e-4, rtol=1e-4)
 
 
@@ -164,7 +167,7 @@ def test_gradients_past_a_held_norm_are_those_of_plain_autograd(tiny, stream):
     engine = TorchEngine(network, options("batch", lr=0.05), identity_state(network))
     engine.step(stream[0])  # away from the identity, where the convolutions have no gradient yet
     state = to_step_state(network, engine.state)
-    network.load_group_parameters(state.parameters)
+    network.load_learned_parameters(state.parameters)
 
     lean = Step(network, options("batch", l1_weight=0.0)).differentiate(state, stream[1])[2].entropy
     entropy = entropy_nats(network(stream[1]))

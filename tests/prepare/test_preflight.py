@@ -9,10 +9,11 @@ from torch import nn
 from ecotta_rt.bundle import FrameSpec, read_bundle
 from ecotta_rt.errors import NetworkError, UsageError
 from ecotta_rt.exporter.export import export
+from ecotta_rt.exporter.request import ExportOptions
 from ecotta_rt.method.attach import attach
 from ecotta_rt.method.cut.partition import partition
-from ecotta_rt.method.torch_engine import initial_state, to_adapt_state
-from ecotta_rt.options import StepOptions
+from ecotta_rt.method.state import initial_state, to_adapt_state
+from ecotta_rt.options import ON_DEVICE, StepOptions
 from ecotta_rt.prepare.preflight import preflight, require_answers
 
 NAMES = ("ant", "bee", "cow")
@@ -35,9 +36,8 @@ class Small(nn.Module):
 
 def check(network, path=None, *, classes=NAMES, batches=(1,), options=None, parts=2, tell=None):
     torch.manual_seed(0)
-    options = options or StepOptions(normalisation="running", lr_batch=64)
-    common = {"model": "small", "frame": FrameSpec(3, 8, 8), "parts": parts, "kernel": 1}
-    return preflight(network, path, classes=classes, batches=batches, options=options, tell=tell, **common)
+    wanted = ExportOptions("small", classes, FrameSpec(3, 8, 8), batches, options or ON_DEVICE)
+    return preflight(network, path, wanted, parts=parts, kernel=1, tell=tell)
 
 
 REFUSED = {
@@ -126,11 +126,7 @@ def test_graphs_of_untrained_groups_are_those_of_warmed_up_ones(tmp_path, normal
         adaptable,
         state,
         tmp_path / "late.ecotta",
-        model="small",
-        classes=NAMES,
-        frame=spec,
-        batches=(batch,),
-        options=options,
+        ExportOptions(model="small", classes=NAMES, frame=spec, batches=(batch,), step=options),
     )
     assert (tmp_path / "early.ecotta").read_bytes() == (tmp_path / "late.ecotta").read_bytes()
     assert read_bundle(tmp_path / "early.ecotta").manifest.classes == NAMES

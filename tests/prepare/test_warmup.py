@@ -6,8 +6,9 @@ from torch import nn
 from ecotta_rt.errors import InputFileError, UsageError
 from ecotta_rt.method.attach import attach
 from ecotta_rt.method.cut.partition import partition
+from ecotta_rt.method.state import initial_state
 from ecotta_rt.method.step import Step
-from ecotta_rt.method.torch_engine import TorchEngine, initial_state
+from ecotta_rt.method.torch_engine import TorchEngine
 from ecotta_rt.options import StepOptions
 from ecotta_rt.prepare.augment import Augmentation, augment
 from ecotta_rt.prepare.calibrate import match_frozen_features, measure_statistics
@@ -39,7 +40,7 @@ def source():
 
 def test_warming_up_lowers_the_loss_and_touches_only_the_groups(network, source):
     digest, seen = network.digest(), []
-    before = network.group_parameters()["groups.0.conv.weight"].clone()
+    before = network.learned_parameters()["groups.0.conv.weight"].clone()
 
     plain = Augmentation(0.0, 0.0, 0.0)
     state = warm_up(network, *source, WarmUpOptions(epochs=8, batch=8, lr=0.3, augmentation=plain), report=seen.append)
@@ -47,7 +48,7 @@ def test_warming_up_lowers_the_loss_and_touches_only_the_groups(network, source)
     first, last = (np.mean([p.loss for p in seen if p.epoch == epoch]) for epoch in (1, 8))
     assert last < 0.8 * first
     assert network.digest() == digest
-    assert not torch.equal(network.group_parameters()["groups.0.conv.weight"], before)
+    assert not torch.equal(network.learned_parameters()["groups.0.conv.weight"], before)
     assert [p.step for p in seen] == list(range(1, 8 * 12 + 1))
     assert set(state.metadata) >= {"warm_up", "frames"}
     TorchEngine(network, state=state)  # fits

@@ -9,8 +9,10 @@ import torch
 from ecotta_rt.bundle import read_bundle
 from ecotta_rt.errors import BadFrames, BudgetExceeded, InputFileError, UsageError
 from ecotta_rt.exporter.export import export
+from ecotta_rt.exporter.request import ExportOptions
 from ecotta_rt.machine.device import load_device
-from ecotta_rt.method.torch_engine import TorchEngine, initial_state, to_adapt_state
+from ecotta_rt.method.state import initial_state, to_adapt_state
+from ecotta_rt.method.torch_engine import TorchEngine
 from ecotta_rt.options import SessionOptions
 from ecotta_rt.runtime.engine import Runtime
 from ecotta_rt.session.opening import open_session
@@ -85,9 +87,9 @@ def test_step_after_step_it_does_what_torch_does(load, torch_engine, tiny, norma
 
         probabilities = outcome.logits.softmax(1).numpy()
         np.testing.assert_allclose(prediction.probabilities, probabilities, atol=2e-6)
-        np.testing.assert_allclose(prediction.entropy_nats, outcome.report.entropy_nats.numpy(), atol=1e-5)
+        np.testing.assert_allclose(prediction.entropy_nats, outcome.report["entropy_nats"].numpy(), atol=1e-5)
         assert prediction.labels.tolist() == outcome.logits.argmax(1).tolist()
-        assert prediction.kept.tolist() == outcome.report.kept.tolist()
+        assert prediction.kept.tolist() == outcome.report["kept"].tolist()
         assert (prediction.adapted, prediction.why) == (True, "adapted")
         assert_alike(runtime.state, engine.state)
 
@@ -106,7 +108,7 @@ def test_frame_by_frame_it_does_what_torch_does_frame_by_frame(load, torch_engin
         prediction = runtime(frames)
 
         np.testing.assert_allclose(prediction.probabilities, outcome.logits.softmax(1).numpy(), atol=2e-6)
-        assert prediction.kept.tolist() == outcome.report.kept.tolist()
+        assert prediction.kept.tolist() == outcome.report["kept"].tolist()
         assert prediction.adapted
         assert_alike(runtime.state, engine.state)
 
@@ -141,7 +143,7 @@ def test_frame_by_frame_equals_the_whole_batch_with_statistics_held(tiny, tmp_pa
     state = to_adapt_state(initial_state(network), network.digest())
     options = tiny.options("running", statistics_momentum=0.0, frame_by_frame=True)
     path, names = tmp_path / "held.ecotta", ["a", "b", "c", "d", "e"]
-    export(network, state, path, model="tiny", classes=names, batches=(4,), options=options)
+    export(network, state, path, ExportOptions(model="tiny", classes=names, batches=(4,), step=options))
     whole, single = Runtime.load(path, batch=4), Runtime.load(path, batch=4, frame_by_frame=True)
     engine = TorchEngine(network, tiny.options("running", statistics_momentum=0.0))
 

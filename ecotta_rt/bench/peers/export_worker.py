@@ -16,8 +16,9 @@ from ecotta_rt.bench.peers.forward_graph import export_forward
 from ecotta_rt.bench.peers.step_options import step_options
 from ecotta_rt.bundle import FrameSpec
 from ecotta_rt.errors import EXIT_INTERRUPTED, EcottaError
+from ecotta_rt.exporter.request import ExportOptions
 from ecotta_rt.prepare.checkpoint import load_network
-from ecotta_rt.prepare.pipeline import export_bundle
+from ecotta_rt.prepare.pipeline import export_bundle, model_name
 
 __all__ = ["main"]
 
@@ -39,16 +40,19 @@ def main() -> int:
 
 def _make_bundle(order: dict[str, Any], path: Path, tell: Tell) -> None:
     options = step_options(order["normalisation"], order["gradient"], frame_by_frame=order["frame_by_frame"])
+    wanted = ExportOptions(
+        model_name(order["network"]),
+        classes=order["classes"],
+        frame=FrameSpec(3, *order["frame_size"]),
+        batches=order["batches"],
+        step=options,
+        fast=order["fast"],
+    )
     export_bundle(
-        order["network"],
         load_network(order["network"]),
         Path(order["warmed"]),
         path,
-        frame=FrameSpec(3, *order["frame_size"]),
-        classes=order["classes"],
-        batches=order["batches"],
-        options=options,
-        fast=order["fast"],
+        wanted,
         report=lambda graph, done, total: tell({"graph": graph, "done": done, "total": total}),
     )
 

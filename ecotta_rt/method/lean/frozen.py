@@ -1,5 +1,7 @@
-"""Run a frozen, traced stretch of network with the lean operators of `lean.py`."""
+"""Run a traced stretch of network with the lean operators."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -7,9 +9,12 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from ecotta_rt.method.lean.operators import frozen_convolution, frozen_norm, frozen_relu
+from ecotta_rt.method.lean.trained import trained_norm
 from ecotta_rt.method.statistics import Statistics
 
 __all__ = ["FrozenRun", "norms_of"]
+
+_NOTHING: Mapping[str, Tensor] = MappingProxyType({})
 
 # What counts as a ReLU in a trace, and its ceiling. In-place ones are run out of place, see `FrozenRun._relu`.
 _RELU_MODULES = {nn.ReLU: float("inf"), nn.ReLU6: 6.0}
@@ -26,7 +31,7 @@ class FrozenRun(fx.Interpreter):
     """Interprets one traced stretch; convolutions, norms and ReLUs are replaced by lean ones.
 
     Args:
-        module: The stretch, `[N, C, H, W]` in and out. None of its parameters may require a gradient.
+        module: The stretch, `[N, C, H, W]` in and out. None of its own parameters may require a gradient.
         exact: Follow the gradient through batch statistics, instead of treating them as constants.
     """
 
@@ -34,15 +39,17 @@ class FrozenRun(fx.Interpreter):
         super().__init__(module)
         self._exact = exact
         self._statistics: Statistics | None = None
+        self._learn = _NOTHING
         self._fused = {node for node in module.graph.nodes if self._feeds_only_a_relu(node)}
 
-    def __call__(self, x: Tensor, statistics: Statistics) -> Tensor:
-        self._statistics = statistics
+    def __call__(self, x: Tensor, statistics: Statistics, learn: Mapping[str, Tensor] = _NOTHING) -> Tensor:
+        """The stretch's output; norms learn whose scale and shift are in `learn`, as `NORM.weight` and `NORM.bias`."""
+        self._statistics, self._learn = statistics, learn
         try:
             result: Tensor = self.run(x)
         finally:
             # An interpreter remembers its input and output after a run: whole feature maps that nobody else keeps.
-            self._statistics, self.env, self.args_iter = None, {}, iter(())
+            self._statistics, self._learn, self.env, self.args_iter = None, _NOTHING, {}, iter(())
         return result
 
     def run_node(self, n: fx.Node) -> Any:
@@ -59,14 +66,16 @@ class FrozenRun(fx.Interpreter):
 
     def _norm(self, node: fx.Node, norm: nn.BatchNorm2d) -> Tensor:
         assert self._statistics is not None
-        x = self.env[node.all_input_nodes[0]]
-        fused = node in self._fused
-        return frozen_norm(x, norm, str(node.target), self._statistics, exact=self._exact, relu=fused)
+        x, name = self.env[node.all_input_nodes[0]], str(node.target)
+        if f"{name}.weight" in self._learn:
+            weight, bias = self._learn[f"{name}.weight"], self._learn[f"{name}.bias"]
+            return trained_norm(name, norm.eps, x, weight, bias, self._statistics)
+        return frozen_norm(x, norm, name, self._statistics, exact=self._exact, relu=node in self._fused)
 
     def _relu(self, node: fx.Node, ceiling: float) -> Tensor:
         source = node.all_input_nodes[0]
         x: Tensor = self.env[source]
-        if source in self._fused:
+        if source in self._fused and f"{source.target}.weight" not in self._learn:
             return x
         y = frozen_relu(x, ceiling)
         if self._is_in_place(node):

@@ -14,6 +14,7 @@ the stream so far. To treat the statistics of the current batch as constants is 
 `frozen_gradient="constant"`.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -26,7 +27,7 @@ from ecotta_rt.method.lean.bits import is_channels_last, pack_between, unpack
 from ecotta_rt.method.lean.hold import hold_back
 from ecotta_rt.method.statistics import Statistics
 
-__all__ = ["frozen_convolution", "frozen_norm", "frozen_relu", "recompute"]
+__all__ = ["frozen_convolution", "frozen_norm", "frozen_relu", "lean_l1", "recompute"]
 
 _UNBOUNDED = float("inf")
 
@@ -78,6 +79,11 @@ def recompute(run: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     need (random states, tensors found in closures), and packs no bits in the first pass.
     """
     return _apply(_Recomputed, x, run) if _differentiates(x) else run(x)
+
+
+def lean_l1(adapted: Tensor, frozen: Tensor) -> Tensor:
+    """`self_distilled_l1`, keeping two bits an element."""
+    return _apply(_MeanAbsoluteDifference, adapted, frozen.detach())
 
 
 def _apply(function: type[torch.autograd.Function], *args: Any) -> Tensor:
@@ -181,6 +187,22 @@ class _Recomputed(torch.autograd.Function):
         with torch.enable_grad():
             again = hold_back(x.detach(), gradient).requires_grad_()
             return torch.autograd.grad(ctx.run(again), again, gradient)[0], None
+
+
+class _MeanAbsoluteDifference(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, adapted: Tensor, frozen: Tensor) -> Tensor:
+        difference = adapted - frozen
+        # Two masks, since a difference can be zero: the sign has three values.
+        ctx.save_for_backward(pack_between(difference, 0.0), pack_between(difference, -math.inf, 0.0))
+        ctx.shape, ctx.channels_last = difference.shape, is_channels_last(difference)
+        return difference.abs_().mean()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        above, below = (unpack(bits, ctx.shape, ctx.channels_last, gradient.dtype) for bits in ctx.saved_tensors)
+        return above.sub_(below).mul_(gradient / ctx.shape.numel()), None
 
 
 def _relu_and_keep(ctx: Any, y: Tensor, relu: bool, *kept: Tensor) -> Tensor:
