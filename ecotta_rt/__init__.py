@@ -7,7 +7,8 @@ Importing this package loads no array library, no runtime and no torch: names ar
     runtime = ecotta_rt.Runtime.load("net.ecotta")        # a device: numpy and onnxruntime
     prediction = runtime(frames)
     board = ecotta_rt.load_device("raspberry-pi-zero-2w")
-    with ecotta_rt.ActivationProfiler() as profiler:      # host only: needs the extra `prepare`
+    network = ecotta_rt.attach(ecotta_rt.partition(frozen, frames, parts=4))    # host only: the extra `prepare`
+    with ecotta_rt.ActivationProfiler() as profiler:
         ...
 """
 
@@ -35,10 +36,20 @@ from ecotta_rt.errors import (
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
+    from ecotta_rt.exporter.export import export
+    from ecotta_rt.exporter.request import ExportOptions
     from ecotta_rt.machine.device import DeviceProfile, device_ids, load_device
+    from ecotta_rt.method.attach import attach
+    from ecotta_rt.method.cut.partition import partition
+    from ecotta_rt.method.tent import Tent
+    from ecotta_rt.method.torch_engine import TorchEngine
+    from ecotta_rt.options import SessionOptions, StepOptions
+    from ecotta_rt.prepare.open_network import open_network
+    from ecotta_rt.prepare.warmup import WarmUpOptions, warm_up
     from ecotta_rt.profile.profiler import ActivationProfiler
-    from ecotta_rt.records import Prediction
+    from ecotta_rt.records import Frame, Prediction
     from ecotta_rt.runtime.engine import Runtime
+    from ecotta_rt.sources.opening import open_source
     from ecotta_rt.state import AdaptState
 
 __all__ = [
@@ -50,26 +61,52 @@ __all__ = [
     "ConfigurationError",
     "DeviceProfile",
     "EcottaError",
+    "ExportOptions",
+    "Frame",
     "InputFileError",
     "NetworkError",
     "Prediction",
     "Runtime",
+    "SessionOptions",
+    "StepOptions",
+    "Tent",
+    "TorchEngine",
     "TransferError",
     "Unavailable",
     "UsageError",
+    "WarmUpOptions",
     "__version__",
+    "attach",
     "device_ids",
+    "export",
     "load_device",
+    "open_network",
+    "open_source",
+    "partition",
+    "warm_up",
 ]
 
 _HOMES = {
     "ActivationProfiler": "ecotta_rt.profile.profiler",
     "AdaptState": "ecotta_rt.state",
     "DeviceProfile": "ecotta_rt.machine.device",
+    "ExportOptions": "ecotta_rt.exporter.request",
+    "Frame": "ecotta_rt.records",
     "Prediction": "ecotta_rt.records",
     "Runtime": "ecotta_rt.runtime.engine",
+    "SessionOptions": "ecotta_rt.options",
+    "StepOptions": "ecotta_rt.options",
+    "Tent": "ecotta_rt.method.tent",
+    "TorchEngine": "ecotta_rt.method.torch_engine",
+    "WarmUpOptions": "ecotta_rt.prepare.warmup",
+    "attach": "ecotta_rt.method.attach",
     "device_ids": "ecotta_rt.machine.device",
+    "export": "ecotta_rt.exporter.export",
     "load_device": "ecotta_rt.machine.device",
+    "open_network": "ecotta_rt.prepare.open_network",
+    "open_source": "ecotta_rt.sources.opening",
+    "partition": "ecotta_rt.method.cut.partition",
+    "warm_up": "ecotta_rt.prepare.warmup",
 }
 
 

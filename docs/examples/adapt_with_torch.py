@@ -7,25 +7,16 @@ from pathlib import Path
 
 import torch
 
-from ecotta_rt import AdaptState
-from ecotta_rt.exporter.export import export
-from ecotta_rt.exporter.request import ExportOptions
-from ecotta_rt.method.attach import attach
-from ecotta_rt.method.cut.partition import partition
-from ecotta_rt.method.torch_engine import TorchEngine
-from ecotta_rt.options import StepOptions
-from ecotta_rt.prepare.open_network import open_network
+from ecotta_rt import AdaptState, ExportOptions, TorchEngine, attach, export, open_network, partition
+from ecotta_rt.options import ON_DEVICE
 
 frozen = open_network("docs/examples/own_network.py:build", checkpoint=Path("weights.pt"))
 network = attach(partition(frozen, torch.zeros(1, 3, 96, 96), parts=4))
-options = StepOptions(normalisation="running", lr_batch=64)
-engine = TorchEngine(network, options, state=AdaptState.load("net.ecotta-k4.safetensors"))
+engine = TorchEngine(network, ON_DEVICE, state=AdaptState.load("net.ecotta-k4.safetensors"))
 for _ in range(10):
     frames = torch.rand(1, 3, 96, 96)  # float32 in [0, 1]; your stream goes here
     labels = engine(frames).argmax(dim=1)  # answered first, then learned from
 engine.state.save("adapted.safetensors")
 
 classes = ["dog", "elephant", "giraffe", "guitar", "horse"]
-export(
-    network, engine.state, "adapted.ecotta", ExportOptions(model="mine", classes=classes, batches=(1,), step=options)
-)
+export(network, engine.state, "adapted.ecotta", ExportOptions(model="mine", classes=classes, step=ON_DEVICE))

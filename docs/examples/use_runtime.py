@@ -5,8 +5,7 @@ python docs/examples/use_runtime.py net.ecotta picture.png
 
 import sys
 
-from ecotta_rt import Runtime
-from ecotta_rt.sources.opening import open_source
+from ecotta_rt import Runtime, open_source
 
 bundle, pictures = sys.argv[1:]
 runtime = Runtime.load(bundle)

@@ -40,8 +40,8 @@ FORMAT = "ecotta-bundle"
 VERSION = 4
 """Raised when a reader of the old version would misunderstand or refuse the new one.
 
-Version 1 had no `sessions`. Version 2 had no `resize` and no `crop`, and colour frames alone. Version 3 had no `method`:
-all bundles held EcoTTA.
+Version 1 had no `sessions`. Version 2 had no `resize` and no `crop`, and colour frames alone. Version 3 had no
+`method`: all bundles held EcoTTA.
 """
 
 GraphKind = Literal["step", "predict", "accumulate", "update"]
@@ -293,6 +293,7 @@ class Manifest:
         if version <= _LAST_OF_COLOUR_ALONE and manifest.frame.channels != 3:
             raise document.error(("frame", "channels"), f"{manifest.frame.channels}, expected 3")
         _check_weights(manifest, document)
+        _check_method(manifest, document)
         for index, graph in enumerate(manifest.graphs):
             _check_ports(manifest, graph, index, document)
         return manifest
@@ -328,6 +329,17 @@ def _check_weights(manifest: Manifest, document: Document) -> None:
     if end != manifest.weights_bytes:
         ends = f"{before!r} ends at byte {end}" if before else "none"
         raise document.error(("weights",), f"{ends}, and weights.bin has {manifest.weights_bytes} bytes")
+
+
+def _check_method(manifest: Manifest, document: Document) -> None:
+    ports, normalisation = manifest.ports, manifest.normalisation
+    known = MethodPorts.of(ports.name, ports.gradients, (), normalisation)
+    if set(ports.state) != set(known.state):
+        roles = ", ".join(f"{vector.name} {vector.role}" for vector in known.state)
+        raise document.error(("method", "state"), f"not that of {normalisation!r} normalisation: {roles}")
+    usual = MethodPorts.before_they_were_declared(manifest.parts, normalisation)
+    if ports.name == usual.name and ports != usual:
+        raise document.error(("method",), f"not that of {usual.name} in {manifest.parts} parts")
 
 
 def _check_ports(manifest: Manifest, graph: GraphEntry, index: int, document: Document) -> None:

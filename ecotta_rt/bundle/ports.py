@@ -133,13 +133,6 @@ class MethodPorts:
         reserved = next((name for name in names if name.startswith("next_")), None)
         if twice or reserved:
             return f"the name {twice!r} is given twice" if twice else f"{reserved!r}: 'next_' begins other names"
-        roles = {vector.name: vector.role for vector in self.state}
-        if set(roles) != {"parameters", "momentum", "statistics"}:
-            return f"the state is {', '.join(roles)}; expected parameters, momentum and statistics"
-        if roles["parameters"] != "learned" or roles["momentum"] != "optimiser":
-            return "parameters must be 'learned' and momentum 'optimiser'"
-        if roles["statistics"] not in ("tracked", "held"):
-            return f"statistics are {roles['statistics']!r}; expected 'tracked' or 'held'"
         if not self.gradients:
             return "no gradients, expected at least one"
         return None if _OF_EACH_FRAME[1] in self.report else "the report lacks 'kept', bool, of each frame"
@@ -162,13 +155,13 @@ def required_ports(
         for port in method.report
     )
     gradients = tuple(ArrayShape(name, sizes["parameters"]) for name in method.gradients)
-    takes = [ArrayShape(name, sizes[name]) for name in method.read_by(kind)]
-    gives = [ArrayShape(next_(name), sizes[name]) for name in method.written_by(kind)]
-    if kind == "update":
+    update = kind == "update"
+    takes = [] if update else [ArrayShape("frames", (batch, *sizes["frames"]))]
+    takes += [ArrayShape(name, sizes[name]) for name in method.read_by(kind)]
+    gives = [] if update else [ArrayShape("logits", (batch, *sizes["logits"]))]
+    gives += [ArrayShape(next_(name), sizes[name]) for name in method.written_by(kind)]
+    if update:
         takes += [*gradients, *(ArrayShape(name, ()) for name in _COUNTS)]
-    else:
-        takes.append(ArrayShape("frames", (batch, *sizes["frames"])))
-        gives.append(ArrayShape("logits", (batch, *sizes["logits"])))
     if kind in ("step", "accumulate"):
         gives += report
     if kind in ("step", "update"):

@@ -24,6 +24,7 @@ from ecotta_rt.bundle import (
     write_bundle,
 )
 from ecotta_rt.bundle.figures import SessionFigures, Tenant
+from ecotta_rt.bundle.ports import MethodPorts, ReportPort, StateVector
 from ecotta_rt.errors import InputFileError, UsageError
 from ecotta_rt.files.stored_zip import NewMember, checksum, read_directory, write_stored_zip
 from ecotta_rt.state import AdaptState
@@ -64,7 +65,7 @@ def parts_of(bundle):
     }
 
 
-@pytest.mark.parametrize(("name", "version"), [("first-version", 1), ("second-version", 2)])
+@pytest.mark.parametrize(("name", "version"), [("first-version", 1), ("second-version", 2), ("third-version", 3)])
 def test_a_bundle_of_an_older_version_is_read_for_ever(small, name, version):
     old = small.with_name(f"{name}.ecotta")
 
@@ -74,10 +75,12 @@ def test_a_bundle_of_an_older_version_is_read_for_ever(small, name, version):
         assert json.loads(archive.read("manifest.json"))["version"] == version
     now = read_bundle(small).manifest
     graphs = now.graphs if version > 1 else tuple(replace(graph, sessions=()) for graph in now.graphs)
-    assert manifest == replace(now, graphs=graphs, frame=FrameSpec(3, 4, 4, "cover", 1.0))
+    frame = now.frame if version > 2 else FrameSpec(3, 4, 4, "cover", 1.0)
+    assert manifest == replace(now, graphs=graphs, frame=frame, method=None)
+    assert manifest.ports == now.ports
 
 
-def test_a_bundle_of_the_third_version_is_read_for_ever(small):
+def test_a_bundle_of_the_fourth_version_is_read_for_ever(small):
     bundle = read_bundle(small)
 
     manifest = bundle.manifest
@@ -93,6 +96,20 @@ def test_a_bundle_of_the_third_version_is_read_for_ever(small):
     assert step.sessions == (SessionFigures("all", 12, 256, 512, 0, 32, (tenant,)),)
     assert step.inputs[3] == ArrayShape("frames", (2, 3, 4, 4))
     assert step.outputs[4] == ArrayShape("kept", (2,), "bool")
+    assert manifest.method == MethodPorts(
+        "ecotta",
+        state=(
+            StateVector("parameters", "learned"),
+            StateVector("momentum", "optimiser"),
+            StateVector("statistics", "tracked"),
+        ),
+        gradients=("entropy_gradient", "l1_gradient"),
+        report=(
+            ReportPort("entropy_nats", (), "frame"),
+            ReportPort("kept", (), "frame", "bool"),
+            ReportPort("l1", (1,), "step"),
+        ),
+    )
     assert bundle.weights()["pick.bias"].tolist() == [0.5, 0.25]
     assert bundle.initial_state().parameters["group.scale"].tolist() == [1, 2]
 

@@ -2,9 +2,9 @@
 
     python tests/hostile/make_small_bundle.py
 
-The file is kept in the repository: a reader that no longer understands it has broken the format of version 3;
-`first-version.ecotta` and `second-version.ecotta` stand for the two before. What it answers can be worked out by hand:
-the logits are the means of two colours, scaled and shifted.
+The file is kept in the repository: a reader that no longer understands it has broken the format of version 4;
+`first-version.ecotta`, `second-version.ecotta` and `third-version.ecotta` stand for those before. What it answers can
+be worked out by hand: the logits are the means of two colours, scaled and shifted.
 """
 
 from pathlib import Path

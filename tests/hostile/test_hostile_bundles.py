@@ -290,7 +290,7 @@ def test_a_long_manifest_is_not_parsed(parts, read_all):
         (b'{"a": ' + b"9" * 5000 + b"}", "not JSON"),
         (b"{}", "'format': missing"),
         (b'{"format": "zip"}', "expected one of ecotta-bundle, found 'zip'"),
-        (b'{"format": "ecotta-bundle", "version": 4}', "is 4, and this ecotta_rt reads 1 to 3"),
+        (b'{"format": "ecotta-bundle", "version": 5}', "is 5, and this ecotta_rt reads 1 to 4"),
         (b'{"format": "ecotta-bundle", "version": true}', "expected a whole number .*, found True"),
     ],
 )
@@ -356,7 +356,7 @@ def put(*path, value):
         (put("frame", "crop", value=0), "'frame.crop': expected a number above 0 and at most 1, found 0"),
         (put("frame", "crop", value=1.5), "'frame.crop': expected a number above 0 and at most 1"),
         (put("frame", "crop", value=True), "'frame.crop': expected a number"),
-        (put("version", value=2), "'frame.resize': unknown field"),
+        (lambda manifest: manifest.update(version=2) or manifest.pop("method"), "'frame.resize': unknown field"),
         (put("frame", "width", value=1 << 15), "'frame.width': expected a whole number from 1 to 16384"),
         (put("frame", "scale", value="1/128"), "'frame.scale': expected one of 1/255"),
         (put("normalisation", value="none"), "'normalisation': expected one of batch, running, source"),
@@ -396,6 +396,33 @@ def put(*path, value):
         (put("weights", 1, "shape", value=[1 << 29]), "shape': .* is more than 1073741824 bytes"),
         (put("weights", 1, "name", value="pick.weight"), "'weights': the name 'pick.weight' is given twice"),
         (put("weights", 1, "offset", value=-64), "offset': expected a whole number from 0"),
+        (put("parts", value=2), "'method': not that of ecotta in 2 parts"),
+        (
+            put("normalisation", value="source"),
+            "'method.state': not that of 'source' normalisation: .* statistics held",
+        ),
+        (put("version", value=3), "'method': unknown field"),
+        (put("method", value=None), "'method': expected an object, found None"),
+        (put("method", "state", 2, "role", value="held"), "'method.state': not that of 'running' normalisation"),
+        (put("method", "state", 0, "role", value="tracked"), "'method.state': not that of 'running' normalisation"),
+        (put("method", "state", 0, "role", value="owner"), "role': expected one of learned, optimiser, tracked, held"),
+        (put("method", "state", 1, "name", value="parameters"), "'method': the name 'parameters' is given twice"),
+        (put("method", "state", value=[]), "'method.state': not that of 'running' normalisation: parameters learned"),
+        (put("method", "gradients", value=[]), "'method': no gradients, expected at least one"),
+        (put("method", "gradients", 0, value="frames"), "'method': the name 'frames' is given twice"),
+        (put("method", "gradients", value=["a"] * 17), "'method.gradients': 17 entries, more than 16"),
+        (
+            put("method", "report", 0, "name", value="next_logits"),
+            "'method': 'next_logits': 'next_' begins other names",
+        ),
+        (put("method", "report", 2, "name", value="momentum"), "'method': the name 'momentum' is given twice"),
+        (put("method", "report", 2, "shape", value=[1 << 17]), r"shape': \[131072\] is more than 65536 numbers"),
+        (put("method", "report", 2, "dtype", value="int8"), "dtype': expected one of float32, bool"),
+        (
+            put("method", "report", 1, "dtype", value="float32"),
+            "'method': the report lacks 'kept', bool, of each frame",
+        ),
+        (put("method", "report", 1, "per", value="step"), "'method': the report lacks 'kept', bool, of each frame"),
         (put("weights_bytes", value=1 << 40), "'weights_bytes': expected a whole number from 0 to 1073741824"),
     ],
 )
@@ -409,7 +436,17 @@ def test_a_manifest_with_a_wrong_field_is_refused(parts, read_all, change, reaso
     "field",
     [
         *("format", "version", "made_with", "model", "network_digest", "classes", "parts", "frame", "normalisation"),
-        *("options", "layout", "graphs", "weights", "weights_bytes", "weights_sha256", "state_sha256", "metadata"),
+        *(
+            "options",
+            "layout",
+            "graphs",
+            "weights",
+            "weights_bytes",
+            "weights_sha256",
+            "state_sha256",
+            "metadata",
+            "method",
+        ),
     ],
 )
 def test_a_manifest_without_a_field_is_refused(parts, read_all, field):
@@ -423,7 +460,7 @@ def test_a_manifest_without_a_field_is_refused(parts, read_all, field):
         st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
         lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     ),
-    field=st.integers(0, 16),
+    field=st.integers(0, 17),
 )
 def test_any_value_in_any_field_is_read_or_refused(small, value, field):
     manifest = json.loads(read_bundle(small).manifest.to_json())
@@ -434,6 +471,16 @@ def test_any_value_in_any_field_is_read_or_refused(small, value, field):
 
 
 # What a graph takes and gives: a manifest may agree with its graph, and a runtime could still not run it.
+
+
+def other_method(*path, value):
+    """Declares a method that only its manifest knows, a part of it changed."""
+
+    def change(manifest):
+        put("method", "name", value="other")(manifest)
+        put("method", *path, value=value)(manifest)
+
+    return change
 
 
 @pytest.mark.parametrize("kind", ["inputs", "outputs"])
@@ -456,10 +503,12 @@ def test_a_graph_that_lacks_what_its_kind_has_is_refused_when_the_bundle_is_open
         (put("graphs", 0, "batch", value=1), r"'frames' is float32 \[2, 3, 4, 4\], expected float32 \[1, 3, 4, 4\]"),
         (put("frame", "width", value=5), r"'frames' is float32 \[2, 3, 4, 4\], expected float32 \[2, 3, 4, 5\]"),
         (put("classes", value=["a", "b", "c"]), r"'logits' is float32 \[2, 2\], expected float32 \[2, 3\]"),
-        (put("parts", value=2), r"'l1' is float32 \[1\], expected float32 \[2\]"),
         (put("layout", "parameters", 0, "shape", value=[3]), r"'parameters' is float32 \[4\], expected float32 \[5\]"),
         (put("layout", "statistics", value=[]), r"'statistics' is float32 \[4\], expected float32 \[0\]"),
-        (put("normalisation", value="source"), "inputs': 'statistics' is not known"),
+        (other_method("report", 2, "shape", value=[3]), r"'l1' is float32 \[1\], expected float32 \[3\]"),
+        (other_method("report", 2, "per", value="frame"), r"'l1' is float32 \[1\], expected float32 \[2, 1\]"),
+        (other_method("report", 2, "name", value="l2"), "outputs': 'l2' is missing, expected"),
+        (other_method("report", 2, "dtype", value="bool"), r"'l1' is float32 \[1\], expected bool \[1\]"),
         (put("graphs", 1, "outputs", 4, "dtype", value="float32"), r"'kept' is float32 \[2\], expected bool \[2\]"),
         (put("graphs", 1, "outputs", 7, "name", value="next_passwords"), "outputs': 'moved' is missing"),
     ],
