@@ -62,7 +62,7 @@ def test_what_cannot_be_meant_is_a_usage_error(subtests):
 
 
 def test_a_replay_whose_labels_do_not_fit_is_refused(replay):
-    with pytest.raises(InputFileError, match="label 9"):
+    with pytest.raises(InputFileError, match="label 5 at position 5, expected 0 to 4"):
         open_source(f"replay:{replay}", classes=5)
 
 
