@@ -38,7 +38,11 @@ Reason = Literal["limit", "control-group", "available", "temperature", "throttle
 
 
 class Event:
-    """Something that happened in a run. Each kind is a frozen dataclass; a sink ignores the kinds it does not know."""
+    """Something that happened in a run. Each kind is a frozen dataclass; a sink ignores the kinds it does not know.
+
+    In all of them `frame` is a position in the stream, from 0; `name` what the source calls it; `path` the state's
+    file; `dropped` how many frames the source or the guard has dropped so far; `why` a sentence, unless said otherwise.
+    """
 
 
 @dataclass(frozen=True)
@@ -46,8 +50,6 @@ class Answer(Event):
     """What was said of one frame; the fields of a JSON line, in this order.
 
     Attributes:
-        frame: Its position in the stream, from 0.
-        name: What the source calls it.
         label: Name of the most probable class.
         class_index: Number of that class.
         probability: Of that class.
@@ -55,7 +57,6 @@ class Answer(Event):
         adapted: Whether the network learned from the batch it came in; the answer is from before.
         why: See `ecotta_rt.records.Why`.
         latency_ms: From when it was captured to this answer; so the wait for the rest of its batch is in it.
-        dropped: Frames that the source or the guard has dropped so far.
         truth: Name of its true class, where the source knows it.
         correct: Whether the answer is that.
     """
@@ -99,12 +100,7 @@ class BatchAnswered(Event):
 class Refusal(Event):
     """A frame that nobody can use; the stream goes on after it. A source gives it in place of the frame.
 
-    It may come before the answers to earlier frames.
-
-    Attributes:
-        index: Its position in the stream, from 0.
-        name: What the source calls it.
-        why: What is wrong with it.
+    It may come before the answers to earlier frames. `index` is its position in the stream, as a frame has it.
     """
 
     index: int
@@ -119,12 +115,7 @@ class SourceLost(Refusal):
 
 @dataclass(frozen=True)
 class SourceBack(Event):
-    """A source that was lost gives frames again.
-
-    Attributes:
-        frame: Position of the first of them.
-        name: What the source calls it.
-    """
+    """A source that was lost gives frames again; this is the first of them."""
 
     frame: int
     name: str
@@ -132,13 +123,7 @@ class SourceBack(Event):
 
 @dataclass(frozen=True)
 class Dropped(Event):
-    """A frame that was not let in, since the guard is on `Level.DROP`.
-
-    Attributes:
-        frame: Its position in the stream.
-        name: What the source calls it.
-        dropped: Frames that the source or the guard has dropped so far.
-    """
+    """A frame that was not let in, since the guard is on `Level.DROP`."""
 
     frame: int
     name: str
@@ -152,7 +137,7 @@ class GuardStep(Event):
     It may come before the answers to earlier frames. A step down is told before it is made.
 
     Attributes:
-        frame: Position in the stream of the frame before which it was made.
+        frame: The one before which it was made.
         before: The level left.
         level: The level reached.
         why: One of `Reason`.
@@ -189,23 +174,14 @@ class GuardStep(Event):
 
 @dataclass(frozen=True)
 class StateSaved(Event):
-    """What was learned is on the disk.
-
-    Attributes:
-        path: The state's file.
-    """
+    """What was learned is on the disk."""
 
     path: str
 
 
 @dataclass(frozen=True)
 class StateNotSaved(Event):
-    """What was learned could not be saved, and the run goes on.
-
-    Attributes:
-        path: The state's file.
-        why: What failed.
-    """
+    """What was learned could not be saved, and the run goes on."""
 
     path: str
     why: str
@@ -226,12 +202,7 @@ class EventsDropped(Event):
 
 @dataclass(frozen=True)
 class StreamEnded(Event):
-    """The last event of a loop.
-
-    Attributes:
-        dropped: Frames that the source or the guard has dropped.
-        why: What failed, where it ended with an error, else empty; the loop raises the error after this.
-    """
+    """The last event of a loop; `why` is empty, or the message of the error that the loop raises after this."""
 
     dropped: int
     why: str = ""
