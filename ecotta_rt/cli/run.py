@@ -35,23 +35,20 @@ import argparse
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
 from ecotta_rt.cli.byte_size import parse_byte_size
 from ecotta_rt.cli.numbers import MOST_FRAMES, batch_size, integer, integer_up_to, thread_count
-from ecotta_rt.cli.signal_watch import SignalWatch
+from ecotta_rt.cli.signal_watch import ENDING, signals_watched, stopped_by_signals
 from ecotta_rt.errors import EXIT_INTERRUPTED
 from ecotta_rt.messages import tell
 from ecotta_rt.run.options import STATE_SUFFIX, RunOptions
 
 if TYPE_CHECKING:
     from ecotta_rt.runtime.engine import Runtime
-    from ecotta_rt.runtime.loop import Loop
     from ecotta_rt.sinks.tally import Tally
 
 __all__ = ["NAME", "add_arguments", "run"]
@@ -59,7 +56,6 @@ __all__ = ["NAME", "add_arguments", "run"]
 NAME = "run"
 
 _ANSWERS_GRACE_S = 10.0
-_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -139,8 +135,8 @@ def run(args: argparse.Namespace) -> int:
     say = lambda text: tell("ecotta run", text)  # noqa: E731
     with (
         opened(options, say, lambda: bool(received), progress) as ready,
-        _stopped_by_signals(ready.loop, received),
-        SignalWatch(_ENDING, _giving_up(ready.engine)),
+        stopped_by_signals(ready.loop.stop, received),
+        signals_watched(ENDING, _giving_up(ready.engine)),
     ):
         ready.play()
     require_answers(ready.tally)
@@ -156,30 +152,3 @@ def _options(args: argparse.Namespace) -> RunOptions:
 def _giving_up(runtime: "Runtime") -> "Callable[[float], None]":
     """Learning is given up first: its frames are answered all the same, in a third of the time."""
     return lambda waited_s: runtime.interrupt(answers=waited_s > _ANSWERS_GRACE_S)
-
-
-@contextmanager
-def _stopped_by_signals(loop: "Loop", received: list[int]) -> Iterator[None]:
-    """Let SIGINT, SIGTERM and SIGHUP stop `loop` and stand in `received`. A second one does what it always did.
-
-    Not SIGHUP: of a terminal that goes both the shell and the kernel tell, and what was learned is still to be saved.
-    One that the run was started to ignore is ignored: SIGHUP below nohup, SIGINT in the background of a script.
-    """
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        received.append(number)
-        restore()
-        if signal.SIGHUP in before:
-            signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        loop.stop()
-
-    def restore() -> None:
-        for signal_number, handler in before.items():
-            signal.signal(signal_number, handler)
-
-    heard = [number for number in _ENDING if signal.getsignal(number) != signal.SIG_IGN]
-    before = {number: signal.signal(number, stop) for number in heard}
-    try:
-        yield
-    finally:
-        restore()

@@ -1,4 +1,4 @@
-"""Acts on signals at once, whatever the program is in the middle of.
+"""Ends a run on a signal, at once, whatever the program is in the middle of.
 
 Python runs its handlers between two of its own instructions. A step of a large network on a small board takes a minute
 and a write to a pipe that nobody reads for ever: until then a handler waits, and a second Ctrl-C does nothing. The C
@@ -8,11 +8,14 @@ library's handler does not wait: it writes the number to a pipe (`signal.set_wak
 import os
 import select
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from threading import Thread
-from types import TracebackType
+from types import FrameType
 
-__all__ = ["GRACE_S", "SignalWatch"]
+__all__ = ["ENDING", "GRACE_S", "signals_watched", "stopped_by_signals"]
+
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 GRACE_S = 2.0
 """What the batch in progress is given to end by itself after the first signal."""
@@ -21,8 +24,41 @@ _AGAIN_S = 1.0
 _JOIN_S = 1.0
 
 
-class SignalWatch:
-    """Context manager of the main thread: after one signal it asks, after two it ends the process.
+@contextmanager
+def stopped_by_signals(stop: Callable[[], None], received: list[int]) -> Iterator[None]:
+    """Let the signals of `ENDING` call `stop` and stand in `received`. A second one does what it always did.
+
+    Not SIGHUP: of a terminal that goes both the shell and the kernel tell, and what was learned is still to be saved.
+    One that the run was started to ignore is ignored: SIGHUP below nohup, SIGINT in the background of a script.
+    """
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        restore()
+        if signal.SIGHUP in before:
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        stop()
+
+    def restore() -> None:
+        for signal_number, handler in before.items():
+            signal.signal(signal_number, handler)
+
+    heard = [number for number in ENDING if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, handle) for number in heard}
+    try:
+        yield
+    finally:
+        restore()
+
+
+@contextmanager
+def signals_watched(
+    numbers: Sequence[int],
+    give_up: Callable[[float], None],
+    grace_s: float = GRACE_S,
+    leave: Callable[[int], None] = os._exit,
+) -> Iterator[None]:
+    """After one signal ask for an end, after two end the process; for the main thread.
 
     Args:
         numbers: The signals; others that have handlers in Python are let pass. Those have to be there already. A
@@ -32,52 +68,44 @@ class SignalWatch:
         grace_s: See `GRACE_S`.
         leave: Ends the process with an exit code, without a word, whatever other threads do.
     """
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    before = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+    thread = Thread(target=_watch, args=(read, numbers, give_up, grace_s, leave), name="signals", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before)
+        os.close(write)  # the thread reads its end
+        thread.join(_JOIN_S)
+        if not thread.is_alive():
+            os.close(read)
 
-    def __init__(
-        self,
-        numbers: Sequence[int],
-        give_up: Callable[[float], None],
-        grace_s: float = GRACE_S,
-        leave: Callable[[int], None] = os._exit,
-    ) -> None:
-        self._numbers = numbers
-        self._give_up = give_up
-        self._grace_s = grace_s
-        self._leave = leave
-        self._thread = Thread(target=self._run, name="signals", daemon=True)
 
-    def __enter__(self) -> "SignalWatch":
-        self._read, self._write = os.pipe()
-        os.set_blocking(self._write, False)
-        self._before = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
-        self._thread.start()
-        return self
+def _watch(
+    read: int,
+    numbers: Sequence[int],
+    give_up: Callable[[float], None],
+    grace_s: float,
+    leave: Callable[[int], None],
+) -> None:
+    if _next_signal(read, numbers, None) is None:
+        return
+    again = [number for number in numbers if number != signal.SIGHUP]
+    waited_s = wait_s = grace_s
+    while (number := _next_signal(read, again, wait_s)) == 0:
+        give_up(waited_s)
+        wait_s = _AGAIN_S
+        waited_s += wait_s
+    if number is not None:
+        leave(128 + number)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        signal.set_wakeup_fd(self._before)
-        os.close(self._write)  # the thread reads its end
-        self._thread.join(_JOIN_S)
-        if not self._thread.is_alive():
-            os.close(self._read)
 
-    def _run(self) -> None:
-        if self._wait(None, self._numbers) is None:
-            return
-        again = [number for number in self._numbers if number != signal.SIGHUP]
-        waited_s = wait_s = self._grace_s
-        while (number := self._wait(wait_s, again)) == 0:
-            self._give_up(waited_s)
-            wait_s = _AGAIN_S
-            waited_s += wait_s
-        if number is not None:
-            self._leave(128 + number)
-
-    def _wait(self, timeout_s: float | None, numbers: Sequence[int]) -> int | None:
-        """The number of the next of these signals; 0 where none came in time, None where nobody watches any more."""
-        while select.select([self._read], [], [], timeout_s)[0]:
-            read = os.read(self._read, 1)
-            if not read or read[0] in numbers:
-                return read[0] if read else None
-        return 0
+def _next_signal(descriptor: int, numbers: Sequence[int], timeout_s: float | None) -> int | None:
+    """The number of the next of these signals; 0 where none came in time, None where nobody watches any more."""
+    while select.select([descriptor], [], [], timeout_s)[0]:
+        read = os.read(descriptor, 1)
+        if not read or read[0] in numbers:
+            return read[0] if read else None
+    return 0

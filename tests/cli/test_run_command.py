@@ -3,13 +3,12 @@ import os
 import signal
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from ecotta_rt.cli.main import main
-from ecotta_rt.cli.run import _stopped_by_signals
+from ecotta_rt.cli.signal_watch import stopped_by_signals
 from ecotta_rt.machine import vitals
 from ecotta_rt.machine.clock import ManualClock
 from ecotta_rt.machine.device import load_device
@@ -256,7 +255,7 @@ def test_a_terminal_that_goes_tells_twice_and_ends_nothing_but_the_run():
     """The shell passes SIGHUP on, and when it ends the kernel sends it to its foreground jobs once more."""
     received, stopped = [], []
 
-    with _stopped_by_signals(SimpleNamespace(stop=lambda: stopped.append(True)), received):
+    with stopped_by_signals(lambda: stopped.append(True), received):
         os.kill(os.getpid(), signal.SIGHUP)
         os.kill(os.getpid(), signal.SIGHUP)
 

@@ -8,7 +8,7 @@ from queue import SimpleQueue
 
 import pytest
 
-from ecotta_rt.cli.signal_watch import SignalWatch
+from ecotta_rt.cli.signal_watch import signals_watched
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="has no such signals")
 
@@ -17,7 +17,7 @@ WAIT_S = 30
 # Its handlers are there, and its main thread blocks where they do not run.
 PROGRAM = """
 import ctypes, os, signal, sys
-from ecotta_rt.cli.signal_watch import SignalWatch
+from ecotta_rt.cli.signal_watch import signals_watched
 
 numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 for number in numbers:
@@ -27,7 +27,7 @@ libc = ctypes.CDLL(None)
 def give_up(seconds):
     os.write(2, f"given up after {seconds:g} s\\n".encode())
 
-with SignalWatch(numbers, give_up, grace_s=0.05):
+with signals_watched(numbers, give_up, grace_s=0.05):
     os.write(2, b"ready\\n")
     if sys.argv[1] == "native":
         while True:
@@ -92,7 +92,7 @@ def handled():
 def test_it_asks_again_until_the_block_ends_and_then_watches_no_more(handled):
     asked = SimpleQueue()
 
-    with SignalWatch(handled[:1], asked.put, grace_s=0.01, leave=asked.put):
+    with signals_watched(handled[:1], asked.put, grace_s=0.01, leave=asked.put):
         os.kill(os.getpid(), handled[0])
         assert [asked.get(timeout=WAIT_S) for _ in range(2)] == pytest.approx([0.01, 1.01])
     os.kill(os.getpid(), handled[0])
@@ -103,7 +103,7 @@ def test_it_asks_again_until_the_block_ends_and_then_watches_no_more(handled):
 def test_a_batch_that_ends_in_time_is_not_given_up_and_other_signals_are_let_pass(handled):
     asked = SimpleQueue()
 
-    with SignalWatch(handled[:1], asked.put, grace_s=WAIT_S, leave=asked.put):
+    with signals_watched(handled[:1], asked.put, grace_s=WAIT_S, leave=asked.put):
         os.kill(os.getpid(), handled[1])
         os.kill(os.getpid(), handled[0])
         os.kill(os.getpid(), handled[1])
@@ -116,7 +116,7 @@ def test_the_pipe_of_before_is_put_back(handled):
     os.set_blocking(write, False)
     before = signal.set_wakeup_fd(write)
     try:
-        with SignalWatch(handled, lambda _: None):
+        with signals_watched(handled, lambda _: None):
             pass
         os.kill(os.getpid(), handled[0])
         assert os.read(read, 1) == bytes([handled[0]])
@@ -132,7 +132,7 @@ def test_nothing_stays_open(handled):
 
     before = descriptors()
     for _ in range(20):
-        with SignalWatch(handled, lambda _: None):
+        with signals_watched(handled, lambda _: None):
             pass
 
     assert descriptors() == before
