@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # the report comes from the side that imports torch
-    from ecotta_rt.profile.profile_report import ActivationReport, Tenant
+    from ecotta_rt.profile.profile_report import ActivationReport, KeptStorage
 
 __all__ = ["profile_table"]
 
@@ -46,19 +46,19 @@ def _kept(report: "ActivationReport") -> str:
     return _columns(rows, right={0}) + _rest(report.tenants[_SHOWN_KEPT:])
 
 
-def _others(others: Sequence["Tenant"]) -> str:
+def _others(others: Sequence["KeptStorage"]) -> str:
     rows = [("MiB", "shape", "type", "largest others at the step's peak, kept by no backward, made by")]
     rows += [(_mib(t.bytes), _shape(t), t.dtype, t.name) for t in others[:_SHOWN_OTHERS]]
     return _columns(rows, right={0}) + _rest(others[_SHOWN_OTHERS:])
 
 
-def _rest(tenants: Sequence["Tenant"]) -> str:
+def _rest(tenants: Sequence["KeptStorage"]) -> str:
     if not tenants:
         return ""
     return f"\nand {len(tenants)} more, {_mib(sum(tenant.bytes for tenant in tenants))} MiB together"
 
 
-def _shape(tenant: "Tenant") -> str:
+def _shape(tenant: "KeptStorage") -> str:
     return "x".join(map(str, tenant.shape)) or "scalar"
 
 

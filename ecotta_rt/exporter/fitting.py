@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ecotta_rt.bundle import Manifest, read_bundle
 from ecotta_rt.machine.device import DeviceProfile
-from ecotta_rt.plan.budget import Plan, alternatives, plan
+from ecotta_rt.plan.budget import Plan, Wish, alternatives, fastest
 from ecotta_rt.plan.figures import with_figures
 
 __all__ = ["fitting_graphs", "planned"]
@@ -31,13 +31,13 @@ def fitting_graphs(manifest: Manifest, device: DeviceProfile) -> frozenset[str]:
     """
     learning = _ways(manifest, device, "step", adapt=True)
     if any(graph.kind == "accumulate" for graph in manifest.graphs):
-        learning += alternatives(manifest, device, frame_by_frame=True)  # the number of frames hardly matters
+        learning += alternatives(manifest, device, Wish(frame_by_frame=True))  # the number of frames hardly matters
     if not any(way.fits for way in learning):
-        plan(manifest, device)  # says what is missing
+        fastest(learning or alternatives(manifest, device))  # says what is missing
     answering = _ways(manifest, device, "predict", adapt=False)
     return frozenset(name for way in (*learning, *answering) if way.fits for name in way.graphs)
 
 
 def _ways(manifest: Manifest, device: DeviceProfile, kind: str, *, adapt: bool) -> list[Plan]:
     sizes = {graph.batch for graph in manifest.graphs if graph.kind == kind}
-    return [way for size in sizes for way in alternatives(manifest, device, batch=size, adapt=adapt)]
+    return [way for size in sizes for way in alternatives(manifest, device, Wish(batch=size, adapt=adapt))]

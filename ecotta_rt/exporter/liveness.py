@@ -16,13 +16,13 @@ import onnx_ir.passes.common as common
 
 from ecotta_rt.exporter.builder import RECOMPUTED, constant_of
 
-__all__ = ["Liveness", "Tenant", "infer_shapes", "live_bytes"]
+__all__ = ["LiveTensor", "Liveness", "infer_shapes", "live_bytes"]
 
 _ALIASES = {"Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity"}
 
 
 @dataclass(frozen=True)
-class Tenant:
+class LiveTensor:
     """A tensor that is alive at the peak."""
 
     name: str
@@ -49,7 +49,7 @@ class Liveness:
     by_node: tuple[int, ...]
     peak_bytes: int
     peak_node: int
-    tenants: tuple[Tenant, ...]
+    tenants: tuple[LiveTensor, ...]
     activation_bytes: int
 
 
@@ -88,7 +88,7 @@ def live_bytes(model: ir.Model, forward_outputs: Sequence[str] = ("logits", "ent
     by_node = list(accumulate(live[:-1]))
     peak = max(range(len(by_node)), key=by_node.__getitem__, default=0)
     tenants = [
-        Tenant(str(v.name), str(v.producer().op_type), _shape(v), size[v], born[v], dies[v])  # type: ignore[union-attr]
+        LiveTensor(str(v.name), str(v.producer().op_type), _shape(v), size[v], born[v], dies[v])  # type: ignore[union-attr]
         for v in born
         if born[v] <= peak <= dies[v]
     ]

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-__all__ = ["ActivationReport", "PeakPoint", "Tenant", "in_mib"]
+__all__ = ["ActivationReport", "KeptStorage", "PeakPoint", "in_mib"]
 
 _MIB = 1024 * 1024
 
@@ -36,7 +36,7 @@ class PeakPoint:
 
 
 @dataclass(frozen=True)
-class Tenant:
+class KeptStorage:
     """One storage that was there at a peak.
 
     Attributes:
@@ -73,11 +73,11 @@ class ActivationReport:
 
     activation_bytes: int
     peak_at: PeakPoint | None
-    tenants: tuple[Tenant, ...]
+    tenants: tuple[KeptStorage, ...]
     by_part: Mapping[str, int]
     step_peak_bytes: int
     step_peak_at: PeakPoint | None
-    step_tenants: tuple[Tenant, ...]
+    step_tenants: tuple[KeptStorage, ...]
 
     def to_json(self) -> dict[str, object]:
         """The report as plain dictionaries, lists, strings and integers, for `json.dumps`."""

@@ -32,7 +32,7 @@ from torch import Tensor, UntypedStorage, nn
 from ecotta_rt.errors import UsageError
 from ecotta_rt.method.cut.module_paths import ModulePaths
 from ecotta_rt.profile.allocations import AllocationWatch
-from ecotta_rt.profile.profile_report import ActivationReport, PeakPoint, Tenant
+from ecotta_rt.profile.profile_report import ActivationReport, KeptStorage, PeakPoint
 from ecotta_rt.profile.saved_tensors import SavedTensors
 from ecotta_rt.profile.step_memory import Block, StepMemory
 from ecotta_rt.profile.storages import EarlierStorages, storages_of
@@ -234,10 +234,10 @@ class _Watch:
         self._in_backward = in_backward
         return PeakPoint(self._paths.current(), operator, "backward" if in_backward else "forward")
 
-    def _tenant(self, block: Block, module: str) -> Tenant:
+    def _tenant(self, block: Block, module: str) -> KeptStorage:
         part = self._paths.part(module)
-        return Tenant(block.name, part, block.kept_by, block.shape, block.dtype, block.nbytes)
+        return KeptStorage(block.name, part, block.kept_by, block.shape, block.dtype, block.nbytes)
 
 
-def _largest_first(tenants: list[Tenant]) -> tuple[Tenant, ...]:
+def _largest_first(tenants: list[KeptStorage]) -> tuple[KeptStorage, ...]:
     return tuple(sorted(tenants, key=lambda tenant: tenant.bytes, reverse=True))
