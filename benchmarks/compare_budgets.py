@@ -21,7 +21,7 @@ from typing import Any
 from ecotta_rt.bundle import Bundle, Manifest, read_bundle
 from ecotta_rt.files.atomic import write_atomic
 from ecotta_rt.machine.device import load_device
-from ecotta_rt.plan.budget import Plan, alternatives
+from ecotta_rt.plan.budget import Plan, Wish, alternatives
 from ecotta_rt.plan.figures import with_figures
 
 HERE = Path(__file__).parent
@@ -48,10 +48,10 @@ def planned(row: dict[str, Any], manifest: Manifest) -> Plan:
     """The plan for the very way that was measured."""
     options = row["session_options"]
     board = replace(load_device("this-machine"), cores=options["threads"])  # threads may exceed them, as when measured
-    ways = alternatives(manifest, board, batch=row["batch"], adapt=row["adapt"], threads=options["threads"])
+    wish = Wish(batch=row["batch"], adapt=row["adapt"], threads=options["threads"])
     return next(
         way
-        for way in ways
+        for way in alternatives(manifest, board, wish)
         if way.graphs[0] == row["graph"]
         and (way.optimisation, way.memory) == (options["optimisation"], options["memory"])
     )

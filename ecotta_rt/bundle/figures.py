@@ -6,33 +6,7 @@ from typing import Annotated
 from ecotta_rt.files.fields import Limit, OneOf, Since
 from ecotta_rt.options import OPTIMISATIONS
 
-__all__ = ["SessionFigures", "Tenant", "arena_doubles", "arena_overhead"]
-
-
-def arena_doubles(frames: int) -> bool:
-    """Whether the arena of a graph grows in regions of double size, instead of by each request.
-
-    Feature maps of many frames are of few, large sizes. In a region far larger than any of them freed neighbours become
-    one, and what is never reached of it is no memory; in regions of one tensor each, every larger tensor needs a new
-    one. WRN-40-2, 64 frames: 236 MiB a process against 301 (benchmarks/results/sessions.json). For single frames it is
-    the other way round, if at all (WRN-28-10: 352 against 327).
-
-    Args:
-        frames: Of a run.
-    """
-    return frames > 1
-
-
-def arena_overhead(frames: int) -> float:
-    """What malloc takes for an arena, as a multiple of its planned bytes.
-
-    Regions are rounded to pages. Where they double, how tensors come to lie in them depends on the order of requests
-    within an operator, which is not known.
-
-    Args:
-        frames: Of a run.
-    """
-    return 1.07 if arena_doubles(frames) else 1.05
+__all__ = ["SessionFigures", "Tenant"]
 
 
 _Bytes = Annotated[int, Limit(0, 1 << 50)]
@@ -40,10 +14,10 @@ _Bytes = Annotated[int, Limit(0, 1 << 50)]
 
 @dataclass(frozen=True)
 class Tenant:
-    """A tensor that is alive at the worst moment.
+    """What takes memory at the worst moment: a tensor, or a part of the process.
 
     Attributes:
-        name: What makes it, in words: `Conv block2.layer.1.conv1.weight, 64x64x16x16`.
+        name: Of a tensor what makes it, in words: `Conv block2.layer.1.conv1.weight, 64x64x16x16`.
         bytes: Its size.
     """
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ecotta_rt.bundle.figures import SessionFigures
     from ecotta_rt.machine.device import DeviceProfile
     from ecotta_rt.plan.budget import Plan
-    from ecotta_rt.plan.memory_run import MemoryRun
+    from ecotta_rt.plan.planned_run import PlannedRun
     from ecotta_rt.runtime.trial import Trial
 
 __all__ = ["NAME", "add_arguments", "run"]
@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     from ecotta_rt.errors import BudgetExceeded, UsageError
     from ecotta_rt.files.output import check_output
     from ecotta_rt.machine.device import load_device
-    from ecotta_rt.plan.budget import alternatives, plan
+    from ecotta_rt.plan.budget import Wish, alternatives, fastest
     from ecotta_rt.plan.figures import with_figures
 
     if args.json not in (None, "-"):
@@ -80,10 +80,10 @@ def run(args: argparse.Namespace) -> int:
     limit = None if args.limit is None else parse_byte_size(args.limit)
     bundle, device = read_bundle(args.bundle), load_device(args.device)
     manifest = with_figures(bundle, anew=args.here)
-    wanted = {"batch": args.batch, "adapt": not args.no_adapt, "threads": args.threads, "limit_bytes": limit}
-    ways = alternatives(manifest, device, **wanted)
+    wish = Wish(batch=args.batch, adapt=not args.no_adapt, threads=args.threads, limit_bytes=limit)
+    ways = alternatives(manifest, device, wish)
     try:
-        chosen, refusal = plan(manifest, device, **wanted), None
+        chosen, refusal = fastest(ways), None
     except BudgetExceeded as error:
         chosen, refusal = min(ways, key=lambda way: way.peak_bytes), error
     name, figures, timeline = _largest_run(bundle, chosen)
@@ -102,7 +102,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _largest_run(bundle: "Bundle", chosen: "Plan") -> "tuple[str, SessionFigures, MemoryRun]":
+def _largest_run(bundle: "Bundle", chosen: "Plan") -> "tuple[str, SessionFigures, PlannedRun]":
     """The graph that needs most, with the threads of the plan: name, figures and run."""
     from ecotta_rt.plan.figures import plan_session
 
@@ -144,7 +144,7 @@ def _trial_lines(chosen: "Plan", tried: "Trial | None") -> list[str]:
 
 
 def _write_json(
-    target: str, chosen: "Plan", ways: Sequence["Plan"], timeline: "MemoryRun", tried: "Trial | None"
+    target: str, chosen: "Plan", ways: Sequence["Plan"], timeline: "PlannedRun", tried: "Trial | None"
 ) -> None:
     from ecotta_rt.files.output import write_output
 
@@ -174,7 +174,7 @@ def _verdict(path: Path, device: "DeviceProfile", chosen: "Plan") -> list[str]:
     ]
 
 
-def _tensors(name: str, figures: "SessionFigures", timeline: "MemoryRun") -> list[str]:
+def _tensors(name: str, figures: "SessionFigures", timeline: "PlannedRun") -> list[str]:
     from ecotta_rt.plan.picture import picture
 
     return [

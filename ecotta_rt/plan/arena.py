@@ -3,7 +3,7 @@
 Best fit among free chunks; a chunk is split only where the request fills less than half of it, so that up to half of
 one may lie idle; neighbours in one region grow together when both are free; nothing is given back. A request that
 nothing fits takes a new region from the system: of its own size (the extension strategy `kSameAsRequested`), or of
-twice the size of the region before, if that is enough (`kNextPowerOfTwo`); `ecotta_rt.bundle.figures.arena_doubles`
+twice the size of the region before, if that is enough (`kNextPowerOfTwo`); `ecotta_rt.session.costs.arena_doubles`
 says which. So what it holds is more than what lives in it, and depends on the order of requests; and of a large region
 only the pages that some request has reached are memory.
 

@@ -1,46 +1,28 @@
 """Will it fit? A bundle and a device in, the best way to run it there out; or a refusal with reasons.
 
-    manifest, device  ->  plan()  ->  Plan: graphs, session options, and the memory of the process in parts
+    manifest, device, Wish  ->  plan()  ->  Plan: graphs, session options, and the memory of the process in parts
 
 The peak is the larger of load and run, since a device kills at either. It is a sum of what the planner found for each
-graph when the bundle was made (`SessionFigures`) and of what a process has besides, measured on x86-64 with
-onnxruntime 1.31.1: no board has been measured yet. benchmarks/results/budgets.json holds planned, verified and measured
-peaks side by side. Nothing is loaded and nothing is run here.
+graph when the bundle was made (`SessionFigures`) and of what a process has besides (`ecotta_rt.session.costs`).
+Nothing is loaded and nothing is run here.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ecotta_rt.bundle import GraphEntry, Manifest
-from ecotta_rt.bundle.figures import SessionFigures, Tenant, arena_overhead
+from ecotta_rt.bundle.figures import SessionFigures, Tenant
 from ecotta_rt.errors import BudgetExceeded, UsageError
 from ecotta_rt.machine.device import DeviceProfile
+from ecotta_rt.session import costs
 
-__all__ = ["Part", "Plan", "alternatives", "plan"]
+__all__ = ["Plan", "Wish", "alternatives", "fastest", "plan"]
 
 _MIB = 1 << 20
 _FLOAT_BYTES = 4
 _USUAL_THREADS = 2  # more has not been timed
 _TENSORS, _MAPPED = "live tensors", "weights, mapped"
-
-# Resident memory of a fresh process (VmRSS), Python 3.11, numpy 2.4 and onnxruntime 1.31.1 on x86-64:
-_INTERPRETER_BYTES = int(31.8 * _MIB)  # Python 9, numpy 17.5, this package 3, `ecotta run` 2.3
-_LIBRARY_BYTES = int(16.7 * _MIB)  # importing onnxruntime, its telemetry off
-_CODE_AT_LOAD_BYTES = 10 * _MIB  # pages of its code that making a session touches
-_CODE_AT_RUN_BYTES = int(2.5 * _MIB)  # and that running one adds
-# Anonymous memory of a loaded session, over graphs of 391 to 1,775 nodes:
-_SESSION_BYTES = 1 * _MIB
-_NODE_BYTES = 5530
-_THREAD_BYTES = 128 * 1024  # the stack that a worker touches
-# What malloc needs for tensors that are given back one by one: the small ones leave holes in the heap, up to what an
-# arena would have.
-_RETURNING_OVERHEAD = 1.10
-_HEAP_HOLES_BYTES = 6 * _MIB
-# Of the weights that are laid out anew, what is there a second time at the worst moment of loading.
-_LAYING_OUT = {"arena": 0.97, "returning": 0.5}
-# Mapped pages and the heap differ by some per cent from run to run; a plan must not be below any of them.
-_MARGIN = 0.04
 
 # Time against the usual way (a graph that favours memory, all optimisations, arena), from
 # benchmarks/results/device-engine: only the order matters here.
@@ -48,16 +30,50 @@ _FAST, _EXTENDED, _RETURNING, _FRAME_BY_FRAME = 0.9, 1.2, 1.25, 1.4
 
 
 @dataclass(frozen=True)
-class Part:
-    """One share of a process's memory.
+class Wish:
+    """What is asked of a plan; what is None is left open.
 
     Attributes:
-        name: What it is.
-        bytes: How much.
+        batch: Frames a step; None: the smallest that the bundle has a graph for.
+        adapt: Off: only answering is planned. On: only learning is, from every batch. A run that answers some batches
+            without learning from them opens a second graph, which is not in the plan.
+        threads: Of onnxruntime, never more than the device's cores; None: two where it has two.
+        frame_by_frame: Only ways that learn from one frame after the other, or only others.
+        fast: Only steps that take more memory for less time, or only others.
+        session_options: Only ways with these, see `Plan.session_options`.
+        limit_bytes: What one process may have; None: the device's default limit.
+
+    Raises:
+        UsageError: A number below 1.
     """
 
-    name: str
-    bytes: int
+    batch: int | None = None
+    adapt: bool = True
+    threads: int | None = None
+    frame_by_frame: bool | None = None
+    fast: bool | None = None
+    session_options: Mapping[str, str | int] = field(default_factory=dict)
+    limit_bytes: int | None = None
+
+    def __post_init__(self) -> None:
+        threads = self.session_options.get("threads", self.threads)
+        for name, value in (("batch", self.batch), ("threads", threads)):
+            if value is not None and int(value) < 1:
+                raise UsageError(f"{name}={value}: give 1 or more")
+
+    def used_threads(self, cores: int) -> int:
+        """Of onnxruntime, on a device with so many cores."""
+        usual = _USUAL_THREADS if self.threads is None else self.threads
+        return min(int(self.session_options.get("threads", usual)), cores)
+
+    def allows(self, way: "Plan") -> bool:
+        """Whether a way to run the bundle is one of those asked for."""
+        options = {name: value for name, value in self.session_options.items() if name != "threads"}
+        return (
+            self.frame_by_frame in (None, way.frame_by_frame)
+            and (self.fast in (None, way.fast) or not self.adapt)  # there is no fast way to answer
+            and options.items() <= way.session_options().items()
+        )
 
 
 @dataclass(frozen=True)
@@ -88,7 +104,7 @@ class Plan:
     threads: int
     optimisation: str
     memory: str
-    parts: tuple[Part, ...]
+    parts: tuple[Tenant, ...]
     load_peak_bytes: int
     tenants: tuple[Tenant, ...]
 
@@ -141,80 +157,38 @@ class Plan:
         }
 
 
-def plan(
-    manifest: Manifest,
-    device: DeviceProfile,
-    *,
-    batch: int | None = None,
-    adapt: bool = True,
-    threads: int | None = None,
-    frame_by_frame: bool | None = None,
-    fast: bool | None = None,
-    session_options: Mapping[str, str | int] | None = None,
-    limit_bytes: int | None = None,
-) -> Plan:
+def plan(manifest: Manifest, device: DeviceProfile, wish: Wish | None = None) -> Plan:
     """The fastest way to run a bundle on a device that fits there.
 
     Args:
         manifest: The bundle's.
         device: What there is.
-        batch: Frames a step; None: the smallest that the bundle has a graph for.
-        adapt: Off: only answering is planned. On: only learning is, from every batch. A run that answers some batches
-            without learning from them opens a second graph, which is not in the plan.
-        threads: Of onnxruntime, never more than the device's cores; None: two where it has two.
-        frame_by_frame: Only ways that learn from one frame after the other, or only others; None: either.
-        fast: Only steps that take more memory for less time, or only others; None: either.
-        session_options: Only ways with these, see `Plan.session_options`; None: any.
-        limit_bytes: What one process may have; None: the device's default limit.
+        wish: What is asked for; None: anything that learns.
 
     Raises:
         BudgetExceeded: Nothing fits; the message has need, limit and the largest tenant of what needs least.
-        UsageError: A number below 1; the bundle has no graph for what is asked, or was made without figures.
+        UsageError: The bundle has no graph for what is asked, or was made without figures.
     """
-    ways = alternatives(
-        manifest,
-        device,
-        batch=batch,
-        adapt=adapt,
-        threads=threads,
-        frame_by_frame=frame_by_frame,
-        fast=fast,
-        session_options=session_options,
-        limit_bytes=limit_bytes,
-    )
-    fitting = (way for way in ways if way.fits)
-    fastest = next(fitting, None)
-    if fastest is None:
-        raise _refusal(device, min(ways, key=lambda way: way.peak_bytes))
-    return fastest
+    return fastest(alternatives(manifest, device, wish))
 
 
-def alternatives(
-    manifest: Manifest,
-    device: DeviceProfile,
-    *,
-    batch: int | None = None,
-    adapt: bool = True,
-    threads: int | None = None,
-    frame_by_frame: bool | None = None,
-    fast: bool | None = None,
-    session_options: Mapping[str, str | int] | None = None,
-    limit_bytes: int | None = None,
-) -> list[Plan]:
+def fastest(ways: Sequence[Plan]) -> Plan:
+    """The first of the `alternatives` that fits; raises `BudgetExceeded` as `plan` does."""
+    fitting = next((way for way in ways if way.fits), None)
+    if fitting is None:
+        raise _refusal(min(ways, key=lambda way: way.peak_bytes))
+    return fitting
+
+
+def alternatives(manifest: Manifest, device: DeviceProfile, wish: Wish | None = None) -> list[Plan]:
     """Every way to run a bundle on a device, the fastest first, whether it fits or not.
 
     Args and Raises: As `plan`, which never raises `BudgetExceeded` here.
     """
-    options = dict(session_options or {})
-    wanted_threads = int(options.pop("threads", _USUAL_THREADS if threads is None else threads))
-    for name, value in (("batch", batch), ("threads", wanted_threads)):
-        if value is not None and value < 1:
-            raise UsageError(f"{name}={value}: give 1 or more")
-    used_threads = min(wanted_threads, device.cores)
-    limit = device.default_limit_bytes if limit_bytes is None else limit_bytes
+    wish = wish or Wish()
     ways = [
-        (cost * further, _plan(manifest, device, choice, sessions, used_threads, memory, limit))
-        for choice, cost in _choices(manifest, batch, adapt, bool(frame_by_frame))
+        (cost * further, _plan(manifest, device, choice, sessions, memory, wish))
+        for choice, cost in _choices(manifest, wish)
         for sessions in _sessions(choice.graphs, device)
         for memory, further in (("arena", _speed(sessions)), ("returning", _speed(sessions) * _page_faults(choice)))
     ]
@@ -222,25 +196,19 @@ def alternatives(
         raise UsageError(
             "this bundle was made without figures for the planner: make it again with this ecotta_rt, or name no device"
         )
-    open_ways = [
-        (cost, way)
-        for cost, way in ways
-        if frame_by_frame in (None, way.frame_by_frame)
-        and (fast in (None, way.fast) or not adapt)  # there is no fast way to answer
-        and options.items() <= way.session_options().items()
-    ]
-    if not open_ways:
+    allowed = [(cost, way) for cost, way in ways if wish.allows(way)]
+    if not allowed:
         raise UsageError(
             "the bundle has no graph for what was asked for together; `ecotta plan --all` shows what it has"
         )
-    return [way for _, way in sorted(open_ways, key=lambda entry: entry[0])]
+    return [way for _, way in sorted(allowed, key=lambda entry: entry[0])]
 
 
-def _refusal(device: DeviceProfile, least: Plan) -> BudgetExceeded:
+def _refusal(least: Plan) -> BudgetExceeded:
     when = "running" if least.run_peak_bytes >= least.load_peak_bytes else "loading"
     smaller = "a smaller batch, frame-by-frame graphs or " if least.batch > 1 and not least.frame_by_frame else ""
     return BudgetExceeded(
-        f"{device.id} allows {least.limit_bytes / _MIB:.0f} MiB, and the smallest way to run this bundle ("
+        f"{least.device} allows {least.limit_bytes / _MIB:.0f} MiB, and the smallest way to run this bundle ("
         f"{' and '.join(least.graphs)}, {least.optimisation}, {least.memory}) needs {least.peak_bytes / _MIB:.0f} MiB "
         f"while {when}; the largest part: {least.largest_tenant}. Choose {smaller}a smaller network; `ecotta plan` "
         "shows all parts",
@@ -280,15 +248,13 @@ class _Choice:
         return self.graphs[0].fast
 
 
-def _choices(
-    manifest: Manifest, batch: int | None, adapt: bool, frame_by_frame: bool
-) -> Iterator[tuple[_Choice, float]]:
+def _choices(manifest: Manifest, wish: Wish) -> Iterator[tuple[_Choice, float]]:
     """What may be loaded, and its time against the usual way."""
-    kind = "step" if adapt else "predict"
+    kind = "step" if wish.adapt else "predict"
     sizes = sorted({graph.batch for graph in manifest.graphs if graph.kind == kind})
-    one_by_one = _one_by_one(manifest, adapt)
-    usual = sizes[0] if sizes and not frame_by_frame else 1
-    wanted = usual if batch is None else batch
+    one_by_one = _one_by_one(manifest, wish.adapt)
+    usual = sizes[0] if sizes and not wish.frame_by_frame else 1
+    wanted = usual if wish.batch is None else wish.batch
     if wanted not in sizes and not one_by_one:
         raise UsageError(f"the bundle has no {kind} for {wanted} frames; it has {', '.join(map(str, sizes)) or 'none'}")
     for graph in manifest.graphs:
@@ -296,7 +262,7 @@ def _choices(
             choice = _Choice((graph,), wanted)
             yield choice, _FAST if choice.fast else 1.0
     # A single frame gains nothing from it, where there is a graph for one.
-    if one_by_one and (frame_by_frame or wanted > 1 or wanted not in sizes):
+    if one_by_one and (wish.frame_by_frame or wanted > 1 or wanted not in sizes):
         yield _Choice(one_by_one, wanted, True), _FRAME_BY_FRAME
 
 
@@ -327,27 +293,27 @@ def _plan(
     device: DeviceProfile,
     choice: _Choice,
     sessions: Sequence[SessionFigures],
-    threads: int,
     memory: str,
-    limit_bytes: int,
+    wish: Wish,
 ) -> Plan:
-    code = _LIBRARY_BYTES + _CODE_AT_LOAD_BYTES + _CODE_AT_RUN_BYTES + (threads - 1) * _THREAD_BYTES
+    threads = wish.used_threads(device.cores)
+    code = costs.LIBRARY_BYTES + costs.CODE_AT_LOAD_BYTES + costs.CODE_AT_RUN_BYTES + (threads - 1) * costs.THREAD_BYTES
     nodes = sum(session.nodes for session in sessions)
     parts = [
-        Part("interpreter", _INTERPRETER_BYTES if device.host == "python" else 0),
-        Part("onnxruntime", code),
-        Part("sessions", len(sessions) * _SESSION_BYTES + nodes * _NODE_BYTES),
+        Tenant("interpreter", costs.INTERPRETER_BYTES if device.host == "python" else 0),
+        Tenant("onnxruntime", code),
+        Tenant("sessions", len(sessions) * costs.SESSION_BYTES + nodes * costs.NODE_BYTES),
         # Two graphs of one bundle map the same pages.
-        Part(_MAPPED, max(session.mapped_bytes for session in sessions)),
-        Part("weights, laid out anew", sum(session.copied_bytes for session in sessions)),
-        Part(_TENSORS, _tensor_bytes(sessions, memory, choice.frames_a_run)),
-        Part("state", _state_bytes(manifest, choice)),
-        Part("frames", _frame_bytes(manifest, choice)),
+        Tenant(_MAPPED, max(session.mapped_bytes for session in sessions)),
+        Tenant("weights, laid out anew", sum(session.copied_bytes for session in sessions)),
+        Tenant(_TENSORS, _tensor_bytes(sessions, memory, choice.frames_a_run)),
+        Tenant("state", _state_bytes(manifest, choice)),
+        Tenant("frames", _frame_bytes(manifest, choice)),
     ]
-    margin = Part("margin", int(_MARGIN * sum(part.bytes for part in parts)))
+    margin = Tenant("margin", int(costs.MARGIN * sum(part.bytes for part in parts)))
     return Plan(
         device=device.id,
-        limit_bytes=limit_bytes,
+        limit_bytes=device.default_limit_bytes if wish.limit_bytes is None else wish.limit_bytes,
         graphs=tuple(graph.name for graph in choice.graphs),
         batch=choice.batch,
         frame_by_frame=choice.frame_by_frame,
@@ -361,19 +327,19 @@ def _plan(
     )
 
 
-def _load_peak_bytes(parts: Sequence[Part], sessions: Sequence[SessionFigures], memory: str) -> int:
-    loaded = sum(part.bytes for part in parts if part.name not in (_TENSORS, _MAPPED)) - _CODE_AT_RUN_BYTES
+def _load_peak_bytes(parts: Sequence[Tenant], sessions: Sequence[SessionFigures], memory: str) -> int:
+    loaded = sum(part.bytes for part in parts if part.name not in (_TENSORS, _MAPPED)) - costs.CODE_AT_RUN_BYTES
     # While weights are laid out anew, the old ones and the new are there; graph by graph.
-    twice = _LAYING_OUT[memory] * max(session.copied_bytes for session in sessions)
-    return int((loaded + twice) * (1 + _MARGIN))
+    twice = costs.LAYING_OUT[memory] * max(session.copied_bytes for session in sessions)
+    return int((loaded + twice) * (1 + costs.MARGIN))
 
 
 def _tensor_bytes(sessions: Sequence[SessionFigures], memory: str, frames: int) -> int:
-    arenas = sum(session.arena_bytes for session in sessions) * arena_overhead(frames)
+    arenas = sum(session.arena_bytes for session in sessions) * costs.arena_overhead(frames)
     if memory == "arena":
         return int(arenas)
-    live = max(session.live_bytes for session in sessions) * _RETURNING_OVERHEAD
-    return int(max(live, min(arenas, live + _HEAP_HOLES_BYTES)))
+    live = max(session.live_bytes for session in sessions) * costs.RETURNING_OVERHEAD
+    return int(max(live, min(arenas, live + costs.HEAP_HOLES_BYTES)))
 
 
 def _state_bytes(manifest: Manifest, choice: _Choice) -> int:

@@ -5,12 +5,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from ecotta_rt.bundle import Bundle, Manifest
-from ecotta_rt.bundle.figures import SessionFigures, Tenant, arena_doubles
+from ecotta_rt.bundle.figures import SessionFigures, Tenant
 from ecotta_rt.files.onnx_graph import Graph, Initializer, Node
 from ecotta_rt.files.onnx_reader import read_model
 from ecotta_rt.options import OPTIMISATIONS
-from ecotta_rt.plan.memory_run import MemoryRun, simulate
 from ecotta_rt.plan.optimise import optimised_graph
+from ecotta_rt.plan.planned_run import PlannedRun, simulate
+from ecotta_rt.session.costs import arena_doubles
 
 __all__ = ["plan_session", "session_figures", "with_figures"]
 
@@ -48,7 +49,7 @@ def session_figures(bundle: Bundle, name: str, optimisation: str) -> SessionFigu
     return plan_session(bundle, name, optimisation)[0]
 
 
-def plan_session(bundle: Bundle, name: str, optimisation: str, threads: int = 1) -> tuple[SessionFigures, MemoryRun]:
+def plan_session(bundle: Bundle, name: str, optimisation: str, threads: int = 1) -> tuple[SessionFigures, PlannedRun]:
     """As `session_figures`, with the run itself: what is alive at each node."""
     graph, original = optimised_graph(bundle, name, optimisation), read_model(bundle.graph(name), name).graph
     frames = next(entry.batch for entry in bundle.manifest.graphs if entry.name == name)

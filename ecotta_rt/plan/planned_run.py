@@ -1,6 +1,6 @@
 """One run of a graph on paper: what is alive at each node, and what the process holds for it.
 
-optimised graph, original graph  ->  simulate()  ->  MemoryRun
+optimised graph, original graph  ->  simulate()  ->  PlannedRun
 """
 
 from collections import defaultdict
@@ -14,13 +14,13 @@ from ecotta_rt.plan.order import execution_order
 from ecotta_rt.plan.shapes import Tensor, block_channels, shapes_of
 from ecotta_rt.plan.workspace import workspace_bytes
 
-__all__ = ["MemoryRun", "simulate"]
+__all__ = ["PlannedRun", "simulate"]
 
 _RUNS = 3  # the second finds the arena as the first left it, and may fit otherwise; after that it stays
 
 
 @dataclass(frozen=True)
-class MemoryRun:
+class PlannedRun:
     """What a run of a graph needs, inputs, weights and bound outputs not counted.
 
     Attributes:
@@ -43,7 +43,7 @@ def simulate(
     *,
     values: Mapping[str, Tensor] | None = None,
     doubling: bool = False,
-) -> MemoryRun:
+) -> PlannedRun:
     """Run a graph on paper.
 
     Args:
@@ -63,7 +63,7 @@ def simulate(
     own = [_own_bytes(node, original, known, threads, doubling) for node in order]
     live = _live(buffers, own)
     peak = max(range(len(live)), key=live.__getitem__, default=0)
-    return MemoryRun(
+    return PlannedRun(
         live_bytes=tuple(live),
         peak_bytes=max(live, default=0),
         arena_bytes=_arena_bytes(buffers, own, doubling),

@@ -23,13 +23,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecotta_rt.bundle import Bundle, GraphEntry, read_bundle
-from ecotta_rt.bundle.figures import arena_overhead
 from ecotta_rt.errors import InputFileError, UsageError
 from ecotta_rt.machine.process_memory import resident_or_none
 from ecotta_rt.options import SessionOptions
 from ecotta_rt.records import Level, Prediction, Why
 from ecotta_rt.runtime.frame_check import require_frames
 from ecotta_rt.runtime.preprocess import preprocess
+from ecotta_rt.session.costs import TWO_SESSIONS_BYTES, arena_overhead
 from ecotta_rt.session.give_back import give_back_memory
 from ecotta_rt.session.graph_run import GraphRun
 from ecotta_rt.state import AdaptState
@@ -41,7 +41,6 @@ Floats = NDArray[np.float32]
 _STATE = ("parameters", "momentum", "statistics")
 _SUMS = ("entropy_gradient", "l1_gradient")
 
-_SESSIONS_BYTES = 16 << 20  # code and nodes of two sessions, see `ecotta_rt.plan.budget`
 _LEAST_CEILING_BYTES = 8 << 20  # below it nothing would run, and the guard could not even tell
 
 P = ParamSpec("P")
@@ -153,19 +152,18 @@ class Runtime:
         bundle = read_bundle(path, verify=verify)
         if device is not None:
             from ecotta_rt.machine.device import load_device
-            from ecotta_rt.plan.budget import plan
+            from ecotta_rt.plan.budget import Wish, plan
 
-            way = plan(
-                bundle.manifest,
-                load_device(device),
-                limit_bytes=memory_limit_bytes,
+            wish = Wish(
                 batch=batch,
                 adapt=adapt,
                 threads=threads,
                 frame_by_frame=frame_by_frame or None,
                 fast=fast or None,
-                session_options=None if options is None else options.as_json(),
+                session_options={} if options is None else options.as_json(),
+                limit_bytes=memory_limit_bytes,
             )
+            way = plan(bundle.manifest, load_device(device), wish)
             batch, frame_by_frame, fast = way.batch, way.frame_by_frame, way.fast
             memory_limit_bytes = way.limit_bytes
             options = SessionOptions(way.threads, way.optimisation, way.memory)
@@ -485,7 +483,7 @@ def _with_ceiling(options: SessionOptions, limit_bytes: int | None) -> SessionOp
     if limit_bytes is None or options.ceiling_bytes is not None:
         return options
     _run_options()  # loads onnxruntime, which counts too
-    left_bytes = limit_bytes - (resident_or_none() or 0) - _SESSIONS_BYTES
+    left_bytes = limit_bytes - (resident_or_none() or 0) - TWO_SESSIONS_BYTES
     return replace(options, ceiling_bytes=max(left_bytes, _LEAST_CEILING_BYTES))
 
 

@@ -5,7 +5,7 @@ What each is worth: benchmarks/measure_sessions.py.
 option            value               why
 execution order   as written          the exporter writes nodes in an order that keeps few tensors alive
 memory pattern    off                 its plan holds twice what the tensors need
-arena             by request, or for  few holes: see `ecotta_rt.bundle.figures.arena_doubles`
+arena             by request, or for  few holes: see `ecotta_rt.session.costs.arena_doubles`
                   batches doubling
 spinning          off                 idle threads would burn the battery between two frames
 weights           mapped              straight from the bundle file, see `ecotta_rt.bundle.relocate`
@@ -24,15 +24,14 @@ from threading import Lock
 from typing import Any, Literal
 
 from ecotta_rt.bundle import Bundle
-from ecotta_rt.bundle.figures import arena_doubles
 from ecotta_rt.errors import BudgetExceeded, InputFileError
 from ecotta_rt.options import SessionOptions
+from ecotta_rt.session.costs import DOUBLING_SLACK, arena_doubles
 
 __all__ = ["first_line", "open_session", "session_settings", "short_of_memory", "trim_heap"]
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 _MIB = 1 << 20
-_DOUBLING_SLACK = 1.25  # regions of double size hold some that nobody touches
 # onnxruntime/core/framework/bfc_arena.cc and allocator.cc, 1.31.1
 _NO_MEMORY = re.compile(
     r"smaller than requested bytes of (\d+)|Failed to allocate memory for requested buffer of size (\d+)"
@@ -158,7 +157,7 @@ def _registered_arena(ort: Any, doubling: bool, ceiling_bytes: int | None) -> Li
     info = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
     growth = {"arena_extend_strategy": 0 if doubling else 1}  # next power of two, or as requested
     if ceiling_bytes is not None:
-        growth["max_mem"] = int(ceiling_bytes * (_DOUBLING_SLACK if doubling else 1))
+        growth["max_mem"] = int(ceiling_bytes * (DOUBLING_SLACK if doubling else 1))
     try:
         ort.create_and_register_allocator(info, ort.OrtArenaCfg(growth))
     except Exception:  # an application that embeds us may have its own

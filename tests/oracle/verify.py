@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ecotta_rt.bundle import Bundle, GraphEntry
-from ecotta_rt.bundle.figures import arena_doubles
 from ecotta_rt.errors import UsageError
+from ecotta_rt.session.costs import arena_doubles
 from oracle.arena import arena_bytes
 from oracle.lives import Life, Lives, find_lives
 from oracle.process import ProcessStart, measure_start

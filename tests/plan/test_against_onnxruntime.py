@@ -8,8 +8,8 @@ import pytest
 
 from ecotta_rt.bundle import read_bundle
 from ecotta_rt.files.onnx_reader import read_model
-from ecotta_rt.plan.memory_run import simulate
 from ecotta_rt.plan.order import execution_order
+from ecotta_rt.plan.planned_run import simulate
 
 CASES = [
     *(("running", "step-1", "all"), ("running", "step-4", "extended"), ("running", "accumulate", "all")),
@@ -60,7 +60,7 @@ def in_the_order_it_ran(profiled, monkeypatch):
     graph, original, events = profiled
     nodes = {node.name: node for node in graph.nodes}
     ran = [nodes[event["name"].removesuffix("_kernel_time")] for event in events]
-    monkeypatch.setattr("ecotta_rt.plan.memory_run.execution_order", lambda *_: ran)
+    monkeypatch.setattr("ecotta_rt.plan.planned_run.execution_order", lambda *_: ran)
     return simulate(graph, original, threads=1)
 
 

@@ -8,7 +8,7 @@ from ecotta_rt.bundle import ArrayShape, FrameSpec, GraphEntry, Manifest, StateL
 from ecotta_rt.bundle.figures import SessionFigures, Tenant
 from ecotta_rt.errors import BudgetExceeded, UsageError
 from ecotta_rt.machine.device import load_device
-from ecotta_rt.plan.budget import alternatives, plan
+from ecotta_rt.plan.budget import Wish, alternatives, plan
 
 MIB = 1 << 20
 
@@ -74,7 +74,7 @@ def test_state_is_held_twice():
     """Parameters, momentum and statistics, four bytes each; one frame after the other, two sums of gradients too."""
     state = {
         way.frame_by_frame: part.bytes
-        for way in alternatives(MANY, BOARD, batch=64)
+        for way in alternatives(MANY, BOARD, Wish(batch=64))
         for part in way.parts
         if part.name == "state"
     }
@@ -83,7 +83,7 @@ def test_state_is_held_twice():
 
 
 def test_answering_alone_writes_nothing_but_statistics():
-    (state,) = (part.bytes for part in plan(MANY, BOARD, adapt=False).parts if part.name == "state")
+    (state,) = (part.bytes for part in plan(MANY, BOARD, Wish(adapt=False)).parts if part.name == "state")
 
     assert state == 4 * (206_000 + 6_000)
 
@@ -115,18 +115,18 @@ def test_loading_counts_weights_twice_while_they_are_laid_out_anew():
     ],
 )
 def test_the_fastest_way_that_fits_is_chosen(batch, limit_mib, expected):
-    assert plan(MANY, BOARD, batch=batch, limit_bytes=limit_mib * MIB).graphs == expected
+    assert plan(MANY, BOARD, Wish(batch=batch, limit_bytes=limit_mib * MIB)).graphs == expected
 
 
 def test_a_tight_limit_chooses_memory_before_time():
-    loose, tight = (plan(MANY, BOARD, batch=64, limit_bytes=mib * MIB) for mib in (400, 280))
+    loose, tight = (plan(MANY, BOARD, Wish(batch=64, limit_bytes=mib * MIB)) for mib in (400, 280))
 
     assert (loose.memory, tight.memory) == ("arena", "returning")
 
 
 @pytest.mark.parametrize(("cores", "asked", "threads"), [(4, None, 2), (1, None, 1), (4, 3, 3), (2, 3, 2)])
 def test_threads_never_exceed_the_cores(cores, asked, threads):
-    assert plan(ONE, replace(BOARD, cores=cores), threads=asked).threads == threads
+    assert plan(ONE, replace(BOARD, cores=cores), Wish(threads=asked)).threads == threads
 
 
 def test_on_arm_only_graphs_without_the_blocked_layout_are_planned():
@@ -134,32 +134,32 @@ def test_on_arm_only_graphs_without_the_blocked_layout_are_planned():
 
 
 def test_what_is_asked_for_is_kept_to():
-    assert plan(MANY, BOARD, fast=False).graphs == ("step-1",)
-    assert plan(MANY, BOARD, batch=64, frame_by_frame=True).graphs == ("accumulate", "update")
-    assert plan(MANY, BOARD, session_options={"memory": "returning", "threads": 1}).memory == "returning"
+    assert plan(MANY, BOARD, Wish(fast=False)).graphs == ("step-1",)
+    assert plan(MANY, BOARD, Wish(batch=64, frame_by_frame=True)).graphs == ("accumulate", "update")
+    assert plan(MANY, BOARD, Wish(session_options={"memory": "returning", "threads": 1})).memory == "returning"
 
 
 def test_what_cannot_be_had_together_is_a_usage_error():
     with pytest.raises(UsageError, match="no graph for what was asked for together"):
-        plan(MANY, BOARD, batch=64, fast=True)
+        plan(MANY, BOARD, Wish(batch=64, fast=True))
 
 
 def test_answering_alone_uses_the_graph_that_only_answers():
-    assert plan(MANY, BOARD, adapt=False).graphs == ("predict-1",)
-    assert plan(MANY, BOARD, adapt=False, fast=True).graphs == ("predict-1",), "steps alone come in a fast kind"
+    assert plan(MANY, BOARD, Wish(adapt=False)).graphs == ("predict-1",)
+    assert plan(MANY, BOARD, Wish(adapt=False, fast=True)).graphs == ("predict-1",), "steps alone come in a fast kind"
 
 
 def test_many_frames_can_be_answered_one_after_the_other():
-    way = plan(MANY, BOARD, adapt=False, batch=64)
+    way = plan(MANY, BOARD, Wish(adapt=False, batch=64))
 
     assert (way.graphs, way.batch, way.frame_by_frame) == (("predict-1",), 64, True)
-    assert plan(MANY, BOARD, adapt=False, frame_by_frame=True).batch == 1
+    assert plan(MANY, BOARD, Wish(adapt=False, frame_by_frame=True)).batch == 1
 
 
 @pytest.mark.parametrize("graphs", [MANY.graphs, MANY.graphs[3:]], ids=["beside steps", "alone"])
 def test_frame_by_frame_needs_no_number_of_frames(graphs):
     """A bundle that was made for a small device may have no step left."""
-    way = plan(replace(MANY, graphs=graphs), BOARD, frame_by_frame=True)
+    way = plan(replace(MANY, graphs=graphs), BOARD, Wish(frame_by_frame=True))
 
     assert (way.graphs, way.batch) == (("accumulate", "update"), 1)
 
@@ -178,12 +178,12 @@ def test_without_steps_it_learns_frame_by_frame_unasked():
 )
 def test_numbers_below_one_are_refused(wishes, said):
     with pytest.raises(UsageError, match=f"{said}: give 1 or more"):
-        plan(MANY, BOARD, **wishes)
+        plan(MANY, BOARD, Wish(**wishes))
 
 
 def test_what_cannot_fit_is_refused_with_need_limit_and_largest_tenant():
     with pytest.raises(BudgetExceeded, match=r"allows 40 MiB.*step-1.*needs \d+ MiB.*largest part") as caught:
-        plan(ONE, BOARD, limit_bytes=40 * MIB)
+        plan(ONE, BOARD, Wish(limit_bytes=40 * MIB))
 
     assert caught.value.exit_code == 3
     assert caught.value.limit_bytes == 40 * MIB < caught.value.need_bytes
@@ -200,17 +200,17 @@ def test_what_cannot_fit_is_refused_with_need_limit_and_largest_tenant():
 )
 def test_a_refusal_advises_nothing_that_is_done_already(batch, frame_by_frame, advice):
     with pytest.raises(BudgetExceeded, match=rf"\. {advice};"):
-        plan(MANY, BOARD, batch=batch, frame_by_frame=frame_by_frame, limit_bytes=40 * MIB)
+        plan(MANY, BOARD, Wish(batch=batch, frame_by_frame=frame_by_frame, limit_bytes=40 * MIB))
 
 
 def test_where_tensors_are_the_largest_part_the_largest_of_them_is_named():
     with pytest.raises(BudgetExceeded, match=r"live tensors \(Conv w, 1x32x32x32: \d+.\d MiB\)"):
-        plan(manifest(graph("step-64", batch=64, sessions=LARGE)), BOARD, limit_bytes=40 * MIB)
+        plan(manifest(graph("step-64", batch=64, sessions=LARGE)), BOARD, Wish(limit_bytes=40 * MIB))
 
 
 def test_an_unknown_batch_is_named_with_those_there_are():
     with pytest.raises(UsageError, match="no step for 3 frames; it has 1"):
-        plan(ONE, BOARD, batch=3)
+        plan(ONE, BOARD, Wish(batch=3))
 
 
 def test_a_bundle_without_figures_cannot_be_planned():
@@ -221,11 +221,11 @@ def test_a_bundle_without_figures_cannot_be_planned():
 def test_a_way_needs_the_figures_of_all_its_graphs():
     half = manifest(graph("accumulate", "accumulate"), graph("update", "update", sessions=(session(),)))
 
-    assert {way.optimisation for way in alternatives(half, BOARD, batch=8)} == {"all"}
+    assert {way.optimisation for way in alternatives(half, BOARD, Wish(batch=8))} == {"all"}
 
 
 def test_the_json_has_all_that_a_user_needs_to_run_it():
-    plain = plan(MANY, BOARD, batch=64).as_json()
+    plain = plan(MANY, BOARD, Wish(batch=64)).as_json()
 
     assert {"device", "fits", "limit_bytes", "peak_bytes", "parts", "step", "session_options"} <= plain.keys()
     assert plain["session_options"].keys() == {"threads", "optimisation", "memory"}
@@ -238,11 +238,11 @@ def test_the_json_has_all_that_a_user_needs_to_run_it():
 def test_more_memory_never_chooses_a_slower_way(one, other, batch):
     """And what was chosen fits."""
     less, more = sorted((one * MIB, other * MIB))
-    order = [(way.graphs, way.optimisation, way.memory) for way in alternatives(MANY, BOARD, batch=batch)]
+    order = [(way.graphs, way.optimisation, way.memory) for way in alternatives(MANY, BOARD, Wish(batch=batch))]
     places = []
     for limit in (less, more):
         try:
-            way = plan(MANY, BOARD, batch=batch, limit_bytes=limit)
+            way = plan(MANY, BOARD, Wish(batch=batch, limit_bytes=limit))
         except BudgetExceeded:
             places.append(len(order))
         else:

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from ecotta_rt.plan.memory_run import simulate
+from ecotta_rt.plan.planned_run import simulate
 
 MIB = 1 << 20
 

@@ -5,11 +5,11 @@ import weakref
 import numpy as np
 import pytest
 
-from ecotta_rt.bundle.figures import arena_overhead
 from ecotta_rt.errors import InputFileError, UsageError
 from ecotta_rt.options import SessionOptions
 from ecotta_rt.records import Level
 from ecotta_rt.runtime.engine import Runtime
+from ecotta_rt.session.costs import arena_overhead
 from ecotta_rt.session.interrupted import Interrupted
 from ecotta_rt.session.opening import open_session
 
