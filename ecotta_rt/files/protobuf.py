@@ -25,6 +25,7 @@ __all__ = [
     "Span",
     "Wire",
     "encode_field",
+    "encode_number",
     "shown",
     "signed",
 ]
@@ -223,6 +224,11 @@ def shown(text: str) -> str:
 def encode_field(number: int, payload: bytes) -> bytes:
     """A field with a string or message."""
     return _encoded(number << 3 | BYTES) + _encoded(len(payload)) + payload
+
+
+def encode_number(number: int, value: int) -> bytes:
+    """A field with a whole number that is not negative."""
+    return _encoded(number << 3) + _encoded(value)
 
 
 def _encoded(value: int) -> bytes:

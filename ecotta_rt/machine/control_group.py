@@ -18,9 +18,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["ControlGroup", "GroupMemory", "control_groups", "group_folders", "tightest", "upwards"]
+from ecotta_rt.machine.proc import PROC, first_line, lines, text
 
-_PROC = Path("/proc")
+__all__ = [
+    "ControlGroup",
+    "GroupMemory",
+    "control_groups",
+    "group_folders",
+    "memory_is_counted",
+    "tightest",
+    "upwards",
+]
+
 _CGROUP_ROOT = Path("/sys/fs/cgroup")
 _NO_LIMIT = 2**60  # version 1 writes the largest number of whole pages, a little under 2^63
 
@@ -66,7 +75,7 @@ class ControlGroup:
 
     def _reclaimable_bytes(self) -> int:
         prefix, mapped = ("total_", "total_mapped_file") if self.version == 1 else ("", "file_mapped")
-        stat = dict(line.partition(" ")[::2] for line in _text(self.folder / "memory.stat").splitlines())
+        stat = dict(line.partition(" ")[::2] for line in lines(self.folder / "memory.stat"))
         inactive, active, in_use = (
             int(value) if (value := stat.get(key, "")).isdecimal() else 0
             for key in (f"{prefix}inactive_file", f"{prefix}active_file", mapped)
@@ -74,7 +83,7 @@ class ControlGroup:
         return max(inactive + active - in_use, 0)
 
 
-def group_folders(controller: str, proc: Path = _PROC, cgroup_root: Path = _CGROUP_ROOT) -> Iterator[tuple[int, Path]]:
+def group_folders(controller: str, proc: Path = PROC, cgroup_root: Path = _CGROUP_ROOT) -> Iterator[tuple[int, Path]]:
     """Version and folder of every group that this process is in by way of `controller`, from its own up to the root.
 
     Inside a container the path in /proc may be the host's, of which nothing is mounted; the mount itself is then ours.
@@ -85,7 +94,7 @@ def group_folders(controller: str, proc: Path = _PROC, cgroup_root: Path = _CGRO
         proc: Where procfs is mounted.
         cgroup_root: Where the control groups are mounted, version 1 or 2.
     """
-    for line in _text(proc / "self" / "cgroup").splitlines():
+    for line in lines(proc / "self" / "cgroup"):
         hierarchy, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
         if hierarchy == "0":
@@ -100,7 +109,7 @@ def upwards(mount: Path, path: str) -> list[Path]:
     return [mount.joinpath(*parts[:depth]) for depth in range(len(parts), -1, -1)]
 
 
-def control_groups(proc: Path = _PROC, cgroup_root: Path = _CGROUP_ROOT) -> tuple[ControlGroup, ...]:
+def control_groups(proc: Path = PROC, cgroup_root: Path = _CGROUP_ROOT) -> tuple[ControlGroup, ...]:
     """The groups of this process that count memory, from its own up to the root.
 
     Args:
@@ -116,17 +125,19 @@ def tightest(groups: tuple[ControlGroup, ...]) -> GroupMemory | None:
     return max(found, key=lambda memory: memory.usage_bytes / max(memory.limit_bytes, 1), default=None)
 
 
+def memory_is_counted(proc: Path, cgroup_root: Path) -> bool | None:
+    """Whether the kernel enforces memory limits of control groups; None where it does not say."""
+    version_2 = cgroup_root / "cgroup.controllers"
+    if version_2.is_file():
+        return "memory" in first_line(version_2).split()
+    counted = [words[3] for line in lines(proc / "cgroups") if (words := line.split())[:1] == ["memory"] and words[3:]]
+    return counted[0] == "1" if counted else None
+
+
 def _limit_file(group: ControlGroup) -> Path:
     return group.folder / ("memory.limit_in_bytes" if group.version == 1 else "memory.max")
 
 
 def _number(path: Path) -> int | None:
-    text = _text(path).strip()
-    return int(text) if text.isdecimal() else None  # version 2 writes "max" for no limit
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
+    written = text(path).strip()
+    return int(written) if written.isdecimal() else None  # version 2 writes "max" for no limit

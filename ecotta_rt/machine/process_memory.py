@@ -1,8 +1,8 @@
 """What the kernel says about this process's memory: resident now, its share of it, resident at the worst moment.
 
-Read from /proc/self by hand: psutil crashes under some emulators, and `getrusage().ru_maxrss` lies: it survives exec,
-so the child of a large parent reports its parent's peak. The peak (VmHWM) can be set back to the present, which parts
-running from loading.
+Read from /proc/self (`ecotta_rt.machine.proc` says why by hand): `getrusage().ru_maxrss` lies, since it survives exec,
+so that the child of a large parent reports its parent's peak. The peak (VmHWM) can be set back to the present, which
+parts running from loading.
 
 Source: proc(5), /proc/pid/status, /proc/pid/smaps_rollup and /proc/pid/clear_refs.
 """
@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ecotta_rt.errors import Unavailable
+from ecotta_rt.machine.proc import PROC, sizes
 
 __all__ = ["Held", "held_memory", "peak_resident_bytes", "reset_peak", "resident_bytes", "resident_or_none"]
 
-_PROC = Path("/proc")
 _STATUS = Path("/proc/self/status")
 _CLEAR_REFS = Path("/proc/self/clear_refs")
 _RESET_PEAK = "5"  # proc(5): "reset the peak resident set size high water mark"
@@ -36,7 +36,7 @@ class Held:
     private_bytes: int | None
 
 
-def held_memory(proc: Path = _PROC) -> Held | None:
+def held_memory(proc: Path = PROC) -> Held | None:
     """What this process has in RAM now; None on a system that does not tell (not Linux).
 
     The kernel adds up the shares page by page: 20 microseconds a MiB on a fast machine, so some milliseconds a call.
@@ -47,15 +47,15 @@ def held_memory(proc: Path = _PROC) -> Held | None:
     resident = resident_or_none(proc)
     if resident is None:
         return None
-    rollup = _sizes(proc / "self" / "smaps_rollup")
+    rollup = sizes(proc / "self" / "smaps_rollup")
     if "Pss" not in rollup:
         return Held(resident, resident, None)
     return Held(resident, rollup["Pss"], rollup.get("Private_Clean", 0) + rollup.get("Private_Dirty", 0))
 
 
-def resident_or_none(proc: Path = _PROC) -> int | None:
+def resident_or_none(proc: Path = PROC) -> int | None:
     """As `resident_bytes`, and None on a system that does not tell. Costs some 50 microseconds whatever the size."""
-    return _sizes(proc / "self" / "status").get("VmRSS")
+    return sizes(proc / "self" / "status").get("VmRSS")
 
 
 def resident_bytes() -> int:
@@ -92,27 +92,7 @@ def reset_peak() -> None:
 
 
 def _status_bytes(field: str) -> int:
-    try:
-        lines = _STATUS.read_text(encoding="ascii", errors="replace").splitlines()
-    except OSError as error:
-        raise Unavailable(f"{_STATUS} cannot be read ({error.strerror}); memory is measured on Linux only") from error
-    for line in lines:
-        name, _, value = line.partition(":")
-        if name == field:
-            return int(value.split()[0]) * 1024  # the kernel writes "kB" and means KiB
-    raise Unavailable(f"{_STATUS} has no {field}; memory is measured on Linux with a usual kernel only")
-
-
-def _sizes(path: Path) -> dict[str, int]:
-    """Every `Name:  123 kB` of a file, in bytes; nothing where it cannot be read."""
-    try:
-        lines = path.read_text(encoding="ascii", errors="replace").splitlines()
-    except OSError:
-        return {}
-    found = {}
-    for line in lines:
-        name, _, value = line.partition(":")
-        words = value.split()
-        if len(words) == 2 and words[0].isdecimal() and words[1] == "kB":
-            found[name] = int(words[0]) * 1024
-    return found
+    found = sizes(_STATUS)
+    if field not in found:
+        raise Unavailable(f"{_STATUS} has no {field}; memory is measured on Linux with a usual kernel only")
+    return found[field]

@@ -1,9 +1,6 @@
 """What this machine says of itself: memory, control group limit, cores, instruction set and temperature.
 
-Read from /proc and /sys by hand, so that a board needs nothing installed and a test can hand in a folder of its own;
-where there is no /proc, psutil answers for the memory.
-
-Sources: proc(5); kernel documentation, arm64 elf_hwcaps.rst for the names in /proc/cpuinfo and
+Sources: kernel documentation, arm64 elf_hwcaps.rst for the names in /proc/cpuinfo and
 driver-api/thermal/sysfs-api.rst for the temperature (thousandths of a degree).
 """
 
@@ -13,6 +10,7 @@ from pathlib import Path
 
 from ecotta_rt.errors import UsageError
 from ecotta_rt.machine.control_group import control_groups
+from ecotta_rt.machine.proc import PROC, lines, sizes, text
 
 __all__ = [
     "available_memory_bytes",
@@ -27,7 +25,6 @@ __all__ = [
     "usable_cores",
 ]
 
-_PROC = Path("/proc")
 _CGROUP_ROOT = Path("/sys/fs/cgroup")
 _THERMAL = Path("/sys/class/thermal")
 _PLAUSIBLE_C = (-40.0, 150.0)  # what lies outside is a sensor that is asleep or broken
@@ -51,17 +48,17 @@ _FEATURES = {
 }
 
 
-def total_memory_bytes(proc: Path = _PROC) -> int:
+def total_memory_bytes(proc: Path = PROC) -> int:
     """Memory the kernel has, in bytes (MemTotal)."""
     return _memory_bytes(proc, "MemTotal", "total")
 
 
-def available_memory_bytes(proc: Path = _PROC) -> int:
+def available_memory_bytes(proc: Path = PROC) -> int:
     """Memory that new work can have without swapping, in bytes (MemAvailable)."""
     return _memory_bytes(proc, "MemAvailable", "available")
 
 
-def cgroup_limit_bytes(proc: Path = _PROC, cgroup_root: Path = _CGROUP_ROOT) -> int | None:
+def cgroup_limit_bytes(proc: Path = PROC, cgroup_root: Path = _CGROUP_ROOT) -> int | None:
     """The memory limit of this process's control group, in bytes: the least one on the way up to the root.
 
     Args:
@@ -75,11 +72,9 @@ def cgroup_limit_bytes(proc: Path = _PROC, cgroup_root: Path = _CGROUP_ROOT) -> 
     return min((limit for limit in limits if limit is not None), default=None)
 
 
-def meminfo_bytes(proc: Path = _PROC) -> dict[str, int]:
+def meminfo_bytes(proc: Path = PROC) -> dict[str, int]:
     """/proc/meminfo: name -> bytes; empty where there is none."""
-    words = (line.replace(":", " ").split() for line in _lines(proc / "meminfo"))
-    # "kB" there means KiB.
-    return {word[0]: int(word[1]) * 1024 for word in words if len(word) == 3 and word[1].isdecimal()}
+    return sizes(proc / "meminfo")
 
 
 def highest_temperature_c(thermal: Path = _THERMAL) -> float | None:
@@ -91,8 +86,8 @@ def highest_temperature_c(thermal: Path = _THERMAL) -> float | None:
     found = []
     for path in thermal.glob("thermal_zone*/temp"):
         try:
-            temperature_c = int(path.read_text(encoding="ascii")) / 1000
-        except (OSError, ValueError):  # a zone that is switched off gives an error when read
+            temperature_c = int(text(path)) / 1000
+        except ValueError:  # a zone that is switched off gives an error when read
             continue
         if _PLAUSIBLE_C[0] < temperature_c < _PLAUSIBLE_C[1]:
             found.append(temperature_c)
@@ -107,38 +102,27 @@ def usable_cores() -> int:
         return os.cpu_count() or 1
 
 
-def cpu_name(proc: Path = _PROC) -> str:
+def cpu_name(proc: Path = PROC) -> str:
     """The processor's name in its own words, or its architecture where it gives none (most Arm boards)."""
-    for line in _lines(proc / "cpuinfo"):
-        key, _, value = line.partition(":")
-        if key.strip() == "model name" and value.strip():
-            return " ".join(value.split())
-    return platform.machine() or "unknown"
+    return " ".join(_cpuinfo(proc, "model name")) or platform.machine() or "unknown"
 
 
-def cpu_features(proc: Path = _PROC) -> tuple[str, ...]:
+def cpu_features(proc: Path = PROC) -> tuple[str, ...]:
     """Instruction set extensions, by the names that device profiles use, sorted."""
-    for line in _lines(proc / "cpuinfo"):
-        key, _, value = line.partition(":")
-        if key.strip() in ("Features", "flags"):
-            return tuple(sorted({_FEATURES[word] for word in value.split() if word in _FEATURES}))
-    return ()
+    return tuple(sorted({_FEATURES[word] for word in _cpuinfo(proc, "Features", "flags") if word in _FEATURES}))
 
 
-def has_bfloat16(proc: Path = _PROC) -> bool | None:
+def has_bfloat16(proc: Path = PROC) -> bool | None:
     """Whether the processor multiplies in bfloat16 itself; None where nothing is known of it.
 
     Without it every such product is taken apart: a training step of a ResNet-18 took 13 to 18 times as long as in
     float32 (one core of an AMD EPYC without AVX-512, torch 2.13).
     """
-    for line in _lines(proc / "cpuinfo"):
-        key, _, value = line.partition(":")
-        if key.strip() in ("Features", "flags"):
-            return not _BFLOAT16.isdisjoint(value.split())
-    return None
+    words = _cpuinfo(proc, "Features", "flags")
+    return None if not words else not _BFLOAT16.isdisjoint(words)
 
 
-def require_bfloat16(proc: Path = _PROC) -> None:
+def require_bfloat16(proc: Path = PROC) -> None:
     """Refuse the option `--precision bfloat16` where it would crawl.
 
     Raises:
@@ -160,8 +144,10 @@ def _memory_bytes(proc: Path, key: str, psutil_field: str) -> int:
     return int(getattr(psutil.virtual_memory(), psutil_field))
 
 
-def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return []
+def _cpuinfo(proc: Path, *keys: str) -> list[str]:
+    """The words behind the first line of /proc/cpuinfo with one of these keys that has any."""
+    for line in lines(proc / "cpuinfo"):
+        key, _, value = line.partition(":")
+        if key.strip() in keys and value.strip():
+            return value.split()
+    return []

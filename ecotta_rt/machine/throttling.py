@@ -11,6 +11,7 @@ Source: raspberrypi.com/documentation, "vcgencmd get_throttled", for the bits:
 from pathlib import Path
 
 from ecotta_rt.machine.clock import Clock, SystemClock
+from ecotta_rt.machine.proc import text
 
 __all__ = ["THROTTLED_NOW", "Firmware"]
 
@@ -62,10 +63,7 @@ class Firmware:
             if answer is not None:
                 return answer
             self._command = None  # not in the group `video`, or in a container: it will not come later
-        try:
-            return _bits(self._file.read_text(encoding="ascii"))
-        except (OSError, UnicodeDecodeError):
-            return None
+        return _bits(text(self._file))
 
 
 def _found(command: str) -> str | None:
@@ -86,9 +84,9 @@ def _output(command: str) -> str:
     return done.stdout
 
 
-def _bits(text: str) -> int | None:
+def _bits(written: str) -> int | None:
     """Of `0x50000`, or of `50000`: both are hexadecimal."""
     try:
-        return int(text.strip(), 16)
+        return int(written.strip(), 16)
     except ValueError:
         return None

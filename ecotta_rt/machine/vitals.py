@@ -8,13 +8,13 @@ from pathlib import Path
 
 from ecotta_rt.machine.clock import Clock, SystemClock
 from ecotta_rt.machine.control_group import GroupMemory, control_groups, tightest
+from ecotta_rt.machine.proc import PROC
 from ecotta_rt.machine.process_memory import Held, held_memory, resident_or_none
 from ecotta_rt.machine.this_machine import highest_temperature_c, meminfo_bytes
 from ecotta_rt.machine.throttling import Firmware
 
 __all__ = ["Vitals", "VitalsReader"]
 
-_PROC = Path("/proc")
 _SYS = Path("/sys")
 _COUNT_EVERY_S = 5.0
 _NEAR_BYTES = 2**20
@@ -55,7 +55,7 @@ class VitalsReader:
     """
 
     def __init__(
-        self, proc: Path = _PROC, sys: Path = _SYS, firmware: Firmware | None = None, clock: Clock | None = None
+        self, proc: Path = PROC, sys: Path = _SYS, firmware: Firmware | None = None, clock: Clock | None = None
     ) -> None:
         self._proc = proc
         self._clock = clock or SystemClock()

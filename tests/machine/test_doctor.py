@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ecotta_rt.machine.control_group import memory_is_counted
 from ecotta_rt.machine.device import load_device
 from ecotta_rt.machine.doctor import memory, processor, software, surroundings
 from ecotta_rt.machine.doctor.board import check_board
-from ecotta_rt.machine.doctor.examination import examine
-from ecotta_rt.machine.doctor.readings import Roots, memory_is_counted
+from ecotta_rt.machine.doctor.examination import Roots, examine
 from ecotta_rt.machine.doctor.surroundings import Camera
 from ecotta_rt.machine.this_machine import meminfo_bytes
 
@@ -183,13 +183,13 @@ def test_a_system_that_swaps_is_a_warning(total_mib, free_mib, status):
 
 
 def test_whether_limits_are_enforced_is_read_from_either_version(roots):
-    assert memory_is_counted(roots.proc, roots.sys) is None
+    assert memory_is_counted(roots.proc, roots.sys / "fs" / "cgroup") is None
 
     write(roots.proc / "cgroups", "#subsys_name\thierarchy\tnum_cgroups\tenabled\ncpu\t1\t1\t1\nmemory\t0\t66\t0\n")
-    assert memory_is_counted(roots.proc, roots.sys) is False
+    assert memory_is_counted(roots.proc, roots.sys / "fs" / "cgroup") is False
 
     write(roots.sys / "fs" / "cgroup" / "cgroup.controllers", "cpuset cpu io memory pids\n")
-    assert memory_is_counted(roots.proc, roots.sys) is True
+    assert memory_is_counted(roots.proc, roots.sys / "fs" / "cgroup") is True
 
 
 @given(st.text(max_size=200))

@@ -2,16 +2,33 @@
 
 import platform
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 from ecotta_rt.machine import this_machine
+from ecotta_rt.machine.control_group import memory_is_counted
 from ecotta_rt.machine.device import DeviceProfile
 from ecotta_rt.machine.doctor import memory, processor, session, software, surroundings
 from ecotta_rt.machine.doctor.board import check_board
 from ecotta_rt.machine.doctor.finding import Finding
-from ecotta_rt.machine.doctor.readings import Roots, memory_is_counted
+from ecotta_rt.machine.proc import PROC
 
-__all__ = ["examine"]
+__all__ = ["Roots", "examine"]
+
+
+@dataclass(frozen=True)
+class Roots:
+    """Where the system shows itself; a test brings folders of its own.
+
+    Attributes:
+        proc: procfs.
+        sys: sysfs.
+        dev: Device files.
+    """
+
+    proc: Path = PROC
+    sys: Path = Path("/sys")
+    dev: Path = Path("/dev")
 
 
 def examine(
@@ -57,7 +74,7 @@ def _memory(roots: Roots) -> list[Finding]:
     limit = this_machine.cgroup_limit_bytes(roots.proc, roots.sys / "fs" / "cgroup")
     return [
         memory.check_memory(meminfo),
-        memory.check_group_limit(limit, memory_is_counted(roots.proc, roots.sys)),
+        memory.check_group_limit(limit, memory_is_counted(roots.proc, roots.sys / "fs" / "cgroup")),
         memory.check_swap(meminfo),
     ]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ecotta_rt.machine.control_group import group_folders
 from ecotta_rt.machine.doctor.finding import Finding, ok, warning
-from ecotta_rt.machine.doctor.readings import first_line
+from ecotta_rt.machine.proc import first_line
 
 __all__ = ["check_cores", "check_features", "cpu_quota_cores"]
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ecotta_rt.machine.doctor.finding import Finding, ok, problem, warning
-from ecotta_rt.machine.doctor.readings import first_line
+from ecotta_rt.machine.proc import first_line
 
 __all__ = ["Camera", "cameras", "check_cameras", "check_state_folder", "check_temperature"]
 

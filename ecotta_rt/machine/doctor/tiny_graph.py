@@ -12,6 +12,8 @@ https://protobuf.dev/programming-guides/encoding/.
 import struct
 from collections.abc import Sequence
 
+from ecotta_rt.files.protobuf import encode_field, encode_number
+
 __all__ = ["ANSWER", "FRAMES_SHAPE", "tiny_graph"]
 
 FRAMES_SHAPE = (1, 16, 8, 8)
@@ -29,40 +31,30 @@ def tiny_graph() -> bytes:
     """The model."""
     weights = struct.pack("<2304f", *[1 / 256] * 2304)
     graph = (
-        _part(1, _text(1, "frames") + _text(1, "weights") + _text(2, "mixed") + _text(4, "Conv"))
-        + _part(1, _text(1, "mixed") + _text(2, "answer") + _text(4, "Relu"))
+        encode_field(1, _text(1, "frames") + _text(1, "weights") + _text(2, "mixed") + _text(4, "Conv"))
+        + encode_field(1, _text(1, "mixed") + _text(2, "answer") + _text(4, "Relu"))
         + _text(2, "tiny")
-        + _part(5, _dims(1, _FILTER_SHAPE) + _number(2, _FLOAT32) + _text(8, "weights") + _part(9, weights))
-        + _part(11, _value("frames", FRAMES_SHAPE))
-        + _part(12, _value("answer", _ANSWER_SHAPE))
+        + encode_field(
+            5, _dims(1, _FILTER_SHAPE) + encode_number(2, _FLOAT32) + _text(8, "weights") + encode_field(9, weights)
+        )
+        + encode_field(11, _value("frames", FRAMES_SHAPE))
+        + encode_field(12, _value("answer", _ANSWER_SHAPE))
     )
-    return _number(1, _IR_VERSION) + _part(7, graph) + _part(8, _text(1, "") + _number(2, _OPSET))
+    return (
+        encode_number(1, _IR_VERSION)
+        + encode_field(7, graph)
+        + encode_field(8, _text(1, "") + encode_number(2, _OPSET))
+    )
 
 
 def _value(name: str, shape: Sequence[int]) -> bytes:
-    dims = b"".join(_part(1, _number(1, size)) for size in shape)
-    return _text(1, name) + _part(2, _part(1, _number(1, _FLOAT32) + _part(2, dims)))
+    dims = b"".join(encode_field(1, encode_number(1, size)) for size in shape)
+    return _text(1, name) + encode_field(2, encode_field(1, encode_number(1, _FLOAT32) + encode_field(2, dims)))
 
 
 def _dims(field: int, sizes: Sequence[int]) -> bytes:
-    return b"".join(_number(field, size) for size in sizes)
+    return b"".join(encode_number(field, size) for size in sizes)
 
 
 def _text(field: int, text: str) -> bytes:
-    return _part(field, text.encode())
-
-
-def _part(field: int, content: bytes) -> bytes:
-    return _varint(field << 3 | 2) + _varint(len(content)) + content
-
-
-def _number(field: int, value: int) -> bytes:
-    return _varint(field << 3) + _varint(value)
-
-
-def _varint(value: int) -> bytes:
-    more = b""
-    while value > 0x7F:
-        more += bytes([value & 0x7F | 0x80])
-        value >>= 7
-    return more + bytes([value])
+    return encode_field(field, text.encode())
