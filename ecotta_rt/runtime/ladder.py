@@ -1,28 +1,17 @@
 """From the guard's steps to the graphs that the engine holds."""
 
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from ecotta_rt.errors import BudgetExceeded, InputFileError
 from ecotta_rt.events import Event, GuardStep
 from ecotta_rt.records import Level
 from ecotta_rt.runtime.guard import Guard
 
-__all__ = ["Ladder", "Leveled"]
+if TYPE_CHECKING:
+    from ecotta_rt.runtime.engine import Runtime
 
-
-class Leveled(Protocol):
-    """What the ladder needs of an engine.
-
-    Attributes:
-        transient_bytes: What the next batch will take above what is held now.
-    """
-
-    @property
-    def transient_bytes(self) -> int: ...
-
-    def set_level(self, level: Level) -> None:
-        """Hold what this level needs and give the rest back; raises InputFileError or MemoryError where it cannot."""
+__all__ = ["Ladder"]
 
 
 class Ladder:
@@ -37,7 +26,7 @@ class Ladder:
         level: The one the engine is on.
     """
 
-    def __init__(self, engine: Leveled, guard: Guard | None, before_drop: Callable[[], Iterator[Event]]) -> None:
+    def __init__(self, engine: "Runtime", guard: Guard | None, before_drop: Callable[[], Iterator[Event]]) -> None:
         self.level = Level.FULL if guard is None else guard.level
         self._engine = engine
         self._guard = guard

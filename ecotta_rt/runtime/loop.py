@@ -15,12 +15,9 @@ import sys
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
-from ecotta_rt.bundle import FrameSpec, Resize
+from ecotta_rt.bundle import Resize
 from ecotta_rt.errors import BadFrames, BudgetExceeded, EcottaError, InputFileError, UsageError
 from ecotta_rt.events import BatchAnswered, Dropped, Event, Item, Refusal, SourceBack, SourceLost, StreamEnded
 from ecotta_rt.machine.clock import Clock, SystemClock
@@ -28,40 +25,15 @@ from ecotta_rt.records import Frame, Level, Prediction
 from ecotta_rt.runtime.answers import answers_to
 from ecotta_rt.runtime.batching import Batching, stacked
 from ecotta_rt.runtime.guard import Guard
-from ecotta_rt.runtime.ladder import Ladder, Leveled
+from ecotta_rt.runtime.ladder import Ladder
 from ecotta_rt.runtime.learning import Act, LearningPolicy
 from ecotta_rt.session.interrupted import Interrupted
 from ecotta_rt.sources.source import Source, Ticking
 
-__all__ = ["Engine", "Loop", "LoopOptions"]
+if TYPE_CHECKING:
+    from ecotta_rt.runtime.engine import Runtime
 
-
-class Engine(Leveled, Protocol):
-    """What the loop needs of a network that adapts.
-
-    Attributes:
-        frame: What its frames are, and how a picture becomes one.
-        batch: Frames that every call must have.
-        class_names: By class; empty where nobody named them.
-    """
-
-    @property
-    def frame(self) -> FrameSpec: ...
-
-    @property
-    def batch(self) -> int: ...
-
-    @property
-    def class_names(self) -> tuple[str, ...]: ...
-
-    def __call__(self, frames: NDArray[np.uint8]) -> Prediction:
-        """Answer, then learn from `frames`, uint8 `[batch, height, width, channels]`."""
-
-    def predict(self, frames: NDArray[np.uint8], hold_statistics: bool = False) -> Prediction:
-        """Answer only."""
-
-    def interrupt(self) -> None:
-        """Let the step in progress, if there is one, end with `Interrupted`; called from another thread."""
+__all__ = ["Loop", "LoopOptions"]
 
 
 @dataclass(frozen=True)
@@ -102,7 +74,7 @@ class Loop:
     def __init__(
         self,
         source: Source,
-        engine: Engine,
+        engine: "Runtime",
         options: LoopOptions | None = None,
         *,
         clock: Clock | None = None,

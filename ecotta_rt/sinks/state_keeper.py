@@ -2,28 +2,20 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from ecotta_rt.errors import InputFileError, TransferError, UsageError
 from ecotta_rt.events import BatchAnswered, Event, StateNotSaved, StateSaved
 from ecotta_rt.machine.clock import Clock, SystemClock
 from ecotta_rt.state import AdaptState
 
-__all__ = ["StateKeeper", "Stateful"]
+if TYPE_CHECKING:
+    from ecotta_rt.runtime.engine import Runtime
+
+__all__ = ["StateKeeper"]
 
 
 _WAYS_OUT = "--fresh starts anew and replaces it, --state names another file, --no-state does without"
-
-
-class Stateful(Protocol):
-    """What has an adapted state."""
-
-    @property
-    def state(self) -> AdaptState: ...
-
-    def restore(self, state: AdaptState) -> None: ...
-
-    def save_state(self, path: Path) -> None: ...
 
 
 class StateKeeper:
@@ -41,7 +33,7 @@ class StateKeeper:
     """
 
     def __init__(
-        self, path: Path, engine: Stateful, every_s: float, report: Callable[[Event], None], clock: Clock | None = None
+        self, path: Path, engine: "Runtime", every_s: float, report: Callable[[Event], None], clock: Clock | None = None
     ) -> None:
         if not every_s > 0:
             raise UsageError(f"save every {every_s:g} seconds: give a number above 0")
