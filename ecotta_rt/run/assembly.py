@@ -13,7 +13,7 @@ from ecotta_rt.run.least_memory import require_room
 from ecotta_rt.run.options import RunOptions
 from ecotta_rt.runtime.guard import Guard
 from ecotta_rt.runtime.guard_policy import GuardPolicy
-from ecotta_rt.runtime.loop import Loop, LoopOptions
+from ecotta_rt.runtime.loop import Loop
 from ecotta_rt.runtime.watch import watching
 from ecotta_rt.sinks.json_lines import JsonLines
 from ecotta_rt.sinks.opening import open_sink
@@ -87,8 +87,6 @@ def opened(
     Raises:
         EcottaError: Something cannot be meant, read, opened or written.
     """
-    adapt_every = 0 if options.no_adapt else options.adapt_every
-    loop_options = LoopOptions(adapt_every, options.limit, "stretch" if options.stretch else None)
     options.check()
     guard = _guard(options)
     with ExitStack() as stack:
@@ -104,7 +102,14 @@ def opened(
             capacity = _MOST_WAITING + 4 * runtime.batch  # answers to a batch come all at once
             outputs = {name: Queued(sink, name, capacity, sinks.take) for name, sink in outputs.items()}
         sinks.sinks = [tally, *outputs.values(), *keeper]
-        loop = Loop(source, runtime, loop_options, guard=guard)
+        loop = Loop(
+            source,
+            runtime,
+            adapt_every=0 if options.no_adapt else options.adapt_every,
+            limit=options.limit,
+            resize="stretch" if options.stretch else None,
+            guard=guard,
+        )
         watched = watching(loop.check_memory, guard.policy.check_every_s) if guard else nullcontext()
         yield Run(loop, sinks, tally, runtime, watched, say)
 

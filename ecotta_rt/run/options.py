@@ -88,10 +88,10 @@ class RunOptions:
     def _check_numbers(self) -> None:
         if not self.no_adapt and self.adapt_every < 1:
             raise UsageError(f"--adapt-every {self.adapt_every}: give 1 or more; --no-adapt never learns")
-        if self.threads is not None and self.threads < 1:
-            raise UsageError(f"--threads {self.threads}: give 1 or more")
-        if self.batch is not None and self.batch < 1:
-            raise UsageError(f"--batch {self.batch}: give 1 or more")
+        for option in ("limit", "threads", "batch"):
+            number = getattr(self, option)
+            if number is not None and number < 1:
+                raise UsageError(f"--{option} {number}: give 1 or more")
         if not self.save_every > 0:
             raise UsageError(f"--save-every {self.save_every:g}: give seconds above 0; --no-state never saves")
         if self.guard == "off" and (self.memory_limit_bytes, self.max_temperature) != (None, None):

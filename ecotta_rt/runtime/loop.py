@@ -11,10 +11,9 @@ answered, whatever the level. While no frame comes it is asked as well, where th
 learned from, `check_memory` gives the learning up where memory is short, and the batch is answered without.
 """
 
-import sys
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ecotta_rt.bundle import Resize
@@ -33,31 +32,7 @@ from ecotta_rt.sources.source import Source, Ticking
 if TYPE_CHECKING:
     from ecotta_rt.runtime.engine import Runtime
 
-__all__ = ["Loop", "LoopOptions"]
-
-
-@dataclass(frozen=True)
-class LoopOptions:
-    """How to run.
-
-    Attributes:
-        adapt_every: Learn from each n-th batch, answer the others only; 0: never learn.
-        limit: Frames to take from the source, refused ones included; None: all.
-        resize: How pictures of another shape become frames; None: as the network's bundle says.
-
-    Raises:
-        UsageError: A number out of range.
-    """
-
-    adapt_every: int = 1
-    limit: int | None = None
-    resize: Resize | None = None
-
-    def __post_init__(self) -> None:
-        if self.adapt_every < 0:
-            raise UsageError(f"adapt every {self.adapt_every}: give 1 for each batch, n for each n-th, 0 for none")
-        if self.limit is not None and not 1 <= self.limit <= sys.maxsize:
-            raise UsageError(f"limit {self.limit}: give a number of frames from 1 to {sys.maxsize}")
+__all__ = ["Loop"]
 
 
 class Loop:
@@ -66,30 +41,40 @@ class Loop:
     Args:
         source: Where frames come from; its iteration is closed when the run ends.
         engine: Answers them.
-        options: How to run.
+        adapt_every: Learn from each n-th batch, answer the others only; 0: never learn.
+        limit: Frames to take from the source, refused ones included; None: all.
+        resize: How pictures of another shape become frames; None: as the network's bundle says.
         clock: The one that the source dates its frames with.
         guard: Says how much there is to do with; without one everything is done.
+
+    Raises:
+        UsageError: A number out of range.
     """
 
     def __init__(
         self,
         source: Source,
         engine: "Runtime",
-        options: LoopOptions | None = None,
         *,
+        adapt_every: int = 1,
+        limit: int | None = None,
+        resize: Resize | None = None,
         clock: Clock | None = None,
         guard: Guard | None = None,
     ) -> None:
-        options = options or LoopOptions()
-        frame = engine.frame if options.resize is None else replace(engine.frame, resize=options.resize)
+        if adapt_every < 0:
+            raise UsageError(f"adapt every {adapt_every}: give 1 for each batch, n for each n-th, 0 for none")
+        if limit is not None and limit < 1:
+            raise UsageError(f"limit {limit}: give 1 frame or more")
+        frame = engine.frame if resize is None else replace(engine.frame, resize=resize)
         sparse_every = 1 if guard is None else guard.policy.sparse_every
         self._source = source
         self._engine = engine
-        self._limit = options.limit
+        self._limit = limit
         self._clock = clock or SystemClock()
         self._guard = guard
         self._batching = Batching(frame, engine.batch)
-        self._policy = LearningPolicy(options.adapt_every, sparse_every, engine.batch)
+        self._policy = LearningPolicy(adapt_every, sparse_every, engine.batch)
         self._ladder = Ladder(engine, guard, self._answer_the_last)
         self._position = 0
         self._shed = 0

@@ -7,7 +7,7 @@ from ecotta_rt.errors import BadFrames, TransferError, UsageError
 from ecotta_rt.events import Answer, BatchAnswered, Refusal, SourceBack, SourceLost, StreamEnded
 from ecotta_rt.machine.clock import ManualClock
 from ecotta_rt.records import Frame
-from ecotta_rt.runtime.loop import Loop, LoopOptions
+from ecotta_rt.runtime.loop import Loop
 from ecotta_rt.sinks.kept import Kept
 from ecotta_rt.sinks.sink import FanOut
 from ecotta_rt.sinks.tally import Tally
@@ -35,9 +35,9 @@ class Played:
         self.closed += 1
 
 
-def play(items, engine, options=None, *, dropped=0, clock=None):
+def play(items, engine, *, dropped=0, clock=None, **options):
     sink, tally = Kept(), Tally()
-    for event in Loop(Played(items, dropped), engine, options, clock=clock or ManualClock(10.0)):
+    for event in Loop(Played(items, dropped), engine, clock=clock or ManualClock(10.0), **options):
         FanOut(sink, tally).take(event)
     return sink, tally
 
@@ -123,7 +123,7 @@ def test_what_is_left_is_answered_with_repeats_and_not_learned_from(make_engine)
 def test_the_duty_cycle_learns_from_each_nth_batch(make_engine):
     engine = make_engine()
 
-    sink, tally = play([frame(i) for i in range(7)], engine, LoopOptions(adapt_every=3))
+    sink, tally = play([frame(i) for i in range(7)], engine, adapt_every=3)
 
     assert [answer.frame for answer in sink.answers if answer.adapted] == [2, 5]
     assert (len(engine.predicted), tally.offered) == (5, 2)
@@ -157,7 +157,7 @@ def test_a_batch_that_the_engine_refuses_is_told_frame_by_frame(make_engine):
 def test_the_limit_counts_every_frame_and_takes_no_more(make_engine):
     source = [frame(0), Refusal(1, "", "torn"), frame(2), AssertionError("taken beyond the limit")]
 
-    sink, _ = play(source, make_engine(batch=2), LoopOptions(limit=3))
+    sink, _ = play(source, make_engine(batch=2), limit=3)
 
     assert [answer.frame for answer in sink.answers] == [0, 2]
 
@@ -231,6 +231,6 @@ def test_a_source_without_frames_is_a_run_without_answers(make_engine):
 
 
 @pytest.mark.parametrize("wrong", [{"adapt_every": -1}, {"limit": 0}])
-def test_numbers_that_cannot_be_meant_are_refused(wrong):
+def test_numbers_that_cannot_be_meant_are_refused(make_engine, wrong):
     with pytest.raises(UsageError):
-        LoopOptions(**wrong)
+        Loop(Played([]), make_engine(), **wrong)

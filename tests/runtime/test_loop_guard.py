@@ -10,7 +10,7 @@ from ecotta_rt.machine.vitals import Vitals
 from ecotta_rt.records import Frame, Level
 from ecotta_rt.runtime.guard import Guard
 from ecotta_rt.runtime.guard_policy import GuardPolicy
-from ecotta_rt.runtime.loop import Loop, LoopOptions
+from ecotta_rt.runtime.loop import Loop
 from ecotta_rt.session.interrupted import Interrupted
 from ecotta_rt.sinks.kept import Kept
 from ecotta_rt.sinks.sink import FanOut
@@ -53,11 +53,11 @@ def played(loop):
     return sink, tally
 
 
-def guarded(engine, count, readings, options=None, **policy):
+def guarded(engine, count, readings, **policy):
     """The sink and the tally of a stream."""
     stream = Stream(count, readings)
     guard = Guard(GuardPolicy(limit_bytes=lambda: 100 * MIB, **policy), lambda: stream.now, stream.clock)
-    return played(Loop(stream, engine, options, clock=stream.clock, guard=guard))
+    return played(Loop(stream, engine, clock=stream.clock, guard=guard))
 
 
 def steps(sink):
@@ -211,7 +211,7 @@ def test_the_limit_counts_no_moments_without_a_frame(make_engine):
 
     guard = Guard(GuardPolicy(), lambda: CALM, ManualClock())
 
-    sink, _ = played(Loop(Slow(), make_engine(), LoopOptions(limit=2), guard=guard))
+    sink, _ = played(Loop(Slow(), make_engine(), limit=2, guard=guard))
 
     assert [answer.frame for answer in sink.answers] == [0, 1]
 
@@ -338,7 +338,7 @@ def test_while_a_batch_is_merely_answered_nobody_is_interrupted(make_engine):
 
     engine, stream, readings = Engine(), Stream(2, {}), iter([CALM])
     guard = Guard(GuardPolicy(limit_bytes=lambda: 100 * MIB, check_every_s=5), lambda: next(readings), stream.clock)
-    loop = Loop(stream, engine, LoopOptions(adapt_every=0), clock=stream.clock, guard=guard)
+    loop = Loop(stream, engine, adapt_every=0, clock=stream.clock, guard=guard)
     played(loop)
 
     assert engine.log == ["answer", "answer"]
