@@ -1,8 +1,8 @@
 """What a graph in a bundle may ask for: the standard operators, and numbers from `weights.bin`."""
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping
 
-from ecotta_rt.bundle.figures_check import check_figures
 from ecotta_rt.bundle.layout import ArrayShape
 from ecotta_rt.bundle.manifest import GraphEntry, WeightEntry
 from ecotta_rt.bundle.operators import check_nodes
@@ -16,6 +16,9 @@ WEIGHTS = "weights.bin"
 """The member that holds the weights, and the only location that a graph may name."""
 
 _STANDARD = ("", "ai.onnx")
+_VIEWS = ("Identity", "Reshape", "Unsqueeze")  # give back what they are given, in other words
+_FREE_BYTES = 64 << 10
+_FACTOR = 2  # onnxruntime may do without a tensor or a weight by fusing operators; not without most of them
 
 
 def check_graph(content: bytes, weights: Mapping[str, WeightEntry], origin: str) -> Model:
@@ -78,7 +81,7 @@ def check_entry(model: Model, entry: GraphEntry, origin: str) -> None:
         found = graph_ports(values, origin)
         if found != said:
             raise InputFileError(f"{origin}: its {what} are {_shown(found)}, and the manifest says {_shown(said)}")
-    check_figures(model, entry, origin)
+    _check_figures(model, entry, origin)
 
 
 def _check_reference(reference: ExternalReference, weights: Mapping[str, WeightEntry], origin: str) -> None:
@@ -105,3 +108,39 @@ def _place(dtype: str, shape: tuple[int, ...], offset_bytes: int, length_bytes: 
 def _shown(ports: tuple[ArrayShape, ...]) -> str:
     text = ", ".join(f"{port.name} {port.dtype} {list(port.shape)}" for port in ports)
     return text if len(text) <= 200 else text[:197] + "..."
+
+
+def _check_figures(model: Model, entry: GraphEntry, origin: str) -> None:
+    """Refuse figures that are less than half of what the graph needs at the very least.
+
+    A plan is made from the manifest's figures alone, and a device that believes figures far too small is killed in the
+    middle of a stream. The shapes that a graph declares give a lower bound. They can lie too: what a run takes is held
+    down by the ceiling of `ecotta_rt.session.opening`.
+    """
+    name, tensor_bytes = max(_tensors(model), key=lambda tensor: tensor[1], default=("", 0))
+    weights_bytes = sum(reference.length_bytes or 0 for reference in model.external)
+    said = [("step_peak_bytes", tensor_bytes, entry.step_peak_bytes, f"the tensor {name[:80]!r}")]
+    for session in entry.sessions:
+        tensors = max(session.live_bytes, session.arena_bytes)
+        kept = session.copied_bytes + session.mapped_bytes
+        said.append((f"{session.optimisation}: live_bytes", tensor_bytes, tensors, f"the tensor {name[:80]!r}"))
+        said.append((f"{session.optimisation}: copied_bytes + mapped_bytes", weights_bytes, kept, "its weights"))
+    for field, found, figure, what in said:
+        if found > _FACTOR * figure + _FREE_BYTES:
+            raise InputFileError(
+                f"{origin}: the manifest says {field} = {figure}, and {what} alone take {found} bytes; its figures are "
+                "false, and a plan made from them would be too"
+            )
+
+
+def _tensors(model: Model) -> Iterator[tuple[str, int]]:
+    """Name and bytes of what the nodes make anew, as far as the graph says it."""
+    for graph in model.graph.all_graphs():
+        for node in graph.nodes:
+            if node.op in _VIEWS:
+                continue
+            for name in node.outputs:
+                value = graph.values.get(name)
+                if value is not None and value.shape is not None:
+                    sizes = [size for size in value.shape if isinstance(size, int)]
+                    yield name, (value.item_bytes or 1) * math.prod(sizes)

@@ -1,6 +1,7 @@
 """The planner's answer for one graph: what a session of it needs."""
 
 import math
+import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -8,10 +9,11 @@ from ecotta_rt.bundle import Bundle, Manifest
 from ecotta_rt.bundle.figures import SessionFigures, Tenant
 from ecotta_rt.files.onnx_graph import Graph, Initializer, Node
 from ecotta_rt.files.onnx_reader import read_model
-from ecotta_rt.options import OPTIMISATIONS
-from ecotta_rt.plan.optimise import optimised_graph
+from ecotta_rt.files.temporary import temporary_folder
+from ecotta_rt.options import OPTIMISATIONS, SessionOptions
 from ecotta_rt.plan.planned_run import PlannedRun, simulate
 from ecotta_rt.session.costs import arena_doubles
+from ecotta_rt.session.opening import open_session
 
 __all__ = ["plan_session", "session_figures", "with_figures"]
 
@@ -51,7 +53,7 @@ def session_figures(bundle: Bundle, name: str, optimisation: str) -> SessionFigu
 
 def plan_session(bundle: Bundle, name: str, optimisation: str, threads: int = 1) -> tuple[SessionFigures, PlannedRun]:
     """As `session_figures`, with the run itself: what is alive at each node."""
-    graph, original = optimised_graph(bundle, name, optimisation), read_model(bundle.graph(name), name).graph
+    graph, original = _optimised_graph(bundle, name, optimisation), read_model(bundle.graph(name), name).graph
     frames = next(entry.batch for entry in bundle.manifest.graphs if entry.name == name)
     run = simulate(graph, original, threads, doubling=arena_doubles(frames))
     # Names of nested graphs may be the same as outer ones: what is summed must not be a mapping.
@@ -70,6 +72,14 @@ def plan_session(bundle: Bundle, name: str, optimisation: str, threads: int = 1)
         ),
     )
     return figures, run
+
+
+def _optimised_graph(bundle: Bundle, name: str, optimisation: str) -> Graph:
+    """The graph as a session would run it here: with "all", the width of this processor's vectors decides."""
+    with temporary_folder(tempfile.gettempdir(), "ecotta-plan-") as folder:
+        path = folder / "optimised.onnx"
+        open_session(bundle, name, SessionOptions(optimisation=optimisation), optimised=path)
+        return read_model(path.read_bytes(), f"{name}, as onnxruntime has optimised it").graph
 
 
 def _described(name: str, makers: Mapping[str, Node], graph: Graph, weights: Mapping[str, Initializer]) -> str:

@@ -5,6 +5,7 @@ Source: onnxruntime's wheels for Linux are 64-bit, for CPython 3.11 and newer, t
 """
 
 import os
+import re
 import struct
 from dataclasses import dataclass
 from importlib import metadata
@@ -169,12 +170,5 @@ def check_package(package: Package, version: str | None) -> Finding:
 
 def _numbers(version: str) -> tuple[int, ...]:
     """The leading numbers of a version; `1.22.0rc1` counts as 1.22.0."""
-    numbers = []
-    for part in version.split("+")[0].split("."):
-        digits = part[: next((place for place, letter in enumerate(part) if not letter.isdecimal()), len(part))]
-        if not digits:
-            break
-        numbers.append(int(digits))
-        if digits != part:
-            break
-    return tuple(numbers)
+    numbers = re.match(r"\d+(?:\.\d+)*", version, re.ASCII)
+    return tuple(map(int, numbers[0].split("."))) if numbers else ()
