@@ -12,7 +12,6 @@ from ecotta_rt.sources.newest import Newest
 from ecotta_rt.sources.opening import open_source
 
 THEIRS = """
-from ecotta_rt.sinks.kept import Kept
 from ecotta_rt.sinks.sink import SinkPlug
 from ecotta_rt.sources.source import SourcePlug
 
@@ -25,9 +24,14 @@ class Blank:
     def close(self):
         pass
 
+class Keep(list):
+    take = list.append
+    def close(self):
+        pass
+
 SOURCE = SourcePlug("blank:", lambda text: text.startswith("blank:"), lambda text, request: Blank(request))
 LIVE = SourcePlug("live://", lambda text: text.startswith("live://"), lambda text, request: Blank(request), live=True)
-SINK = SinkPlug("keep://", lambda text: text.startswith("keep://"), lambda text, stopping: Kept())
+SINK = SinkPlug("keep://", lambda text: text.startswith("keep://"), lambda text, stopping: Keep())
 """
 
 
@@ -64,7 +68,7 @@ def test_a_sink_of_theirs_is_opened(installed):
 
     check_sink("--out", "keep://x", "pictures")
 
-    assert open_sink("keep://x", lambda: False).events == []
+    assert open_sink("keep://x", lambda: False) == []
 
 
 @pytest.mark.parametrize(

@@ -23,13 +23,13 @@ from ecotta_rt.events import (
 )
 from ecotta_rt.machine.clock import ManualClock
 from ecotta_rt.records import Level
-from ecotta_rt.sinks.kept import Kept
 from ecotta_rt.sinks.opening import PLUGS
 from ecotta_rt.sinks.queued import Queued
 from ecotta_rt.sinks.sink import FanOut
 from ecotta_rt.sinks.state_keeper import StateKeeper
 from ecotta_rt.sinks.tally import Tally
 from fixtures.engines import FakeEngine
+from fixtures.kept import Kept
 
 EVENTS = (
     Answer(3, "a\n.png", "cat", 1, float("nan"), 0.5, True, "adapted", 12.5, 2, "dog", False),

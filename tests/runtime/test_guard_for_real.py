@@ -11,9 +11,7 @@ from ecotta_rt.runtime.engine import Runtime
 from ecotta_rt.runtime.guard import Guard
 from ecotta_rt.runtime.guard_policy import GuardPolicy
 from ecotta_rt.runtime.loop import Loop
-from ecotta_rt.sinks.kept import Kept
-from ecotta_rt.sinks.sink import FanOut
-from ecotta_rt.sinks.tally import Tally
+from fixtures.kept import played
 
 FRAMES, LOWERED, RAISED = 140, 22, 46
 
@@ -42,13 +40,11 @@ class Camera:
 
 def run(tiny, tmp_path, **keywords):
     path, pixels = tiny.bundle("running"), tiny.frames(FRAMES, seed=5)
-    runtime, camera, sink = Runtime.load(path, **keywords), Camera(pixels), Kept()
+    runtime, camera = Runtime.load(path, **keywords), Camera(pixels)
     # Nothing but the limit: this machine may be hot or short of memory, and its group's limit is not ours to move.
     read = VitalsReader(sys=tmp_path, firmware=Firmware("none", tmp_path / "none"), clock=camera.clock)
     policy = GuardPolicy(limit_bytes=camera.limit_bytes, least_available_bytes=0)
-    tally = Tally()
-    for event in Loop(camera, runtime, clock=camera.clock, guard=Guard(policy, read, camera.clock)):
-        FanOut(sink, tally).take(event)
+    sink, tally = played(Loop(camera, runtime, clock=camera.clock, guard=Guard(policy, read, camera.clock)))
     return runtime, tally, sink
 
 

@@ -8,9 +8,7 @@ from ecotta_rt.events import Answer, BatchAnswered, Refusal, SourceBack, SourceL
 from ecotta_rt.machine.clock import ManualClock
 from ecotta_rt.records import Frame
 from ecotta_rt.runtime.loop import Loop
-from ecotta_rt.sinks.kept import Kept
-from ecotta_rt.sinks.sink import FanOut
-from ecotta_rt.sinks.tally import Tally
+from fixtures.kept import Kept, played
 
 
 def frame(index, level=200, label=None, size=(2, 2)):
@@ -36,10 +34,7 @@ class Played:
 
 
 def play(items, engine, *, dropped=0, clock=None, **options):
-    sink, tally = Kept(), Tally()
-    for event in Loop(Played(items, dropped), engine, clock=clock or ManualClock(10.0), **options):
-        FanOut(sink, tally).take(event)
-    return sink, tally
+    return played(Loop(Played(items, dropped), engine, clock=clock or ManualClock(10.0), **options))
 
 
 def test_each_frame_is_resized_answered_and_learned_from(make_engine):

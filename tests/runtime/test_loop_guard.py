@@ -12,9 +12,7 @@ from ecotta_rt.runtime.guard import Guard
 from ecotta_rt.runtime.guard_policy import GuardPolicy
 from ecotta_rt.runtime.loop import Loop
 from ecotta_rt.session.interrupted import Interrupted
-from ecotta_rt.sinks.kept import Kept
-from ecotta_rt.sinks.sink import FanOut
-from ecotta_rt.sinks.tally import Tally
+from fixtures.kept import Kept, played
 
 MIB = 2**20
 CALM = Vitals(pss_bytes=50 * MIB)
@@ -43,14 +41,6 @@ class Stream:
 
     def close(self):
         self.closed = True
-
-
-def played(loop):
-    """The sink and the tally of a loop."""
-    sink, tally = Kept(), Tally()
-    for event in loop:
-        FanOut(sink, tally).take(event)
-    return sink, tally
 
 
 def guarded(engine, count, readings, **policy):

@@ -13,12 +13,10 @@ from ecotta_rt.errors import Unavailable
 from ecotta_rt.machine.clock import ManualClock
 from ecotta_rt.records import Frame
 from ecotta_rt.runtime.loop import Loop
-from ecotta_rt.sinks.kept import Kept
-from ecotta_rt.sinks.sink import FanOut
-from ecotta_rt.sinks.tally import Tally
 from ecotta_rt.sources.camera import Camera
 from ecotta_rt.sources.pyav import pictures
 from ecotta_rt.sources.video import VideoFile
+from fixtures.kept import played
 
 av = pytest.importorskip("av", reason="PyAV is not installed: extra `camera`")
 
@@ -136,15 +134,14 @@ def test_a_camera_marks_damage_as_a_film_does(film, tmp_path):
 
 @pytest.mark.parametrize("batch", [1, 4])
 def test_a_batch_with_a_damaged_frame_is_answered_and_neither_learned_from_nor_followed(make_engine, batch):
-    engine, sink, tally = make_engine(batch=batch), Kept(), Tally()
+    engine = make_engine(batch=batch)
     held = []
     predict = engine.predict
     engine.predict = lambda frames, hold_statistics=False: held.append(hold_statistics) or predict(frames)
     frames = [Frame(np.zeros((2, 2, 3), np.uint8), i, 0.0, str(i)) for i in range(8)]
     frames[5] = replace(frames[5], damaged=True)
 
-    for event in Loop(Source(frames), engine, clock=ManualClock()):
-        FanOut(sink, tally).take(event)
+    sink, tally = played(Loop(Source(frames), engine, clock=ManualClock()))
 
     whys = [answer.why for answer in sink.answers]
     assert [i for i, why in enumerate(whys) if why == "damaged"] == ([5] if batch == 1 else [4, 5, 6, 7])
