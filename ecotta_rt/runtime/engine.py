@@ -4,16 +4,12 @@
     prediction = runtime(frames)            # uint8 [N, H, W, 3]; answered first, then learned from
     runtime.save_state("adapted.safetensors")
 
-The state is held twice, side by side: a run reads one copy and writes the other, and what was written becomes current
-by a change of roles. So nothing is copied, and a result that is not to be trusted is simply not taken over.
-
 Where memory runs short `set_level` closes the graphs that learn and gives back what they held; the state stays.
 
 Threads may share one: a call begins when the one before it has ended.
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import wraps
 from pathlib import Path
 from threading import RLock
@@ -23,13 +19,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecotta_rt.bundle import Bundle, GraphEntry, read_bundle
+from ecotta_rt.bundle.ports import SINGLE_FRAME
 from ecotta_rt.errors import InputFileError, UsageError
-from ecotta_rt.machine.process_memory import resident_or_none
-from ecotta_rt.options import SessionOptions
-from ecotta_rt.records import Level, Prediction, Why
+from ecotta_rt.options import COUPLED, SessionOptions
+from ecotta_rt.records import Level, Prediction
+from ecotta_rt.runtime.choosing import choose_batch, graph_name, has_graph, run_options, with_ceiling
 from ecotta_rt.runtime.frame_check import require_frames
+from ecotta_rt.runtime.predicting import predicted, why_moved
 from ecotta_rt.runtime.preprocess import preprocess
-from ecotta_rt.session.costs import TWO_SESSIONS_BYTES, arena_overhead
+from ecotta_rt.runtime.vectors import StateVectors
+from ecotta_rt.session.costs import arena_overhead
 from ecotta_rt.session.give_back import give_back_memory
 from ecotta_rt.session.graph_run import GraphRun
 from ecotta_rt.state import AdaptState
@@ -37,11 +36,6 @@ from ecotta_rt.state import AdaptState
 __all__ = ["Runtime"]
 
 Floats = NDArray[np.float32]
-
-_STATE = ("parameters", "momentum", "statistics")
-_SUMS = ("entropy_gradient", "l1_gradient")
-
-_LEAST_CEILING_BYTES = 8 << 20  # below it nothing would run, and the guard could not even tell
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -92,24 +86,20 @@ class Runtime:
         self.class_names = manifest.classes
         self.frame = manifest.frame
         self.frame_size = self.frame.size
-        self._bundle, self._layout, self._digest = bundle, manifest.layout, manifest.network_digest
-        self._frame_by_frame = frame_by_frame
+        self._bundle, self._frame_by_frame = bundle, frame_by_frame
         self.level = Level.FULL
-        self.batch = _batch(bundle, batch, frame_by_frame, adapt)
+        self.batch = choose_batch(bundle, batch, frame_by_frame, adapt)
         self._piece = 1 if frame_by_frame else self.batch  # frames a run of a graph
         self._frame_shape = (self.frame.channels, *self.frame_size)
         self._frames: dict[int, Floats] = {}  # by frames a run
         initial = bundle.initial_state()
         self._metadata = dict(initial.metadata)
-        self._now = dict(zip(_STATE, self._layout.pack(initial), strict=True))
-        self._next = {"statistics": np.empty_like(self._now["statistics"])}
-        self._sums: dict[str, NDArray[Any]] = {}
-        self._next_sums: dict[str, NDArray[Any]] = {}
+        self._vectors = StateVectors(manifest, initial)
         self._runs: dict[str, GraphRun] = {}
-        self._step_options, self._answer_options = _run_options(), _run_options()
-        kinds = ("accumulate", "update") if frame_by_frame else ("step",)
-        self._learning = [_name(bundle, kind, self._piece, fast) for kind in kinds] if adapt else []
-        self.graph = self._learning[0] if adapt else None
+        self._step_options, self._answer_options = run_options(), run_options()
+        kinds = SINGLE_FRAME if frame_by_frame else ("step",)
+        self._learning = {graph_name(bundle, kind, self._piece, fast): kind for kind in kinds} if adapt else {}
+        self.graph = next(iter(self._learning), None)
         self._open()
 
     @classmethod
@@ -173,7 +163,7 @@ class Runtime:
             frame_by_frame=frame_by_frame,
             fast=fast,
             adapt=adapt,
-            options=_with_ceiling(
+            options=with_ceiling(
                 options or SessionOptions(threads=1 if threads is None else threads), memory_limit_bytes
             ),
         )
@@ -253,16 +243,16 @@ class Runtime:
         require_frames(frames, self.batch, self.frame)
         self._answer_options.terminate = False
         piece = self._held_piece() if hold_statistics else self._piece
-        run = self._run(_name(self._bundle, "predict", piece))
+        run = self._run(graph_name(self._bundle, "predict", piece))
         logits, finite = [], True
         for frames_of_run in self._pieces(frames, piece):
-            results = run(frames_of_run, self._now, self._next)
+            results = run(frames_of_run, self._vectors.now, self._vectors.next)
             logits.append(results["logits"].copy())
-            if not np.isfinite(logits[-1]).all() or not self._written_are_finite(run):
+            if not np.isfinite(logits[-1]).all() or not self._vectors.written_are_finite(run.writes):
                 finite = False
             elif not hold_statistics:
-                self._take_over(*run.writes)
-        return self._prediction(np.concatenate(logits), None, adapted=False, why="off" if finite else "not-finite")
+                self._vectors.take_over(run.writes)
+        return predicted(np.concatenate(logits), self.class_names, "off" if finite else "not-finite")
 
     @_one_at_a_time
     def set_level(self, level: Level) -> None:
@@ -306,8 +296,7 @@ class Runtime:
     @_one_at_a_time
     def state(self) -> AdaptState:
         """The present state as a value."""
-        parameters, momentum, statistics = (self._now[name] for name in _STATE)
-        return self._layout.unpack(parameters, momentum, statistics, self._digest, self._metadata)
+        return self._vectors.as_state(self._metadata)
 
     @_one_at_a_time
     def restore(self, state: AdaptState | str | Path) -> None:
@@ -321,13 +310,13 @@ class Runtime:
         """
         if not isinstance(state, AdaptState):
             state = AdaptState.load(state)
-        if state.network_digest != self._digest:
+        digest = self._bundle.manifest.network_digest
+        if state.network_digest != digest:
             raise InputFileError(
                 f"this state belongs to network {state.network_digest[:12]}, and the bundle {self._bundle.path} to "
-                f"{self._digest[:12]}; it was adapted with another bundle"
+                f"{digest[:12]}; it was adapted with another bundle"
             )
-        for name, vector in zip(_STATE, self._layout.pack(state), strict=True):
-            self._now[name][:] = vector
+        self._vectors.restore(state)
         self._metadata = dict(state.metadata)
 
     @_one_at_a_time
@@ -347,40 +336,39 @@ class Runtime:
 
     def _stepped(self, frames: NDArray[Any]) -> Prediction:
         assert self.graph is not None
-        run = self._run(self.graph)
-        results = run(self._scaled(frames, self.batch), self._now, self._next)
+        run, vectors = self._run(self.graph), self._vectors
+        results = run(self._scaled(frames, self.batch), vectors.now, vectors.next)
         logits, kept = results["logits"].copy(), results["kept"].copy()
-        finite = bool(np.isfinite(logits).all()) and self._written_are_finite(run)
-        why = _why(bool(results["moved"]), kept, finite)
+        finite = bool(np.isfinite(logits).all()) and vectors.written_are_finite(run.writes)
+        why = why_moved(bool(results["moved"]), kept, finite)
         if why != "not-finite":
-            self._take_over(*run.writes)
-        return self._prediction(logits, kept, why == "adapted", why)
+            vectors.take_over(run.writes)
+        return predicted(logits, self.class_names, why, kept)
 
     def _accumulated(self, frames: NDArray[Any]) -> Prediction:
         """`batch` runs of one frame, then one update; nothing is taken over before all of them are finite."""
-        before = self._now["statistics"].copy()
+        before = self._vectors.copy_of(self._vectors.followed)
         try:
             prediction = self._accumulate_and_update(frames)
         except BaseException:  # an interruption too: the frames so far have moved the statistics
-            self._now["statistics"][:] = before
+            self._vectors.put_back(before)
             raise
         if prediction.why == "not-finite":
-            self._now["statistics"][:] = before
+            self._vectors.put_back(before)
         return prediction
 
     def _accumulate_and_update(self, frames: NDArray[Any]) -> Prediction:
         """Leaves the statistics moved whatever comes of it."""
-        accumulate = self._run(_name(self._bundle, "accumulate", 1))
-        update = self._run(_name(self._bundle, "update", 1))
-        for vector in self._sums.values():
-            vector[:] = 0
+        accumulate, update = (self._run(name) for name in self._learning)
+        vectors = self._vectors
+        vectors.clear_sums()
         logits, kept, finite = [], [], True
         for piece in self._pieces(frames, 1):
-            results = accumulate(piece, {**self._now, **self._sums}, {**self._next, **self._next_sums})
-            self._sums, self._next_sums = self._next_sums, self._sums
-            good = bool(np.isfinite(results["logits"]).all()) and self._written_are_finite(accumulate)
-            if good and "statistics" in accumulate.writes:
-                self._take_over("statistics")
+            results = accumulate(piece, vectors.now, vectors.next)
+            vectors.add_up()
+            good = bool(np.isfinite(results["logits"]).all()) and vectors.written_are_finite(vectors.followed)
+            if good:
+                vectors.take_over(vectors.followed)
             finite = finite and good
             logits.append(results["logits"].copy())
             kept.append(results["kept"].copy())
@@ -389,33 +377,21 @@ class Runtime:
             "kept_count": np.array(all_kept.sum(), np.float32),
             "frame_count": np.array(self.batch, np.float32),
         }
-        results = update(None, {**self._now, **self._sums, **counts}, self._next)
-        why = _why(bool(results["moved"]), all_kept, finite and self._written_are_finite(update))
+        results = update(None, {**vectors.now, **counts}, vectors.next)
+        why = why_moved(bool(results["moved"]), all_kept, finite and vectors.written_are_finite(update.writes))
         if why != "not-finite":
-            self._take_over(*update.writes)
-        return self._prediction(all_logits, all_kept, why == "adapted", why)
-
-    def _prediction(self, logits: Floats, kept: NDArray[np.bool_] | None, adapted: bool, why: Why) -> Prediction:
-        """What is said of the frames with these logits."""
-        with np.errstate(invalid="ignore"):  # logits that are not finite give NaN, and `why` says it
-            shifted = logits - logits.max(axis=1, keepdims=True)
-            log_probabilities = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-            probabilities = np.exp(log_probabilities)
-            entropy = -(probabilities * log_probabilities).sum(axis=1)
-        labels = logits.argmax(axis=1)
-        kept = np.zeros(len(logits), np.bool_) if kept is None else kept
-        names = tuple(self.class_names[label] for label in labels)
-        return Prediction(labels, probabilities, entropy, kept, adapted, why, names)
+            vectors.take_over(update.writes)
+        return predicted(all_logits, self.class_names, why, all_kept)
 
     def _wanted(self) -> list[str]:
         """The graphs of this level."""
         if self.level == Level.DROP:
             return []
-        learning = self._learning if self.level.learns else []
+        learning = [*self._learning] if self.level.learns else []
         if learning and self.level == Level.FULL:
             return learning
         piece = self._held_piece() if self.level == Level.INFERENCE else self._piece
-        return [*learning, _name(self._bundle, "predict", piece)]
+        return [*learning, graph_name(self._bundle, "predict", piece)]
 
     def _close_others(self) -> bool:
         """Whether anything was closed."""
@@ -424,36 +400,24 @@ class Runtime:
             del self._runs[name]
         in_use = {run.entry.batch for run in self._runs.values()}
         self._frames = {count: buffer for count, buffer in self._frames.items() if count in in_use}
-        if not (self.level.learns and self._learning):
-            for name in ("parameters", "momentum"):
-                self._next.pop(name, None)
-            self._sums, self._next_sums = {}, {}
+        self._vectors.keep_for(self._kinds())
         for run in self._runs.values():
             run.forget_buffers()  # or those that were just dropped would live on in the graphs that stay
         return bool(others)
 
     def _open(self) -> None:
-        if self.level.learns and self._learning:
-            for name in ("parameters", "momentum"):
-                self._next.setdefault(name, np.empty_like(self._now[name]))
-            if self._frame_by_frame and not self._sums:
-                self._sums = {name: np.zeros_like(self._now["parameters"]) for name in _SUMS}
-                self._next_sums = {name: np.zeros_like(vector) for name, vector in self._sums.items()}
+        self._vectors.keep_for(self._kinds())
         for name in self._wanted():
             self._run(name)
 
     def _held_piece(self) -> int:
         """Frames a run where each is answered from statistics that stay."""
-        single = any(graph.kind == "predict" and graph.batch == 1 for graph in self._bundle.manifest.graphs)
-        return 1 if single and self._bundle.manifest.normalisation != "batch" else self._piece
+        coupled = self._bundle.manifest.normalisation in COUPLED
+        return 1 if has_graph(self._bundle, "predict", 1) and not coupled else self._piece
 
-    def _written_are_finite(self, run: GraphRun) -> bool:
-        # Of the state alone: a sum of gradients that is not finite makes an update that does not move.
-        return all(np.isfinite(self._next[name]).all() for name in run.writes if name in self._next)
-
-    def _take_over(self, *names: str) -> None:
-        for name in names:
-            self._now[name], self._next[name] = self._next[name], self._now[name]
+    def _kinds(self) -> tuple[str, ...]:
+        """Kinds of graphs that may run on this level."""
+        return (*(self._learning.values() if self.level.learns else ()), "predict")
 
     def _run(self, name: str) -> GraphRun:
         if name not in self._runs:
@@ -476,52 +440,3 @@ class Runtime:
         else:
             buffer[:] = frames
         return buffer
-
-
-def _with_ceiling(options: SessionOptions, limit_bytes: int | None) -> SessionOptions:
-    """The options, with what the limit leaves for tensors beside the process as it is and its sessions."""
-    if limit_bytes is None or options.ceiling_bytes is not None:
-        return options
-    _run_options()  # loads onnxruntime, which counts too
-    left_bytes = limit_bytes - (resident_or_none() or 0) - TWO_SESSIONS_BYTES
-    return replace(options, ceiling_bytes=max(left_bytes, _LEAST_CEILING_BYTES))
-
-
-def _run_options() -> Any:
-    import onnxruntime as ort
-
-    return ort.RunOptions()
-
-
-def _batch(bundle: Bundle, batch: int | None, frame_by_frame: bool, adapt: bool) -> int:
-    graphs = bundle.manifest.graphs
-    if frame_by_frame:
-        if not any(graph.kind == "accumulate" for graph in graphs):
-            raise UsageError(f"{bundle.path} has no graph that learns frame by frame; export it with --frame-by-frame")
-        if batch is not None and batch < 1:
-            raise UsageError(f"batch={batch}: give 1 or more")
-        return batch or 1
-    kind, what = ("step", "steps") if adapt else ("predict", "answers")
-    sizes = sorted({graph.batch for graph in graphs if graph.kind == kind})
-    if batch is None and sizes:
-        return sizes[0]
-    if batch not in sizes:
-        raise UsageError(
-            f"batch={batch}: {bundle.path} has {what} for {sizes or 'no'} frames; export it again with that batch, or "
-            "take it frame by frame"
-        )
-    return batch
-
-
-def _name(bundle: Bundle, kind: str, batch: int, fast: bool = False) -> str:
-    fitting = [graph for graph in bundle.manifest.graphs if graph.kind == kind and graph.batch == batch]
-    if not fitting:
-        raise UsageError(f"{bundle.path} has no {kind!r} graph for {batch} frames")
-    return next((graph for graph in fitting if graph.fast == fast), fitting[0]).name
-
-
-def _why(moved: bool, kept: NDArray[np.bool_], finite: bool) -> Why:
-    if finite and moved:
-        return "adapted"
-    # With frames below the threshold only a gradient that is not finite keeps the step from moving.
-    return "not-finite" if not finite or kept.any() else "uncertain"

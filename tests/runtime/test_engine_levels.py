@@ -183,12 +183,12 @@ def test_what_is_closed_is_given_back(load, monkeypatch):
 def test_buffers_for_learning_and_for_whole_batches_go_too(load, tiny):
     runtime = load("running", frame_by_frame=False)
     runtime(tiny.floats())
-    assert set(runtime._next) == set(SECTIONS)
+    assert set(runtime._vectors.next) == set(SECTIONS)
 
     runtime.set_level(Level.INFERENCE)
     runtime.predict(tiny.floats(), hold_statistics=True)
 
-    assert set(runtime._next) == {"statistics"}
+    assert set(runtime._vectors.next) == {"statistics"}
     assert [buffer.shape for buffer in runtime._frames.values()] == [(1, 3, 8, 8)]
 
 
@@ -198,7 +198,7 @@ def test_a_graph_that_stays_does_not_keep_the_buffers_that_go(load, tiny):
     for seed in range(2):  # each buffer has been read and written
         runtime(tiny.floats(seed=seed))
         runtime.predict(tiny.floats(seed=seed))
-    for_learning = weakref.ref(runtime._next["parameters"])
+    for_learning = weakref.ref(runtime._vectors.next["parameters"])
 
     runtime.set_level(Level.STATISTICS)
 

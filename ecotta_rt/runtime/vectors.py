@@ -1,0 +1,92 @@
+"""The state's vectors twice, side by side: a run reads one copy and writes the other.
+
+What was written becomes current by a change of roles. So nothing is copied, and a result that is not to be trusted is
+simply not taken over. Which vectors there are, and which graphs write them, is declared in the bundle.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ecotta_rt.bundle import Manifest
+from ecotta_rt.state import SECTIONS, AdaptState
+
+__all__ = ["StateVectors"]
+
+Floats = NDArray[np.float32]
+
+
+class StateVectors:
+    """A state's sections as vectors, and the sums of gradients of a step that goes frame by frame.
+
+    Args:
+        manifest: Declares the vectors.
+        state: To begin with.
+
+    Attributes:
+        now: By name, what a run reads.
+        next: By name, what a run writes: those alone that a graph in use writes.
+    """
+
+    def __init__(self, manifest: Manifest, state: AdaptState) -> None:
+        self._layout, self._ports, self._digest = manifest.layout, manifest.ports, manifest.network_digest
+        self.now: dict[str, Floats] = dict(zip(SECTIONS, self._layout.pack(state), strict=True))
+        self.next: dict[str, Floats] = {}
+
+    def keep_for(self, kinds: Collection[str]) -> None:
+        """Have what graphs of these kinds write, and let go of the rest."""
+        sums = self._ports.gradients if "accumulate" in kinds else ()
+        written = {name for kind in kinds for name in self._ports.written_by(kind)}
+        self.next = {name: vector for name, vector in self.next.items() if name in (*written, *sums)}
+        self.now = {name: vector for name, vector in self.now.items() if name in (*SECTIONS, *sums)}
+        for name in sums:
+            self.now.setdefault(name, np.zeros_like(self.now["parameters"]))
+        for name in (*written, *sums):
+            if name not in self.next:
+                self.next[name] = np.zeros_like(self.now[name])
+
+    def take_over(self, names: Iterable[str]) -> None:
+        """Let what was written of these be current."""
+        for name in names:
+            self.now[name], self.next[name] = self.next[name], self.now[name]
+
+    def written_are_finite(self, names: Iterable[str]) -> bool:
+        """Whether the next values are; of the state alone: a sum that is not makes an update that does not move."""
+        return all(np.isfinite(self.next[name]).all() for name in names if name in SECTIONS)
+
+    def clear_sums(self) -> None:
+        """Begin adding up gradients anew."""
+        for name in self._ports.gradients:
+            self.now[name][:] = 0
+
+    def add_up(self) -> None:
+        """Take over the sums that a frame was added to."""
+        self.take_over(self._ports.gradients)
+
+    @property
+    def followed(self) -> tuple[str, ...]:
+        """Those that follow each frame, whether it is learned from or not."""
+        return self._ports.written_by("accumulate")
+
+    def copy_of(self, names: Iterable[str]) -> dict[str, Floats]:
+        """The current values of these."""
+        return {name: self.now[name].copy() for name in names}
+
+    def put_back(self, values: Mapping[str, Floats]) -> None:
+        """Make `values` current again."""
+        for name, vector in values.items():
+            self.now[name][:] = vector
+
+    def as_state(self, metadata: Mapping[str, str]) -> AdaptState:
+        """The current state as a value."""
+        parameters, momentum, statistics = (self.now[name] for name in SECTIONS)
+        return self._layout.unpack(parameters, momentum, statistics, self._digest, metadata)
+
+    def restore(self, state: AdaptState) -> None:
+        """Go on from `state`.
+
+        Raises:
+            InputFileError: It lacks something, or has something more.
+        """
+        self.put_back(dict(zip(SECTIONS, self._layout.pack(state), strict=True)))
