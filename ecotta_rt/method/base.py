@@ -1,7 +1,7 @@
 """A method as a value: a network in frozen pieces, what learns in it, and from which losses.
 
     Method            what learns, how frames become logits and losses      one file a method: `ecotta`, `tent`
-    Form              with which operators: `Plain` to read, `Lean` to run
+    Plain, Lean       with which operators: to read, and to run
     Step              differentiate, gate, update, statistics: the same for every method
 
 A new method is a subclass: its losses, what learns (`learned_parameters`), and how frames become logits (`evaluate`).
@@ -9,9 +9,8 @@ A new method is a subclass: its losses, what learns (`learned_parameters`), and 
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from types import MappingProxyType
-from typing import ClassVar, Literal, NamedTuple, Protocol
+from collections.abc import Collection, Iterator, Mapping
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, fx, nn
@@ -22,13 +21,13 @@ from ecotta_rt.method.cut.partition import Partition
 from ecotta_rt.method.cut.tracing import shape_of
 from ecotta_rt.method.lean.frozen import norms_of
 from ecotta_rt.method.losses import entropy_nats
+from ecotta_rt.method.plain import Plain
 from ecotta_rt.method.statistics import Moments, Statistics
 from ecotta_rt.options import StepOptions
 
-__all__ = ["Form", "Gated", "Loss", "Method", "Named"]
+__all__ = ["Gated", "Loss", "Method", "Named"]
 
 Named = dict[str, Tensor]
-_NOTHING: Mapping[str, Tensor] = MappingProxyType({})
 
 
 class Loss(NamedTuple):
@@ -51,42 +50,6 @@ class Gated(NamedTuple):
     entropy_nats: Tensor  # [N], for the report
     kept: Tensor  # bool [N], who learns
     loss: Tensor  # [N]
-
-
-class Form(Protocol):
-    """The operators that a method is written with; `statistics` normalise, `parameters` are those that learn."""
-
-    def run(
-        self,
-        pieces: Sequence[fx.GraphModule],
-        x: Tensor,
-        statistics: Statistics,
-        parameters: Mapping[str, Tensor] = _NOTHING,
-        again: bool = False,
-    ) -> Tensor:
-        """Stretches of the network, one behind the other.
-
-        A norm learns whose scale is among `parameters`, as `NORM.weight`. `again`: keep the input alone, and run once
-        more in the backward.
-        """
-
-    def norm(
-        self, name: str, norm: nn.BatchNorm2d, x: Tensor, parameters: Mapping[str, Tensor], statistics: Statistics
-    ) -> Tensor:
-        """A norm whose scale and shift learn, `NAME.weight` and `NAME.bias`."""
-
-    def branch(
-        self,
-        name: str,
-        modules: tuple[nn.Conv2d, nn.BatchNorm2d],
-        x: Tensor,
-        parameters: Mapping[str, Tensor],
-        statistics: Statistics,
-    ) -> Tensor:
-        """ReLU(norm(convolution(x))), all of which learns: `NAME.weight`, `NAME_norm.weight` and `NAME_norm.bias`."""
-
-    def l1(self, adapted: Tensor, frozen: Tensor) -> Tensor:
-        """Mean absolute difference; the gradient goes to `adapted` only."""
 
 
 class Method(nn.Module, ABC):
@@ -123,7 +86,7 @@ class Method(nn.Module, ABC):
     @abstractmethod
     def evaluate(
         self,
-        form: Form,
+        form: Plain,
         options: StepOptions,
         parameters: Mapping[str, Tensor],
         statistics: Statistics,
@@ -133,7 +96,7 @@ class Method(nn.Module, ABC):
         """Logits `[N, C]`, and by name the values of losses that are means over frames, in any shape: they are summed.
 
         Args:
-            form: With which operators.
+            form: With which operators: `Plain`, or `Lean`, which is a kind of it.
             options: How to adapt.
             parameters: Values to use, by the names of `learned_parameters`.
             statistics: Normalise.

@@ -14,9 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ecotta_rt.bundle.ports import ReportPort
-from ecotta_rt.method.base import Form, Gated, Loss, Method, Named
+from ecotta_rt.method.base import Gated, Loss, Method, Named
 from ecotta_rt.method.cut.partition import Partition
 from ecotta_rt.method.losses import entropy_nats, entropy_threshold_nats
+from ecotta_rt.method.plain import Plain
 from ecotta_rt.method.statistics import Statistics
 from ecotta_rt.options import StepOptions
 
@@ -80,7 +81,7 @@ class AdaptableNetwork(Method):
 
     def evaluate(
         self,
-        form: Form,
+        form: Plain,
         options: StepOptions,
         parameters: Mapping[str, Tensor],
         statistics: Statistics,

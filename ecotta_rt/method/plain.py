@@ -1,4 +1,7 @@
-"""The plain form: ordinary operators and ordinary autograd, to be read, and to hold the lean form against."""
+"""The plain form of what methods are written with: ordinary operators and ordinary autograd.
+
+It is here to be read, and to hold the lean form (`ecotta_rt.method.lean.form`) against: same values, same gradients.
+"""
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -12,11 +15,14 @@ from ecotta_rt.method.losses import self_distilled_l1
 from ecotta_rt.method.statistics import Statistics
 from ecotta_rt.options import StepOptions
 
-__all__ = ["Plain"]
+__all__ = ["NOTHING", "Plain"]
+
+NOTHING: Mapping[str, Tensor] = MappingProxyType({})
+"""No parameters."""
 
 
 class Plain:
-    """See `ecotta_rt.method.base.Form`."""
+    """Operators on feature maps, float32 `[N, C, H, W]`; `statistics` normalise, what learns is in `parameters`."""
 
     def __init__(self, options: StepOptions) -> None:
         self._exact = options.frozen_gradient == "exact"
@@ -26,9 +32,14 @@ class Plain:
         pieces: Sequence[fx.GraphModule],
         x: Tensor,
         statistics: Statistics,
-        parameters: Mapping[str, Tensor] = MappingProxyType({}),
+        parameters: Mapping[str, Tensor] = NOTHING,
         again: bool = False,
     ) -> Tensor:
+        """Stretches of the network, one behind the other.
+
+        A norm learns whose scale is among `parameters`, as `NORM.weight`. `again`: the lean form keeps the input alone,
+        and runs once more in the backward.
+        """
         for piece in pieces:
             x = _Run(piece, statistics, parameters, self._exact).run(x)
         return x
@@ -36,6 +47,7 @@ class Plain:
     def norm(
         self, name: str, norm: nn.BatchNorm2d, x: Tensor, parameters: Mapping[str, Tensor], statistics: Statistics
     ) -> Tensor:
+        """A norm whose scale and shift learn, `NAME.weight` and `NAME.bias`."""
         return _normalised(name, x, parameters[f"{name}.weight"], parameters[f"{name}.bias"], norm.eps, statistics)
 
     def branch(
@@ -46,11 +58,13 @@ class Plain:
         parameters: Mapping[str, Tensor],
         statistics: Statistics,
     ) -> Tensor:
+        """ReLU(norm(convolution(x))), all of which learns: `NAME.weight`, `NAME_norm.weight` and `NAME_norm.bias`."""
         conv, norm = modules
         convolved = F.conv2d(x, parameters[f"{name}.weight"], None, conv.stride, conv.padding)
         return F.relu(self.norm(f"{name}_norm", norm, convolved, parameters, statistics))
 
     def l1(self, adapted: Tensor, frozen: Tensor) -> Tensor:
+        """Mean absolute difference; the gradient goes to `adapted` only."""
         return self_distilled_l1(adapted, frozen)
 
 

@@ -23,8 +23,9 @@ import torch
 from torch import Tensor
 
 from ecotta_rt.errors import UsageError
-from ecotta_rt.method.base import Form, Method, Named
+from ecotta_rt.method.base import Method, Named
 from ecotta_rt.method.lean.form import Lean
+from ecotta_rt.method.plain import Plain
 from ecotta_rt.method.state import StepState, flatten, unflatten
 from ecotta_rt.method.statistics import Moments, Statistics
 from ecotta_rt.options import StepOptions
@@ -69,7 +70,7 @@ class Step:
         UsageError: A two-step, and the method has no loss to go down first.
     """
 
-    def __init__(self, method: Method, options: StepOptions, form: Form | None = None) -> None:
+    def __init__(self, method: Method, options: StepOptions, form: Plain | None = None) -> None:
         self._method, self._options, self._form = method, options, form or Lean(options)
         (self._gated,) = (loss for loss in method.losses if loss.mean_over == "kept")
         self._others = tuple(loss for loss in method.losses if loss.mean_over == "frames")

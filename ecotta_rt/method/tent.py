@@ -13,8 +13,9 @@ from collections.abc import Collection, Mapping
 from torch import Tensor
 
 from ecotta_rt.errors import NetworkError
-from ecotta_rt.method.base import Form, Loss, Method, Named
+from ecotta_rt.method.base import Loss, Method, Named
 from ecotta_rt.method.cut.partition import Partition
+from ecotta_rt.method.plain import Plain
 from ecotta_rt.method.statistics import Statistics
 from ecotta_rt.options import StepOptions
 
@@ -54,7 +55,7 @@ class Tent(Method):
 
     def evaluate(
         self,
-        form: Form,
+        form: Plain,
         options: StepOptions,
         parameters: Mapping[str, Tensor],
         statistics: Statistics,

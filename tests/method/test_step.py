@@ -7,6 +7,7 @@ import torch
 
 from ecotta_rt.errors import UsageError
 from ecotta_rt.method.losses import entropy_nats, entropy_threshold_nats
+from ecotta_rt.method.plain import Plain
 from ecotta_rt.method.state import initial_state
 from ecotta_rt.method.statistics import move
 from ecotta_rt.method.step import Step
@@ -62,6 +63,25 @@ def test_the_exact_step_equals_plain_autograd(
     torch.testing.assert_close(outcome.logits, logits)
     assert torch.equal(outcome.report["kept"], kept)
     assert_same_gradients(outcome.state.momentum, gradients)  # the first momentum is the gradient
+
+
+@pytest.mark.parametrize("mode", ["batch", "running", "source"])
+@pytest.mark.parametrize(
+    "changes", [{}, {"schedule": "two-step"}, {"l1_gradient": "local"}, {"frozen_gradient": "constant"}]
+)
+def test_the_lean_step_is_the_plain_step(adaptable, frames, mode, changes):
+    options = replace(OPEN, normalisation=mode, **changes)
+    state = initial_state(adaptable)
+
+    plain = Step(adaptable, options, Plain(options))(state, frames)
+    lean = Step(adaptable, options)(state, frames)
+
+    assert plain.report["kept"].any() and plain.moved
+    assert lean.report.keys() == plain.report.keys()
+    torch.testing.assert_close(lean.logits, plain.logits)
+    torch.testing.assert_close(lean.report, plain.report)
+    torch.testing.assert_close(lean.state.statistics, plain.state.statistics)
+    assert_same_gradients(lean.state.momentum, plain.state.momentum)
 
 
 @pytest.mark.parametrize("mode", ["running", "source"])

@@ -1,24 +1,25 @@
 """The lean form: every operator keeps for its backward no more than it needs; gradients are those of the plain form."""
 
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 
 from torch import Tensor, fx, nn
 
 from ecotta_rt.method.lean.frozen import FrozenRun
 from ecotta_rt.method.lean.operators import lean_l1, recompute
 from ecotta_rt.method.lean.trained import trained_branch, trained_norm
+from ecotta_rt.method.plain import NOTHING, Plain
 from ecotta_rt.method.statistics import Statistics
 from ecotta_rt.options import StepOptions
 
 __all__ = ["Lean"]
 
 
-class Lean:
-    """See `ecotta_rt.method.base.Form`."""
+class Lean(Plain):
+    """The operators of `Plain`, written for memory."""
 
     def __init__(self, options: StepOptions) -> None:
-        self._exact, self._recompute_meta = options.frozen_gradient == "exact", options.recompute_meta
+        super().__init__(options)
+        self._recompute_meta = options.recompute_meta
         # Recomputation pays only where something large would be kept: exact gradients through batch statistics.
         self._recomputes = self._exact and options.normalisation == "batch"
         self._runs: dict[fx.GraphModule, FrozenRun] = {}
@@ -28,7 +29,7 @@ class Lean:
         pieces: Sequence[fx.GraphModule],
         x: Tensor,
         statistics: Statistics,
-        parameters: Mapping[str, Tensor] = MappingProxyType({}),
+        parameters: Mapping[str, Tensor] = NOTHING,
         again: bool = False,
     ) -> Tensor:
         def through(features: Tensor) -> Tensor:
