@@ -41,7 +41,9 @@ def test_foreign_weights_are_stored_beside_the_state_that_fits_them(tmp_path, ca
     torch.save({"state_dict": build_network("resnet-20").state_dict()}, tmp_path / "foreign.pt")
     out = tmp_path / "mine"
 
-    code = main(["prepare", "resnet-20", "--checkpoint", str(tmp_path / "foreign.pt"), "--out", str(out), *TINY])
+    given = ["--checkpoint", str(tmp_path / "foreign.pt"), "--out", str(out), "--no-bundle"]
+
+    code = main(["prepare", "resnet-20", *given, *TINY])
 
     assert code == 0, capsys.readouterr().err
     network = attach(partition(load_network(tmp_path / "mine.safetensors"), torch.zeros(1, 3, 32, 32), 4))

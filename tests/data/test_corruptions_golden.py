@@ -1,6 +1,6 @@
 """The output of our generator, kept: a change of any byte is a change of every result that was measured with it.
 
-`python tests/bench/streams/test_corruptions_golden.py` writes the file anew. Then also raise `GENERATOR` in
+`python tests/data/test_corruptions_golden.py` writes the file anew. Then also raise `GENERATOR` in
 `ecotta_rt/data/corrupted.py`, so that caches forget the old frames.
 """
 

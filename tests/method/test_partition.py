@@ -31,20 +31,20 @@ def cells_per_part(pieces):
     return [len(part.cells) for part in pieces.parts]
 
 
-@pytest.mark.parametrize("cells", [False, True], ids=["parts", "cells"])
 @pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
 @pytest.mark.parametrize("model", ["wrn-40-2", "resnet-20", "resnet-56", "resnet-50"])
-def test_the_pieces_composed_are_the_network_bit_for_bit(model, training, cells):
+def test_the_pieces_composed_are_the_network_bit_for_bit(model, training):
     network = build_network(model).train(training)
-    twin, frames = copy.deepcopy(network), frames_for(model)
+    twin, frames = copy.deepcopy(network), frames_for(model)[:2, :, ::2, ::2]
     pieces = partition(network, frames)
 
-    with torch.no_grad():
-        logits, expected = compose(pieces, frames, cells=cells), twin(frames)
+    for cells in (False, True):
+        with torch.no_grad():
+            logits, expected = compose(pieces, frames, cells=cells), twin(frames)
 
-    assert torch.equal(logits, expected)
-    for (name, moved), expected in zip(network.named_buffers(), twin.buffers(), strict=True):
-        assert torch.equal(moved, expected), name
+        assert torch.equal(logits, expected), "composed of cells" if cells else "composed of parts"
+        for (name, moved), expected in zip(network.named_buffers(), twin.buffers(), strict=True):
+            assert torch.equal(moved, expected), name
 
 
 def test_a_small_wide_network_is_cut_like_the_large_ones():
