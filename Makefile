@@ -28,7 +28,7 @@ bench-full: $(INSTALLED) ## the same with every method and more frames: a quarte
 	$(BIN)/ecotta-bench --memory --methods all --frames 192
 
 test: $(INSTALLED) ## run the tests, TEST_WORKERS processes at a time
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist worksteal $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist worksteal $(PYTEST_ARGS)
 
 lint: $(INSTALLED) ## check style, formatting and types
 	$(BIN)/ruff check .

@@ -18,6 +18,9 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 # A run tries a bundle that is new in a child, which takes seconds; tests of that ask for it.
 os.environ["ECOTTA_TRIAL"] = "off"
 
+# Small networks gain nothing by a second thread, and beside other processes they wait for it: six times as long.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 @pytest.fixture(scope="session")
 def ecotta_data() -> Path:
