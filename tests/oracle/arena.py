@@ -23,38 +23,23 @@ from oracle.program import Program
 __all__ = ["Arena", "arena_bytes"]
 
 _UNIT_BYTES = 256
-_DEAD_BYTES = 128 << 20
-"""So much too large a piece is cut, too."""
-
-_SMALLEST_GROWTH_BYTES, _LARGEST_GROWTH_BYTES = 1 << 20, 1 << 30
-"""Where growths double."""
-
-_RUNS = 3
-"""Pieces lie otherwise after a run than before the first; later runs changed nothing in the graphs tried."""
+_DEAD_BYTES = 128 << 20  # so much too large a piece is cut, too
+_SMALLEST_GROWTH_BYTES, _LARGEST_GROWTH_BYTES = 1 << 20, 1 << 30  # where growths double
+_RUNS = 3  # pieces lie otherwise after a run than before the first; later runs changed nothing in the graphs tried
 
 
-@dataclass
+@dataclass(eq=False)
 class _Piece:
-    """Neighbours are those of the same growth."""
-
     size_bytes: int
     number: int
-    growth: int
     start_bytes: int
-    free: bool = True
-    before: "_Piece | None" = None
-    after: "_Piece | None" = None
+    growth: "list[_Piece]"  # the pieces side by side in one growth, in their order
+    free: bool = False
 
 
 @dataclass
 class Arena:
     """Hands out pieces, and takes them back.
-
-    >>> arena = Arena()
-    >>> first = arena.take(1000)
-    >>> arena.give(first)
-    >>> arena.take(600) is first, arena.size_bytes  # less than twice too large: not cut
-    (True, 1024)
 
     Attributes:
         doubling: How it grows.
@@ -64,38 +49,35 @@ class Arena:
     doubling: bool = False
     size_bytes: int = 0
     _growth_bytes: int = _SMALLEST_GROWTH_BYTES
-    _growths: int = 0
-    _written: dict[int, list[tuple[int, int]]] = field(default_factory=lambda: defaultdict(list))
-    _free: list[_Piece] = field(default_factory=list)
+    _growths: list[list[_Piece]] = field(default_factory=list)
+    _written: dict[int, set[tuple[int, int]]] = field(default_factory=lambda: defaultdict(set))
     _count: int = 0
 
     def take(self, asked_bytes: int) -> _Piece:
         """A piece of at least so many bytes."""
-        rounded_bytes = max(-(-asked_bytes // _UNIT_BYTES), 1) * _UNIT_BYTES
-        fitting = [piece for piece in self._free if piece.size_bytes >= rounded_bytes]
-        if fitting:
-            piece = min(fitting, key=lambda piece: (piece.size_bytes, piece.number))
-            self._free.remove(piece)
-            piece.free = False
-        else:
-            piece = self._grow(rounded_bytes)
-        if piece.size_bytes >= min(2 * rounded_bytes, rounded_bytes + _DEAD_BYTES):
-            self._cut(piece, rounded_bytes)
-        self._written[piece.growth].append((piece.start_bytes, piece.start_bytes + rounded_bytes))
+        size_bytes = max(-(-asked_bytes // _UNIT_BYTES), 1) * _UNIT_BYTES
+        fitting = [
+            piece for growth in self._growths for piece in growth if piece.free and piece.size_bytes >= size_bytes
+        ]
+        piece = min(fitting, key=lambda piece: (piece.size_bytes, piece.number), default=None) or self._grow(size_bytes)
+        piece.free = False
+        if piece.size_bytes >= min(2 * size_bytes, size_bytes + _DEAD_BYTES):
+            start_bytes = piece.start_bytes + size_bytes
+            rest = self._piece(piece.size_bytes - size_bytes, start_bytes, piece.growth, free=True)
+            piece.growth.insert(piece.growth.index(piece) + 1, rest)
+            piece.size_bytes = size_bytes
+        self._written[id(piece.growth)].add((piece.start_bytes, piece.start_bytes + size_bytes))
         return piece
 
     def give(self, piece: _Piece) -> None:
-        """Take back a piece."""
+        """Take back a piece; free neighbours become one."""
         piece.free = True
-        after, before = piece.after, piece.before
-        if after is not None and after.free:
-            self._free.remove(after)
-            _join(piece, after)
-        if before is not None and before.free:
-            self._free.remove(before)
-            _join(before, piece)
-            piece = before
-        self._free.append(piece)
+        at = piece.growth.index(piece)
+        for left in (at, at - 1):
+            pair = piece.growth[left : left + 2] if left >= 0 else []
+            if len(pair) == 2 and pair[0].free and pair[1].free:
+                pair[0].size_bytes += pair[1].size_bytes
+                del piece.growth[left + 1]
 
     @property
     def written_bytes(self) -> int:
@@ -112,46 +94,27 @@ class Arena:
             foreseen = size_bytes == self._growth_bytes
             self._growth_bytes = min(size_bytes * 2 if foreseen else size_bytes, _LARGEST_GROWTH_BYTES)
         self.size_bytes += size_bytes
-        self._growths += 1
-        return self._piece(size_bytes, self._growths, 0, free=False)
+        growth: list[_Piece] = []
+        growth.append(self._piece(size_bytes, 0, growth))
+        self._growths.append(growth)
+        return growth[0]
 
-    def _cut(self, piece: _Piece, size_bytes: int) -> None:
-        rest = self._piece(piece.size_bytes - size_bytes, piece.growth, piece.start_bytes + size_bytes, free=True)
-        piece.size_bytes = size_bytes
-        rest.before, rest.after, piece.after = piece, piece.after, rest
-        if rest.after is not None:
-            rest.after.before = rest
-        self._free.append(rest)
-
-    def _piece(self, size_bytes: int, growth: int, start_bytes: int, *, free: bool) -> _Piece:
+    def _piece(self, size_bytes: int, start_bytes: int, growth: list[_Piece], free: bool = False) -> _Piece:
         self._count += 1
-        return _Piece(size_bytes, self._count, growth, start_bytes, free)
+        return _Piece(size_bytes, self._count, start_bytes, growth, free)
 
 
-def _join(piece: _Piece, after: _Piece) -> None:
-    piece.size_bytes += after.size_bytes
-    piece.after = after.after
-    if piece.after is not None:
-        piece.after.before = piece
-
-
-def _covered(spans: Sequence[tuple[int, int]]) -> int:
+def _covered(spans: set[tuple[int, int]]) -> int:
     """Length of what they cover together."""
     covered = reached = 0
-    for start, end in sorted(set(spans)):
+    for start, end in sorted(spans):
         covered += max(0, end - max(start, reached))
         reached = max(reached, end)
     return covered
 
 
 def arena_bytes(programs: Sequence[Program], runs: int = _RUNS, *, doubling: bool = False) -> int:
-    """What the arena takes, after some runs.
-
-    Args:
-        programs: From `read_program`; run one after the other in one arena.
-        runs: How many times.
-        doubling: How it grows.
-    """
+    """What the arena takes after some runs of programs, one after the other."""
     arena = Arena(doubling)
     lives = [find_lives(program) for program in programs]
     for _ in range(runs):

@@ -41,15 +41,7 @@ _FLOAT_BYTES = 4
 
 @dataclass(frozen=True)
 class Life:
-    """A tensor with a place of its own.
-
-    Attributes:
-        name: What it is called.
-        op_type: The operator that makes it.
-        size_bytes: Its size.
-        born: Index of the operation that makes it.
-        dies: Index of the last one that needs it.
-    """
+    """A tensor with a place of its own, from the operation that makes it to the last one that needs it."""
 
     name: str
     op_type: str
@@ -60,13 +52,7 @@ class Life:
 
 @dataclass(frozen=True)
 class Place:
-    """Memory for one tensor after the other.
-
-    Attributes:
-        size_bytes: Its size.
-        first: Index of the operation that makes its first tenant.
-        last: Index of the last one that needs a tenant of it.
-    """
+    """Memory for one tensor after the other, from the first one's birth to the last one's death."""
 
     size_bytes: int
     first: int
@@ -75,19 +61,10 @@ class Place:
 
 @dataclass(frozen=True)
 class Lives:
-    """What a program holds, operation by operation, in bytes.
+    """What a program holds, operation by operation, in bytes."""
 
-    Attributes:
-        lives: Every tensor with a place of its own, in the order in which they are made; those of branches are not
-            among them.
-        places: Where onnxruntime would put them.
-        least: At least.
-        live: With a place for every tensor.
-        most: With places kept for others and with working memory.
-    """
-
-    lives: tuple[Life, ...]
-    places: tuple[Place, ...]
+    lives: tuple[Life, ...]  # in the order in which they are made; those of branches are not among them
+    places: tuple[Place, ...]  # where onnxruntime would put them
     least: tuple[int, ...]
     live: tuple[int, ...]
     most: tuple[int, ...]

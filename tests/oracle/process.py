@@ -11,14 +11,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import onnx
 from onnx import TensorProto, helper
 
-from ecotta_rt.errors import Unavailable
-
 __all__ = ["ProcessStart", "measure_start"]
-
-_PACKAGE_PARENT = Path(__file__).resolve().parents[2]
 
 _SCRIPT = """\
 import sys
@@ -41,39 +36,18 @@ print(imported, resident())
 
 @dataclass(frozen=True)
 class ProcessStart:
-    """Resident memory of a process that has done nothing for us yet.
+    """Resident memory of a process that has done nothing for us yet."""
 
-    Attributes:
-        imports_bytes: With interpreter, numpy, onnxruntime and the engine loaded.
-        started_bytes: With a graph of one operator opened and run, too: onnxruntime sets itself up at the first one.
-    """
-
-    imports_bytes: int
-    started_bytes: int
+    imports_bytes: int  # with interpreter, numpy, onnxruntime and the engine loaded
+    started_bytes: int  # with a graph of one operator opened and run, too: onnxruntime sets itself up at the first one
 
 
 @functools.cache
 def measure_start() -> ProcessStart:
-    """Measure it on this machine, once.
-
-    Raises:
-        Unavailable: The process cannot be run, or there is no /proc (not Linux).
-    """
-    command = [sys.executable, "-P", "-c", _SCRIPT, str(_PACKAGE_PARENT)]
-    done = subprocess.run(command, input=_smallest_graph(), capture_output=True)
-    if done.returncode:
-        words = done.stderr.decode(errors="replace").strip().splitlines()
-        raise Unavailable(
-            "what a process needs before any bundle cannot be measured: a process that imports onnxruntime ended with "
-            f"exit code {done.returncode}: {words[-1] if words else 'no message'}; it needs Linux and onnxruntime"
-        )
-    imports_bytes, started_bytes = map(int, done.stdout.split())
-    return ProcessStart(imports_bytes, started_bytes)
-
-
-def _smallest_graph() -> bytes:
+    """Measure it on this machine, once."""
     ports = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in "xy"]
     graph = helper.make_graph([helper.make_node("Identity", ["x"], ["y"])], "smallest", ports[:1], ports[1:])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-    content: bytes = onnx.ModelProto.SerializeToString(model)
-    return content
+    command = [sys.executable, "-P", "-c", _SCRIPT, str(Path(__file__).resolve().parents[2])]
+    done = subprocess.run(command, input=model.SerializeToString(), capture_output=True, check=True)
+    return ProcessStart(*map(int, done.stdout.split()))

@@ -30,12 +30,7 @@ _MOST_NUMBERS = 4096
 
 @dataclass(frozen=True)
 class Tensor:
-    """What a name stands for.
-
-    Attributes:
-        shape: Its dimensions.
-        dtype: numpy's word for its number format.
-    """
+    """What a name stands for."""
 
     shape: tuple[int, ...]
     dtype: str = "float32"
@@ -48,52 +43,28 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Operation:
-    """One node.
-
-    Attributes:
-        op_type: Its operator.
-        inputs: Names in their places; "" where an optional one is left out.
-        outputs: As inputs.
-        numbers: Its attributes that are whole numbers or lists of them.
-        branches: Its nested graphs, of which one runs.
-    """
+    """One node; an input or output that is left out is ""."""
 
     op_type: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-    numbers: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    branches: tuple["Program", ...] = ()
+    numbers: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # attributes: whole numbers, or lists of them
+    branches: tuple["Program", ...] = ()  # nested graphs, of which one runs
 
 
 @dataclass(frozen=True)
 class Program:
-    """A graph.
+    """A graph."""
 
-    Attributes:
-        operations: In the order in which they are written.
-        tensors: By name; for a nested graph also those around it.
-        results: Names of its outputs: whoever runs it has a place for them.
-        constants: Names of its constants.
-        weights: Names of those that lie in a file beside it.
-    """
-
-    operations: tuple[Operation, ...]
-    tensors: Mapping[str, Tensor]
-    results: tuple[str, ...]
+    operations: tuple[Operation, ...]  # in the order in which they are written
+    tensors: Mapping[str, Tensor]  # by name; for a nested graph also those around it
+    results: tuple[str, ...]  # names of its outputs: whoever runs it has a place for them
     constants: frozenset[str] = frozenset()
-    weights: frozenset[str] = frozenset()
+    weights: frozenset[str] = frozenset()  # of the constants, those that lie in a file beside it
 
 
 def read_program(content: bytes, origin: str) -> Program:
-    """Read an ONNX file.
-
-    Args:
-        content: Its bytes; tensors outside of it are not looked at.
-        origin: Its name, for messages.
-
-    Raises:
-        InputFileError: The size of a tensor cannot be told.
-    """
+    """Read an ONNX file; tensors outside of it are not looked at."""
     model = onnx.load_from_string(content)
     return _Reader(model, origin).program(model.graph, {}, {})
 
@@ -165,15 +136,14 @@ class _Reader:
     ) -> dict[str, NDArray[Any]]:
         if not all(_is_short_integers(types[name]) for name in node.output if name in types):
             return {}
-        if node.op_type in ("Size", "Shape"):
+        values: dict[str, Any] = {name: known[name] for name in node.input if name in known}
+        if node.op_type in ("Size", "Shape"):  # of them only the shape counts, and this takes no memory
             shape = self._tensor(node.input[0], types[node.input[0]]).shape
-            whole = np.array(math.prod(shape) if node.op_type == "Size" else shape, np.int64)
-            return {node.output[0]: whole if node.op_type == "Size" else whole[_slice_of(node)]}
-        if not all(name in known for name in node.input if name):
+            values = {node.input[0]: np.broadcast_to(np.float32(0), shape)}
+        if not all(name in values for name in node.input if name):
             return {}
-        run = ReferenceEvaluator(node, opsets=self._opsets)
-        values: Any = run.run(None, {name: known[name] for name in node.input if name})
-        return dict(zip(node.output, values, strict=True))
+        results: Any = ReferenceEvaluator(node, opsets=self._opsets).run(None, values)
+        return {name: np.asarray(result) for name, result in zip(node.output, results, strict=True)}
 
     def _tensor(self, name: str, kind: onnx.TypeProto) -> Tensor:
         tensor = kind.tensor_type
@@ -191,9 +161,3 @@ def _is_short_integers(kind: onnx.TypeProto) -> bool:
     tensor = kind.tensor_type
     integers = tensor.elem_type in (onnx.TensorProto.INT64, onnx.TensorProto.INT32)
     return integers and math.prod(side.dim_value for side in tensor.shape.dim) <= _MOST_NUMBERS
-
-
-def _slice_of(node: onnx.NodeProto) -> slice:
-    """Which of the dimensions a Shape is asked for."""
-    given = {attribute.name: attribute.i for attribute in node.attribute}
-    return slice(given.get("start"), given.get("end"))

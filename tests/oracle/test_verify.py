@@ -7,8 +7,6 @@ import sys
 import pytest
 
 from ecotta_rt.bundle import read_bundle
-from ecotta_rt.errors import Unavailable, UsageError
-from oracle import process
 from oracle.process import ProcessStart, measure_start
 from oracle.verify import verify
 
@@ -76,26 +74,9 @@ def test_tensors_given_back_at_once_leave_no_holes(bundle):
 def test_those_alive_at_the_peak_are_named_the_largest_first(bundle):
     found = verify(bundle("batch"), "step-4", start=START)
 
-    sizes = [life.size_bytes for life in found.tenants]
+    sizes = [life.size_bytes for life in found.lives.at(found.lives.peak)]
     assert sum(sizes) == found.lives.live_bytes
     assert sizes == sorted(sizes, reverse=True)
-
-
-def test_a_plan_below_the_floor_or_far_from_what_is_expected_is_objected_to(bundle):
-    found = verify(bundle("running"), "step-1", start=START)
-
-    assert found.agrees_with(found.peak_bytes)
-    assert found.objection(found.floor_bytes) is None or found.floor_bytes < 0.75 * found.peak_bytes
-    assert "less than the" in found.objection(found.floor_bytes - 1)
-    assert "'step-1'" in found.objection(2 * found.peak_bytes)
-    assert "more than 25% from the" in found.objection(2 * found.peak_bytes)
-    assert found.agrees_with(2 * found.peak_bytes, most_apart=1.5)
-
-
-@pytest.mark.parametrize("name", ["step-5", "update"])
-def test_a_graph_that_is_not_there_or_only_part_of_a_step_is_refused_with_the_others(bundle, name):
-    with pytest.raises(UsageError, match="no graph 'step-5'.*accumulate|no graph 'update'.*accumulate"):
-        verify(bundle("running"), name, start=START)
 
 
 def test_a_step_really_takes_more_than_the_floor_and_about_what_is_expected(bundle):
@@ -116,7 +97,8 @@ print(json.dumps(1024 * int(status["VmHWM"].split()[0])))
 
     found = verify(opened, "step-4")
 
-    assert found.agrees_with(peak_bytes), (peak_bytes, found)
+    assert found.floor_bytes <= peak_bytes
+    assert abs(peak_bytes - found.peak_bytes) <= found.peak_bytes / 4
 
 
 def test_the_start_of_a_process_is_measured_once():
@@ -124,10 +106,3 @@ def test_the_start_of_a_process_is_measured_once():
 
     assert 10 << 20 < start.imports_bytes < start.started_bytes < 1 << 30
     assert measure_start() is start
-
-
-def test_a_process_that_cannot_start_says_what_it_said(monkeypatch):
-    monkeypatch.setattr(process, "_SCRIPT", "raise ImportError('no onnxruntime here')")
-
-    with pytest.raises(Unavailable, match="exit code 1: ImportError: no onnxruntime here"):
-        measure_start.__wrapped__()

@@ -1,7 +1,6 @@
 """Check a plan: what a graph needs, worked out a second time and in another way.
 
     bundle, name of a graph  ->  verify()  ->  Verified: a floor, an expected peak, who is alive there
-    a plan's figure          ->  Verified.objection()  ->  None, or why it cannot be right
 
 The planner follows what onnxruntime makes of a graph when it loads it. This follows the graph as it was exported,
 operator by operator in the order of the file (`lives`), puts the tensors into an arena (`arena`), and
@@ -17,10 +16,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ecotta_rt.bundle import Bundle, GraphEntry
-from ecotta_rt.errors import UsageError
 from ecotta_rt.session.costs import arena_doubles
 from oracle.arena import arena_bytes
-from oracle.lives import Life, Lives, find_lives
+from oracle.lives import Lives, find_lives
 from oracle.process import ProcessStart, measure_start
 from oracle.program import Operation, Program, read_program
 
@@ -50,26 +48,15 @@ Source: as above, WRN-28-10, graph `predict-1`: 139 MiB laid out anew, and 176 o
 
 @dataclass(frozen=True)
 class ProcessParts:
-    """What a process holds while a graph runs, tensors apart, in bytes.
+    """What a process holds while a graph runs, tensors apart, in bytes."""
 
-    Attributes:
-        start: Interpreter, libraries, onnxruntime set up; measured.
-        session: The engine and the loaded graph; by the number of its nodes.
-        weights: Mapped from the bundle, or laid out anew, or both.
-        relaid: Of these, convolution weights that onnxruntime lays out anew with optimisation `all` on x86-64. While it
-            loads, many are there twice or three times.
-        state: The vectors of parameters, momentum and statistics, one to read and one to write; sums of gradients.
-        bundle: Pages of the bundle that stay mapped once the initial state was read from them.
-        frames: As numbers from 0 to 1 for the graph, and as the caller's bytes.
-    """
-
-    start: int
-    session: int
-    weights: int
-    relaid: int
-    state: int
-    bundle: int
-    frames: int
+    start: int  # interpreter, libraries, onnxruntime set up; measured
+    session: int  # the engine and the loaded graph, by the number of its nodes
+    weights: int  # mapped from the bundle, or laid out anew, or both
+    relaid: int  # of these, what optimisation `all` lays out anew; while it loads, many are there twice or three times
+    state: int  # the vectors, one to read and one to write; sums of gradients
+    bundle: int  # pages that stay mapped once the initial state was read from them
+    frames: int  # as numbers from 0 to 1 for the graph, and as the caller's bytes
 
     @property
     def whole(self) -> int:
@@ -79,49 +66,14 @@ class ProcessParts:
 
 @dataclass(frozen=True)
 class Verified:
-    """What `verify` found.
+    """What `verify` found."""
 
-    Attributes:
-        graph: Name of the graph.
-        lives: What it holds, operation by operation; of a frame-by-frame step, the graph `accumulate`.
-        tensors_bytes: What its tensors are expected to take, holes of the arena included.
-        parts: What else the process has.
-        floor_bytes: Less no process can have that runs all of its operators in this order: imports, each weight once,
-            state, frames, and the tensors where every elementwise operator writes over its input.
-        load_bytes: Expected most while it loads.
-        peak_bytes: Expected most altogether, the larger of load and run.
-    """
-
-    graph: str
-    lives: Lives
-    tensors_bytes: int
+    lives: Lives  # operation by operation; of a frame-by-frame step, the graph `accumulate`
+    tensors_bytes: int  # expected, holes of the arena included
     parts: ProcessParts
-    floor_bytes: int
-    load_bytes: int
-    peak_bytes: int
-
-    @property
-    def tenants(self) -> tuple[Life, ...]:
-        """Who is alive where most is, the largest first."""
-        return self.lives.at(self.lives.peak)
-
-    def objection(self, peak_bytes: int, most_apart: float = 0.25) -> str | None:
-        """Why a planned peak of the process cannot be right; None where nothing speaks against it.
-
-        Args:
-            peak_bytes: The plan's figure.
-            most_apart: How far it may be from the expected peak, as a share of that.
-        """
-        planned = f"graph {self.graph!r}: a planned peak of {_mib(peak_bytes)}"
-        if peak_bytes < self.floor_bytes:
-            return f"{planned} is less than the {_mib(self.floor_bytes)} that its order cannot do without"
-        if abs(peak_bytes - self.peak_bytes) > most_apart * self.peak_bytes:
-            return f"{planned} is more than {most_apart:.0%} from the {_mib(self.peak_bytes)} expected here"
-        return None
-
-    def agrees_with(self, peak_bytes: int, most_apart: float = 0.25) -> bool:
-        """Whether there is no objection."""
-        return self.objection(peak_bytes, most_apart) is None
+    floor_bytes: int  # less no process can have: imports, each weight once, state, frames, `Lives.least_bytes`
+    load_bytes: int  # expected most while it loads
+    peak_bytes: int  # expected most altogether, the larger of load and run
 
 
 def verify(
@@ -133,26 +85,11 @@ def verify(
     memory: Memory = "arena",
     start: ProcessStart | None = None,
 ) -> Verified:
-    """Work out what running a graph of a bundle takes.
-
-    Args:
-        bundle: The bundle.
-        graph: Name of a graph that learns or predicts; `accumulate` stands for a whole frame-by-frame step.
-        frames: Frames a step, for `accumulate`; otherwise the graph's own.
-        optimisation: What onnxruntime does to the graph at load.
-        memory: Where tensors live, as in `SessionOptions`.
-        start: What a process has before; default: it is measured, here and now.
-
-    Raises:
-        UsageError: There is no such graph, or it is `update`, which is part of `accumulate`.
-        InputFileError: The graph is damaged, or its sizes cannot be told.
-        Unavailable: The start of a process cannot be measured here.
-    """
+    """Work out what running a graph takes; `accumulate` stands for a whole frame-by-frame step of `frames`."""
     entry = bundle.manifest.graph(graph)
-    if entry is None or entry.kind == "update":
-        known = ", ".join(one.name for one in bundle.manifest.graphs if one.kind != "update")
-        raise UsageError(f"{bundle.path}: no graph {graph!r} that can be verified by itself; choose one of {known}")
-    entries = [entry, *_updates(bundle)] if entry.kind == "accumulate" else [entry]
+    assert entry is not None and entry.kind != "update", f"{graph!r} cannot be verified by itself"
+    updates = [one for one in bundle.manifest.graphs if one.kind == "update"]
+    entries = [entry, *updates] if entry.kind == "accumulate" else [entry]
     programs = [read_program(bundle.graph(one.name), f"{bundle.path}, {one.name}") for one in entries]
     lives = [find_lives(program) for program in programs]
     doubling = arena_doubles(entry.batch)
@@ -165,7 +102,6 @@ def verify(
     load = loaded + max(int(_LOADING[memory] * parts.relaid), parts.bundle)  # the state is read before the graph
     run = parts.whole + _CODE_BYTES + most
     return Verified(
-        graph=graph,
         lives=lives[0],
         tensors_bytes=most,
         parts=parts,
@@ -173,10 +109,6 @@ def verify(
         load_bytes=load,
         peak_bytes=max(load, run),
     )
-
-
-def _updates(bundle: Bundle) -> list[GraphEntry]:
-    return [graph for graph in bundle.manifest.graphs if graph.kind == "update"]
 
 
 def _parts(
@@ -242,7 +174,3 @@ def _state_bytes(bundle: Bundle, entry: GraphEntry) -> int:
 def _float_frames(bundle: Bundle, entry: GraphEntry) -> int:
     frame = bundle.manifest.frame
     return _FLOAT_BYTES * entry.batch * frame.channels * frame.height * frame.width
-
-
-def _mib(size_bytes: int) -> str:
-    return f"{size_bytes / _MIB:.1f} MiB"
