@@ -44,7 +44,6 @@ _MAKERS = (
     "peers/export_worker.py",
     "peers/forward_graph.py",
     "peers/forward_time.py",
-    "peers/step_options.py",
 )
 _KEY_DIGITS = 16
 

@@ -1,20 +1,18 @@
 """Make a bundle or an inference-only graph in a process of its own, the one of an onnx run that has torch."""
 
 import json
-import subprocess
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from ecotta_rt.bench.bundles import BundleOrder, ForwardOrder, cache_folder, find_bundle
-from ecotta_rt.bench.child_process import cause_of_death, child_environment, module_command, scratch_file
+from ecotta_rt.bench.child import module_command, started
 from ecotta_rt.errors import EcottaError, Unavailable
 
 __all__ = ["bundle_for", "forward_for"]
 
-_WORKER = module_command("ecotta_rt.bench.peers.export_worker")
+_MAKER = module_command("ecotta_rt.bench.peers.export_worker")
 
 Say = Callable[[str], None]
 """Hears what is being done."""
@@ -45,20 +43,14 @@ def _make(order: BundleOrder | ForwardOrder, path: Path, say: Say) -> Path:
         )
     say(f"making {path.name}, once, into {path.parent}")
     task = {"kind": type(order).__name__, "path": str(path), "order": asdict(order)}
-    with scratch_file() as letter, scratch_file() as complaints:
-        letter.write(json.dumps(task))
-        letter.seek(0)
-        environment = child_environment(1, "libc")  # tracing is small pieces of work: threads would wait for each other
-        with subprocess.Popen(
-            _WORKER, stdin=letter, stdout=subprocess.PIPE, stderr=complaints, text=True, env=environment
-        ) as maker:
-            try:
-                _listen(maker.stdout or (), path, say)
-                code = maker.wait()
-            finally:
-                maker.kill()  # nothing happens to one that has ended
-        if code != 0:
-            raise _failed(path, cause_of_death(code, complaints), 1)
+    with started(_MAKER, 1, "libc") as maker:  # tracing is small pieces of work: threads would wait for each other
+        maker.tell(json.dumps(task))
+        for message in maker.messages():
+            if "error" in message:
+                raise _failed(path, message["error"], message["exit_code"])
+            say(f"  graph {message['done'] + 1} of {message['total']}: {message['graph']}")
+        if maker.wait() != 0:
+            raise _failed(path, maker.cause_of_death(), 1)
     return path
 
 
@@ -66,13 +58,3 @@ def _failed(path: Path, why: str, exit_code: int) -> EcottaError:
     error = EcottaError(f"{path.name} could not be made: {why}")
     error.exit_code = exit_code
     return error
-
-
-def _listen(lines: Iterable[str], path: Path, say: Say) -> None:
-    for line in lines:
-        if not line.endswith("\n"):  # killed in the middle of a line
-            return
-        message: dict[str, Any] = json.loads(line)
-        if "error" in message:
-            raise _failed(path, message["error"], message["exit_code"])
-        say(f"  graph {message['done'] + 1} of {message['total']}: {message['graph']}")

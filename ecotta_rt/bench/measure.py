@@ -1,28 +1,26 @@
-"""Measure methods one after the other, each in a fresh process.
+"""Measure a case over the whole stream, in a fresh process.
 
 A process that has run one method keeps freed memory, warm caches and compiled kernels; the next method would be
 measured on top of them. So this side never imports torch: it starts `ecotta_rt.bench.worker`, and reads its lines.
 """
 
-import json
-import subprocess
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
-from ecotta_rt.bench.child_process import cause_of_death, cause_of_kill, child_environment, module_command, scratch_file
-from ecotta_rt.bench.job import Job
-from ecotta_rt.bench.memory_cage import MemoryCage
+from ecotta_rt.bench.case import Case
+from ecotta_rt.bench.child import module_command, started
+from ecotta_rt.bench.memory_cage import MemoryCage, limit_in_words
 from ecotta_rt.bench.results import Failure, Row
 from ecotta_rt.errors import BudgetExceeded
 
-__all__ = ["Progress", "measure_method"]
+__all__ = ["WORKER", "Seen", "measure_case"]
 
-_WORKER = module_command("ecotta_rt.bench.worker")
+WORKER = module_command("ecotta_rt.bench.worker")
+"""The command of a measured process."""
 
 
 @dataclass(frozen=True)
-class Progress:
+class Seen:
     """How far a method has come.
 
     Attributes:
@@ -36,56 +34,38 @@ class Progress:
     wrong: int = 0
 
 
-def measure_method(
-    job: Job, on_progress: Callable[[Progress], None] = lambda progress: None, cage: MemoryCage | None = None
+def measure_case(
+    case: Case, on_progress: Callable[[Seen], None] = lambda seen: None, cage: MemoryCage | None = None
 ) -> Row | Failure:
-    """Run one job in a process of its own.
-
-    The process does not outlive this call, whatever ends it: on Ctrl-C it is killed before the interrupt goes on.
+    """Run one case in a process of its own, which does not outlive this call: on Ctrl-C it is killed first.
 
     Args:
-        job: What to run.
+        case: What to run.
         on_progress: Called after the network is built and after each batch.
         cage: An open one that the process is to be in until the stream is over; we stay outside.
 
     Returns:
         The row, with `fits` still empty, or what went wrong.
     """
-    command = _WORKER if cage is None else cage.command(_WORKER)
-    seen = Progress()
-
-    def hear(progress: Progress) -> None:
-        nonlocal seen
-        seen = progress
-        on_progress(progress)
-
-    with scratch_file() as order, scratch_file() as complaints:
-        order.write(replace(job, way_out=None if cage is None else cage.way_out).to_json())
-        order.seek(0)
-        environment = child_environment(job.threads, job.allocator)
-        with subprocess.Popen(
-            command, stdin=order, stdout=subprocess.PIPE, stderr=complaints, text=True, env=environment
-        ) as worker:
-            try:
-                outcome = _listen(worker.stdout or (), job, hear)
-                code = worker.wait()
-            finally:
-                worker.kill()  # nothing happens to one that has ended
-        if outcome is None and cage is not None and cage.held().oom_kills:
-            return Failure(job.method, cause_of_kill(cage, seen.frames), BudgetExceeded.exit_code)
-        return outcome or Failure(job.method, cause_of_death(code, complaints), 1)
+    command, way_out = (WORKER, None) if cage is None else (cage.command(WORKER), cage.way_out)
+    seen = Seen()
+    with started(command, case.threads, case.allocator) as child:
+        child.tell(replace(case, way_out=way_out).to_json())
+        for message in child.messages():
+            if "row" in message:
+                return Row(**message["row"])
+            if "error" in message:
+                return Failure(case.label, message["error"], message["exit_code"])
+            seen = replace(seen, **message)
+            on_progress(seen)
+        why = child.cause_of_death()
+        if cage is not None and cage.held().oom_kills:
+            return Failure(case.label, _cause_of_kill(cage, seen.frames), BudgetExceeded.exit_code)
+        return Failure(case.label, why, 1)
 
 
-def _listen(lines: Iterable[str], job: Job, on_progress: Callable[[Progress], None]) -> Row | Failure | None:
-    progress = Progress()
-    for line in lines:
-        if not line.endswith("\n"):  # killed in the middle of a line
-            break
-        message: dict[str, Any] = json.loads(line)
-        if "row" in message:
-            return Row(**message["row"])
-        if "error" in message:
-            return Failure(job.method, message["error"], message["exit_code"])
-        progress = replace(progress, **message)
-        on_progress(progress)
-    return None
+def _cause_of_kill(cage: MemoryCage, frames: int) -> str:
+    peak_bytes = cage.held().peak_bytes
+    held = "" if peak_bytes is None else f"; its control group held {peak_bytes / 2**20:.1f} MiB at the most"
+    when = f"after {frames} frames" if frames else "before the first batch was done"
+    return f"killed at {limit_in_words(cage.limit_bytes)} by the kernel's out-of-memory killer, {when}{held}"

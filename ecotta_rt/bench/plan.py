@@ -1,23 +1,27 @@
 """Check a request against what there is, before any work begins: networks, warmed-up states, bundles, devices."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ecotta_rt.bench.bundles import BundleOrder, ForwardOrder, check_bundle
-from ecotta_rt.bench.graph_use import ONNX_METHODS, graph_use
+from ecotta_rt.bench.bundles import BundleOrder, ForwardOrder, check_bundle, normalisation_of
+from ecotta_rt.bench.case import Case
+from ecotta_rt.bench.contestants import line_up
 from ecotta_rt.bench.memory_cage import MemoryCage
 from ecotta_rt.bench.network_files import NetworkFiles, dataset_of, find_network, sha256_of
-from ecotta_rt.bench.peers import METHODS, expand
+from ecotta_rt.bench.peers import METHODS
 from ecotta_rt.bench.request import Request, check_request, load_devices
 from ecotta_rt.bench.results import Enforced
 from ecotta_rt.data.image_sets import find_image_set
-from ecotta_rt.errors import Unavailable, UsageError
+from ecotta_rt.errors import EcottaError, Unavailable, UsageError
 from ecotta_rt.machine.device import DeviceProfile, load_device
 
 __all__ = ["DEFAULT_FRAMES", "Plan", "make_plan"]
 
 DEFAULT_FRAMES = 64
+
+Refusal = Callable[[Case], EcottaError | None]
+"""Why a case cannot run; None where it can."""
 
 
 @dataclass(frozen=True)
@@ -25,29 +29,33 @@ class Plan:
     """A request that can be met.
 
     Attributes:
-        request: With nothing left open: methods expanded, frames counted, no batch larger than those.
+        request: With nothing left open: frames counted, no batch larger than those.
         files: The trained network.
+        cases: What is measured, in order; those of one race next to each other.
         devices: Profiles of the devices asked for.
-        resources: Method id -> file that it needs beside the network.
-        orders: Method id -> bundle that it needs, which may have to be made; onnx only.
-        forward: The inference-only graph, which may have to be made; onnx only.
-        left_out: Methods of the default set that cannot run here, each with the reason.
+        orders: (method id, normalisation) -> bundle, which may have to be made; onnx only.
+        named: Normalisation -> bundle that the user named.
+        left_out: Methods or contestants that cannot run here, each with the reason.
         enforced: The hard limit, under which nothing has run yet; None where none was asked for.
     """
 
     request: Request
     files: NetworkFiles
-    devices: tuple[DeviceProfile, ...]
-    resources: Mapping[str, Path] = field(default_factory=dict)
-    orders: Mapping[str, BundleOrder] = field(default_factory=dict)
-    forward: ForwardOrder | None = None
+    cases: tuple[Case, ...]
+    devices: tuple[DeviceProfile, ...] = ()
+    orders: Mapping[tuple[str, str], BundleOrder] = field(default_factory=dict)
+    named: Mapping[str, Path] = field(default_factory=dict)
     left_out: Mapping[str, str] = field(default_factory=dict)
     enforced: Enforced | None = None
 
+    def forward(self, batch: int) -> ForwardOrder:
+        """The inference-only graph for so many frames, which may have to be made."""
+        return ForwardOrder(str(self.files.network), batch)
+
     def beside(self) -> dict[str, str]:
         """What methods take beside the network, `ecotta-k4`, `fine-tuned`, and the SHA-256 of its file."""
-        paths = {self.resources[method] for method in self.request.methods if method in self.resources}
-        return {self.files.kind_of(path): sha256_of(path) for path in sorted(paths)}
+        paths = sorted({Path(case.resource) for case in self.cases if case.resource is not None})
+        return {self.files.kind_of(path): sha256_of(path) for path in paths}
 
 
 def make_plan(request: Request) -> Plan:
@@ -56,24 +64,172 @@ def make_plan(request: Request) -> Plan:
     Raises:
         UsageError: An unknown name, a value out of range, values that contradict each other, or a method that was
             named and cannot run.
-        InputFileError: `data` is a folder that cannot be read as a data set, or `bundle` no bundle.
+        InputFileError: `data` is a folder that cannot be read as a data set, or a bundle is none.
         Unavailable: The engine, the embedded sample, or a file that a named method needs is missing; or no hard limit
             can be set here.
         ConfigurationError: The file of a device profile is wrong.
     """
-    check_request(request)
-    source = find_image_set(request.data)
-    files = find_network(request.model, dataset_of(source.name))
-    frames = _count_frames(request, source.count)
-    # No step is larger than the frames of one corruption, and the rows must not say that one was.
-    batch = min(request.batch, frames)
+    methods = check_request(request)
+    images = find_image_set(request.data)
+    files = find_network(request.model, dataset_of(images.name))
+    request = _closed(request, images.count)
+    cases, left_out = _line_up(methods, request)
+    strict = request.timed or bool(request.methods)  # of the default set some may be left out
+    cases, refused = _able([_with_files(case, request, files) for case in cases], _why_not, strict)
+    left_out |= refused
+    if request.engine == "onnx" and request.frames is not None and request.frames % request.batches[0]:
+        raise UsageError(
+            f"--frames {request.frames}: a graph takes exactly --batch {request.batches[0]} frames; "
+            "choose a multiple of that"
+        )
+    orders = _orders(cases, request, tuple(images.classes))
+    named = _named_bundles(request)
+    _, refused = _able([case for case in cases if case.from_bundle], _unfit(orders, named), strict)
+    return Plan(
+        request,
+        files,
+        tuple(case for case in cases if case.label not in refused),
+        load_devices(request.devices),
+        {key: order for key, order in orders.items() if key[0] not in refused},
+        named,
+        {**left_out, **refused},
+        _enforced(request.enforce),
+    )
+
+
+def _closed(request: Request, there: int) -> Request:
+    if request.timed:
+        if max(request.batches) > there:
+            raise UsageError(f"--batch {max(request.batches)}: {request.data} has {there} test images")
+        return request
+    frames = min(DEFAULT_FRAMES, there) if request.frames is None else request.frames
+    if frames > there:
+        raise UsageError(f"--frames {frames}: {request.data} has {there} test images")
     allocator = request.allocator or ("libc" if request.engine == "onnx" else "returning")
-    methods = expand(request.methods)
-    closed = replace(request, methods=methods, frames=frames, batch=batch, allocator=allocator)
-    named = bool(request.methods)
-    plan = _choose_methods(closed, files, load_devices(request.devices), named)
-    plan = replace(plan, enforced=_enforced(request.enforce))
-    return plan if request.engine == "torch" else _with_orders(plan, tuple(source.classes), named)
+    # No step is larger than the frames of one corruption, and the rows must not say that one was.
+    return replace(request, frames=frames, batches=(min(request.batches[0], frames),), allocator=allocator)
+
+
+def _line_up(methods: Sequence[str], request: Request) -> tuple[list[Case], dict[str, str]]:
+    """A case for each method, or for each contestant of each race; and who cannot take part."""
+    if not request.timed:
+        (batch,), (threads,), (normalisation,) = request.batches, request.threads, request.normalisations
+        return [Case(method, request.engine, batch, threads, normalisation) for method in methods], {}
+    cases: list[Case] = []
+    left_out: dict[str, str] = {}
+    for batch in request.batches:
+        for threads in request.threads:
+            racers, cannot = line_up(methods, batch, threads, request.normalisations)
+            cases += racers
+            left_out |= cannot
+    return cases, left_out
+
+
+def _with_files(case: Case, request: Request, files: NetworkFiles) -> Case:
+    kind = METHODS[case.method].resource
+    return replace(
+        case,
+        gradient=request.gradient,
+        seed=request.seed,
+        hyperparameters=dict(request.hyperparameters),
+        memory_format=request.memory_format,
+        allocator=request.allocator or "libc",
+        frame_by_frame=request.frame_by_frame,
+        fast=case.fast or request.fast,
+        optimisation=request.optimisation,
+        memory_kind=request.memory_kind,
+        network=str(files.network),
+        resource=None if kind is None else str(files.beside(kind)),
+    )
+
+
+def _able(cases: Sequence[Case], why_not: Refusal, strict: bool) -> tuple[list[Case], dict[str, str]]:
+    """Those that can run, and of the others the reason by label; an error where one must run, or none can."""
+    errors = {case.label: error for case in cases if (error := why_not(case)) is not None}
+    kept = [case for case in cases if case.label not in errors]
+    if errors and (strict or not kept):
+        case = next(case for case in cases if case.label in errors)
+        error = errors[case.label]
+        raise type(error)(f"{case.method} cannot run: {error}")
+    return kept, {label: str(error) for label, error in errors.items()}
+
+
+def _why_not(case: Case) -> EcottaError | None:
+    reason = None if case.timed else _no_graph(case) or _batch_too_small(case) or _twin(case)
+    if reason is not None:
+        return UsageError(reason)
+    if case.resource is None or Path(case.resource).is_file():
+        return None
+    return Unavailable(
+        f"{case.resource} is missing; `python benchmarks/warm_up_networks.py NETWORK --data DATA` makes it"
+    )
+
+
+def _no_graph(case: Case) -> str | None:
+    if case.engine == "torch" or METHODS[case.method].graph is not None:
+        return None
+    return "onnxruntime computes no gradients, and only EcoTTA's are compiled into a graph; use --engine torch"
+
+
+def _batch_too_small(case: Case) -> str | None:
+    if case.batch > 1 or case.method == "source":
+        return None
+    if "warmed" not in METHODS[case.method].takes:  # the peers adapt through the statistics of the batch
+        return "it uses the statistics of the batch, and a single frame has none; use --batch 2 or more"
+    if case.normalisation == "batch":
+        return "a single frame has no batch statistics; add --normalisation running, or use --batch 2 or more"
+    return None
+
+
+def _twin(case: Case) -> str | None:
+    """Why a row of its own would show nothing new."""
+    constant = case.gradient == "constant" or case.normalisation != "batch"
+    if METHODS[case.method].fixed.get("frozen_gradient") == "constant" and constant:
+        return "the statistics are constant in the backward anyway, so it is the same run as ecotta-k4"
+    return None
+
+
+def _orders(cases: Sequence[Case], request: Request, classes: tuple[str, ...]) -> dict[tuple[str, str], BundleOrder]:
+    """The bundles that these cases need: one a method and normalisation, with a graph for each batch."""
+    orders: dict[tuple[str, str], BundleOrder] = {}
+    for case in cases:
+        if not case.from_bundle or case.resource is None:
+            continue
+        key, batch = (case.method, case.normalisation), 1 if case.frame_by_frame else case.batch
+        order = orders.get(key) or BundleOrder(
+            network=case.network,
+            warmed=case.resource,
+            normalisation=case.normalisation,
+            gradient=METHODS[case.method].fixed.get("frozen_gradient", case.gradient),
+            batches=(),
+            frame_by_frame=case.frame_by_frame,
+            # Of those that race unasked the fast one is taken where a bundle has it, and not worth making one.
+            fast=request.fast or f"{case.method}-fast" in request.methods,
+            classes=classes,
+        )
+        orders[key] = replace(order, batches=tuple(dict.fromkeys((*order.batches, batch))))
+    return orders
+
+
+def _named_bundles(request: Request) -> dict[str, Path]:
+    if request.timed:
+        return {normalisation_of(path): path for path in request.bundles}
+    return dict(zip(request.normalisations, request.bundles, strict=False))  # one that has another is then refused
+
+
+def _unfit(orders: Mapping[tuple[str, str], BundleOrder], named: Mapping[str, Path]) -> Refusal:
+    """Why a case cannot run from the bundle that the user named for it."""
+
+    def why_not(case: Case) -> UsageError | None:
+        path = named.get(case.normalisation)
+        try:
+            if path is not None:
+                check_bundle(path, orders[case.method, case.normalisation])
+        except UsageError as error:
+            return error
+        return None
+
+    return why_not
 
 
 def _enforced(limit: int | str | None) -> Enforced | None:
@@ -87,117 +243,3 @@ def _enforced(limit: int | str | None) -> Enforced | None:
         enforced = Enforced(limit, None, {})
     with MemoryCage(enforced.limit_bytes):
         return enforced
-
-
-def _count_frames(request: Request, there: int) -> int:
-    frames = min(DEFAULT_FRAMES, there) if request.frames is None else request.frames
-    if frames > there:
-        raise UsageError(f"--frames {frames}: {request.data} has {there} test images")
-    return frames
-
-
-def _choose_methods(request: Request, files: NetworkFiles, devices: tuple[DeviceProfile, ...], named: bool) -> Plan:
-    """Find what each method needs; a method the user named must run, one of the default set may be left out."""
-    resources, left_out = {}, {}
-    for method in request.methods:
-        resource = _resource(method, files)
-        reason = (
-            _no_graph(method, request)
-            or _batch_too_small(method, request)
-            or _twin(method, request)
-            or _missing(resource)
-        )
-        if resource is not None:
-            resources[method] = resource
-        if reason is not None:
-            left_out[method] = reason
-    methods = tuple(method for method in request.methods if method not in left_out)
-    if left_out and (named or not methods):
-        method, reason = next(iter(left_out.items()))
-        lacks_its_file = reason == _missing(resources.get(method))
-        raise (Unavailable if lacks_its_file else UsageError)(f"{method} cannot run: {reason}")
-    return Plan(replace(request, methods=methods), files, devices, resources, left_out=left_out)
-
-
-def _with_orders(plan: Plan, classes: tuple[str, ...], named: bool) -> Plan:
-    """What has to be there, or made, for the methods that onnxruntime runs."""
-    request = plan.request
-    if request.frames is not None and request.frames % request.batch:
-        raise UsageError(
-            f"--frames {request.frames}: a graph takes exactly --batch {request.batch} frames; "
-            "choose a multiple of that"
-        )
-    orders = {method: _order(method, plan, classes) for method in request.methods if method != "source"}
-    unfit = {} if request.bundle is None else _unfit(request.bundle, orders)
-    if unfit and (named or len(unfit) == len(orders)):
-        method, reason = next(iter(unfit.items()))
-        raise UsageError(f"{method} cannot run: {reason}")
-    return replace(
-        plan,
-        request=replace(request, methods=tuple(method for method in request.methods if method not in unfit)),
-        orders=orders,
-        forward=ForwardOrder(str(plan.files.network), request.batch),
-        left_out={**plan.left_out, **unfit},
-    )
-
-
-def _order(method: str, plan: Plan, classes: tuple[str, ...]) -> BundleOrder:
-    request, use = plan.request, graph_use(method)
-    return BundleOrder(
-        network=str(plan.files.network),
-        warmed=str(plan.resources[method]),
-        normalisation=request.normalisation,
-        gradient=(use and use.gradient) or request.gradient,
-        batches=(1,) if request.frame_by_frame else (request.batch,),
-        frame_by_frame=request.frame_by_frame,
-        fast=request.fast,
-        classes=classes,
-    )
-
-
-def _unfit(bundle: Path, orders: Mapping[str, BundleOrder]) -> dict[str, str]:
-    """Methods that cannot run from the bundle the user named, each with the reason."""
-    reasons = {}
-    for method, order in orders.items():
-        try:
-            check_bundle(bundle, order)
-        except UsageError as error:
-            reasons[method] = str(error)
-    return reasons
-
-
-def _no_graph(method: str, request: Request) -> str | None:
-    if request.engine == "torch" or method in ONNX_METHODS:
-        return None
-    return "onnxruntime computes no gradients, and only EcoTTA's are compiled into a graph; use --engine torch"
-
-
-def _resource(method: str, files: NetworkFiles) -> Path | None:
-    takes = METHODS[method].takes
-    if "warmed" in takes:
-        return files.beside(f"ecotta-k{METHODS[method].fixed['parts']}")
-    return files.beside("fine-tuned") if "fine_tuned" in takes else None
-
-
-def _missing(resource: Path | None) -> str | None:
-    if resource is None or resource.is_file():
-        return None
-    return f"{resource} is missing; `python benchmarks/warm_up_networks.py NETWORK --data DATA` makes it"
-
-
-def _twin(method: str, request: Request) -> str | None:
-    """Why a row of its own would show nothing new."""
-    constant = request.gradient == "constant" or request.normalisation != "batch"
-    if METHODS[method].fixed.get("frozen_gradient") == "constant" and constant:
-        return "the statistics are constant in the backward anyway, so it is the same run as ecotta-k4"
-    return None
-
-
-def _batch_too_small(method: str, request: Request) -> str | None:
-    if request.batch > 1 or method == "source":
-        return None
-    if "warmed" not in METHODS[method].takes:  # the peers adapt through the statistics of the batch
-        return "it uses the statistics of the batch, and a single frame has none; use --batch 2 or more"
-    if request.normalisation == "batch":
-        return "a single frame has no batch statistics; add --normalisation running, or use --batch 2 or more"
-    return None

@@ -11,7 +11,7 @@ from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ecotta_rt.bench.results import Report, Row
+from ecotta_rt.bench.results import BenchReport, Row
 from ecotta_rt.errors import Unavailable, UsageError
 from ecotta_rt.files.output import check_output, write_output
 
@@ -48,7 +48,7 @@ def check_plot(path: Path) -> None:
         raise Unavailable("--plot needs matplotlib, which is not installed: pip install 'ecotta_rt[bench]'")
 
 
-def draw_plot(report: Report, path: Path) -> None:
+def draw_plot(report: BenchReport, path: Path) -> None:
     """Draw the rows of `report` into `path`; see `write_output`.
 
     Args:
@@ -62,10 +62,11 @@ def draw_plot(report: Report, path: Path) -> None:
     check_plot(path)
     from matplotlib.figure import Figure  # no pyplot: nothing global, no window
 
+    rows = [row for row in report.rows if isinstance(row, Row)]
     figure = Figure(figsize=(11, 5.2), dpi=150, layout="constrained")
     panels = figure.subplots(1, len(_PANELS), sharey=True)
     for axes, (size, label) in zip(panels, _PANELS, strict=True):
-        _scatter(axes, report.rows, size, label)
+        _scatter(axes, rows, size, label)
     panels[0].set_ylabel("error on the stream (% of frames)")
     figure.suptitle(_title(report), fontsize=11)
     figure.supxlabel(_caption(report), fontsize=7.5, color="#555555")
@@ -93,7 +94,7 @@ def _mib(row: Row, size: str) -> float:
     return float(getattr(row, size)) / _MIB
 
 
-def _title(report: Report) -> str:
+def _title(report: BenchReport) -> str:
     stream = report.stream
     return (
         f"{report.model.name} on {stream.name}: {len(stream.corruptions)} corruptions x {stream.frames} frames, "
@@ -101,7 +102,7 @@ def _title(report: Report) -> str:
     )
 
 
-def _caption(report: Report) -> str:
+def _caption(report: BenchReport) -> str:
     environment = report.environment
     commit, plus, changes = (environment.commit or "").partition("+")
     engine = "onnxruntime" if report.rows[0].engine == "onnx" else "torch"

@@ -27,6 +27,11 @@ class Span(NamedTuple):
     start: int
     stop: int
 
+    @property
+    def frames(self) -> int:
+        """How many."""
+        return self.stop - self.start
+
 
 def write_recording(folder: Path, segments: "Sequence[Segment]") -> None:
     """Write segments into an existing folder, in the order they are played. All frames have one shape."""

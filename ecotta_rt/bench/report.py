@@ -1,4 +1,4 @@
-"""Render a report of `ecotta-bench --memory` for people.
+"""Render a report of `ecotta-bench` for people.
 
 Memory is never printed without the error of the same run.
 """
@@ -8,7 +8,7 @@ from functools import partial
 from typing import TextIO
 
 from ecotta_rt.bench.memory_cage import limit_in_words
-from ecotta_rt.bench.results import Enforced, Report, Row
+from ecotta_rt.bench.results import BenchReport, Enforced, LatencyRow, Row, Times
 from ecotta_rt.bench.table import Column, print_table
 from ecotta_rt.messages import show
 
@@ -36,17 +36,50 @@ _CAGE_LEGEND = (
 _DEVICE_LEGEND = "fits: the larger of load and process peak, against the device's default limit (see `ecotta devices`)"
 
 
-def print_report(report: Report, file: TextIO) -> None:
+_LATENCY_LEGEND = (
+    "time: of one step's wall clock, median and fastest; all of a race took turns, so drift of the machine hits all",
+    "x forward: over `forward`, the fastest inference-only graph in onnxruntime: no meta groups, norms folded, its best"
+    " session options, same batch and threads; medians",
+    "x TENT: over torch's TENT in the same race, in its faster memory layout; medians",
+    "process peak: while it raced, keeping freed memory; what a method needs is measured by ecotta-bench --memory",
+)
+_ONE_FRAME = "TENT and CoTTA at batch 1 are timed for comparison only: with the statistics of one frame they collapse"
+
+
+def print_report(report: BenchReport, file: TextIO) -> None:
     """Print headline, table and footnotes to `file`; with escape codes only where that is a terminal.
 
     Args:
         report: What was measured, finished or broken off.
         file: Where to, often `sys.stdout`.
     """
-    show(_headline(report), file)
-    if report.rows:
-        print_table(report.rows, [*_COLUMNS, *_cage_columns(report.enforced), *_device_columns(report)], file)
-    for note in (*_enforced_notes(report.enforced), *_failures(report), *_device_notes(report), *_footnotes(report)):
+    if report.measured == "latency":
+        _print_latency(report, [row for row in report.rows if isinstance(row, LatencyRow)], file)
+    else:
+        _print_memory(report, [row for row in report.rows if isinstance(row, Row)], file)
+
+
+def _print_memory(report: BenchReport, rows: Sequence[Row], file: TextIO) -> None:
+    show(_headline(report, rows), file)
+    if rows:
+        print_table(rows, [*_COLUMNS, *_cage_columns(report.enforced), *_device_columns(rows)], file)
+    for note in (
+        *_enforced_notes(report.enforced),
+        *_failures(report),
+        *_device_notes(rows),
+        *_footnotes(report, rows),
+    ):
+        show(note, file)
+
+
+def _print_latency(report: BenchReport, rows: Sequence[LatencyRow], file: TextIO) -> None:
+    of = f"{report.model.name}: time of a step on frames of {report.stream.name}"
+    show(f"{of}, {report.rounds} rounds in turns", file)
+    if rows:
+        print_table(rows, _LATENCY_COLUMNS, file)
+    left_out = [f"{who}: left out: {reason}" for who, reason in report.left_out.items()]
+    alone = [_ONE_FRAME] if any(row.batch == 1 and row.normalisation == "batch" for row in rows) else []
+    for note in (*_failures(report), *left_out, *(_LATENCY_LEGEND if rows else ()), *alone, *_machine(report)):
         show(note, file)
 
 
@@ -65,24 +98,43 @@ _COLUMNS: tuple[Column[Row], ...] = (
 )
 
 
+_LATENCY_COLUMNS: tuple[Column[LatencyRow], ...] = (
+    Column("batch", "", lambda row: str(row.batch)),
+    Column("threads", "", lambda row: str(row.threads)),
+    Column("engine", "", lambda row: row.engine, right=False),
+    Column("method", "", lambda row: row.method, right=False),
+    Column("norms", "", lambda row: row.normalisation, right=False),
+    Column("time", "ms/frame", lambda row: f"{row.ms_per_frame.median:.2f}"),
+    Column("fastest", "ms/frame", lambda row: f"{row.ms_per_frame.min:.2f}"),
+    Column("time", "x forward", lambda row: _ratio(row.ratio_to_forward)),
+    Column("time", "x TENT", lambda row: _ratio(row.ratio_to_tent)),
+    Column("steps", "", lambda row: str(row.steps)),
+    Column("process", "peak MiB", lambda row: "" if row.process_peak_bytes is None else _mib(row.process_peak_bytes)),
+)
+
+
+def _ratio(times: Times | None) -> str:
+    return "" if times is None else f"{times.median:.2f}"
+
+
 def _mib(size_bytes: int) -> str:
     return f"{size_bytes / _MIB:.1f}"
 
 
-def _headline(report: Report) -> str:
+def _headline(report: BenchReport, rows: Sequence[Row]) -> str:
     stream, model = report.stream, report.model
     size = "" if model.parameters is None else f" ({model.parameters:,} parameters)"
-    batches = sorted({row.batch for row in report.rows})
+    batches = sorted({row.batch for row in rows})
     return (
         f"{model.name}{size} on {stream.name}: {len(stream.corruptions)} corruptions x {stream.frames} frames, "
         f"severity {stream.severity}, {stream.order} order, seed {stream.seed}"
         + "".join(f", batch {batch}" for batch in batches)
-        + ("".join(f", engine {engine}" for engine in _engines(report) if engine != "torch"))
+        + ("".join(f", engine {engine}" for engine in _engines(rows) if engine != "torch"))
     )
 
 
-def _engines(report: Report) -> list[str]:
-    return sorted({row.engine for row in report.rows})
+def _engines(rows: Sequence[Row]) -> list[str]:
+    return sorted({row.engine for row in rows})
 
 
 def _cage_columns(enforced: Enforced | None) -> list[Column[Row]]:
@@ -104,16 +156,16 @@ def _enforced_notes(enforced: Enforced | None) -> list[str]:
     ]
 
 
-def _failures(report: Report) -> list[str]:
+def _failures(report: BenchReport) -> list[str]:
     return [f"{failure.method}: no result: {failure.message}" for failure in report.failures]
 
 
-def _devices(report: Report) -> list[str]:
-    return list(report.rows[0].fits) if report.rows else []
+def _devices(rows: Sequence[Row]) -> list[str]:
+    return list(rows[0].fits) if rows else []
 
 
-def _device_columns(report: Report) -> list[Column[Row]]:
-    devices = _devices(report)
+def _device_columns(rows: Sequence[Row]) -> list[Column[Row]]:
+    devices = _devices(rows)
     if len(devices) > _DEVICE_COLUMNS:
         return []
     return [Column("fits", device, partial(_yes_or_no, device), right=False) for device in devices]
@@ -123,13 +175,13 @@ def _yes_or_no(device: str, row: Row) -> str:
     return "yes" if row.fits[device] else "no"
 
 
-def _device_notes(report: Report) -> list[str]:
-    devices = _devices(report)
+def _device_notes(rows: Sequence[Row]) -> list[str]:
+    devices = _devices(rows)
     if len(devices) <= _DEVICE_COLUMNS:
         return []
     width = max(map(len, devices))
-    fitting = {device: [row.method for row in report.rows if row.fits[device]] for device in devices}
-    lines = [f"  {device.ljust(width)}  {_all_or_names(fitting[device], len(report.rows))}" for device in devices]
+    fitting = {device: [row.method for row in rows if row.fits[device]] for device in devices}
+    lines = [f"  {device.ljust(width)}  {_all_or_names(fitting[device], len(rows))}" for device in devices]
     return ["fits:", *lines, ""]
 
 
@@ -139,24 +191,29 @@ def _all_or_names(names: Sequence[str], of: int) -> str:
     return "all" if len(names) == of else ", ".join(names)
 
 
-def _footnotes(report: Report) -> list[str]:
-    environment = report.environment
+def _footnotes(report: BenchReport, rows: Sequence[Row]) -> list[str]:
     notes = []
-    if report.rows:
-        baseline = _mib(max(row.process_baseline_bytes for row in report.rows))
+    if rows:
+        baseline = _mib(max(row.process_baseline_bytes for row in rows))
         notes += [line.format(baseline=baseline) for line in _LEGEND]
-        notes += [_PLANNED] if "onnx" in _engines(report) else []
+        notes += [_PLANNED] if "onnx" in _engines(rows) else []
         notes += [] if report.enforced is None else [_CAGE_LEGEND]
-        notes += [_DEVICE_LEGEND] if _devices(report) else []
-        notes += ["options: " + ", ".join(_options(report.rows))]
-    versions = ", ".join(f"{name} {version}" for name, version in environment.versions.items())
-    commit = f"; commit {environment.commit}" if environment.commit else ""
+        notes += [_DEVICE_LEGEND] if _devices(rows) else []
+        notes += ["options: " + ", ".join(_options(rows))]
+    machine, versions = _machine(report)
     return [
         *notes,
-        f"machine: {environment.cpu}, {environment.cores} cores; threads: {environment.threads}",
-        f"versions: {versions}{commit}",
+        f"{machine}; threads: {report.environment.threads}",
+        versions,
         f"one seed ({report.stream.seed}) on one machine is an observation, not a result: repeat with other seeds",
     ]
+
+
+def _machine(report: BenchReport) -> tuple[str, str]:
+    environment = report.environment
+    versions = ", ".join(f"{name} {version}" for name, version in environment.versions.items())
+    commit = f"; commit {environment.commit}" if environment.commit else ""
+    return f"machine: {environment.cpu}, {environment.cores} cores", f"versions: {versions}{commit}"
 
 
 def _options(rows: Sequence[Row]) -> list[str]:

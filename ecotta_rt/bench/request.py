@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ecotta_rt.bench.adaptation import HYPERPARAMETERS
 from ecotta_rt.bench.allocator import ALLOCATORS
+from ecotta_rt.bench.contestants import check_latency_methods
 from ecotta_rt.bench.peers import METHODS, expand
 from ecotta_rt.data.corruptions import CORRUPTIONS, SEVERITIES, check_corruption
 from ecotta_rt.data.image_sets import EMBEDDED
@@ -19,10 +20,10 @@ from ecotta_rt.options import MEMORY_KINDS, NORMALISATIONS, OPTIMISATIONS
 __all__ = [
     "ENGINES",
     "GRADIENTS",
+    "LATENCY",
     "MEMORY_FORMATS",
     "ORDERS",
     "Request",
-    "check_choice",
     "check_request",
     "load_devices",
 ]
@@ -36,70 +37,85 @@ _LARGEST_SEED = 2**63 - 1
 
 @dataclass(frozen=True)
 class Request:
-    """The options of `ecotta-bench --memory`, as given.
+    """The options of `ecotta-bench`, as given. The defaults are those of `--memory`; `LATENCY` has the others.
 
     Attributes:
+        timed: Whether steps are timed in races; else methods play the stream one after the other, and memory and error
+            are measured.
         model: Model id.
-        methods: Method ids, `all` among them perhaps; empty for the default set.
-        batch: Frames a step.
-        normalisation: One of `NORMALISATIONS`, for EcoTTA; the peers have their own.
+        methods: Method ids, `all` among them perhaps, or names of contestants; empty for the default set.
+        batches: Frames a step; a race for each.
+        normalisations: Of `NORMALISATIONS`, for EcoTTA; the peers have their own.
+        threads: Threads of each measured process; a race for each.
         gradient: One of `GRADIENTS`, for EcoTTA: whether statistics of the batch are differentiated through.
         data: `fashion-mnist-c` or a folder.
-        frames: Frames a corruption; None for 128, or all where there are fewer.
+        seed: Of the stream and of the methods.
+        bundles: Bundles to take instead of looking for some: one; of a race one a normalisation.
+        optimisation: One of `OPTIMISATIONS` of a session.
+        memory_kind: One of `MEMORY_KINDS` of a session.
+        rounds: Turns of each contestant; what follows is for memory.
+        engine: One of `ENGINES`.
+        frames: Frames a corruption; None for 64, or all where there are fewer.
         corruptions: Names, in the order in which they are played.
         severity: 1 to 5.
         order: One of `ORDERS`.
-        seed: Of the stream and of the methods.
-        threads: Threads of each measured process.
         hyperparameters: What EcoTTA's step is to have otherwise than `ADAPTATION`, by its names. Torch only: a bundle
             has its own.
         memory_format: One of `MEMORY_FORMATS`, of networks and frames; torch only.
         allocator: One of `ALLOCATORS`: whether freed memory goes back to the system at once. None for the engine's
             own: `returning` with torch; with onnx `libc`, since its sessions have `memory_kind`.
         devices: Device ids, or `all`.
-        engine: One of `ENGINES`; what follows is for onnx.
-        bundle: A bundle to take instead of looking for one.
-        frame_by_frame: Learn from each batch in the memory of one frame.
-        fast: Prefer the step of more memory and less time.
-        optimisation: One of `OPTIMISATIONS` of a session.
-        memory_kind: One of `MEMORY_KINDS` of a session.
+        frame_by_frame: Learn from each batch in the memory of one frame; onnx only.
+        fast: Prefer the step of more memory and less time; onnx only.
         enforce: A hard limit for each method's process, in bytes, or the device whose default limit it is; None for
             none.
     """
 
+    timed: bool = False
     model: str = "wrn-40-2"
     methods: tuple[str, ...] = ()
-    batch: int = 64
-    normalisation: str = "batch"
+    batches: tuple[int, ...] = (64,)
+    normalisations: tuple[str, ...] = ("batch",)
+    threads: tuple[int, ...] = (1,)
     gradient: str = "exact"
     data: str = EMBEDDED
+    seed: int = 0
+    bundles: tuple[Path, ...] = ()
+    optimisation: str = "all"
+    memory_kind: str = "arena"
+    rounds: int = 10
+    engine: str = "torch"
     frames: int | None = None
     corruptions: tuple[str, ...] = CORRUPTIONS
     severity: int = 5
     order: str = "official"
-    seed: int = 0
-    threads: int = 1
     hyperparameters: Mapping[str, float] = field(default_factory=dict)
     memory_format: str = "channels_last"
     allocator: str | None = None
     devices: tuple[str, ...] = ()
-    engine: str = "torch"
-    bundle: Path | None = None
     frame_by_frame: bool = False
     fast: bool = False
-    optimisation: str = "all"
-    memory_kind: str = "arena"
     enforce: int | str | None = None
 
 
-def check_request(request: Request) -> None:
-    """Check what can be checked without the data, so that a long download does not end in a typing error.
+LATENCY = Request(timed=True, batches=(1, 64), threads=(1, 2), normalisations=("source", "running", "batch"))
+"""What is asked for by `--latency` alone."""
+
+
+def check_request(request: Request) -> tuple[str, ...]:
+    """Check what can be checked without the data.
+
+    Returns:
+        Method ids, or names of contestants.
 
     Raises:
         UsageError, Unavailable, ConfigurationError: As `ecotta_rt.bench.plan.make_plan`.
     """
-    _check_values(request)
-    methods = expand(request.methods)
+    _check_words(request)
+    _check_numbers(request)
+    if not request.timed:
+        _check_memory(request)
+    methods = check_latency_methods(request.methods) if request.timed else expand(request.methods)
     if request.hyperparameters and not any("warmed" in METHODS[method].takes for method in methods):
         raise UsageError(
             f"{_named(request.hyperparameters)} is EcoTTA's, and none of {', '.join(methods)} is; leave it out"
@@ -107,31 +123,41 @@ def check_request(request: Request) -> None:
     load_devices(request.devices)
     if isinstance(request.enforce, str):
         load_device(request.enforce)
-    if request.engine == "torch" and find_spec("torch") is None:
+    if (request.timed or request.engine == "torch") and find_spec("torch") is None:
         raise Unavailable("measuring methods needs torch, which is not installed: pip install 'ecotta_rt[bench]'")
+    return methods
 
 
-def _check_values(request: Request) -> None:
-    for option, value, known in (
-        ("--normalisation", request.normalisation, NORMALISATIONS),
-        ("--gradient", request.gradient, GRADIENTS),
-        ("--order", request.order, ORDERS),
-        ("--memory-format", request.memory_format, MEMORY_FORMATS),
-        ("--allocator", request.allocator or "libc", tuple(ALLOCATORS)),
-        ("--engine", request.engine, ENGINES),
-        ("--optimisation", request.optimisation, OPTIMISATIONS),
-        ("--memory-kind", request.memory_kind, MEMORY_KINDS),
+def _check_words(request: Request) -> None:
+    for option, values, known in (
+        ("--normalisation", request.normalisations, NORMALISATIONS),
+        ("--gradient", (request.gradient,), GRADIENTS),
+        ("--order", (request.order,), ORDERS),
+        ("--memory-format", (request.memory_format,), MEMORY_FORMATS),
+        ("--allocator", (request.allocator or "libc",), tuple(ALLOCATORS)),
+        ("--engine", (request.engine,), ENGINES),
+        ("--optimisation", (request.optimisation,), OPTIMISATIONS),
+        ("--memory-kind", (request.memory_kind,), MEMORY_KINDS),
     ):
-        check_choice(option, value, known)
-    _check_engine(request)
-    for option, number, least in (
-        ("--batch", request.batch, 1),
-        ("--frames", request.frames, 1),
+        for value in values:
+            _check_choice(option, value, known)
+    for name in request.corruptions:
+        check_corruption(name)
+
+
+def _check_numbers(request: Request) -> None:
+    for option, numbers, least in (
+        ("--batch", request.batches, 1),
         ("--threads", request.threads, 1),
-        ("--seed", request.seed, 0),
+        ("--rounds", (request.rounds,), 1),
+        ("--frames", () if request.frames is None else (request.frames,), 1),
+        ("--seed", (request.seed,), 0),
     ):
-        if number is not None and number < least:
-            raise UsageError(f"{option} {number}: it must be at least {least}")
+        given = ",".join(map(str, numbers))
+        if min(numbers, default=least) < least:
+            raise UsageError(f"{option} {given}: it must be at least {least}")
+        if len(set(numbers)) < len(numbers):
+            raise UsageError(f"{option} {given}: give one or more different numbers")
     if not 0 < (lr := request.hyperparameters.get("lr", 1.0)) < inf:
         raise UsageError(f"--step-lr {lr}: a step size is a finite number above 0")
     if not 0 <= (weight := request.hyperparameters.get("l1_weight", 0.0)) < inf:
@@ -140,37 +166,42 @@ def _check_values(request: Request) -> None:
         raise UsageError(f"--seed {request.seed}: torch takes seeds up to {_LARGEST_SEED}")
     if request.severity not in SEVERITIES:
         raise UsageError(f"--severity {request.severity}: it goes from {SEVERITIES[0]} (slight) to {SEVERITIES[-1]}")
-    for name in request.corruptions:
-        check_corruption(name)
 
 
 def _named(hyperparameters: Mapping[str, float]) -> str:
     return HYPERPARAMETERS[next(iter(hyperparameters))]
 
 
-def _check_engine(request: Request) -> None:
+def _check_memory(request: Request) -> None:
+    """Refuse several values where one is meant, and what the engine has no use for."""
     usual = Request()
+    for option, values in (
+        ("--batch", request.batches),
+        ("--normalisation", request.normalisations),
+        ("--threads", request.threads),
+        ("--bundle", request.bundles),
+    ):
+        if len(values) > 1:
+            given = ",".join(map(str, values))
+            raise UsageError(f"{option} {given}: --memory takes one; run it once for each")
     if request.engine == "torch":
-        for name in ("bundle", "frame_by_frame", "fast", "optimisation", "memory_kind"):
+        for name in ("bundles", "frame_by_frame", "fast", "optimisation", "memory_kind"):
             if getattr(request, name) != getattr(usual, name):
-                raise UsageError(f"--{name.replace('_', '-')} is for --engine onnx; with torch there is no such choice")
+                option = name.removesuffix("s").replace("_", "-")
+                raise UsageError(f"--{option} is for --engine onnx; with torch there is no such choice")
     elif request.hyperparameters:
         raise UsageError(f"{_named(request.hyperparameters)} is for --engine torch; bundles run with the paper's value")
     elif request.memory_format != usual.memory_format:
         raise UsageError("--memory-format is for --engine torch; onnxruntime chooses the layout by --optimisation")
-    if request.frame_by_frame and request.normalisation == "batch":
+    if request.frame_by_frame and request.normalisations == ("batch",):
         raise UsageError(
             "--frame-by-frame with --normalisation batch: batch statistics couple the frames of a batch; "
             "add --normalisation running or source"
         )
 
 
-def check_choice(option: str, value: str, known: Sequence[str]) -> None:
-    """Refuse a value that is not among the known ones, naming the nearest.
-
-    Raises:
-        UsageError: It is not.
-    """
+def _check_choice(option: str, value: str, known: Sequence[str]) -> None:
+    """Refuse a value that is not among the known ones, naming the nearest."""
     if value in known:
         return
     nearest = get_close_matches(value, known, n=1, cutoff=0.4)

@@ -1,22 +1,37 @@
 """The record of a measurement: what `--json` writes, and what the table and the plot are drawn from.
 
-Collecting (`measure`) and rendering (`report`, `plot`) meet only here. Sizes are whole bytes, times milliseconds,
-errors percent. `failures` and `complete` tell what is missing: a reader must not take a broken-off run for a whole one.
+Collecting (`measure`, `race`) and rendering (`report`, `plot`) meet only here. Sizes are whole bytes, times
+milliseconds, errors percent. `failures` and `complete` tell what is missing: a reader must not take a broken-off run
+for a whole one.
 """
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from ecotta_rt.bench.environment import Environment
 from ecotta_rt.bench.memory_cage import CageRecord
 from ecotta_rt.files.output import write_output
 
-__all__ = ["SCHEMA", "Enforced", "Failure", "ModelFacts", "Report", "Row", "StreamFacts"]
+__all__ = [
+    "SCHEMA",
+    "BenchReport",
+    "Enforced",
+    "Failure",
+    "LatencyRow",
+    "ModelFacts",
+    "Row",
+    "StreamFacts",
+    "Times",
+    "compared",
+]
 
 SCHEMA = 1
 """Version of the JSON object; it changes when a key is renamed, removed or changes its meaning."""
+
+_ONLY_WHERE_SET = ("measured", "rounds", "beside", "enforced")
 
 
 @dataclass(frozen=True)
@@ -78,6 +93,74 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Times:
+    """The fastest and the middle one of several steps, or the ratios of those."""
+
+    min: float
+    median: float
+
+    @staticmethod
+    def of(values: Sequence[float]) -> "Times":
+        """Of at least one value."""
+        return Times(min(values), statistics.median(values))
+
+    def over(self, other: "Times") -> "Times":
+        """The ratio of the fastest to the fastest, and of the middle to the middle."""
+        return Times(self.min / other.min, self.median / other.median)
+
+
+@dataclass(frozen=True)
+class LatencyRow:
+    """One contestant of one race. Ratios compare contestants of one race, which took turns.
+
+    Attributes:
+        method: Method id; `forward` is inference alone, and `-fast` the step of more memory and less time.
+        engine: `torch` or `onnx`.
+        batch: Frames a step.
+        threads: Threads of its process.
+        normalisation: Statistics its norms used.
+        ms_per_frame: Wall clock, of all its steps.
+        forward_ms_per_frame: Median of the `forward` of the same race: the fastest inference-only graph.
+        ratio_to_forward: Its times over those of that `forward`.
+        ratio_to_tent: Its times over those of torch's TENT in the same race.
+        steps: How many steps were timed.
+        process_peak_bytes: Peak of its resident memory while it raced. It keeps freed memory, which is faster: what a
+            method needs is measured by `ecotta-bench --memory`.
+        session_options: How it was run.
+    """
+
+    method: str
+    engine: str
+    batch: int
+    threads: int
+    normalisation: str
+    ms_per_frame: Times
+    forward_ms_per_frame: float | None = field(default=None, kw_only=True)
+    ratio_to_forward: Times | None = field(default=None, kw_only=True)
+    ratio_to_tent: Times | None = field(default=None, kw_only=True)
+    steps: int
+    process_peak_bytes: int | None
+    session_options: Mapping[str, str | int]
+
+
+def compared(rows: Sequence[LatencyRow]) -> tuple[LatencyRow, ...]:
+    """The rows of one race with their ratios."""
+    forward, tent = (
+        next((row.ms_per_frame for row in rows if (row.method, row.engine) == who), None)
+        for who in (("forward", "onnx"), ("tent", "torch"))
+    )
+    return tuple(
+        replace(
+            row,
+            forward_ms_per_frame=None if forward is None else forward.median,
+            ratio_to_forward=None if forward is None else row.ms_per_frame.over(forward),
+            ratio_to_tent=None if tent is None else row.ms_per_frame.over(tent),
+        )
+        for row in rows
+    )
+
+
+@dataclass(frozen=True)
 class Failure:
     """A method that gave no row, and why."""
 
@@ -128,27 +211,31 @@ class Enforced:
 
 
 @dataclass(frozen=True)
-class Report:
-    """One run of `ecotta-bench --memory`.
+class BenchReport:
+    """One run of `ecotta-bench`.
 
     Attributes:
-        environment: The machine and the versions.
-        stream: What every row has seen.
+        measured: `latency`; None for memory, whose object has no such key. So it is with all that may be None.
+        environment: The machine and the versions; `threads` is the most that a process had.
+        stream: Where the frames come from; of memory, what every row has seen.
         model: The source network.
-        beside: What methods start from beside the network, warmed-up meta groups (`ecotta-k4`) or a `fine-tuned` one ->
-            SHA-256 of its file.
-        rows: One a method.
+        rounds: Of latency: turns that each contestant was to have in its race; CoTTA has fewer.
+        rows: One a method, or a contestant.
+        beside: Of memory: what methods start from beside the network, warmed-up meta groups (`ecotta-k4`) or a
+            `fine-tuned` one -> SHA-256 of its file.
         failures: Methods that were started and gave no row.
-        left_out: Methods of the default set that cannot run here, each with the reason.
-        complete: Whether every method that was to run has a row.
-        enforced: The hard limit, where one was asked for; else its key is not in the JSON object.
+        left_out: Methods that cannot run here, each with the reason.
+        complete: Whether every method that was to run has a row, or every contestant had all its turns.
+        enforced: The hard limit, where one was asked for.
     """
 
+    measured: str | None = field(default=None, kw_only=True)
     environment: Environment
     stream: StreamFacts
     model: ModelFacts
-    rows: tuple[Row, ...]
-    beside: Mapping[str, str] = field(default_factory=dict)
+    rounds: int | None = field(default=None, kw_only=True)
+    rows: tuple[Row, ...] | tuple[LatencyRow, ...]
+    beside: Mapping[str, str] | None = None
     failures: tuple[Failure, ...] = ()
     left_out: Mapping[str, str] = field(default_factory=dict)
     complete: bool = True
@@ -157,10 +244,9 @@ class Report:
     def to_json(self) -> str:
         """The object of `--json`, with `schema` first."""
         keys = {"schema": SCHEMA, **asdict(self)}
-        if self.enforced is None:
-            del keys["enforced"]
-        return json.dumps(keys, indent=2) + "\n"
+        kept = {key: value for key, value in keys.items() if value is not None or key not in _ONLY_WHERE_SET}
+        return json.dumps(kept, indent=2) + "\n"
 
     def write_json(self, path: Path) -> None:
-        """Write `to_json` to a file; see `write_output`."""
+        """Write `to_json` to a file, whole or not at all; see `write_output`."""
         write_output(path, self.to_json().encode())

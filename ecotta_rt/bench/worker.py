@@ -1,62 +1,218 @@
-"""The measured process: reads a job from stdin, answers in JSON lines on stdout.
+"""The measured process: it reads a case and answers in lines of JSON.
 
-    {"parameters": P}                               parameters of the source network
-    {"frames": n, "wrong": k}                       n frames done, k of them wrong
-    {"row": {...}}                                  done; the row without `fits`, which the parent knows
-    {"error": "...", "exit_code": n}                an error of ours; anything else is a traceback on stderr
+    stdin, first line        a case
+    stdout                   {"parameters": P}                  parameters of the source network
+                             {"frames": n, "wrong": k}          n frames done, k of them wrong
+                             {"row": {...}}                     done; the row without `fits`, which the parent knows
 
-The process is small until it imports torch or, for an onnx job, onnxruntime alone, and measures itself: nobody else
-sees its peak at the right moments.
+    stdout, of one that is timed   {"ready": {"normalisation": ..., "session_options": {...}}}, after a step to warm up
+    stdin, for each turn           {"steps": n, "untimed": k}
+    stdout                         {"step_ms": [...], "process_peak_bytes": p}
+    stdin closed                   the end
+
+The process is small until it imports torch or, for onnx, onnxruntime alone, and measures itself: nobody else sees its
+peak at the right moments. Each figure is read at the one moment when it means what its name says:
+
+    libraries, data opened      -> process_baseline_bytes
+    network and method, or      -> load_peak_bytes, then the peak is reset
+        sessions and state
+    the stream                  -> error, ms_per_frame, process_peak_bytes
+    afterwards                  -> forward_ms_per_frame, activation_bytes, step_peak_bytes: their cost is in no figure
 """
 
+import gc
+import json
+import os
 import sys
+import time
+from collections.abc import Mapping
+from itertools import cycle
+from typing import Any, Protocol
 
-from ecotta_rt.bench.child_lines import Tell, claim_stdout
-from ecotta_rt.bench.job import Job
-from ecotta_rt.errors import EXIT_INTERRUPTED, BudgetExceeded, EcottaError
+import numpy as np
+from numpy.typing import NDArray
 
-__all__ = ["is_out_of_memory", "main"]
+from ecotta_rt.bench.allocator import describe_allocator, keep_freed_memory
+from ecotta_rt.bench.case import Case
+from ecotta_rt.bench.memory_cage import leave_cage
+from ecotta_rt.bench.parent import Tell, answer_parent
+from ecotta_rt.bench.recording import Recording, cut_batches
+from ecotta_rt.errors import Unavailable, UsageError
+from ecotta_rt.machine.process_memory import peak_resident_bytes, reset_peak, resident_bytes
 
-_NO_ROOM = BudgetExceeded.exit_code
-_OUT_OF_MEMORY = ("can't allocate memory", "Failed to allocate memory", "bad_alloc")  # torch's and onnxruntime's words
+__all__ = ["Step", "main"]
+
+_MOST_BATCHES = 4  # of one that is timed, held ready
+
+
+class Step(Protocol):
+    """A method that was built, and what a row says of it.
+
+    Attributes:
+        name: What it calls itself.
+        normalisation: Statistics its norms use.
+        classes: Logits a frame.
+        parameters: Of the source network; None where it does not know.
+        trainable_parameters: Scalars it may change.
+        session_options: How it is run.
+    """
+
+    name: str
+    normalisation: str
+    classes: int
+    parameters: int | None
+    trainable_parameters: int
+    session_options: Mapping[str, str | int | float]
+
+    def prepare(self, frames: NDArray[np.uint8], /) -> Any:
+        """Frames `[N, H, W, 3]` as the step wants them; not timed."""
+
+    def __call__(self, prepared: Any, /) -> Any:
+        """Answer, then learn; timed."""
+
+    def labels(self, answer: Any, /) -> NDArray[np.int64]:
+        """A label for each frame, from what a call returned."""
+
+    def begin_corruption(self, corruption: str, /) -> None:
+        """Hear that the stream changes corruption."""
+
+    def memory(self, prepared: Any, /) -> tuple[int, int]:
+        """activation_bytes and step_peak_bytes of a step on these frames."""
 
 
 def main() -> int:
-    """Run the job on stdin; returns the exit code."""
-    tell = claim_stdout()
+    """Run the case on stdin; returns the exit code."""
+    return answer_parent(_work)
+
+
+def _work(tell: Tell) -> None:
+    case = Case.from_json(sys.stdin.readline())
+    engine = _engine(case.engine)
+    if case.timed:
+        _take_turns(case, engine, tell)
+    else:
+        tell({"row": _measure(case, engine, tell)})
+
+
+def _engine(name: str) -> Any:
+    """The module that builds a `Step` (`open_step`), after `begin`, and times inference alone (`forward_ms`)."""
+    if name == "onnx":
+        from ecotta_rt.bench import onnx_engine  # no torch anywhere below
+
+        return onnx_engine
+    from ecotta_rt.bench.peers import torch_engine  # torch comes in here, after the case has been understood
+
+    return torch_engine
+
+
+def _measure(case: Case, engine: Any, tell: Tell) -> dict[str, Any]:
+    """The fields of a `Row`, `fits` left out."""
+    recording = Recording(case.recording)
+    engine.begin(case)
+    gc.collect()
+    baseline = resident_bytes()
+
+    step: Step = engine.open_step(case, recording.frames(0, 0))
+    if recording.labels.max() >= step.classes:
+        raise UsageError(
+            f"the stream has labels up to {recording.labels.max()}, and the network {step.classes} classes"
+        )
+    if step.parameters is not None:
+        tell({"parameters": step.parameters})
+    load_peak = peak_resident_bytes()
+    reset_peak()
+    played = _play(step, recording, case.batch, tell)
+    process_peak = peak_resident_bytes()
+
+    if case.way_out is not None:  # what follows is not the method's, and must not be its end
+        leave_cage(case.way_out)
+    keep_freed_memory()
+    example = next(cut_batches(recording.spans[-1], case.batch))
+    prepared = step.prepare(recording.frames(example.start, example.stop))
+    forward_ms, parameters = engine.forward_ms(case, prepared)
+    if parameters is not None:
+        tell({"parameters": parameters})
+    activation, step_peak = step.memory(prepared)
+    return {
+        "method": step.name,
+        "engine": case.engine,
+        "batch": case.batch,
+        "normalisation": step.normalisation,
+        **played,
+        "activation_bytes": activation,
+        "step_peak_bytes": step_peak,
+        "process_baseline_bytes": baseline,
+        "load_peak_bytes": load_peak,
+        "process_peak_bytes": process_peak,
+        "forward_ms_per_frame": forward_ms,
+        "trainable_parameters": step.trainable_parameters,
+        "session_options": {**step.session_options, "allocator": describe_allocator(os.environ)},
+    }
+
+
+def _play(step: Step, recording: Recording, batch: int, tell: Tell) -> dict[str, Any]:
+    """Play every frame once, in order: the fields of a row that follow from answers and times."""
+    wrong: dict[str, int] = {}
+    times: list[tuple[float, int]] = []  # milliseconds, frames
+    for span in recording.spans:
+        step.begin_corruption(span.corruption)
+        wrong[span.corruption] = 0
+        for piece in cut_batches(span, batch):
+            prepared = step.prepare(recording.frames(piece.start, piece.stop))
+            answer, ms = _timed(step, prepared)
+            times.append((ms, piece.stop - piece.start))
+            wrong[span.corruption] += int((step.labels(answer) != recording.labels[piece.start : piece.stop]).sum())
+            tell({"frames": piece.stop, "wrong": sum(wrong.values())})
+    counted = times[1:] or times  # the first batch warms the caches
+    frames = len(recording.labels)
+    return {
+        "frames": frames,
+        "error_percent": 100 * sum(wrong.values()) / frames,
+        "errors": {
+            span.corruption: 100 * wrong[span.corruption] / (span.stop - span.start) for span in recording.spans
+        },
+        "ms_per_frame": sum(ms for ms, _ in counted) / sum(count for _, count in counted),
+    }
+
+
+def _take_turns(case: Case, engine: Any, tell: Tell) -> None:
+    engine.begin(case)
+    keep_freed_memory()
+    recording = Recording(case.recording)
+    count = min(_MOST_BATCHES, len(recording.labels) // case.batch)
+    batches = [recording.frames(i * case.batch, (i + 1) * case.batch) for i in range(count)]
+    step: Step = engine.open_step(case, batches[0])
+    waiting = cycle([step.prepare(batch) for batch in batches])
+    step(next(waiting))
+    _reset_peak()
+    tell({"ready": {"normalisation": step.normalisation, "session_options": step.session_options}})
+    for line in sys.stdin:
+        order = json.loads(line)
+        for _ in range(order["untimed"]):
+            step(next(waiting))
+        step_ms = [_timed(step, next(waiting))[1] for _ in range(order["steps"])]
+        tell({"step_ms": step_ms, "process_peak_bytes": _peak_bytes()})
+
+
+def _timed(step: Step, prepared: Any) -> tuple[Any, float]:
+    """What the step answers, and the milliseconds it took."""
+    start = time.perf_counter()
+    answer = step(prepared)
+    return answer, 1e3 * (time.perf_counter() - start)
+
+
+def _reset_peak() -> None:
     try:
-        return _run(Job.from_json(sys.stdin.read()), tell)
-    except EcottaError as error:
-        tell({"error": str(error), "exit_code": error.exit_code})
-        return error.exit_code
-    except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
-    except BrokenPipeError:  # the parent is gone: nobody is left to tell
-        return EXIT_INTERRUPTED
-    except Exception as error:
-        if not is_out_of_memory(error):
-            raise
-        tell({"error": "the machine has too little memory for it; try a smaller --batch", "exit_code": _NO_ROOM})
-        return _NO_ROOM
+        reset_peak()
+    except Unavailable:  # times can be had everywhere, memory on Linux
+        return
 
 
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether that is how a library says that the machine has no memory left."""
-    return isinstance(error, MemoryError) or any(words in str(error) for words in _OUT_OF_MEMORY)
-
-
-def _run(job: Job, tell: Tell) -> int:
-    if job.engine == "onnx":
-        from ecotta_rt.bench.onnx_runner import run_onnx_method  # no torch anywhere below
-
-        tell({"row": run_onnx_method(job, tell)})
-        return 0
-    from dataclasses import asdict
-
-    from ecotta_rt.bench.peers.runner import run_method  # torch comes in here, after the job has been understood
-
-    tell({"row": asdict(run_method(job, tell))})
-    return 0
+def _peak_bytes() -> int | None:
+    try:
+        return peak_resident_bytes()
+    except Unavailable:
+        return None
 
 
 if __name__ == "__main__":

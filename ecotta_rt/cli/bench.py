@@ -9,30 +9,20 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol, TextIO
 
-from ecotta_rt.bench.latency_report import print_latency_report
-from ecotta_rt.bench.latency_request import make_latency_plan
-from ecotta_rt.bench.latency_run import LatencyRun
-from ecotta_rt.bench.memory_run import MemoryRun
 from ecotta_rt.bench.plan import make_plan
 from ecotta_rt.bench.plot import check_plot, draw_plot
 from ecotta_rt.bench.report import print_report
-from ecotta_rt.bench.results import Failure
-from ecotta_rt.bench.run_progress import open_progress
-from ecotta_rt.cli.bench_options import STDOUT, bench_parser, latency_request, memory_request
+from ecotta_rt.bench.results import BenchReport
+from ecotta_rt.bench.run import Run
+from ecotta_rt.cli.bench_options import STDOUT, bench_parser, bench_request
 from ecotta_rt.cli.main import run_command
+from ecotta_rt.cli.progress import RunProgress
 from ecotta_rt.errors import EXIT_INTERRUPTED
 from ecotta_rt.files.output import check_output
 from ecotta_rt.messages import tell
 
 __all__ = ["main"]
-
-
-class _Report(Protocol):
-    def to_json(self) -> str: ...
-
-    def write_json(self, path: Path) -> None: ...
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -50,13 +40,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _bench(argv: Sequence[str]) -> int:
     args = bench_parser().parse_args(argv)
     _check_outputs(args)
-    return _latency(args) if args.latency else _memory(args)
-
-
-def _memory(args: argparse.Namespace) -> int:
-    plan = make_plan(memory_request(args))
-    with open_progress("methods", len(plan.request.methods)) as progress:
-        run = MemoryRun(plan, progress)
+    plan = make_plan(bench_request(args))
+    parts = len({(case.batch, case.threads) for case in plan.cases}) if plan.request.timed else len(plan.cases)
+    with RunProgress(parts) as progress:
+        run = Run(plan, progress)
         interrupted = _interrupted(run.run)
     report = run.report()
     if report is not None:
@@ -64,26 +51,11 @@ def _memory(args: argparse.Namespace) -> int:
             if args.plot is not None and report.rows:
                 draw_plot(report, args.plot)
         finally:  # what is printed may end us, and is printed whatever becomes of the plot
-            _write(report, args.json, lambda file: print_report(report, file))
+            _write(report, args.json)
     if interrupted:
-        tell("ecotta-bench", f"interrupted, methods that were done: {len(run.outcomes)}")
+        tell("ecotta-bench", f"interrupted, {run.state}")
         return EXIT_INTERRUPTED
-    return _exit_code(report.failures if report is not None else ())
-
-
-def _latency(args: argparse.Namespace) -> int:
-    plan = make_latency_plan(latency_request(args))
-    with open_progress("races", len(plan.starts)) as progress:
-        run = LatencyRun(plan, progress)
-        interrupted = _interrupted(run.run)
-    report = run.report()
-    if report is not None:
-        _write(report, args.json, lambda file: print_latency_report(report, file))
-    if interrupted:
-        whole = sum(race.complete for race in run.races)
-        tell("ecotta-bench", f"interrupted, races that were over: {whole} of {len(plan.starts)}")
-        return EXIT_INTERRUPTED
-    return _exit_code(report.failures if report is not None else ())
+    return report.failures[0].exit_code if report is not None and report.failures else 0
 
 
 def _interrupted(run: Callable[[], None]) -> bool:
@@ -96,11 +68,7 @@ def _interrupted(run: Callable[[], None]) -> bool:
     return False
 
 
-def _exit_code(failures: Sequence[Failure]) -> int:
-    return failures[0].exit_code if failures else 0
-
-
-def _write(report: _Report, json: Path | None, show: Callable[[TextIO], None]) -> None:
+def _write(report: BenchReport, json: Path | None) -> None:
     if json == STDOUT:
         sys.stdout.write(report.to_json())
         return
@@ -108,7 +76,7 @@ def _write(report: _Report, json: Path | None, show: Callable[[TextIO], None]) -
         if json is not None:
             report.write_json(json)
     finally:  # a full disk must not take the figures with it
-        show(sys.stdout)
+        print_report(report, sys.stdout)
 
 
 def _check_outputs(args: argparse.Namespace) -> None:

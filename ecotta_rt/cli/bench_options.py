@@ -2,17 +2,16 @@
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
 
 from ecotta_rt._version import __version__
 from ecotta_rt.bench.adaptation import ADAPTATION
 from ecotta_rt.bench.allocator import ALLOCATORS
-from ecotta_rt.bench.latency_contestants import LATENCY_METHODS
-from ecotta_rt.bench.latency_request import LatencyRequest
+from ecotta_rt.bench.contestants import LATENCY_METHODS
 from ecotta_rt.bench.peers import DEFAULT_METHODS, METHODS
 from ecotta_rt.bench.plan import DEFAULT_FRAMES
-from ecotta_rt.bench.request import ENGINES, GRADIENTS, MEMORY_FORMATS, ORDERS, Request
+from ecotta_rt.bench.request import ENGINES, GRADIENTS, LATENCY, MEMORY_FORMATS, ORDERS, Request
 from ecotta_rt.cli.byte_size import parse_byte_size
 from ecotta_rt.cli.numbers import batch_size, integer, thread_count
 from ecotta_rt.cli.parser import CommandParser
@@ -21,12 +20,10 @@ from ecotta_rt.errors import UsageError
 from ecotta_rt.machine.this_machine import usable_cores
 from ecotta_rt.options import MEMORY_KINDS, NORMALISATIONS, OPTIMISATIONS
 
-__all__ = ["STDOUT", "bench_parser", "latency_request", "memory_request"]
+__all__ = ["STDOUT", "bench_parser", "bench_request"]
 
 STDOUT = Path("-")
 """What a bare `--json` stands for."""
-
-ValueT = TypeVar("ValueT")
 
 _DESCRIPTION = """\
 Measure test-time adaptation methods side by side, on one stream of corrupted images.
@@ -102,7 +99,7 @@ def bench_parser() -> argparse.ArgumentParser:
     mode.add_argument("--latency", action="store_true", help="measure the time of a step, contestants in turns")
     _add_common(parser)
     _add_memory(parser)
-    parser.add_argument("--rounds", metavar="N", type=integer, help=f"--latency: turns each ({LatencyRequest.rounds})")
+    parser.add_argument("--rounds", metavar="N", type=integer, help=f"--latency: turns each ({LATENCY.rounds})")
     return parser
 
 
@@ -110,7 +107,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     add, usual = parser.add_argument, Request()
     add("--model", metavar="M", default=usual.model, help=f"trained network, by model id or file ({usual.model})")
     add("--methods", metavar="A,B", type=_names, default=(), help="which methods (see below)")
-    add("--batch", metavar="N", type=_batches, default=(), help=f"frames a step ({usual.batch}; --latency: 1,64)")
+    add("--batch", metavar="N", type=_batches, default=(), help=f"frames a step ({usual.batches[0]}; --latency: 1,64)")
     add("--threads", metavar="N", type=_threads, default=(), help="threads a process (all cores; --latency: 1,2)")
     modes = _one_of(NORMALISATIONS, "EcoTTA's norms")
     add("--normalisation", metavar="MODE", type=_names, default=(), help=f"{modes}; --latency: all")
@@ -144,63 +141,46 @@ def _add_memory(parser: argparse.ArgumentParser) -> None:
     add("--plot", metavar="FILE", type=Path, help="draw error against memory, .png or .svg")
 
 
-def memory_request(args: argparse.Namespace) -> Request:
-    """What `--memory` was asked for.
+def bench_request(args: argparse.Namespace) -> Request:
+    """What was asked for.
 
     Raises:
-        UsageError: An option of `--latency`, or several values where one is meant.
+        UsageError: An option of the other measurement.
     """
-    _refuse(args, _LATENCY_ONLY, "--latency")
-    usual = Request()
-    return Request(
-        model=args.model,
-        methods=args.methods,
-        batch=_single("--batch", args.batch, usual.batch),
-        normalisation=_single("--normalisation", args.normalisation, usual.normalisation),
-        gradient=args.gradient,
-        data=args.data,
-        frames=args.frames,
-        corruptions=args.corruptions or CORRUPTIONS,
-        severity=usual.severity if args.severity is None else args.severity,
-        order=usual.order if args.order is None else args.order,
-        seed=args.seed,
-        threads=_single("--threads", args.threads, usable_cores()),
-        hyperparameters={n: v for n, v in (("lr", args.step_lr), ("l1_weight", args.l1_weight)) if v is not None},
-        memory_format=usual.memory_format if args.memory_format is None else args.memory_format,
-        allocator=args.allocator,
-        devices=tuple(device for devices in args.device for device in devices),
-        engine=usual.engine if args.engine is None else args.engine,
-        bundle=_single("--bundle", args.bundle, None),
-        frame_by_frame=args.frame_by_frame,
-        fast=args.fast,
-        optimisation=args.optimisation,
-        memory_kind=args.memory_kind,
-        enforce=_limit(args.enforce),
-    )
-
-
-def latency_request(args: argparse.Namespace) -> LatencyRequest:
-    """What `--latency` was asked for.
-
-    Raises:
-        UsageError: An option of `--memory`.
-    """
-    _refuse(args, _MEMORY_ONLY, "--memory")
-    usual = LatencyRequest()
-    return LatencyRequest(
-        model=args.model,
-        methods=args.methods,
-        batches=args.batch or usual.batches,
-        threads=args.threads or tuple(threads for threads in usual.threads if threads <= max(1, usable_cores())),
-        normalisations=args.normalisation or usual.normalisations,
-        gradient=args.gradient,
-        rounds=usual.rounds if args.rounds is None else args.rounds,
-        data=args.data,
-        seed=args.seed,
-        bundles=tuple(args.bundle),
-        optimisation=args.optimisation,
-        memory_kind=args.memory_kind,
-    )
+    if args.latency:
+        _refuse(args, _MEMORY_ONLY, "--memory")
+        cores = usable_cores()
+        usual = replace(LATENCY, threads=tuple(threads for threads in LATENCY.threads if threads <= max(1, cores)))
+    else:
+        _refuse(args, _LATENCY_ONLY, "--latency")
+        usual = Request(threads=(usable_cores(),))
+    given = {
+        "model": args.model,
+        "methods": args.methods,
+        "batches": args.batch,
+        "normalisations": args.normalisation,
+        "threads": args.threads,
+        "gradient": args.gradient,
+        "data": args.data,
+        "seed": args.seed,
+        "bundles": tuple(args.bundle),
+        "optimisation": args.optimisation,
+        "memory_kind": args.memory_kind,
+        "rounds": args.rounds,
+        "engine": args.engine,
+        "frames": args.frames,
+        "corruptions": args.corruptions,
+        "severity": args.severity,
+        "order": args.order,
+        "hyperparameters": {n: v for n, v in (("lr", args.step_lr), ("l1_weight", args.l1_weight)) if v is not None},
+        "memory_format": args.memory_format,
+        "allocator": args.allocator,
+        "devices": tuple(device for devices in args.device for device in devices),
+        "frame_by_frame": args.frame_by_frame,
+        "fast": args.fast,
+        "enforce": _limit(args.enforce),
+    }
+    return replace(usual, **{name: value for name, value in given.items() if value not in (None, ())})
 
 
 def _refuse(args: argparse.Namespace, names: Sequence[str], mode: str) -> None:
@@ -213,13 +193,6 @@ def _limit(text: str | None) -> int | str | None:
     """A size in bytes, or the name of a device: no id begins with a digit."""
     is_size = text is not None and text[:1].isdecimal() and not text.endswith(".toml")
     return parse_byte_size(text) if text is not None and is_size else text
-
-
-def _single(option: str, values: Sequence[ValueT], usual: ValueT) -> ValueT:
-    if len(values) > 1:
-        given = ",".join(map(str, values))
-        raise UsageError(f"{option} {given}: --memory takes one; run it once for each")
-    return values[0] if values else usual
 
 
 def _names(text: str) -> tuple[str, ...]:

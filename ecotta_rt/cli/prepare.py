@@ -66,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Warm up, export, save."""
     from ecotta_rt.cli.prepare_data import choose_frame, open_data, require_a_batch
-    from ecotta_rt.cli.work_progress import WorkProgress
+    from ecotta_rt.cli.progress import WorkProgress
     from ecotta_rt.files.output import check_output
     from ecotta_rt.prepare.networks import MODELS
     from ecotta_rt.prepare.pipeline import export_bundle, frozen_network, model_name, use_threads, warmed_path
@@ -155,7 +155,7 @@ def _graph_line(graph: str, done: int, total: int) -> str:
 def _preflight(
     args: argparse.Namespace, network: Any, bundle: Path | None, options: "ExportOptions"
 ) -> "Compiled | None":
-    from ecotta_rt.cli.work_progress import WorkProgress
+    from ecotta_rt.cli.progress import WorkProgress
     from ecotta_rt.prepare.pipeline import default_kernel
     from ecotta_rt.prepare.preflight import preflight
 
@@ -191,7 +191,7 @@ def _warm_up(
     out: Path,
     options: "WarmUpOptions",
 ) -> dict[str, Any]:
-    from ecotta_rt.cli.training_progress import TrainingProgress
+    from ecotta_rt.cli.progress import TrainingProgress
     from ecotta_rt.data import Labelled, remove_store
     from ecotta_rt.prepare.held_out import HeldOut
     from ecotta_rt.prepare.pipeline import default_kernel, prepare
@@ -226,7 +226,7 @@ def _warm_up(
 
 def _decoded(data: "LabelledSet", frame: "FrameSpec", store: Path) -> "LabelledFrames":
     from ecotta_rt.cli.prepare_data import tell_frames, tell_left_out
-    from ecotta_rt.cli.work_progress import WorkProgress
+    from ecotta_rt.cli.progress import WorkProgress
 
     with WorkProgress("decoding pictures") as progress:
         frames = data.frames(frame, store, progress.update)

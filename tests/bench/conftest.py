@@ -1,7 +1,5 @@
 """Reports and rows as `ecotta-bench --memory` makes them without measuring anything, and a small network to measure."""
 
-import io
-import json
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -12,10 +10,10 @@ import numpy as np
 import pytest
 
 from ecotta_rt.bench.bundles import BundleOrder, ForwardOrder
+from ecotta_rt.bench.case import Case
 from ecotta_rt.bench.environment import Environment
-from ecotta_rt.bench.job import Job
 from ecotta_rt.bench.recording import write_recording
-from ecotta_rt.bench.results import ModelFacts, Report, Row, StreamFacts
+from ecotta_rt.bench.results import BenchReport, ModelFacts, Row, StreamFacts
 from ecotta_rt.data.stream import Segment
 
 MIB = 1024 * 1024
@@ -43,14 +41,15 @@ def make_row(method: str = "tent", **changes: Any) -> Row:
     return Row(**{**values, **changes})
 
 
-def make_report(*rows: Row, **changes: Any) -> Report:
+def make_report(*rows: Row, **changes: Any) -> BenchReport:
     values: dict[str, Any] = {
         "environment": Environment("a processor", 2, 2, {"python": "3.11.7", "torch": "2.13.0"}, "ab" * 20),
         "stream": StreamFacts("fashion-mnist-c", 192, ("fog", "snow"), 5, "official", 7),
         "model": ModelFacts("wrn-40-2", 2243546, "cd" * 32),
         "rows": rows,
+        "beside": {},
     }
-    return Report(**{**values, **changes})
+    return BenchReport(**{**values, **changes})
 
 
 @pytest.fixture
@@ -60,7 +59,7 @@ def row() -> Callable[..., Row]:
 
 
 @pytest.fixture
-def report() -> Callable[..., Report]:
+def report() -> Callable[..., BenchReport]:
     """Makes a report of the given rows; keywords change fields."""
     return make_report
 
@@ -76,24 +75,19 @@ class SmallNetwork:
     forward: Path
     recording: Path
 
-    def job(self, method: str, **changes: Any) -> Job:
+    def case(self, method: str, **changes: Any) -> Case:
         values: dict[str, Any] = {
             "network": str(self.network),
             "resource": str(self.warmed),
             "recording": str(self.recording),
-            "source_recording": None,
             "batch": 2,
             "normalisation": "running",
-            "gradient": "exact",
-            "memory_format": "channels_last",
-            "allocator": "libc",
             "threads": 1,
-            "seed": 0,
             "engine": "onnx",
             "bundle": str(self.bundle),
             "forward": str(self.forward),
         }
-        return Job(method=method, **{**values, **changes})
+        return Case(method=method, **{**values, **changes})
 
 
 @pytest.fixture(scope="session")
@@ -119,12 +113,9 @@ def small_network(tmp_path_factory) -> SmallNetwork:
         "bundle": (folder / "net.ecotta", order),
         "forward": (folder / "forward.onnx", ForwardOrder(str(network), 2)),
     }
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(export_worker, "claim_stdout", lambda: lambda message: None)
-        for path, made in tasks.values():
-            task = {"kind": type(made).__name__, "path": str(path), "order": asdict(made)}
-            patch.setattr("sys.stdin", io.StringIO(json.dumps(task)))
-            assert export_worker.main() == 0
+    for path, made in tasks.values():
+        task = {"kind": type(made).__name__, "path": str(path), "order": asdict(made)}
+        export_worker.make(task, lambda message: None)
     torch.set_num_threads(threads)
     draws = np.random.default_rng(0)
     (folder / "stream").mkdir()

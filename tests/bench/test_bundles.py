@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ecotta_rt.bench import bundles
-from ecotta_rt.bench.adaptation import ADAPTATION
+from ecotta_rt.bench.adaptation import ADAPTATION, step_options
 from ecotta_rt.bench.bundles import (
     BundleOrder,
     ForwardOrder,
@@ -18,6 +18,7 @@ from ecotta_rt.bench.bundles import (
     note_on_code,
 )
 from ecotta_rt.errors import InputFileError, UsageError
+from ecotta_rt.options import StepOptions
 
 NAME = "net.ecotta-k4.running.ecotta"
 
@@ -80,19 +81,12 @@ def test_a_named_bundle_that_adapts_otherwise_is_refused(small_network, monkeypa
 
 
 def test_the_bench_adapts_by_the_papers_protocol_at_a_rate_for_64_frames():
-    pytest.importorskip("torch")
-    from ecotta_rt.bench.peers.step_options import step_options
-    from ecotta_rt.options import StepOptions
-
     expected = StepOptions(normalisation="running", frozen_gradient="constant", frame_by_frame=True, lr_batch=64)
 
     assert step_options("running", "constant", frame_by_frame=True) == expected
 
 
 def test_a_hyperparameter_that_was_chosen_reaches_the_step():
-    pytest.importorskip("torch")
-    from ecotta_rt.bench.peers.step_options import step_options
-
     options = step_options("batch", "exact", hyperparameters={"l1_weight": 0.1, "lr": 0.01})
 
     assert (options.l1_weight, options.lr, options.entropy_margin) == (0.1, 0.01, 0.4)

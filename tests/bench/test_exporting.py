@@ -11,7 +11,7 @@ from ecotta_rt.errors import EcottaError, Unavailable
 
 MAKER = """
 import json, pathlib, sys
-task = json.loads(sys.stdin.read())
+task = json.loads(sys.stdin.readline())
 print(json.dumps({"graph": task["kind"], "done": 0, "total": 1}), flush=True)
 path = pathlib.Path(task["path"])
 path.parent.mkdir(exist_ok=True)
@@ -27,7 +27,7 @@ def order(tmp_path, monkeypatch):
 
 
 def stand_in(monkeypatch, code):
-    monkeypatch.setattr(exporting, "_WORKER", (sys.executable, "-c", code))
+    monkeypatch.setattr(exporting, "_MAKER", (sys.executable, "-c", code))
 
 
 def test_what_is_missing_is_made_once_and_told(order, monkeypatch):

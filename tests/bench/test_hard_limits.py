@@ -44,8 +44,8 @@ LIMITS = sorted({profile.default_limit_bytes for profile in PROFILES if profile.
 def bundle() -> Path:
     """The embedded WRN-40-2, one frame at a time, made where there is none."""
     pytest.importorskip("torch")
-    plan = make_plan(Request(engine="onnx", batch=1, normalisation="running", methods=("ecotta-k4",)))
-    return bundle_for(plan.orders["ecotta-k4"], print)
+    plan = make_plan(Request(engine="onnx", batches=(1,), normalisations=("running",), methods=("ecotta-k4",)))
+    return bundle_for(plan.orders["ecotta-k4", "running"], print)
 
 
 @pytest.fixture(scope="module")

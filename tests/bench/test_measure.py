@@ -4,24 +4,11 @@ import sys
 import pytest
 
 from ecotta_rt.bench import measure
-from ecotta_rt.bench.job import Job
-from ecotta_rt.bench.measure import Progress, measure_method
+from ecotta_rt.bench.case import Case
+from ecotta_rt.bench.measure import Seen, measure_case
 from ecotta_rt.bench.results import Failure, Row
 
-JOB = Job(
-    method="tent",
-    network="network.safetensors",
-    resource=None,
-    recording="stream",
-    source_recording=None,
-    batch=64,
-    normalisation="batch",
-    gradient="exact",
-    memory_format="channels_last",
-    allocator="returning",
-    threads=3,
-    seed=0,
-)
+CASE = Case("tent", "torch", 64, 3, "batch", allocator="returning")
 
 
 @pytest.fixture
@@ -29,20 +16,20 @@ def worker(monkeypatch):
     """Let a few lines of Python stand in for the measured process."""
 
     def use(code):
-        monkeypatch.setattr(measure, "_WORKER", (sys.executable, "-c", code))
+        monkeypatch.setattr(measure, "WORKER", (sys.executable, "-c", code))
 
     return use
 
 
 def test_a_job_survives_its_way_to_the_process(worker):
     worker(
-        "import json, sys; from ecotta_rt.bench.job import Job\n"
-        "print(json.dumps({'error': repr(Job.from_json(sys.stdin.read())), 'exit_code': 2}))"
+        "import json, sys; from ecotta_rt.bench.case import Case\n"
+        "print(json.dumps({'error': repr(Case.from_json(sys.stdin.readline())), 'exit_code': 2}))"
     )
 
-    outcome = measure_method(JOB)
+    outcome = measure_case(CASE)
 
-    assert outcome == Failure("tent", repr(JOB), 2)
+    assert outcome == Failure("tent", repr(CASE), 2)
 
 
 def test_progress_is_heard_and_the_row_comes_back(worker, row):
@@ -54,25 +41,25 @@ def test_progress_is_heard_and_the_row_comes_back(worker, row):
     )
     heard = []
 
-    outcome = measure_method(JOB, heard.append)
+    outcome = measure_case(CASE, heard.append)
 
     assert isinstance(outcome, Row)
     assert outcome == expected
-    assert heard == [Progress(7, 0, 0), Progress(7, 64, 3)]
+    assert heard == [Seen(7, 0, 0), Seen(7, 64, 3)]
 
 
 def test_the_process_is_told_its_threads_before_any_library_starts(worker):
     worker("import json, os; print(json.dumps({'error': os.environ['OMP_NUM_THREADS'], 'exit_code': 2}))")
 
-    assert measure_method(JOB) == Failure("tent", "3", 2)
+    assert measure_case(CASE) == Failure("tent", "3", 2)
 
 
 def test_the_process_gets_its_allocator_and_the_users_word_counts_more(worker, monkeypatch):
     worker("import json, os; print(json.dumps({'error': os.environ['MALLOC_MMAP_THRESHOLD_'], 'exit_code': 2}))")
 
-    chosen = measure_method(JOB)
+    chosen = measure_case(CASE)
     monkeypatch.setenv("MALLOC_MMAP_THRESHOLD_", "12345")
-    overruled = measure_method(JOB)
+    overruled = measure_case(CASE)
 
     assert (chosen, overruled) == (Failure("tent", "1048576", 2), Failure("tent", "12345", 2))
 
@@ -80,7 +67,7 @@ def test_the_process_gets_its_allocator_and_the_users_word_counts_more(worker, m
 def test_a_crash_is_told_with_its_last_words(worker):
     worker("raise LookupError('nothing there')")
 
-    outcome = measure_method(JOB)
+    outcome = measure_case(CASE)
 
     assert isinstance(outcome, Failure)
     assert outcome.exit_code == 1
@@ -91,7 +78,7 @@ def test_a_crash_is_told_with_its_last_words(worker):
 def test_a_process_killed_by_the_kernel_is_told_plainly(worker):
     worker("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
 
-    outcome = measure_method(JOB)
+    outcome = measure_case(CASE)
 
     assert isinstance(outcome, Failure)
     assert outcome.exit_code == 1
@@ -102,7 +89,7 @@ def test_a_process_killed_by_the_kernel_is_told_plainly(worker):
 def test_a_process_killed_by_another_signal_is_told_by_its_name(worker):
     worker("import os, signal; os.kill(os.getpid(), signal.SIGABRT)")
 
-    outcome = measure_method(JOB)
+    outcome = measure_case(CASE)
 
     assert isinstance(outcome, Failure)
     assert "SIGABRT" in outcome.message
@@ -114,7 +101,7 @@ def test_half_a_line_of_a_killed_process_is_no_result(worker):
         "os.kill(os.getpid(), signal.SIGKILL)"
     )
 
-    outcome = measure_method(JOB)
+    outcome = measure_case(CASE)
 
     assert isinstance(outcome, Failure)
     assert "killed" in outcome.message
@@ -134,7 +121,7 @@ def test_what_stops_the_listener_stops_the_process_too(worker, tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        measure_method(JOB, interrupt)
+        measure_case(CASE, interrupt)
 
     assert os.read(end, 1) == b""  # end of file: nobody holds the other end any more
     os.close(end)

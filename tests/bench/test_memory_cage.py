@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from ecotta_rt.bench import memory_cage
-from ecotta_rt.bench.measure import measure_method
+from ecotta_rt.bench.measure import measure_case
 from ecotta_rt.bench.memory_cage import CageRecord, MemoryCage, leave_cage
 from ecotta_rt.bench.results import Failure, Row
 from ecotta_rt.errors import BudgetExceeded, TransferError, Unavailable
@@ -383,7 +383,7 @@ def test_a_worker_of_the_bench_adapts_inside_its_cage(cage_of, small_network, en
     limit_bytes = {"torch": 512_000_000, "onnx": 200_000_000}[engine]
 
     with cage_of(limit_bytes) as cage:
-        outcome = measure_method(small_network.job("ecotta-k4", engine=engine), cage=cage)
+        outcome = measure_case(small_network.case("ecotta-k4", engine=engine), cage=cage)
         held = cage.held()
 
     assert isinstance(outcome, Row), outcome
@@ -394,7 +394,7 @@ def test_a_worker_of_the_bench_adapts_inside_its_cage(cage_of, small_network, en
 
 def test_a_worker_that_the_kernel_kills_is_a_failure_with_limit_and_peak(cage_of, small_network):
     with cage_of(32_000_000) as cage:
-        outcome = measure_method(small_network.job("ecotta-k4"), cage=cage)
+        outcome = measure_case(small_network.case("ecotta-k4"), cage=cage)
 
     assert isinstance(outcome, Failure)
     assert outcome.exit_code == BudgetExceeded.exit_code

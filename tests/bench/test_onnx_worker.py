@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ecotta_rt.bench import measure
-from ecotta_rt.bench.measure import measure_method
+from ecotta_rt.bench.measure import measure_case
 from ecotta_rt.bench.recording import Recording, write_recording
 from ecotta_rt.bench.results import Failure, Row
 from ecotta_rt.bundle import read_bundle
@@ -18,12 +18,12 @@ MIB = 1024 * 1024
 
 @pytest.fixture(autouse=True)
 def no_torch(monkeypatch, without_torch):
-    monkeypatch.setattr(measure, "_WORKER", without_torch("ecotta_rt.bench.worker"))
+    monkeypatch.setattr(measure, "WORKER", without_torch("ecotta_rt.bench.worker"))
 
 
 def measured(job):
     heard = []
-    row = measure_method(job, heard.append)
+    row = measure_case(job, heard.append)
     assert isinstance(row, Row), row
     return row, heard
 
@@ -32,8 +32,8 @@ def measured(job):
 def adapted(small_network, without_torch):
     """The row of a step in onnxruntime, and the progress that was heard."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(measure, "_WORKER", without_torch("ecotta_rt.bench.worker"))
-        return measured(small_network.job("ecotta-k4"))
+        patch.setattr(measure, "WORKER", without_torch("ecotta_rt.bench.worker"))
+        return measured(small_network.case("ecotta-k4"))
 
 
 def test_a_step_fills_the_fields_of_a_row(adapted):
@@ -100,7 +100,7 @@ def test_errors_are_those_of_the_runtime_on_the_same_stream(adapted, small_netwo
 def test_frame_by_frame_learns_from_a_batch_in_the_memory_of_a_frame(adapted, small_network):
     whole, _ = adapted
 
-    row, _ = measured(small_network.job("ecotta-k4", frame_by_frame=True))
+    row, _ = measured(small_network.case("ecotta-k4", frame_by_frame=True))
 
     assert row.batch == 2
     assert row.activation_bytes < whole.activation_bytes
@@ -111,7 +111,7 @@ def test_frame_by_frame_learns_from_a_batch_in_the_memory_of_a_frame(adapted, sm
 def test_the_control_that_does_not_adapt_predicts_alone(small_network):
     options = {"optimisation": "extended", "memory_kind": "returning"}
 
-    row, _ = measured(small_network.job("ecotta-k4-warmed", **options))
+    row, _ = measured(small_network.case("ecotta-k4-warmed", **options))
 
     assert (row.trainable_parameters, row.activation_bytes) == (0, 0)
     assert row.session_options["graph"] == "predict-2"
@@ -119,7 +119,7 @@ def test_the_control_that_does_not_adapt_predicts_alone(small_network):
 
 
 def test_the_source_network_runs_its_inference_only_graph(small_network):
-    row, _ = measured(small_network.job("source", bundle=None))
+    row, _ = measured(small_network.case("source", bundle=None))
 
     assert (row.normalisation, row.trainable_parameters, row.activation_bytes) == ("source", 0, 0)
     assert 0 < row.step_peak_bytes < 4 * MIB
@@ -128,7 +128,7 @@ def test_the_source_network_runs_its_inference_only_graph(small_network):
 def test_a_stream_of_other_classes_is_refused(small_network, tmp_path):
     write_recording(tmp_path, [Segment("fog", np.zeros((2, 32, 32, 3), np.uint8), np.array([3, 10]))])
 
-    outcome = measure_method(small_network.job("ecotta-k4", recording=str(tmp_path)))
+    outcome = measure_case(small_network.case("ecotta-k4", recording=str(tmp_path)))
 
     assert isinstance(outcome, Failure)
     assert outcome.exit_code == 2
@@ -138,7 +138,7 @@ def test_a_stream_of_other_classes_is_refused(small_network, tmp_path):
 def test_a_file_that_is_no_bundle_is_an_error_of_ours(small_network, tmp_path):
     (tmp_path / "net.ecotta").write_bytes(b"not a bundle")
 
-    outcome = measure_method(small_network.job("ecotta-k4", bundle=str(tmp_path / "net.ecotta")))
+    outcome = measure_case(small_network.case("ecotta-k4", bundle=str(tmp_path / "net.ecotta")))
 
     assert isinstance(outcome, Failure)
     assert outcome.exit_code == 4
@@ -146,7 +146,7 @@ def test_a_file_that_is_no_bundle_is_an_error_of_ours(small_network, tmp_path):
 
 
 def test_a_method_without_a_graph_is_refused(small_network):
-    outcome = measure_method(small_network.job("tent"))
+    outcome = measure_case(small_network.case("tent"))
 
     assert isinstance(outcome, Failure)
     assert outcome.exit_code == 2

@@ -3,7 +3,7 @@ import re
 
 from ecotta_rt.bench.memory_cage import CageRecord
 from ecotta_rt.bench.report import print_report
-from ecotta_rt.bench.results import Enforced, Failure
+from ecotta_rt.bench.results import Enforced, Failure, LatencyRow, Times, compared
 
 
 class Terminal(io.StringIO):
@@ -125,3 +125,41 @@ def test_a_limit_that_killed_nobody_says_so(row, report):
     text = printed(report(row("bn"), enforced=Enforced(512_000_000, None, {"bn": CageRecord(1, 0)})))
 
     assert "enforced: 512 MB (488.3 MiB), by a control group without swap; killed: none\n" in text
+
+
+def raced(report, batch=1, **changes):
+    rows = (
+        LatencyRow("forward", "onnx", batch, 2, "source", Times(6.0, 6.0), 1, 2**27, {}),
+        LatencyRow("ecotta-k4", "onnx", batch, 2, "running", Times(18.0, 18.0), 1, 2**28, {}),
+        LatencyRow("tent", "torch", batch, 2, "batch", Times(36.0, 36.0), 1, None, {}),
+    )
+    return printed(report(*compared(rows), **{"measured": "latency", "rounds": 3, **changes}))
+
+
+def test_each_row_of_a_race_has_its_time_and_both_ratios(report):
+    lines = raced(report).splitlines()
+
+    assert any(line.split() == "1 2 onnx ecotta-k4 running 18.00 18.00 3.00 0.50 1 256.0".split() for line in lines)
+    assert any(line.split() == "1 2 torch tent batch 36.00 36.00 6.00 1.00 1".split() for line in lines)
+
+
+def test_a_race_tells_its_rounds_and_the_machine(report):
+    text = raced(report)
+
+    assert "\x1b" not in text
+    for fact in ("a processor", "torch 2.13.0", "abab", "3 rounds", "fashion-mnist-c"):
+        assert fact in text
+
+
+def test_a_peer_at_one_frame_comes_with_a_warning(report):
+    assert "collapse" in raced(report, batch=1)
+    assert "collapse" not in raced(report, batch=2)
+
+
+def test_who_has_no_result_in_a_race_and_who_is_left_out_are_told(report):
+    changes = {"failures": (Failure("torch cotta, batch 1", "killed", 1),), "left_out": {"torch bn": "one frame"}}
+
+    text = raced(report, **changes)
+
+    assert "torch cotta, batch 1: no result: killed" in text
+    assert "torch bn: left out: one frame" in text

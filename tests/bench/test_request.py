@@ -10,7 +10,7 @@ from ecotta_rt.bench import request as request_module
 from ecotta_rt.bench.peers import DEFAULT_METHODS, registry
 from ecotta_rt.bench.plan import make_plan
 from ecotta_rt.bench.request import Request
-from ecotta_rt.cli.bench_options import bench_parser, memory_request
+from ecotta_rt.cli.bench_options import bench_parser, bench_request
 from ecotta_rt.errors import EcottaError, Unavailable, UsageError
 
 
@@ -25,11 +25,15 @@ def asked(tmp_path, checkout, monkeypatch):
     return Request()
 
 
+def methods_of(plan):
+    return tuple(case.method for case in plan.cases)
+
+
 def test_without_a_word_the_default_set_runs_on_64_frames(asked):
     plan = make_plan(asked)
 
-    assert plan.request.methods == DEFAULT_METHODS
-    assert "cotta" not in plan.request.methods
+    assert methods_of(plan) == DEFAULT_METHODS
+    assert "cotta" not in methods_of(plan)
     assert plan.request.frames == 64
     assert plan.left_out == {}
 
@@ -37,13 +41,13 @@ def test_without_a_word_the_default_set_runs_on_64_frames(asked):
 def test_no_batch_is_said_to_be_larger_than_the_frames_of_a_corruption(asked):
     plan = make_plan(replace(asked, frames=8))
 
-    assert (plan.request.batch, plan.request.frames) == (8, 8)
+    assert (plan.cases[0].batch, plan.request.frames) == (8, 8)
 
 
 def test_each_method_gets_the_file_it_needs(asked, tmp_path):
     plan = make_plan(replace(asked, methods=("all",)))
 
-    names = {method: path.name.split(".")[1] for method, path in plan.resources.items()}
+    names = {case.method: Path(case.resource).name.split(".")[1] for case in plan.cases if case.resource}
     assert names == {
         "ecotta-k4": "ecotta-k4",
         "ecotta-k4-constant": "ecotta-k4",
@@ -63,7 +67,7 @@ def test_a_run_tells_which_groups_it_started_from(asked):
 
 def test_only_hyperparameters_that_were_given_are_asked_for():
     def asked_for(*words):
-        return memory_request(bench_parser().parse_args(["--memory", *words])).hyperparameters
+        return bench_request(bench_parser().parse_args(["--memory", *words])).hyperparameters
 
     assert asked_for() == {}
     assert asked_for("--l1-weight", "0") == {"l1_weight": 0.0}
@@ -76,16 +80,16 @@ def test_what_cannot_be_meant_is_refused_before_any_work(asked, subtests):
         ({"corruptions": ("fgo",)}, r"unknown corruption 'fgo'"),
         ({"model": "wrn-40-3"}, r"did you mean wrn-40-2\?"),
         ({"devices": ("raspberry-pi-4",)}, r"unknown device 'raspberry-pi-4'"),
-        ({"normalisation": "batches"}, r"--normalisation 'batches'.*did you mean batch\?"),
+        ({"normalisations": ("batches",)}, r"--normalisation 'batches'.*did you mean batch\?"),
         ({"gradient": "const"}, r"--gradient 'const'.*constant"),
         ({"order": "random"}, r"--order 'random'.*official, shuffled"),
         ({"memory_format": "nhwc"}, r"--memory-format 'nhwc'"),
         ({"allocator": "glibc"}, r"--allocator 'glibc'.*did you mean libc\?"),
         ({"data": "fashion-mnist"}, r"did you mean fashion-mnist-c\?"),
-        ({"batch": 0}, r"--batch 0: it must be at least 1"),
+        ({"batches": (0,)}, r"--batch 0: it must be at least 1"),
         ({"frames": 0}, r"--frames 0: it must be at least 1"),
         ({"frames": 10**6}, r"--frames 1000000: .* has \d+ test images"),
-        ({"threads": 0}, r"--threads 0"),
+        ({"threads": (0,)}, r"--threads 0"),
         ({"seed": -1}, r"--seed -1"),
         ({"seed": 2**63}, r"--seed 9223372036854775808: torch takes"),
         ({"severity": 6}, r"--severity 6: it goes from 1"),
@@ -101,8 +105,8 @@ def test_what_cannot_be_meant_is_refused_before_any_work(asked, subtests):
             {"engine": "onnx", "hyperparameters": {"l1_weight": 0.1}},
             r"--l1-weight is for --engine torch; bundles run",
         ),
-        ({"batch": 1, "methods": ("tent",)}, r"tent cannot run: .*--batch 2"),
-        ({"batch": 1, "methods": ("ecotta-k4",)}, r"ecotta-k4 cannot run: .*--normalisation running"),
+        ({"batches": (1,), "methods": ("tent",)}, r"tent cannot run: .*--batch 2"),
+        ({"batches": (1,), "methods": ("ecotta-k4",)}, r"ecotta-k4 cannot run: .*--normalisation running"),
         ({"frames": 1, "methods": ("bn",)}, r"bn cannot run"),
         ({"engine": "tensorflow"}, r"--engine 'tensorflow': known are torch, onnx"),
         ({"engine": "onnx", "optimisation": "most"}, r"--optimisation 'most': known are all, extended"),
@@ -113,7 +117,7 @@ def test_what_cannot_be_meant_is_refused_before_any_work(asked, subtests):
         ({"engine": "onnx", "memory_format": "contiguous"}, r"--memory-format is for --engine torch"),
         ({"fast": True}, r"--fast is for --engine onnx"),
         ({"memory_kind": "returning"}, r"--memory-kind is for --engine onnx"),
-        ({"bundle": Path("net.ecotta")}, r"--bundle is for --engine onnx"),
+        ({"bundles": (Path("net.ecotta"),)}, r"--bundle is for --engine onnx"),
         ({"enforce": "raspberry-pi-9"}, r"unknown device 'raspberry-pi-9'"),
     ]:
         with subtests.test(change=change), pytest.raises(UsageError, match=message):
@@ -121,14 +125,14 @@ def test_what_cannot_be_meant_is_refused_before_any_work(asked, subtests):
 
 
 def test_one_frame_at_a_time_leaves_out_what_needs_a_batch(asked):
-    plan = make_plan(replace(asked, batch=1, normalisation="running"))
+    plan = make_plan(replace(asked, batches=(1,), normalisations=("running",)))
 
-    assert plan.request.methods == ("source", "ecotta-k4", "ecotta-k4-warmed")
+    assert methods_of(plan) == ("source", "ecotta-k4", "ecotta-k4-warmed")
     assert "statistics of the batch" in plan.left_out["tent"]
 
 
 def test_a_method_that_would_be_the_same_run_as_another_is_refused(asked):
-    request = replace(asked, batch=1, normalisation="running", methods=("ecotta-k4-constant",))
+    request = replace(asked, batches=(1,), normalisations=("running",), methods=("ecotta-k4-constant",))
 
     with pytest.raises(UsageError, match="same run as ecotta-k4"):
         make_plan(request)
@@ -139,7 +143,7 @@ def test_a_method_of_the_default_set_without_its_file_is_left_out(asked, tmp_pat
 
     plan = make_plan(asked)
 
-    assert plan.request.methods == ("source", "bn", "tent", "eata")
+    assert methods_of(plan) == ("source", "bn", "tent", "eata")
     assert "ecotta-k4.safetensors is missing" in plan.left_out["ecotta-k4"]
 
 
@@ -198,26 +202,26 @@ def test_onnxruntime_gets_the_methods_that_have_a_graph_and_orders_for_them(aske
     named = ("source", "ecotta-k4", "ecotta-k5", "ecotta-k4-constant", "ecotta-k4-warmed")
     plan = make_plan(replace(asked, engine="onnx", methods=named))
 
-    assert plan.request.methods == named
-    assert {method: order.mode for method, order in plan.orders.items()} == {
+    assert methods_of(plan) == named
+    assert {method: order.mode for (method, _), order in plan.orders.items()} == {
         "ecotta-k4": "batch",
         "ecotta-k5": "batch",
         "ecotta-k4-constant": "batch-constant",
         "ecotta-k4-warmed": "batch",
     }
-    assert plan.forward.batch == plan.orders["ecotta-k4"].batches[0] == 64
+    assert plan.orders["ecotta-k4", "batch"].batches == (64,)
 
 
 def test_onnxruntime_leaves_out_of_the_default_set_what_has_no_graph(asked):
     plan = make_plan(replace(asked, engine="onnx"))
 
-    assert plan.request.methods == ("source", "ecotta-k4", "ecotta-k4-warmed")
+    assert methods_of(plan) == ("source", "ecotta-k4", "ecotta-k4-warmed")
     assert "computes no gradients" in plan.left_out["tent"]
 
 
 def test_each_engine_has_its_own_allocator_unless_one_is_named(asked):
     allocators = [
-        make_plan(replace(asked, engine=engine, allocator=allocator)).request.allocator
+        make_plan(replace(asked, engine=engine, allocator=allocator)).cases[0].allocator
         for engine, allocator in (("torch", None), ("onnx", None), ("onnx", "returning"))
     ]
 
@@ -225,19 +229,19 @@ def test_each_engine_has_its_own_allocator_unless_one_is_named(asked):
 
 
 def test_frame_by_frame_asks_for_graphs_of_one_frame_whatever_the_batch(asked):
-    request = replace(asked, engine="onnx", batch=16, normalisation="running", frame_by_frame=True)
+    request = replace(asked, engine="onnx", batches=(16,), normalisations=("running",), frame_by_frame=True)
 
     plan = make_plan(replace(request, methods=("ecotta-k4",)))
 
-    assert plan.request.batch == 16
-    assert plan.orders["ecotta-k4"].batches == (1,)
-    assert plan.orders["ecotta-k4"].frame_by_frame
+    assert plan.cases[0].batch == 16
+    assert plan.orders["ecotta-k4", "running"].batches == (1,)
+    assert plan.orders["ecotta-k4", "running"].frame_by_frame
 
 
 def test_onnxruntime_does_not_ask_for_torch_before_something_has_to_be_made(asked, monkeypatch):
     monkeypatch.setattr(request_module, "find_spec", lambda name: None)
 
-    assert make_plan(replace(asked, engine="onnx")).request.methods
+    assert methods_of(make_plan(replace(asked, engine="onnx")))
 
 
 @pytest.fixture
@@ -249,7 +253,7 @@ def fits_k4(asked, tmp_path, monkeypatch):
             raise UsageError(f"--bundle {path}: it was not made from {order.warmed}")
 
     monkeypatch.setattr(plan_module, "check_bundle", check)
-    return replace(asked, engine="onnx", bundle=tmp_path / "net.ecotta", normalisation="running")
+    return replace(asked, engine="onnx", bundles=(tmp_path / "net.ecotta",), normalisations=("running",))
 
 
 def test_a_named_bundle_leaves_out_what_it_does_not_fit(fits_k4, monkeypatch):
@@ -257,7 +261,7 @@ def test_a_named_bundle_leaves_out_what_it_does_not_fit(fits_k4, monkeypatch):
 
     plan = make_plan(fits_k4)
 
-    assert plan.request.methods == ("source", "ecotta-k4", "ecotta-k4-warmed")
+    assert methods_of(plan) == ("source", "ecotta-k4", "ecotta-k4-warmed")
     assert "it was not made from" in plan.left_out["ecotta-k5"]
 
 

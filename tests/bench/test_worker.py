@@ -1,15 +1,14 @@
 """The measured process for real, on a small network and a few frames."""
 
-import io
 import math
 
 import numpy as np
 import pytest
 import torch
 
-from ecotta_rt.bench import worker
-from ecotta_rt.bench.job import Job
-from ecotta_rt.bench.measure import measure_method
+from ecotta_rt.bench import parent
+from ecotta_rt.bench.case import Case
+from ecotta_rt.bench.measure import measure_case
 from ecotta_rt.bench.recording import write_recording
 from ecotta_rt.bench.results import Failure, Row
 from ecotta_rt.data.stream import Segment
@@ -46,16 +45,13 @@ def job(tmp_path_factory):
             "network": str(folder / "net.safetensors"),
             "resource": str(folder / "net.ecotta-k4.safetensors") if method.startswith("ecotta") else None,
             "recording": str(folder / "stream"),
-            "source_recording": None,
+            "engine": "torch",
             "batch": 4,
             "normalisation": "batch",
-            "gradient": "exact",
-            "memory_format": "channels_last",
             "allocator": "returning",
             "threads": 1,
-            "seed": 0,
         }
-        return Job(method=method, **{**values, **changes})
+        return Case(method=method, **{**values, **changes})
 
     return make
 
@@ -64,7 +60,7 @@ def job(tmp_path_factory):
 def tent(job):
     """The row of TENT, and the progress that was heard."""
     heard = []
-    row = measure_method(job("tent"), heard.append)
+    row = measure_case(job("tent"), heard.append)
     assert isinstance(row, Row), row
     return row, heard
 
@@ -109,7 +105,7 @@ def test_times_and_options_are_told(tent):
 
 def test_ecotta_is_measured_with_its_options(job):
     hyperparameters = {"lr": 0.01, "l1_weight": 0.1}
-    row = measure_method(
+    row = measure_case(
         job("ecotta-k4", normalisation="running", gradient="constant", batch=1, hyperparameters=hyperparameters)
     )
 
@@ -122,7 +118,7 @@ def test_ecotta_is_measured_with_its_options(job):
 
 
 def test_the_row_tells_the_gradient_that_ran_not_the_one_that_was_asked_for(job):
-    rows = [measure_method(job(method, batch=7)) for method in ("ecotta-k4", "ecotta-k4-constant")]
+    rows = [measure_case(job(method, batch=7)) for method in ("ecotta-k4", "ecotta-k4-constant")]
 
     assert [row.session_options["gradient"] for row in rows] == ["exact", "constant"]
     assert rows[1].method == "ecotta-k4-constant"
@@ -131,7 +127,7 @@ def test_the_row_tells_the_gradient_that_ran_not_the_one_that_was_asked_for(job)
 def test_a_stream_of_other_classes_is_refused(job, tmp_path):
     write_recording(tmp_path, [Segment("fog", np.zeros((4, 32, 32, 3), np.uint8), np.array([0, 5, 10, 3]))])
 
-    outcome = measure_method(job("source", recording=str(tmp_path)))
+    outcome = measure_case(job("source", recording=str(tmp_path)))
 
     assert isinstance(outcome, Failure)
     assert outcome.exit_code == 2
@@ -141,34 +137,31 @@ def test_a_stream_of_other_classes_is_refused(job, tmp_path):
 def test_a_file_that_is_no_network_is_an_error_of_ours(job, tmp_path):
     (tmp_path / "bad.safetensors").write_bytes(b"not a network")
 
-    outcome = measure_method(job("source", network=str(tmp_path / "bad.safetensors")))
+    outcome = measure_case(job("source", network=str(tmp_path / "bad.safetensors")))
 
     assert isinstance(outcome, Failure)
     assert outcome.exit_code == 4
     assert "bad.safetensors" in outcome.message
 
 
+def answered(monkeypatch, work):
+    """What a child would tell its parent, and its exit code."""
+    told = []
+    monkeypatch.setattr(parent, "_claim_stdout", lambda: told.append)
+    return parent.answer_parent(work), told
+
+
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes")])
 def test_a_machine_that_is_too_small_is_no_bug_of_ours(monkeypatch, error):
-    told = []
-
-    def run(*_):
+    def work(tell):
         raise error
 
-    monkeypatch.setattr(worker, "claim_stdout", lambda: told.append)
-    monkeypatch.setattr(worker.Job, "from_json", lambda text: None)
-    monkeypatch.setattr("sys.stdin", io.StringIO("{}"))
-    monkeypatch.setattr(worker, "_run", run)
+    code, told = answered(monkeypatch, work)
 
-    assert worker.main() == 3
+    assert code == 3
     assert "smaller --batch" in told[0]["error"]
 
 
 def test_any_other_error_of_a_library_stays_one(monkeypatch):
-    monkeypatch.setattr(worker, "claim_stdout", lambda: None)
-    monkeypatch.setattr(worker.Job, "from_json", lambda text: None)
-    monkeypatch.setattr("sys.stdin", io.StringIO("{}"))
-    monkeypatch.setattr(worker, "_run", lambda *_: 1 + torch.ones(2) @ torch.ones(3))
-
     with pytest.raises(RuntimeError, match="size"):
-        worker.main()
+        answered(monkeypatch, lambda tell: torch.ones(2) @ torch.ones(3))

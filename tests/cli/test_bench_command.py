@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from ecotta_rt.bench import exporting, latency_race, measure
+from ecotta_rt.bench import exporting, measure, race
 from ecotta_rt.bench.memory_cage import MemoryCage
-from ecotta_rt.bench.results import Report
+from ecotta_rt.bench.results import BenchReport
 from ecotta_rt.cli import bench
 from ecotta_rt.data.corruptions import CORRUPTIONS
 from ecotta_rt.errors import EXIT_INTERRUPTED, TransferError, Unavailable
@@ -20,11 +20,11 @@ from ecotta_rt.state import AdaptState
 WORKER = """
 import json, os, sys
 from dataclasses import asdict
-from ecotta_rt.bench.job import Job
+from ecotta_rt.bench.case import Case
 from ecotta_rt.bench.recording import Recording
 from ecotta_rt.bench.results import Row
 
-job = Job.from_json(sys.stdin.read())
+job = Case.from_json(sys.stdin.readline())
 recording = Recording(job.recording)
 if job.method == "bn":
     sys.exit("no luck")
@@ -42,10 +42,10 @@ print(json.dumps({"row": asdict(Row(
 ONNX_WORKER = """
 import json, pathlib, sys
 from dataclasses import asdict
-from ecotta_rt.bench.job import Job
+from ecotta_rt.bench.case import Case
 from ecotta_rt.bench.results import Row
 
-job = Job.from_json(sys.stdin.read())
+job = Case.from_json(sys.stdin.readline())
 files = [pathlib.Path(file).name for file in (job.bundle, job.forward) if file]
 print(json.dumps({"row": asdict(Row(
     job.method, job.engine, job.batch, job.normalisation, 4, 25.0, {"fog": 25.0},
@@ -55,7 +55,7 @@ print(json.dumps({"row": asdict(Row(
 # Makes what is missing: an empty file, so that nothing but its name tells what it is.
 MAKER = """
 import json, pathlib, sys
-task = json.loads(sys.stdin.read())
+task = json.loads(sys.stdin.readline())
 path = pathlib.Path(task["path"])
 path.parent.mkdir(exist_ok=True)
 path.touch()
@@ -82,11 +82,11 @@ for turn, line in enumerate(sys.stdin):
 # What the console script does, with the stand-in, and with a look at what has been imported.
 COMMAND = f"""
 import sys
-from ecotta_rt.bench import exporting, latency_race, measure
+from ecotta_rt.bench import exporting, measure, race
 from ecotta_rt.cli import bench
-measure._WORKER = (sys.executable, "-c", {WORKER!r})
-exporting._WORKER = (sys.executable, "-c", {MAKER!r})
-latency_race._WORKER = (sys.executable, "-c", {RACER!r})
+measure.WORKER = (sys.executable, "-c", {WORKER!r})
+exporting._MAKER = (sys.executable, "-c", {MAKER!r})
+race.WORKER = (sys.executable, "-c", {RACER!r})
 code = bench.main(sys.argv[1:])
 print(*sorted({{"torch", "matplotlib", "onnxruntime"}} & set(sys.modules)), file=sys.stderr)
 sys.exit(code)
@@ -111,7 +111,7 @@ def assets(tmp_path, checkout, monkeypatch) -> Path:
 
 @pytest.fixture
 def stand_in(assets, monkeypatch) -> None:
-    monkeypatch.setattr(measure, "_WORKER", (sys.executable, "-c", WORKER))
+    monkeypatch.setattr(measure, "WORKER", (sys.executable, "-c", WORKER))
 
 
 def run_bench(capsys, *arguments):
@@ -153,7 +153,7 @@ def test_a_json_file_that_cannot_be_written_does_not_cost_the_table(stand_in, ca
     def full_disk(report, path):
         raise TransferError(f"{path} cannot be written: no space")
 
-    monkeypatch.setattr(Report, "write_json", full_disk)
+    monkeypatch.setattr(BenchReport, "write_json", full_disk)
 
     code, out, err = run_bench(capsys, *SMALL, "--methods", "tent", "--json", str(tmp_path / "result.json"))
 
@@ -171,7 +171,7 @@ def hungry_stand_in(assets, monkeypatch) -> None:
     except Unavailable as error:
         pytest.skip(str(error))
     hungry = WORKER.replace('if job.method == "bn":', 'x = b"x" * (10**8 if job.method == "tent" else 1)\nif False:')
-    monkeypatch.setattr(measure, "_WORKER", (sys.executable, "-c", hungry))
+    monkeypatch.setattr(measure, "WORKER", (sys.executable, "-c", hungry))
 
 
 @pytest.mark.usefixtures("hungry_stand_in")
@@ -290,9 +290,9 @@ def test_a_mistake_in_a_race_is_one_line_and_an_exit_code(assets, capsys, monkey
 @pytest.fixture
 def onnx_stand_in(assets, monkeypatch) -> None:
     AdaptState({}, {}, {}, "no network").save(assets / "networks" / "wrn-40-2-fashion-mnist.ecotta-k4.safetensors")
-    monkeypatch.setattr(measure, "_WORKER", (sys.executable, "-c", ONNX_WORKER))
-    monkeypatch.setattr(exporting, "_WORKER", (sys.executable, "-c", MAKER))
-    monkeypatch.setattr(latency_race, "_WORKER", (sys.executable, "-c", RACER))
+    monkeypatch.setattr(measure, "WORKER", (sys.executable, "-c", ONNX_WORKER))
+    monkeypatch.setattr(exporting, "_MAKER", (sys.executable, "-c", MAKER))
+    monkeypatch.setattr(race, "WORKER", (sys.executable, "-c", RACER))
 
 
 def test_onnx_rows_come_from_graphs_that_are_made_where_they_are_missing(onnx_stand_in, capsys):
@@ -310,7 +310,7 @@ def test_onnx_rows_come_from_graphs_that_are_made_where_they_are_missing(onnx_st
 
 def test_a_graph_that_cannot_be_made_fails_its_method_alone(onnx_stand_in, capsys, monkeypatch):
     refusing = MAKER.replace("path.touch()", 'path.touch() if "forward" in path.name else sys.exit("no rule")')
-    monkeypatch.setattr(exporting, "_WORKER", (sys.executable, "-c", refusing))
+    monkeypatch.setattr(exporting, "_MAKER", (sys.executable, "-c", refusing))
     options = ("--engine", "onnx", "--methods", "source,ecotta-k4", "--normalisation", "running", "--json")
 
     code, out, _ = run_bench(capsys, *SMALL, *options)

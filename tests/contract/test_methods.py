@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ecotta_rt.bench.peers import METHODS, Method, build_method
+from ecotta_rt.bench.peers import METHODS, build_method
 from ecotta_rt.bench.peers.ecotta import Ecotta
+from ecotta_rt.bench.peers.peer import Peer
 from ecotta_rt.errors import BadFrames, EcottaError, UsageError
 from ecotta_rt.method.attach import attach
 from ecotta_rt.method.cut.partition import partition
@@ -45,7 +46,7 @@ def _warmed(parts: int) -> AdaptState:
     return TorchEngine(attach(partition(_network(), torch.zeros(1, 3, 32, 32), parts))).state
 
 
-def _build(name: str, network: nn.Module, **options: object) -> Method:
+def _build(name: str, network: nn.Module, **options: object) -> Peer:
     parts = 5 if name == "ecotta-k5" else 4
     return build_method(
         name,
@@ -72,7 +73,7 @@ def _frames(count: int = 8, seed: int = 3) -> Tensor:
     return torch.rand(count, 3, 32, 32, generator=torch.Generator().manual_seed(seed))
 
 
-def _snapshot(method: Method) -> dict[str, Tensor]:
+def _snapshot(method: Peer) -> dict[str, Tensor]:
     """Every parameter and buffer the method holds, by name, wherever it keeps them."""
     if isinstance(method, Ecotta):
         held = {name: torch.from_numpy(array) for name, array in method.engine.state.parameters.items()}
@@ -90,7 +91,7 @@ def _changed(before: dict[str, Tensor], after: dict[str, Tensor]) -> set[str]:
 def test_it_is_a_method_that_carries_the_name_it_was_asked_for(name):
     method = _build(name, _network())
 
-    assert isinstance(method, Method)
+    assert isinstance(method, Peer)
     assert method.name == name
     assert method.normalisation == ("source" if name == "source" else "batch")
 

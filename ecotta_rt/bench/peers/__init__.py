@@ -3,7 +3,6 @@
 Reading the list imports no torch; building a method does.
 """
 
-from ecotta_rt.bench.peers.method import Method
 from ecotta_rt.bench.peers.registry import DEFAULT_METHODS, METHODS, MethodEntry, build_method, expand
 
-__all__ = ["DEFAULT_METHODS", "METHODS", "Method", "MethodEntry", "build_method", "expand"]
+__all__ = ["DEFAULT_METHODS", "METHODS", "MethodEntry", "build_method", "expand"]

@@ -15,31 +15,25 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ecotta_rt.bench.peers.batch_norm import use_batch_statistics
-from ecotta_rt.bench.peers.checks import input_channels, require_batch, require_classes, require_frames
 from ecotta_rt.bench.peers.cotta_augment import augment
+from ecotta_rt.bench.peers.peer import Peer, require_classes, use_batch_statistics
 from ecotta_rt.errors import UsageError
 
 __all__ = ["Cotta"]
 
 
-class Cotta:
+class Cotta(Peer):
     """All weights train, and the prediction is the teacher's, from before the update.
 
     Args:
-        network: Takes frames `[N, C, H, W]` in [0, 1], returns logits. Copied three times: student, teacher, source.
+        network, single_frames: See `Peer`. Copied three times: student, teacher, source.
         learning_rate: Adam's.
         teacher_memory: Share of the teacher that stays in each step (alpha).
         augmentations: How many augmented views the teacher averages.
         confidence: Under this mean confidence of the source network the teacher averages (p_th).
         restore: Probability of each weight to return to the source in each step (p).
         seed: Of augmentations and restored weights.
-        single_frames: Take a batch of one frame too, so that its step can be timed. Its own statistics then stand for
-            the batch's, and predictions collapse.
     """
-
-    name = "cotta"
-    normalisation = "batch"
 
     def __init__(
         self,
@@ -57,12 +51,11 @@ class Cotta:
             raise UsageError(
                 f"augmentations is {augmentations}; the teacher needs at least one view, the paper uses 32"
             )
-        self.anchor = copy.deepcopy(network).requires_grad_(False)
-        use_batch_statistics(self.anchor)
+        super().__init__(network, "cotta", single_frames=single_frames)
+        use_batch_statistics(self.network)
+        self.anchor = copy.deepcopy(self.network).requires_grad_(False)
         self.teacher = copy.deepcopy(self.anchor)
-        self.network = copy.deepcopy(self.anchor).requires_grad_(True)
-        self._channels = input_channels(self.network)
-        self._require = require_frames if single_frames else require_batch
+        self.network.requires_grad_(True)
         self.trainable_parameters = sum(parameter.numel() for parameter in self.network.parameters())
         self._learning_rate = learning_rate
         self._teacher_memory = teacher_memory
@@ -73,8 +66,7 @@ class Cotta:
         self._seed = seed
         self.reset()
 
-    def __call__(self, frames: Tensor) -> Tensor:
-        self._require(frames, self._channels)
+    def _answer(self, frames: Tensor) -> Tensor:
         # Teacher before student, so that the student's graph is not kept through 32 forward passes.
         target = self._teach(frames)
         require_classes(target.shape[1])
@@ -85,9 +77,6 @@ class Cotta:
         self._follow()
         self._restore()
         return target
-
-    def begin_corruption(self, corruption: str) -> None:
-        pass
 
     @torch.no_grad()
     def reset(self) -> None:

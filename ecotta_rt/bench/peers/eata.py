@@ -9,14 +9,11 @@ frames.
 Not the other EATA that goes round for CIFAR-10-C: some benchmarks run it with Adam and learning rate 1e-3.
 """
 
-import copy
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ecotta_rt.bench.peers.batch_norm import affine_parameters, use_batch_statistics
-from ecotta_rt.bench.peers.checks import input_channels, require_batch, require_classes
+from ecotta_rt.bench.peers.peer import Peer, affine_parameters, require_classes, use_batch_statistics
 from ecotta_rt.method.losses import entropy_nats, entropy_threshold_nats
 
 __all__ = ["Eata", "fisher_importance", "reliable_and_new"]
@@ -77,21 +74,19 @@ def fisher_importance(network: nn.Module, affine: dict[str, nn.Parameter], frame
     return importance
 
 
-class Eata:
+class Eata(Peer):
     """One SGD step a batch on the weighted entropy of the chosen frames, predictions from the forward before it.
 
     A batch without a chosen frame changes nothing.
 
     Args:
-        network: Takes frames `[N, C, H, W]` in [0, 1], returns logits. Copied; the caller's stays untouched.
+        network: See `Peer`.
         source_frames: float32 `[M, C, H, W]`, M at least 2, unlabelled frames of the training distribution, shuffled.
             Without them there is no Fisher regulariser: the method is then the paper's ETA, and calls itself `eta`.
         learning_rate: SGD's.
         d_margin: Largest cosine similarity to the mean prediction (epsilon).
         fisher_weight: Of the regulariser against the entropy (beta).
     """
-
-    normalisation = "batch"
 
     def __init__(
         self,
@@ -102,10 +97,8 @@ class Eata:
         d_margin: float = 0.4,
         fisher_weight: float = 1.0,
     ) -> None:
-        self.name = "eta" if source_frames is None else "eata"
-        self.network = copy.deepcopy(network)
+        super().__init__(network, "eta" if source_frames is None else "eata")
         use_batch_statistics(self.network)
-        self._channels = input_channels(self.network)
         self._affine = affine_parameters(self.network)
         self._source = {name: parameter.detach().clone() for name, parameter in self._affine.items()}
         self.trainable_parameters = sum(parameter.numel() for parameter in self._affine.values())
@@ -114,12 +107,11 @@ class Eata:
         self._fisher_weight = fisher_weight
         self._fisher: dict[str, Tensor] = {}
         if source_frames is not None:
-            require_batch(source_frames, self._channels)
+            self._require(source_frames)
             self._fisher = fisher_importance(self.network, self._affine, source_frames)
         self.reset()
 
-    def __call__(self, frames: Tensor) -> Tensor:
-        require_batch(frames, self._channels)
+    def _answer(self, frames: Tensor) -> Tensor:
         with torch.enable_grad():
             logits: Tensor = self.network(frames)
         require_classes(logits.shape[1])
@@ -131,9 +123,6 @@ class Eata:
             self._optimiser.step()
             self._optimiser.zero_grad()
         return logits.detach()
-
-    def begin_corruption(self, corruption: str) -> None:
-        pass
 
     @torch.no_grad()
     def reset(self) -> None:

@@ -5,14 +5,13 @@ CVPR, arXiv 2303.01904. The method itself is in `ecotta_rt.prepare`; `ecotta_rt.
 hyper-parameters.
 """
 
-import copy
 from dataclasses import replace
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from ecotta_rt.bench.peers.checks import input_channels, require_batch, require_frames
+from ecotta_rt.bench.peers.peer import Peer
 from ecotta_rt.errors import UsageError
 from ecotta_rt.method.attach import attach_as
 from ecotta_rt.method.cut.partition import partition
@@ -23,11 +22,11 @@ from ecotta_rt.state import AdaptState
 __all__ = ["Ecotta"]
 
 
-class Ecotta:
+class Ecotta(Peer):
     """Warmed-up meta groups beside a frozen network, adapting or not.
 
     Args:
-        network: Takes frames `[N, C, H, W]` in [0, 1], returns logits. Copied; the caller's stays untouched.
+        network: See `Peer`.
         parts: K, the number of frozen parts and meta groups.
         warmed: State of the meta groups after warm-up, for this network and this cut.
         frame_shape: `(C, H, W)` of the stream's frames.
@@ -54,28 +53,21 @@ class Ecotta:
         step_options: StepOptions | None = None,
     ) -> None:
         suffix = "" if frozen_gradient is None else f"-{frozen_gradient}"
-        self.name = f"ecotta-k{parts}{suffix}" if adapting else f"ecotta-k{parts}-warmed"
+        super().__init__(network, f"ecotta-k{parts}{suffix}" if adapting else f"ecotta-k{parts}-warmed")
         options = step_options or StepOptions()
         if frozen_gradient is not None:
             options = replace(options, frozen_gradient=frozen_gradient)
         if warmed is None:
             raise UsageError(f"{self.name} needs warmed-up meta groups; make them with `ecotta prepare`")
         self._adapting = adapting
-        self._channels = input_channels(network)
-        # The network is cut in evaluation mode and taken over by `attach`, hence the copy.
-        pieces = partition(copy.deepcopy(network).eval(), torch.zeros(1, *frame_shape), parts)
+        pieces = partition(self.network.eval(), torch.zeros(1, *frame_shape), parts)
         self.engine = TorchEngine(attach_as(pieces, warmed), options, warmed)
         self.network = self.engine.network
         self.normalisation = self.engine.options.normalisation
         self.trainable_parameters = self.engine.trainable_parameters if adapting else 0
 
-    def __call__(self, frames: Tensor) -> Tensor:
-        check = require_batch if self.normalisation == "batch" else require_frames
-        check(frames, self._channels)
+    def _answer(self, frames: Tensor) -> Tensor:
         return self.engine(frames) if self._adapting else self.engine.predict(frames)
-
-    def begin_corruption(self, corruption: str) -> None:
-        pass
 
     def reset(self) -> None:
         self.engine.reset()

@@ -1,7 +1,8 @@
-"""The process that makes bundles: reads one order from stdin, tells its progress in JSON lines on stdout.
+"""The process that makes bundles: reads one order from stdin, tells each graph that it begins.
 
-{"graph": name, "done": i, "total": n}      the next graph is begun
-{"error": "...", "exit_code": n}            an error of ours; anything else is a traceback on stderr
+    {"graph": name, "done": i, "total": n}
+
+See `ecotta_rt.bench.parent` for how the two talk.
 """
 
 import json
@@ -11,31 +12,31 @@ from typing import Any
 
 import torch
 
-from ecotta_rt.bench.child_lines import Tell, claim_stdout
+from ecotta_rt.bench.adaptation import step_options
+from ecotta_rt.bench.parent import Tell, answer_parent
 from ecotta_rt.bench.peers.forward_graph import export_forward
-from ecotta_rt.bench.peers.step_options import step_options
 from ecotta_rt.bundle import FrameSpec
-from ecotta_rt.errors import EXIT_INTERRUPTED, EcottaError
 from ecotta_rt.exporter.request import ExportOptions
 from ecotta_rt.prepare.checkpoint import load_network
 from ecotta_rt.prepare.pipeline import export_bundle, model_name
 
-__all__ = ["main"]
+__all__ = ["main", "make"]
 
 
 def main() -> int:
     """Fulfil the order on stdin; returns the exit code."""
-    tell = claim_stdout()
-    try:
-        task: dict[str, Any] = json.loads(sys.stdin.read())
-        make = _make_bundle if task["kind"] == "BundleOrder" else _make_forward
-        make(task["order"], Path(task["path"]), tell)
-    except EcottaError as error:
-        tell({"error": str(error), "exit_code": error.exit_code})
-        return error.exit_code
-    except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
-    return 0
+    return answer_parent(lambda tell: make(json.loads(sys.stdin.readline()), tell))
+
+
+def make(task: dict[str, Any], tell: Tell) -> None:
+    """Make one file.
+
+    Args:
+        task: `kind` (the class of the order), `order` (its fields), and `path`.
+        tell: Hears of each graph.
+    """
+    maker = _make_bundle if task["kind"] == "BundleOrder" else _make_forward
+    maker(task["order"], Path(task["path"]), tell)
 
 
 def _make_bundle(order: dict[str, Any], path: Path, tell: Tell) -> None:

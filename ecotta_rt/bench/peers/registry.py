@@ -3,7 +3,6 @@
 Torch is imported when a method is built, not when the list is read: `ecotta-bench --help` stays quick.
 """
 
-import difflib
 import importlib
 import inspect
 from collections.abc import Callable, Iterable, Mapping
@@ -11,12 +10,12 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from ecotta_rt.bench.peers.method import Method
 from ecotta_rt.errors import UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from ecotta_rt.bench.peers.peer import Peer
     from ecotta_rt.state import AdaptState
 
 __all__ = ["DEFAULT_METHODS", "METHODS", "MethodEntry", "build_method", "expand"]
@@ -29,9 +28,9 @@ class MethodEntry:
     Attributes:
         description: What it does, in a phrase.
         trains: What it changes: `nothing`, `batch norm scale and shift`, `all weights` or `meta groups`.
-        maker: `module:name` inside this package, a class or function that takes the network and keywords.
+        maker: `module:class` inside this package; it takes the network and keywords.
         fixed: Keywords that make it this method and no other.
-        takes: Which of `build_method`'s own keywords the maker wants.
+        takes: Which of `build_method`'s own keywords it wants.
     """
 
     description: str
@@ -39,6 +38,26 @@ class MethodEntry:
     maker: str
     fixed: Mapping[str, Any] = field(default_factory=dict)
     takes: tuple[str, ...] = ()
+
+    @property
+    def graph(self) -> str | None:
+        """The graph by which onnxruntime runs it: `forward` (inference alone), `step` or `predict` (of a bundle).
+
+        None where there is none: onnxruntime's inference package has no autodiff, so a method runs there when its
+        whole step was compiled on the host.
+        """
+        if self.maker == "source:Source":
+            return "forward"
+        if self.maker != "ecotta:Ecotta":
+            return None
+        return "step" if self.fixed.get("adapting", True) else "predict"
+
+    @property
+    def resource(self) -> str | None:
+        """Kind of the file beside the network that it starts from; None where it needs none."""
+        if "warmed" in self.takes:
+            return f"ecotta-k{self.fixed['parts']}"
+        return "fine-tuned" if "fine_tuned" in self.takes else None
 
 
 _AFFINE = "batch norm scale and shift"
@@ -64,29 +83,33 @@ METHODS: Mapping[str, MethodEntry] = MappingProxyType(
             takes=("seed",),
         ),
         "ecotta-k4": MethodEntry(
-            "meta groups beside 4 frozen parts", "meta groups", "ecotta:Ecotta", {"parts": 4}, ("warmed", "frame_shape")
+            "meta groups beside 4 frozen parts", "meta groups", "ecotta:Ecotta", {"parts": 4}, ("warmed",)
         ),
         "ecotta-k5": MethodEntry(
-            "meta groups beside 5 frozen parts", "meta groups", "ecotta:Ecotta", {"parts": 5}, ("warmed", "frame_shape")
+            "meta groups beside 5 frozen parts", "meta groups", "ecotta:Ecotta", {"parts": 5}, ("warmed",)
         ),
         "ecotta-k4-constant": MethodEntry(
             "ecotta-k4, the frozen norms' statistics held constant in the backward: faster, an approximation",
             "meta groups",
             "ecotta:Ecotta",
             {"parts": 4, "frozen_gradient": "constant"},
-            ("warmed", "frame_shape"),
+            ("warmed",),
         ),
         "ecotta-k4-warmed": MethodEntry(
             "control: the warmed-up meta groups of ecotta-k4, not adapting",
             "nothing",
             "ecotta:Ecotta",
             {"parts": 4, "adapting": False},
-            ("warmed", "frame_shape"),
+            ("warmed",),
         ),
+        # EcoTTA's warm-up shows labelled source frames to the meta groups, so part of its lead may be that second
+        # training. Here the source network gets the same frames, augmentation, schedule and number of steps
+        # (`ecotta_rt.prepare.warmup.fine_tune`), with all its weights training; then TENT adapts it as usual.
         "tent-fine-tuned": MethodEntry(
             "control: TENT on a network fine-tuned on the warm-up data",
             _AFFINE,
-            "tent_fine_tuned:tent_fine_tuned",
+            "tent:Tent",
+            fixed={"name": "tent-fine-tuned", "episodic": False},
             takes=("fine_tuned",),
         ),
     }
@@ -133,10 +156,9 @@ def build_method(
     source_frames: "Tensor | None" = None,
     warmed: "AdaptState | None" = None,
     fine_tuned: "nn.Module | None" = None,
-    frame_shape: tuple[int, ...] = (3, 32, 32),
     seed: int = 0,
     **options: Any,
-) -> Method:
+) -> "Peer":
     """Build a method around a copy of the network.
 
     Args:
@@ -146,8 +168,7 @@ def build_method(
         source_frames: float32 `[M, C, H, W]`, unlabelled frames of the training distribution, shuffled; for EATA,
             which without them runs as ETA and calls itself `eta`.
         warmed: Warmed-up meta groups; for the EcoTTA methods.
-        fine_tuned: The network fine-tuned on the warm-up data; for `tent-fine-tuned`.
-        frame_shape: `(C, H, W)` of the stream's frames; the EcoTTA methods cut the network for it.
+        fine_tuned: The network fine-tuned on the warm-up data; `tent-fine-tuned` adapts it instead.
         seed: Of whatever the method draws at random.
         **options: Hyper-parameters of the method, by the name they have in its class.
 
@@ -156,21 +177,29 @@ def build_method(
         NetworkError: The network has nothing that the method could adapt.
     """
     entry = _entry(name)
-    from ecotta_rt.bench.peers.checks import require_classes  # imports torch
+    from ecotta_rt.bench.peers.peer import require_classes  # imports torch
 
     require_classes(classes)
     maker = _maker(entry)
     _require_options(name, entry, maker, options)
-    resources = {
-        "source_frames": source_frames,
-        "warmed": warmed,
-        "fine_tuned": fine_tuned,
-        "frame_shape": frame_shape,
-        "seed": seed,
-    }
-    wanted = {key: resources[key] for key in entry.takes}
-    method: Method = maker(network, **entry.fixed, **wanted, **options)
+    if "fine_tuned" in entry.takes:
+        network = _fine_tuned(network, fine_tuned)
+    resources = {"source_frames": source_frames, "warmed": warmed, "seed": seed}
+    wanted = {key: resources[key] for key in entry.takes if key in resources}
+    method: Peer = maker(network, **entry.fixed, **wanted, **options)
     return method
+
+
+def _fine_tuned(source: "nn.Module", fine_tuned: "nn.Module | None") -> "nn.Module":
+    if fine_tuned is None:
+        raise UsageError(
+            "tent-fine-tuned needs the network fine-tuned on the warm-up data; "
+            "make it with ecotta_rt.prepare.warmup.fine_tune"
+        )
+    shapes, expected = ({name: p.shape for name, p in net.named_parameters()} for net in (fine_tuned, source))
+    if shapes != expected:
+        raise UsageError("the fine-tuned network is not the source network: names or shapes of its parameters differ")
+    return fine_tuned
 
 
 def _entry(name: str) -> MethodEntry:
@@ -178,18 +207,20 @@ def _entry(name: str) -> MethodEntry:
         return METHODS[name]
     # A beginning counts more than likeness: `ecotta` is nearer to `cotta` by letters, but means `ecotta-k4`.
     begun = [known for known in METHODS if name and known.startswith(name.lower())]
+    import difflib  # a measured process has no use for it
+
     nearest = begun or difflib.get_close_matches(name.lower(), METHODS, n=1, cutoff=0.4)
     hint = f"; did you mean {nearest[0]}?" if nearest else ""
     raise UsageError(f"unknown method {name!r}, known are {', '.join(METHODS)} and all{hint}")
 
 
-def _maker(entry: MethodEntry) -> Callable[..., Method]:
+def _maker(entry: MethodEntry) -> Callable[..., "Peer"]:
     module, _, attribute = entry.maker.partition(":")
-    maker: Callable[..., Method] = getattr(importlib.import_module(f"ecotta_rt.bench.peers.{module}"), attribute)
+    maker: Callable[..., Peer] = getattr(importlib.import_module(f"ecotta_rt.bench.peers.{module}"), attribute)
     return maker
 
 
-def _require_options(name: str, entry: MethodEntry, maker: Callable[..., Method], options: Mapping[str, Any]) -> None:
+def _require_options(name: str, entry: MethodEntry, maker: Callable[..., "Peer"], options: Mapping[str, Any]) -> None:
     keywords = (p.name for p in inspect.signature(maker).parameters.values() if p.kind is p.KEYWORD_ONLY)
     known = [keyword for keyword in keywords if keyword not in entry.fixed and keyword not in entry.takes]
     unknown = sorted(set(options) - set(known))

@@ -5,32 +5,24 @@ to 3.3. Hyper-parameters: the authors' CIFAR-10-C configuration (cfgs/tent.yaml 
 learning rate 1e-3, betas 0.9 and 0.999, no weight decay, one step a batch. Their batch is 200; here it is the stream's.
 """
 
-import copy
-
 import torch
 from torch import Tensor, nn
 
-from ecotta_rt.bench.peers.batch_norm import affine_parameters, use_batch_statistics
-from ecotta_rt.bench.peers.checks import input_channels, require_batch, require_classes, require_frames
+from ecotta_rt.bench.peers.peer import Peer, affine_parameters, require_classes, use_batch_statistics
 from ecotta_rt.method.losses import entropy_nats
 
 __all__ = ["Tent"]
 
 
-class Tent:
+class Tent(Peer):
     """One Adam step a batch on the mean entropy, predictions from the forward before it.
 
     Args:
-        network: Takes frames `[N, C, H, W]` in [0, 1], returns logits. Copied; the caller's stays untouched.
-        name: The id under which results are reported.
+        network, name, single_frames: See `Peer`.
         episodic: Return to the source network whenever the stream changes corruption. That the stream tells so is
             knowledge a device does not have; the authors' CIFAR-10-C example uses it.
         learning_rate: Adam's.
-        single_frames: Take a batch of one frame too, so that its step can be timed. Its own statistics then stand for
-            the batch's, and predictions collapse.
     """
-
-    normalisation = "batch"
 
     def __init__(
         self,
@@ -41,11 +33,8 @@ class Tent:
         learning_rate: float = 1e-3,
         single_frames: bool = False,
     ) -> None:
-        self.name = name
-        self.network = copy.deepcopy(network)
+        super().__init__(network, name, single_frames=single_frames)
         use_batch_statistics(self.network)
-        self._channels = input_channels(self.network)
-        self._require = require_frames if single_frames else require_batch
         # Nothing else requires a gradient, so autograd keeps no more than TENT needs.
         self._affine = list(affine_parameters(self.network).values())
         self._source = [parameter.detach().clone() for parameter in self._affine]
@@ -54,8 +43,7 @@ class Tent:
         self._learning_rate = learning_rate
         self.reset()
 
-    def __call__(self, frames: Tensor) -> Tensor:
-        self._require(frames, self._channels)
+    def _answer(self, frames: Tensor) -> Tensor:
         with torch.enable_grad():
             logits: Tensor = self.network(frames)
             require_classes(logits.shape[1])

@@ -4,8 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ecotta_rt.bench.peers.batch_norm import affine_parameters, use_batch_statistics
 from ecotta_rt.bench.peers.eata import Eata, fisher_importance, reliable_and_new
+from ecotta_rt.bench.peers.peer import affine_parameters, use_batch_statistics
 from ecotta_rt.errors import BadFrames
 from ecotta_rt.prepare.networks.wide_resnet import WideResNet
 

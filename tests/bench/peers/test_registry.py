@@ -24,6 +24,18 @@ def test_reading_the_list_of_methods_imports_no_torch():
     assert done.stdout.strip() == "False"
 
 
+def test_each_method_says_by_which_graph_onnxruntime_runs_it():
+    graphs = {name: entry.graph for name, entry in METHODS.items() if entry.graph is not None}
+
+    assert graphs == {
+        "source": "forward",
+        "ecotta-k4": "step",
+        "ecotta-k5": "step",
+        "ecotta-k4-constant": "step",
+        "ecotta-k4-warmed": "predict",
+    }
+
+
 def test_the_design_names_these_methods():
     assert list(METHODS) == [
         "source",

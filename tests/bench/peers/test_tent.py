@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from ecotta_rt.bench.peers.batch_norm import use_batch_statistics
+from ecotta_rt.bench.peers.peer import use_batch_statistics
 from ecotta_rt.bench.peers.tent import Tent
 from ecotta_rt.errors import NetworkError, UsageError
 from ecotta_rt.method.losses import entropy_nats

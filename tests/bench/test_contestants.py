@@ -1,13 +1,14 @@
 import pytest
 
-from ecotta_rt.bench.latency_contestants import LATENCY_METHODS, Contestant, check_latency_methods, line_up
+from ecotta_rt.bench.case import Case
+from ecotta_rt.bench.contestants import LATENCY_METHODS, check_latency_methods, line_up
 from ecotta_rt.errors import UsageError
 
 MODES = ("source", "running", "batch")
 
 
 def labels(names, batch, modes=MODES):
-    return [contestant.label for contestant in line_up(names, batch, modes)[0]]
+    return [contestant.label for contestant in line_up(names, batch, 1, modes)[0]]
 
 
 def test_one_frame_is_timed_in_the_modes_that_take_one():
@@ -24,7 +25,7 @@ def test_one_frame_is_timed_in_the_modes_that_take_one():
 
 
 def test_a_batch_adds_the_mode_of_the_paper():
-    contestants, _ = line_up(("ecotta-k4",), 64, MODES)
+    contestants, _ = line_up(("ecotta-k4",), 64, 1, MODES)
 
     assert [(c.engine, c.name, c.normalisation) for c in contestants] == [
         ("onnx", "forward", "source"),
@@ -45,7 +46,7 @@ def test_constant_statistics_race_in_batch_mode_alone():
 
 
 def test_a_method_that_needs_a_batch_is_left_out_at_one_frame():
-    contestants, left_out = line_up(("bn", "tent"), 1, MODES)
+    contestants, left_out = line_up(("bn", "tent"), 1, 1, MODES)
 
     assert [contestant.name for contestant in contestants] == ["forward", "tent"]
     assert left_out == {"torch bn, batch 1": "it uses the statistics of the batch"}
@@ -69,6 +70,6 @@ def test_a_name_that_cannot_be_meant_is_refused(subtests):
 
 
 def test_cotta_has_few_turns():
-    assert Contestant("cotta", "torch", "batch").rounds(10) == 2
-    assert Contestant("cotta", "torch", "batch").rounds(1) == 1
-    assert Contestant("tent", "torch", "batch").rounds(10) == 10
+    cotta, tent = (Case(method, "torch", 64, 1, "batch", timed=True) for method in ("cotta", "tent"))
+
+    assert [cotta.rounds(10), cotta.rounds(1), tent.rounds(10)] == [2, 1, 10]

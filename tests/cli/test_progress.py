@@ -2,8 +2,7 @@ import sys
 
 import pytest
 
-from ecotta_rt.cli.training_progress import TrainingProgress
-from ecotta_rt.cli.work_progress import WorkProgress
+from ecotta_rt.cli.progress import RunProgress, TrainingProgress, WorkProgress
 from ecotta_rt.prepare.warmup import Progress
 
 
@@ -33,7 +32,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
-    monkeypatch.setattr("ecotta_rt.cli.work_progress.time", clock)
+    monkeypatch.setattr("ecotta_rt.cli.progress.time", clock)
     return clock
 
 
@@ -87,3 +86,34 @@ def test_on_a_terminal_there_is_a_bar_and_lines_stay_above_it(monkeypatch, capsy
 
     assert not progress._teller.is_alive()
     assert "decoding: a line" in capsys.readouterr().err
+
+
+def play(progress):
+    progress.doing("making the stream")
+    progress.started("tent", 100, "frames")
+    progress.advanced(64, "error 25.0 %")
+    progress.doing("tent: writing something")
+    progress.advanced(100)
+    progress.finished("tent", "error 24.00 %")
+
+
+def test_a_log_gets_a_line_for_what_begins_and_one_for_each_part_that_ends(capsys):
+    with RunProgress(2) as progress:
+        play(progress)
+
+    lines = ["making the stream", "tent: writing something", "1/2  tent  error 24.00 %  0 s"]
+    assert capsys.readouterr().err.splitlines() == lines
+
+
+def test_a_terminal_gets_a_bar_of_the_part_that_runs(monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+
+    with RunProgress(2) as progress:
+        progress.started("tent", 100, "frames")
+        loading = progress._bar.tasks[0].description
+        play(progress)
+        task = progress._bar.tasks[0]
+
+    assert loading == "1/2  tent: loading"
+    assert (task.description, task.completed, task.total) == ("1/2  tent", 100, 100)
+    assert task.fields["state"] == "100 of 100 frames"

@@ -5,10 +5,9 @@ import sys
 
 import pytest
 
-from ecotta_rt.bench import latency_race
-from ecotta_rt.bench.job import Job
-from ecotta_rt.bench.latency_contestants import Contestant
-from ecotta_rt.bench.latency_race import Race, steps_a_turn
+from ecotta_rt.bench import race as race_module
+from ecotta_rt.bench.case import Case
+from ecotta_rt.bench.race import Race, steps_a_turn
 
 RACER = """
 import json, os, sys
@@ -31,21 +30,17 @@ for turn, line in enumerate(sys.stdin):
 def diary(tmp_path, monkeypatch):
     """Where stand-ins write whose turn it was."""
     monkeypatch.setenv("DIARY", str(tmp_path / "diary"))
-    monkeypatch.setattr(latency_race, "_WORKER", (sys.executable, "-c", RACER))
+    monkeypatch.setattr(race_module, "WORKER", (sys.executable, "-c", RACER))
     return tmp_path / "diary"
 
 
-def jobs(*methods, batch=64):
-    made = []
-    for method in methods:
-        job = Job(method, "", None, "", None, batch, "batch", "exact", "channels_last", "libc", 1, 0)
-        made.append((Contestant(method, "torch", "batch"), job))
-    return made
+def cases(*methods, batch=64):
+    return [Case(method, "torch", batch, 1, "batch", timed=True) for method in methods]
 
 
 def held(methods, rounds, batch=64):
-    race, heard = Race(batch, 1), []
-    race.run(jobs(*methods, batch=batch), rounds, lambda contestant: heard.append(contestant.name), heard.append)
+    race, heard = Race(cases(*methods, batch=batch)), []
+    race.run(rounds, heard.append, heard.append)
     return race, heard
 
 
@@ -53,18 +48,19 @@ def test_contestants_take_turns(diary):
     race, heard = held(("source", "tent"), 3)
 
     assert diary.read_text().split() == ["source", "tent"] * 3
-    assert heard == ["source", "tent", 1, 2, 3]
+    assert heard == ["batch 64, 1 thread: loading torch source", "batch 64, 1 thread: loading torch tent", 1, 2, 3]
     assert race.complete
 
 
-def test_a_lap_holds_every_timed_step_and_what_the_process_said_of_itself(diary):
+def test_a_row_holds_every_timed_step_and_what_the_process_said_of_itself(diary):
     race, _ = held(("tent",), 2, batch=1)
-    (lap,) = (racer.lap() for racer in race.racers)
+    (row,) = race.rows()
     steps, untimed = steps_a_turn(1)
 
     assert untimed == 1
-    assert lap.step_ms == (float(steps),) * (2 * steps)
-    assert (lap.normalisation, lap.process_peak_bytes, lap.session_options) == ("batch", 1, {"threads": 1})
+    assert race.racers[0].step_ms == [float(steps)] * (2 * steps)
+    assert (row.steps, row.ms_per_frame.median) == (2 * steps, float(steps))
+    assert (row.normalisation, row.process_peak_bytes, row.session_options) == ("batch", 1, {"threads": 1})
 
 
 def test_a_large_batch_is_one_step_a_turn():
@@ -78,14 +74,14 @@ def test_who_fails_leaves_and_the_others_go_on(diary):
     assert bn.failure.message == "no statistics"
     assert bn.failure.exit_code == 2
     assert "out of breath" in cotta.failure.message
-    assert cotta.lap().step_ms == (1.0,)
+    assert cotta.step_ms == [1.0]
     assert tent.failure is None
-    assert len(tent.lap().step_ms) == 2
+    assert len(tent.step_ms) == 2
     assert not race.complete
 
 
 def test_cotta_has_only_its_few_turns(diary, monkeypatch):
-    monkeypatch.setattr(latency_race, "_WORKER", (sys.executable, "-c", RACER.replace('"cotta"', '"nobody"')))
+    monkeypatch.setattr(race_module, "WORKER", (sys.executable, "-c", RACER.replace('"cotta"', '"nobody"')))
 
     held(("cotta", "tent"), 4)
 
@@ -98,16 +94,16 @@ def test_what_stops_the_race_stops_every_process_and_keeps_what_is_done(tmp_path
     end = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
     alive = f"alive = open({str(fifo)!r}, 'w')\n"
     monkeypatch.setenv("DIARY", str(tmp_path / "diary"))
-    monkeypatch.setattr(latency_race, "_WORKER", (sys.executable, "-c", alive + RACER))
-    race = Race(64, 1)
+    monkeypatch.setattr(race_module, "WORKER", (sys.executable, "-c", alive + RACER))
+    race = Race(cases("source", "tent"))
 
     def interrupt(rounds):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        race.run(jobs("source", "tent"), 5, lambda contestant: None, interrupt)
+        race.run(5, lambda what: None, interrupt)
 
     assert os.read(end, 1) == b""  # end of file: nobody holds the other end any more
     os.close(end)
-    assert [len(racer.lap().step_ms) for racer in race.racers] == [1, 1]
+    assert [len(racer.step_ms) for racer in race.racers] == [1, 1]
     assert not race.complete

@@ -1,0 +1,174 @@
+"""How far work has come, on stderr: a bar on a terminal where rich is installed, lines elsewhere."""
+
+import time
+from importlib.util import find_spec
+from threading import Event, Thread
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from ecotta_rt.messages import on_terminal, printable, tell
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+
+    from ecotta_rt.prepare.warmup import Progress
+
+__all__ = ["RunProgress", "TrainingProgress", "WorkProgress"]
+
+_LINE_EVERY_S = 30.0
+
+
+class WorkProgress:
+    """Context manager around the work; tell it how far the work is.
+
+    Between its steps work may be silent for long, so the lines come from a thread of their own, at least each half
+    minute.
+
+    Args:
+        title: What is being done.
+        bar: Draw a bar on a terminal, for work whose length is known.
+        line_every_s: Seconds after which a line is due, where there is no bar.
+    """
+
+    def __init__(self, title: str, *, bar: bool = True, line_every_s: float = _LINE_EVERY_S) -> None:
+        self._title, self._state = title, "begun"
+        self._began_s = self._told_s = time.monotonic()
+        self._line_every_s = line_every_s
+        self._ended = Event()
+        self._teller = Thread(target=self._tell_now_and_then, name="progress", daemon=True)
+        self._bar = _new_bar() if bar else None
+        if self._bar:
+            self._task = self._bar.add_task(title, total=None, state="")
+
+    def __enter__(self) -> Self:
+        if self._bar:
+            self._bar.start()
+        else:
+            self._teller.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        if self._bar:
+            self._bar.stop()
+        else:
+            self._teller.join()
+
+    def update(self, done: int, total: int, state: str = "") -> None:
+        """So much is done; `state` says more than the two numbers do."""
+        if self._bar:
+            self._bar.update(self._task, total=total, completed=done, state=printable(state))
+        self._state = state or f"{done} of {total}"
+
+    def say(self, text: str) -> None:
+        """Leave a line, bar or not; it is the state from now on."""
+        self._state = text
+        if self._bar:
+            self._bar.console.print(printable(f"{self._title}: {text}"), markup=False, highlight=False)
+        else:
+            self._tell()
+
+    def show_line(self) -> None:
+        """Leave a line of the state now, where there is no bar."""
+        if not self._bar:
+            self._tell()
+
+    def _tell(self) -> None:
+        self._told_s = time.monotonic()
+        tell(self._title, f"{self._state}  {self._told_s - self._began_s:.0f} s")
+
+    def _tell_now_and_then(self) -> None:
+        while not self._ended.wait(max(0.0, self._told_s + self._line_every_s - time.monotonic())):
+            if time.monotonic() >= self._told_s + self._line_every_s:
+                self._tell()
+
+
+class TrainingProgress(WorkProgress):
+    """Progress to hand to `warm_up` or `fine_tune` as `report`; where there is no bar, a line an epoch too.
+
+    Args:
+        title: What is being trained.
+        wrong: What to call the share of answers that are not the target.
+    """
+
+    def __init__(self, title: str, wrong: str = "error") -> None:
+        super().__init__(title)
+        self._wrong = wrong
+
+    def __call__(self, progress: "Progress") -> None:
+        """Show one step."""
+        epoch = f"epoch {progress.epoch}/{progress.epochs}  loss {progress.loss:.3f}"
+        self.update(progress.step, progress.steps, f"{epoch}  {self._wrong} {progress.error_percent:.1f} %")
+        if progress.step % max(1, progress.steps // progress.epochs) == 0:
+            self.show_line()
+
+
+class RunProgress:
+    """Progress of a benchmark's run: a bar for its part that is on, gone when the run is over.
+
+    Elsewhere a line for what takes long, and one for each part that is done; at once, also in a pipe.
+
+    Args:
+        count: How many methods or races there are.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._count, self._done = count, 0
+        self._item, self._size, self._unit = "", 0, ""
+        self._since_s = time.monotonic()
+        self._bar = _new_bar(transient=True)
+        if self._bar:
+            self._task = self._bar.add_task("", total=None, state="")
+
+    def __enter__(self) -> Self:
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    def doing(self, what: str) -> None:
+        """Something without a measure has begun."""
+        if self._bar:
+            self._bar.reset(self._task, description=printable(what), total=None, state="")
+        else:
+            tell("", what)
+
+    def started(self, item: str, size: int, unit: str) -> None:
+        """A method or race has been begun, of so many frames, rounds or other units."""
+        self._item, self._size, self._unit = item, size, unit
+        self._since_s = time.monotonic()
+        if self._bar:
+            self.doing(f"{self._done + 1}/{self._count}  {item}: loading")
+
+    def advanced(self, done: int, note: str = "") -> None:
+        """So many of them are done; a note says how it stands."""
+        if self._bar:
+            state = "  ".join(filter(None, (f"{done} of {self._size} {self._unit}", note)))
+            name = f"{self._done + 1}/{self._count}  {self._item}"
+            self._bar.update(self._task, description=name, total=self._size, completed=done, state=printable(state))
+
+    def finished(self, item: str, outcome: str) -> None:
+        """It is done."""
+        self._done += 1
+        if not self._bar:
+            tell("", f"{self._done}/{self._count}  {item}  {outcome}  {time.monotonic() - self._since_s:.0f} s")
+
+
+def _new_bar(*, transient: bool = False) -> "Bar | None":
+    """A bar that is not yet shown; None where it could not be seen, or rich is not installed."""
+    if not on_terminal() or find_spec("rich") is None:
+        return None
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    percent, state = "{task.percentage:3.0f} %", TextColumn("{task.fields[state]}")
+    times = (TimeElapsedColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    return Progress("{task.description}", BarColumn(), percent, state, *times, console=console, transient=transient)
