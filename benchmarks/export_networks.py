@@ -12,7 +12,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from ecotta_rt.bench.peers.step_options import step_options
+from ecotta_rt.bench.adaptation import step_options
 from ecotta_rt.bundle import FrameSpec, read_bundle
 from ecotta_rt.data.cifar_classes import CIFAR_10
 from ecotta_rt.data.fashion_mnist import CLASSES

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ecotta_rt.bench.peers.step_options import step_options
+from ecotta_rt.bench.adaptation import step_options
 from ecotta_rt.bundle import Bundle, GraphFacts, read_bundle, write_bundle
 from ecotta_rt.data.fashion_mnist import CLASSES
 from ecotta_rt.data.stream import open_stream

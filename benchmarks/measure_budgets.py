@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ecotta_rt.bench.child_process import child_environment
+from ecotta_rt.bench.child import child_environment
 from ecotta_rt.bench.environment import read_environment
 from ecotta_rt.bundle import GraphEntry, Manifest, read_bundle
 from ecotta_rt.errors import InputFileError

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from confident_frames import confident_batch
-from ecotta_rt.bench.child_process import child_environment
+from ecotta_rt.bench.child import child_environment
 from ecotta_rt.bench.environment import read_environment
 from ecotta_rt.files.atomic import write_atomic
 

@@ -22,13 +22,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ecotta_rt.bench.adaptation import step_options
 from ecotta_rt.bench.environment import read_environment
 from ecotta_rt.bench.network_files import sha256_of
 from ecotta_rt.bench.peers.bn import BatchNormStatistics
 from ecotta_rt.bench.peers.ecotta import Ecotta
 from ecotta_rt.bench.peers.memory_format import to_memory_format
 from ecotta_rt.bench.peers.source import Source
-from ecotta_rt.bench.peers.step_options import step_options
 from ecotta_rt.data.stream import Segment, open_stream, source_frames
 from ecotta_rt.files.atomic import write_atomic
 from ecotta_rt.method.attach import attach

@@ -4,7 +4,7 @@
     python benchmarks/render_results.py
 
 A table stands between `<!-- BEGIN RESULTS: NAME -->` and `<!-- END RESULTS: NAME -->` and comes from NAME.json, or from
-all files of a folder NAME: what `ecotta-bench --memory` or `--latency` wrote with `--json`, or measure_limits.py,
+all files of a folder NAME: what `ecotta-bench --memory` or `--latency` wrote with `--json`, or measure_runs.py,
 measure_passes.py, measure_sessions.py, measure_start.py, measure_starts.py, profile_operators.py or compare_budgets.py.
 Runs of several seeds make the table of compare_seeds.py. `BEGIN RESULTS: NAME source,tent` makes a shorter table of
 these methods. A test fails when a table and its file differ.

@@ -26,12 +26,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ecotta_rt.bench.adaptation import ADAPTATION
+from ecotta_rt.bench.adaptation import ADAPTATION, step_options
 from ecotta_rt.bench.environment import read_environment
 from ecotta_rt.bench.network_files import sha256_of
 from ecotta_rt.bench.peers import build_method
 from ecotta_rt.bench.peers.memory_format import to_memory_format
-from ecotta_rt.bench.peers.step_options import step_options
 from ecotta_rt.data.corruptions import CORRUPTIONS, corrupt
 from ecotta_rt.data.stream import source_frames
 from ecotta_rt.files.atomic import write_atomic

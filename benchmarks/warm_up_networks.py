@@ -13,7 +13,7 @@ import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from ecotta_rt.cli.training_progress import TrainingProgress
+from ecotta_rt.cli.progress import TrainingProgress
 from ecotta_rt.data import Labelled, LabelledFrames
 from ecotta_rt.data.stream import source_frames
 from ecotta_rt.machine.this_machine import require_bfloat16

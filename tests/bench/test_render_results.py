@@ -45,7 +45,7 @@ def test_files_of_different_origins_are_refused_by_name(made, where, change):
 
 
 def under_a_limit(report, row, made, **options):
-    """What measure_limits.py keeps of a run in which TENT was killed."""
+    """What measure_runs.py keeps of a run in which TENT was killed."""
     held = {"ecotta-k4": CageRecord(60 * 2**20, 0), "tent": CageRecord(200_000_000, 1)}
     live = row("ecotta-k4", load_peak_bytes=70 * 2**20, process_peak_bytes=90 * 2**20)
     written = report(live, enforced=Enforced(200_000_000, "raspberry-pi-zero-2w", held), complete=False)
