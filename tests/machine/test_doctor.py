@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from ecotta_rt.machine.control_group import memory_is_counted
 from ecotta_rt.machine.device import load_device
 from ecotta_rt.machine.doctor import memory, processor, software, surroundings
-from ecotta_rt.machine.doctor.board import check_board
-from ecotta_rt.machine.doctor.examination import Roots, examine
+from ecotta_rt.machine.doctor.examination import Roots, check_board, examine
 from ecotta_rt.machine.doctor.surroundings import Camera
 from ecotta_rt.machine.this_machine import meminfo_bytes
 

@@ -2,6 +2,7 @@
 
 import platform
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,11 +10,12 @@ from ecotta_rt.machine import this_machine
 from ecotta_rt.machine.control_group import memory_is_counted
 from ecotta_rt.machine.device import DeviceProfile
 from ecotta_rt.machine.doctor import memory, processor, session, software, surroundings
-from ecotta_rt.machine.doctor.board import check_board
-from ecotta_rt.machine.doctor.finding import Finding
+from ecotta_rt.machine.doctor.finding import Finding, ok, warning
 from ecotta_rt.machine.proc import PROC
 
-__all__ = ["Roots", "examine"]
+__all__ = ["Roots", "check_board", "examine"]
+
+_MIB = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -87,3 +89,40 @@ def _slower(roots: Roots) -> list[Finding]:
         surroundings.check_cameras(surroundings.cameras(roots.dev, roots.sys)),
         session.check_session(session.run_child(cores)),
     ]
+
+
+def check_board(profile: DeviceProfile, meminfo: Mapping[str, int], features: tuple[str, ...], cores: int) -> Finding:
+    """Whether plans made for `profile` hold here.
+
+    Args:
+        profile: The board.
+        meminfo: Name -> bytes, as in /proc/meminfo.
+        features: Instruction set extensions, as `this_machine.cpu_features` names them.
+        cores: Cores that this process may run on.
+    """
+    about = profile.id
+    if profile.host != "python":
+        return warning(
+            about, "the profile of a phone's app, which has no Python", "examine the phone with the app that you build"
+        )
+    differences = _differences(profile, meminfo, features, cores)
+    if differences:
+        advice = "plans for that board do not hold here: take the right profile, or this-machine"
+        return warning(about, f"this machine differs: {'; '.join(differences)}", advice)
+    return ok(about, f"its {profile.default_limit_bytes // _MIB} MiB limit, cores and instructions are there")
+
+
+def _differences(
+    profile: DeviceProfile, meminfo: Mapping[str, int], features: tuple[str, ...], cores: int
+) -> list[str]:
+    found = []
+    available = meminfo.get("MemAvailable")
+    if available is not None and available < profile.default_limit_bytes:
+        limit = profile.default_limit_bytes // _MIB
+        found.append(f"{available // _MIB} MiB are available, its default limit is {limit}")
+    if cores < profile.cores:
+        found.append(f"{cores} usable cores, not {profile.cores}")
+    missing = [feature for feature in profile.isa if feature not in features]
+    if missing:
+        found.append(f"its processor lacks {' '.join(missing)}")
+    return found
