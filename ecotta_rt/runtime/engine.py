@@ -18,19 +18,17 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ecotta_rt.bundle import Bundle, GraphEntry, read_bundle
+from ecotta_rt.bundle import Bundle, read_bundle
 from ecotta_rt.bundle.ports import SINGLE_FRAME
 from ecotta_rt.errors import InputFileError, UsageError
-from ecotta_rt.options import COUPLED, SessionOptions
+from ecotta_rt.options import SessionOptions
 from ecotta_rt.records import Level, Prediction
-from ecotta_rt.runtime.choosing import choose_batch, graph_name, has_graph, run_options, with_ceiling
+from ecotta_rt.runtime.choosing import choose_batch, graph_name, with_ceiling
 from ecotta_rt.runtime.frame_check import require_frames
+from ecotta_rt.runtime.open_graphs import OpenGraphs
 from ecotta_rt.runtime.predicting import predicted, why_moved
 from ecotta_rt.runtime.preprocess import preprocess
 from ecotta_rt.runtime.vectors import StateVectors
-from ecotta_rt.session.costs import arena_overhead
-from ecotta_rt.session.give_back import give_back_memory
-from ecotta_rt.session.graph_run import GraphRun
 from ecotta_rt.state import AdaptState
 
 __all__ = ["Runtime"]
@@ -90,17 +88,14 @@ class Runtime:
         self.level = Level.FULL
         self.batch = choose_batch(bundle, batch, frame_by_frame, adapt)
         self._piece = 1 if frame_by_frame else self.batch  # frames a run of a graph
-        self._frame_shape = (self.frame.channels, *self.frame_size)
-        self._frames: dict[int, Floats] = {}  # by frames a run
         initial = bundle.initial_state()
         self._metadata = dict(initial.metadata)
         self._vectors = StateVectors(manifest, initial)
-        self._runs: dict[str, GraphRun] = {}
-        self._step_options, self._answer_options = run_options(), run_options()
         kinds = SINGLE_FRAME if frame_by_frame else ("step",)
         self._learning = {graph_name(bundle, kind, self._piece, fast): kind for kind in kinds} if adapt else {}
         self.graph = next(iter(self._learning), None)
-        self._open()
+        self._graphs = OpenGraphs(bundle, self._vectors, self.session_options, self._learning, self._piece)
+        self._graphs.open(self.level)
 
     @classmethod
     def load(
@@ -195,7 +190,7 @@ class Runtime:
         if not self.level.learns:
             raise UsageError(f"this runtime is on level {self.level}; call predict, or set_level(Level.FULL) to learn")
         require_frames(frames, self.batch, self.frame)
-        self._step_options.terminate = False
+        self._graphs.step_options.terminate = False
         return self._accumulated(frames) if self._frame_by_frame else self._stepped(frames)
 
     def preprocess(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -220,9 +215,9 @@ class Runtime:
         Args:
             answers: Give up a call of `predict`, too.
         """
-        self._step_options.terminate = True
+        self._graphs.step_options.terminate = True
         if answers:
-            self._answer_options.terminate = True
+            self._graphs.answer_options.terminate = True
 
     @_one_at_a_time
     def predict(self, frames: NDArray[np.uint8] | Floats, hold_statistics: bool = False) -> Prediction:
@@ -241,11 +236,11 @@ class Runtime:
             Interrupted: Somebody called `interrupt(answers=True)`; statistics may have followed some of the frames.
         """
         require_frames(frames, self.batch, self.frame)
-        self._answer_options.terminate = False
-        piece = self._held_piece() if hold_statistics else self._piece
-        run = self._run(graph_name(self._bundle, "predict", piece))
+        self._graphs.answer_options.terminate = False
+        piece = self._graphs.held_piece if hold_statistics else self._piece
+        run = self._graphs.answering(piece)
         logits, finite = [], True
-        for frames_of_run in self._pieces(frames, piece):
+        for frames_of_run in self._graphs.pieces(frames, piece):
             results = run(frames_of_run, self._vectors.now, self._vectors.next)
             logits.append(results["logits"].copy())
             if not np.isfinite(logits[-1]).all() or not self._vectors.written_are_finite(run.writes):
@@ -267,9 +262,8 @@ class Runtime:
                 to a lower one.
         """
         self.level = level
-        if self._close_others():
-            give_back_memory(self.session_options)
-        self._open()
+        self._graphs.close_others(level)
+        self._graphs.open(level)
 
     @property
     @_one_at_a_time
@@ -278,19 +272,7 @@ class Runtime:
 
         A graph's arena is there after its first run; with session memory `returning` it is gone after each.
         """
-        returning = self.session_options.memory == "returning"
-        to_come = [self._tensor_bytes(run.entry) for run in self._runs.values() if returning or not run.has_run]
-        return max(to_come, default=0)
-
-    def _tensor_bytes(self, entry: GraphEntry) -> int:
-        """By the planner where the bundle has its figures, else by the exporter, who knows no arena."""
-        options = self.session_options
-        for session in entry.sessions:
-            if session.optimisation == options.optimisation:
-                if options.memory == "returning":
-                    return session.live_bytes
-                return int(session.arena_bytes * arena_overhead(entry.batch))
-        return entry.step_peak_bytes
+        return self._graphs.transient_bytes()
 
     @property
     @_one_at_a_time
@@ -336,8 +318,8 @@ class Runtime:
 
     def _stepped(self, frames: NDArray[Any]) -> Prediction:
         assert self.graph is not None
-        run, vectors = self._run(self.graph), self._vectors
-        results = run(self._scaled(frames, self.batch), vectors.now, vectors.next)
+        run, vectors = self._graphs.run(self.graph), self._vectors
+        results = run(self._graphs.scaled(frames), vectors.now, vectors.next)
         logits, kept = results["logits"].copy(), results["kept"].copy()
         finite = bool(np.isfinite(logits).all()) and vectors.written_are_finite(run.writes)
         why = why_moved(bool(results["moved"]), kept, finite)
@@ -359,11 +341,11 @@ class Runtime:
 
     def _accumulate_and_update(self, frames: NDArray[Any]) -> Prediction:
         """Leaves the statistics moved whatever comes of it."""
-        accumulate, update = (self._run(name) for name in self._learning)
+        accumulate, update = (self._graphs.run(name) for name in self._learning)
         vectors = self._vectors
         vectors.clear_sums()
         logits, kept, finite = [], [], True
-        for piece in self._pieces(frames, 1):
+        for piece in self._graphs.pieces(frames, 1):
             results = accumulate(piece, vectors.now, vectors.next)
             vectors.add_up()
             good = bool(np.isfinite(results["logits"]).all()) and vectors.written_are_finite(vectors.followed)
@@ -382,61 +364,3 @@ class Runtime:
         if why != "not-finite":
             vectors.take_over(update.writes)
         return predicted(all_logits, self.class_names, why, all_kept)
-
-    def _wanted(self) -> list[str]:
-        """The graphs of this level."""
-        if self.level == Level.DROP:
-            return []
-        learning = [*self._learning] if self.level.learns else []
-        if learning and self.level == Level.FULL:
-            return learning
-        piece = self._held_piece() if self.level == Level.INFERENCE else self._piece
-        return [*learning, graph_name(self._bundle, "predict", piece)]
-
-    def _close_others(self) -> bool:
-        """Whether anything was closed."""
-        others = self._runs.keys() - self._wanted()
-        for name in others:
-            del self._runs[name]
-        in_use = {run.entry.batch for run in self._runs.values()}
-        self._frames = {count: buffer for count, buffer in self._frames.items() if count in in_use}
-        self._vectors.keep_for(self._kinds())
-        for run in self._runs.values():
-            run.forget_buffers()  # or those that were just dropped would live on in the graphs that stay
-        return bool(others)
-
-    def _open(self) -> None:
-        self._vectors.keep_for(self._kinds())
-        for name in self._wanted():
-            self._run(name)
-
-    def _held_piece(self) -> int:
-        """Frames a run where each is answered from statistics that stay."""
-        coupled = self._bundle.manifest.normalisation in COUPLED
-        return 1 if has_graph(self._bundle, "predict", 1) and not coupled else self._piece
-
-    def _kinds(self) -> tuple[str, ...]:
-        """Kinds of graphs that may run on this level."""
-        return (*(self._learning.values() if self.level.learns else ()), "predict")
-
-    def _run(self, name: str) -> GraphRun:
-        if name not in self._runs:
-            run_options = self._step_options if name in self._learning else self._answer_options
-            self._runs[name] = GraphRun(self._bundle, name, self.session_options, run_options)
-        return self._runs[name]
-
-    def _pieces(self, frames: NDArray[Any], size: int) -> Any:
-        for start in range(0, len(frames), size):
-            yield self._scaled(frames[start : start + size], size)
-
-    def _scaled(self, frames: NDArray[Any], count: int) -> Floats:
-        """The frames as the graphs want them, in the one buffer there is for so many."""
-        if count not in self._frames:
-            self._frames[count] = np.zeros((count, *self._frame_shape), np.float32)
-        buffer = self._frames[count]
-        if frames.dtype == np.uint8:
-            planes = frames[:, None] if frames.ndim == 3 else frames.transpose(0, 3, 1, 2)
-            np.divide(planes, np.float32(255), out=buffer, dtype=np.float32)
-        else:
-            buffer[:] = frames
-        return buffer

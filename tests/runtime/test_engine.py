@@ -335,7 +335,7 @@ def test_a_run_that_fails_is_a_sentence_and_leaves_the_state_as_it_was(load, tin
     for one in (runtime, untouched):
         one(tiny.floats(seed=1))
     before = runtime.state
-    run = runtime._runs[graph]
+    run = runtime._graphs.runs[graph]
     session, run._session = run._session, Failing(run._session, fail_at)
 
     with pytest.raises(InputFileError, match=f"graph '{graph}': onnxruntime could not run it: .*allocate") as caught:

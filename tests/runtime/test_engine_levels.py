@@ -111,7 +111,7 @@ def watch_openings(monkeypatch):
     opened = []
 
     def record(bundle, graph, options):
-        held = record.runtime._runs if record.runtime else {}
+        held = record.runtime._graphs.runs if record.runtime else {}
         opened.append((graph, tuple(sorted(held))))
         return open_session(bundle, graph, options)
 
@@ -166,12 +166,12 @@ def test_what_a_level_does_not_need_is_closed_before_what_it_needs_is_opened(
         runtime.set_level(level)
         assert opened == graphs, str(level)
         assert runtime.level == level
-    assert (runtime.graph in runtime._runs) == (level == Level.FULL)
+    assert (runtime.graph in runtime._graphs.runs) == (level == Level.FULL)
 
 
 def test_what_is_closed_is_given_back(load, monkeypatch):
     given_back = []
-    monkeypatch.setattr("ecotta_rt.runtime.engine.give_back_memory", given_back.append)
+    monkeypatch.setattr("ecotta_rt.runtime.open_graphs.give_back_memory", given_back.append)
     runtime = load("running")
 
     runtime.set_level(Level.FULL)
@@ -189,7 +189,7 @@ def test_buffers_for_learning_and_for_whole_batches_go_too(load, tiny):
     runtime.predict(tiny.floats(), hold_statistics=True)
 
     assert set(runtime._vectors.next) == {"statistics"}
-    assert [buffer.shape for buffer in runtime._frames.values()] == [(1, 3, 8, 8)]
+    assert [buffer.shape for buffer in runtime._graphs.frames.values()] == [(1, 3, 8, 8)]
 
 
 def test_a_graph_that_stays_does_not_keep_the_buffers_that_go(load, tiny):
@@ -202,7 +202,7 @@ def test_a_graph_that_stays_does_not_keep_the_buffers_that_go(load, tiny):
 
     runtime.set_level(Level.STATISTICS)
 
-    assert "predict-4" in runtime._runs
+    assert "predict-4" in runtime._graphs.runs
     assert for_learning() is None
     assert runtime.predict(tiny.floats()).why == "off"
 
@@ -302,7 +302,7 @@ def test_a_step_that_is_given_up_leaves_the_state_as_it_was_and_the_next_one_is_
     runtime, untouched = (load("running", frame_by_frame=frame_by_frame) for _ in range(2))
     for one in (runtime, untouched):
         one(tiny.floats(seed=1))
-    run = runtime._runs[graph]
+    run = runtime._graphs.runs[graph]
     session, run._session = run._session, Halfway(runtime, run._session, at)
 
     with pytest.raises(Interrupted, match="given up half-way"):
@@ -328,7 +328,7 @@ class GivenUp:
 
 def test_an_answer_is_given_up_only_where_that_is_asked_for_and_the_next_one_comes(load, tiny):
     runtime = load("source", adapt=False)
-    (run,) = runtime._runs.values()
+    (run,) = runtime._graphs.runs.values()
     session, run._session = run._session, GivenUp(runtime, run._session)
 
     with pytest.raises(Interrupted, match="predict-4.: given up half-way"):

@@ -74,7 +74,7 @@ def test_everything_else_waits_for_the_step_in_progress(load, tiny):
 
 def test_a_step_can_be_given_up_while_other_threads_wait_for_it(load, tiny):
     runtime = load("running")
-    run = runtime._runs[runtime.graph]
+    run = runtime._graphs.runs[runtime.graph]
     began, raised = Event(), []
 
     class Endless:
