@@ -8,9 +8,9 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
-from ecotta_rt.options import StepOptions
+from ecotta_rt.options import TENT_STEP, StepOptions
 
-__all__ = ["ADAPTATION", "HYPERPARAMETERS", "step_options"]
+__all__ = ["ADAPTATION", "HYPERPARAMETERS", "TENT_ADAPTATION", "step_options"]
 
 _USUAL = StepOptions(lr_batch=64)
 _OF_THE_METHOD = (
@@ -20,6 +20,11 @@ _OF_THE_METHOD = (
 
 ADAPTATION: Mapping[str, Any] = MappingProxyType({name: getattr(_USUAL, name) for name in _OF_THE_METHOD})
 """Option of a step -> its value in every contestant, as a bundle's manifest names them."""
+
+TENT_ADAPTATION: Mapping[str, Any] = MappingProxyType(
+    {name: getattr(TENT_STEP, name) for name in ("lr", "lr_batch", "sgd_momentum", "statistics_momentum")}
+)
+"""The same for a bundle with TENT. Torch's TENT has Adam, as the authors' CIFAR configuration; see there."""
 
 HYPERPARAMETERS: Mapping[str, str] = MappingProxyType({"lr": "--step-lr", "l1_weight": "--l1-weight"})
 """Those that a command may set otherwise, for torch's EcoTTA, and how."""

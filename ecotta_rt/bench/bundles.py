@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ecotta_rt.bench.adaptation import ADAPTATION
+from ecotta_rt.bench.adaptation import ADAPTATION, TENT_ADAPTATION
 from ecotta_rt.bench.network_files import sha256_of
 from ecotta_rt.bundle import GraphEntry, Manifest, read_bundle
 from ecotta_rt.errors import InputFileError, UsageError
@@ -73,7 +73,7 @@ class BundleOrder:
 
     Attributes:
         network: File of the trained network.
-        warmed: File of the warmed-up meta groups.
+        warmed: File of the warmed-up meta groups; None for TENT, which has none.
         normalisation: `batch`, `running` or `source`.
         gradient: `exact` or `constant`; counts in `batch` normalisation alone.
         batches: Frames a step, a graph for each.
@@ -84,7 +84,7 @@ class BundleOrder:
     """
 
     network: str
-    warmed: str
+    warmed: str | None
     normalisation: str
     gradient: str
     batches: tuple[int, ...]
@@ -99,9 +99,19 @@ class BundleOrder:
         constant = self.normalisation == "batch" and self.gradient == "constant"
         return "batch-constant" if constant else self.normalisation
 
+    @property
+    def method(self) -> str:
+        """What bundles call the method."""
+        return "tent" if self.warmed is None else "ecotta"
+
+    @property
+    def name(self) -> str:
+        """How such a bundle is called, without suffix."""
+        return f"{_stem(self.warmed or self.network)}{'' if self.warmed else '.tent'}.{self.mode}"
+
     def cached_path(self) -> Path:
         """Where one that is made for this order is kept; it may be missing."""
-        return _cached(self, [self.network, self.warmed], f"{_stem(self.warmed)}.{self.mode}", ".ecotta")
+        return _cached(self, [file for file in (self.network, self.warmed) if file], self.name, ".ecotta")
 
 
 def cache_folder() -> Path:
@@ -131,7 +141,7 @@ def find_bundle(order: BundleOrder, say: Callable[[str], None]) -> Path | None:
     """
     state_sha256 = _state_sha256(order)
     network = Path(order.network)
-    name = f"{_stem(order.warmed)}.{order.mode}.ecotta"
+    name = f"{order.name}.ecotta"
     for path in (network.with_name(name), network.parent.parent / "bundles" / name):
         if path.is_file():
             reason = _unusable(path, order, state_sha256)
@@ -183,7 +193,7 @@ def graph_for(manifest: Manifest, kind: str, batch: int, fast: bool = False) -> 
     )
 
 
-def _unusable(path: Path, order: BundleOrder, state_sha256: str) -> str | None:
+def _unusable(path: Path, order: BundleOrder, state_sha256: str | None) -> str | None:
     """Why a bundle that nobody named is not taken, in words."""
     try:
         manifest = read_bundle(path).manifest
@@ -200,25 +210,32 @@ def _of_this_code(manifest: Manifest) -> bool:
     return manifest.metadata.get("exporter") == code_digest()
 
 
-def _state_sha256(order: BundleOrder) -> str:
+def _state_sha256(order: BundleOrder) -> str | None:
+    """Of the state that it begins with; None where that is the network's own."""
+    if order.warmed is None:
+        return None
     return hashlib.sha256(AdaptState.load(order.warmed).to_bytes()).hexdigest()
 
 
-def _lacks(manifest: Manifest, order: BundleOrder, state_sha256: str) -> str | None:
+def _lacks(manifest: Manifest, order: BundleOrder, state_sha256: str | None) -> str | None:
     """What the bundle has not, in words."""
     if manifest.normalisation != order.normalisation:
         return (
             f"its normalisation is {manifest.normalisation}, and {order.normalisation} was asked for; "
             f"add --normalisation {manifest.normalisation}"
         )
+    if manifest.ports.name != order.method:
+        return f"it holds {manifest.ports.name}, and {order.method} was asked for"
     gradient = manifest.options.get("frozen_gradient")
     if order.normalisation == "batch" and gradient != order.gradient:
         return f"its gradient is {gradient}, and {order.gradient} was asked for; add --gradient {gradient}"
-    if state_sha256 != manifest.state_sha256:
+    if state_sha256 is None and manifest.metadata.get("network_sha256") != sha256_of(Path(order.network)):
+        return f"it was not made from {order.network}"
+    if state_sha256 not in (None, manifest.state_sha256):
         return f"it was not made from {order.warmed}"
     other = [
         f"{name} {manifest.options.get(name, 'not set')} where the bench has {value}"
-        for name, value in ADAPTATION.items()
+        for name, value in (TENT_ADAPTATION if order.warmed is None else ADAPTATION).items()
         if manifest.options.get(name) != value
     ]
     if other:

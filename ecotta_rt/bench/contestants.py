@@ -32,7 +32,7 @@ def check_latency_methods(names: Sequence[str]) -> tuple[str, ...]:
         (method,) = expand([name.removesuffix(_FAST)])
         if "source_frames" in METHODS[method].takes:
             raise UsageError(f"--methods {name}: its time depends on the frames it chooses; use ecotta-bench --memory")
-        if name.endswith(_FAST) and METHODS[method].graph != "step":
+        if name.endswith(_FAST) and (METHODS[method].graph != "step" or "warmed" not in METHODS[method].takes):
             raise UsageError(f"--methods {name}: {method} has no graph of a step, so no fast one")
     return tuple(chosen)
 
@@ -67,7 +67,7 @@ def line_up(
 
 def _engines_and_modes(method: str, fast: bool, modes: Sequence[str]) -> Iterator[tuple[str, str]]:
     entry = METHODS[method]
-    if entry.graph not in ("step", "predict"):
+    if "warmed" not in entry.takes:
         yield "torch", "batch"
         return
     constant = entry.fixed.get("frozen_gradient") == "constant"

@@ -168,13 +168,14 @@ def _why_not(case: Case) -> EcottaError | None:
 def _no_graph(case: Case) -> str | None:
     if case.engine == "torch" or METHODS[case.method].graph is not None:
         return None
-    return "onnxruntime computes no gradients, and only EcoTTA's are compiled into a graph; use --engine torch"
+    return "onnxruntime computes no gradients; those of EcoTTA and TENT alone are compiled; use --engine torch"
 
 
 def _batch_too_small(case: Case) -> str | None:
     if case.batch > 1 or case.method == "source":
         return None
-    if "warmed" not in METHODS[case.method].takes:  # the peers adapt through the statistics of the batch
+    if "warmed" not in METHODS[case.method].takes and not case.from_bundle:
+        # Torch's peers adapt through the statistics of the batch.
         return "it uses the statistics of the batch, and a single frame has none; use --batch 2 or more"
     if case.normalisation == "batch":
         return "a single frame has no batch statistics; add --normalisation running, or use --batch 2 or more"
@@ -193,7 +194,7 @@ def _orders(cases: Sequence[Case], request: Request, classes: tuple[str, ...]) -
     """The bundles that these cases need: one a method and normalisation, with a graph for each batch."""
     orders: dict[tuple[str, str], BundleOrder] = {}
     for case in cases:
-        if not case.from_bundle or case.resource is None:
+        if not case.from_bundle:
             continue
         key, batch = (case.method, case.normalisation), 1 if case.frame_by_frame else case.batch
         order = orders.get(key) or BundleOrder(

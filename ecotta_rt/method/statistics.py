@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ecotta_rt.options import Normalisation
+from ecotta_rt.options import TRACKED, Normalisation
 
 __all__ = ["Moments", "Statistics", "batch_moments", "move", "tracked_moments"]
 
@@ -92,7 +92,7 @@ class Statistics:
 
     def after(self) -> dict[str, Moments]:
         """The statistics that the next step starts from."""
-        return {**self._known, **self.used} if self._mode == "running" else dict(self._known)
+        return {**self._known, **self.used} if self._mode in TRACKED else dict(self._known)
 
 
 @torch.library.custom_op("ecotta::tracked_moments", mutates_args=())

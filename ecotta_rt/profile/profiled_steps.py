@@ -23,7 +23,7 @@ from ecotta_rt.method.cut.partition import partition
 from ecotta_rt.method.losses import entropy_nats
 from ecotta_rt.method.state import StepState
 from ecotta_rt.method.step import Step
-from ecotta_rt.options import StepOptions
+from ecotta_rt.options import COUPLED, StepOptions
 
 __all__ = [
     "STEPS",
@@ -159,7 +159,7 @@ def make_ecotta_step(parts: int = 4, kernel: int = 3, options: StepOptions | Non
     def ecotta_step(network: nn.Module, frames: Tensor) -> ProfiledStep:
         if frames.is_meta:
             raise UsageError("the EcoTTA step packs bits with numpy, which needs real memory: leave --dry away")
-        if options.normalisation == "batch" and len(frames) == 1:
+        if options.normalisation in COUPLED and len(frames) == 1:
             raise UsageError("a batch of 1 with normalisation 'batch': choose 'running', or a larger batch")
         adaptable = attach(partition(network.eval(), frames[:1], parts), kernel)
         # Not through the engine: that copies the parameters, and their memory is what tells whose work an operator is.

@@ -1,16 +1,19 @@
 """The measured process with an onnx job, for real, on a small network: no torch can be imported in it."""
 
 import math
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 
 from ecotta_rt.bench import measure
+from ecotta_rt.bench.bundles import check_bundle
 from ecotta_rt.bench.measure import measure_case
 from ecotta_rt.bench.recording import Recording, write_recording
 from ecotta_rt.bench.results import Failure, Row
 from ecotta_rt.bundle import read_bundle
 from ecotta_rt.data.stream import Segment
+from ecotta_rt.errors import UsageError
 from ecotta_rt.runtime.engine import Runtime
 
 MIB = 1024 * 1024
@@ -145,9 +148,31 @@ def test_a_file_that_is_no_bundle_is_an_error_of_ours(small_network, tmp_path):
     assert "net.ecotta" in outcome.message
 
 
+def test_tent_runs_from_a_bundle_that_is_made_for_it(small_network, tmp_path):
+    order = replace(small_network.order, warmed=None, normalisation="batch", frame_by_frame=False)
+    path = tmp_path / "net.tent.batch.ecotta"
+    from ecotta_rt.bench.peers import export_worker
+
+    export_worker.make({"kind": "BundleOrder", "path": str(path), "order": asdict(order)}, lambda message: None)
+
+    check_bundle(path, order)
+    row, _ = measured(small_network.case("tent", bundle=str(path), normalisation="batch"))
+
+    norms = [shape.count for shape in read_bundle(path).manifest.layout.parameters]
+    assert (row.method, row.engine, row.normalisation) == ("tent", "onnx", "batch")
+    assert row.trainable_parameters == sum(norms) == 1376  # 19 norms of a ResNet-20, 688 channels
+    assert row.activation_bytes > 0
+    with pytest.raises(UsageError, match="it holds tent, and ecotta was asked for"):
+        check_bundle(path, replace(order, warmed=str(small_network.warmed)))
+    other = tmp_path / "other.safetensors"
+    other.write_bytes(small_network.network.read_bytes() + b" ")
+    with pytest.raises(UsageError, match="it was not made from .*other.safetensors"):
+        check_bundle(path, replace(order, network=str(other)))
+
+
 def test_a_method_without_a_graph_is_refused(small_network):
-    outcome = measure_case(small_network.case("tent"))
+    outcome = measure_case(small_network.case("eata"))
 
     assert isinstance(outcome, Failure)
     assert outcome.exit_code == 2
-    assert "tent cannot run in onnxruntime" in outcome.message
+    assert "eata cannot run in onnxruntime" in outcome.message

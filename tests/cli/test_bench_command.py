@@ -239,7 +239,7 @@ def test_a_mistake_is_one_line_and_an_exit_code(assets, capsys, monkeypatch, tmp
         (("--json", "none/result.json"), 2, "no folder"),
         (("--json", "."), 2, "this is a folder"),
         (("--engine", "tensorrt"), 2, "--engine 'tensorrt': known are torch, onnx"),
-        (("--engine", "onnx", "--methods", "tent"), 2, "use --engine torch"),
+        (("--engine", "onnx", "--methods", "eata"), 2, "use --engine torch"),
         (("--engine", "onnx", "--methods", "ecotta-k4"), 69, "ecotta-k4.safetensors is missing"),
         (("--fast",), 2, "--fast is for --engine onnx"),
         (("--batch", "1,64"), 2, "--batch 1,64: --memory takes one"),

@@ -48,6 +48,8 @@ class MethodEntry:
         """
         if self.maker == "source:Source":
             return "forward"
+        if self.maker == "tent:Tent" and not self.fixed:
+            return "step"
         if self.maker != "ecotta:Ecotta":
             return None
         return "step" if self.fixed.get("adapting", True) else "predict"

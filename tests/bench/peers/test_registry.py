@@ -29,6 +29,7 @@ def test_each_method_says_by_which_graph_onnxruntime_runs_it():
 
     assert graphs == {
         "source": "forward",
+        "tent": "step",
         "ecotta-k4": "step",
         "ecotta-k5": "step",
         "ecotta-k4-constant": "step",
