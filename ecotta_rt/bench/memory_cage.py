@@ -23,9 +23,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import NamedTuple
 
 from ecotta_rt.errors import TransferError, Unavailable
-from ecotta_rt.machine.control_group import upwards
+from ecotta_rt.machine.control_group import group_folders
 from ecotta_rt.machine.this_machine import cgroup_limit_bytes, total_memory_bytes
 
 __all__ = ["CageRecord", "MemoryCage", "leave_cage", "limit_in_words"]
@@ -55,19 +56,18 @@ class CageRecord:
     oom_kills: int
 
 
-@dataclass(frozen=True)
-class _Version:
+class _Files(NamedTuple):
     """How a version of control groups calls its files."""
 
-    number: int
     limit: str
-    usage: str
     peak: str
     events: str
 
 
-_V1 = _Version(1, "memory.limit_in_bytes", "memory.usage_in_bytes", "memory.max_usage_in_bytes", "memory.oom_control")
-_V2 = _Version(2, "memory.max", "memory.current", "memory.peak", "memory.events")
+_FILES = {
+    1: _Files("memory.limit_in_bytes", "memory.max_usage_in_bytes", "memory.oom_control"),
+    2: _Files("memory.max", "memory.peak", "memory.events"),
+}
 
 
 class MemoryCage:
@@ -98,9 +98,7 @@ class MemoryCage:
 
     def __enter__(self) -> "MemoryCage":
         self._refuse_what_cannot_bind()
-        self._kind, mount, path = _memory_hierarchy(self._proc, self._cgroup_root)
-        self.version = self._kind.number
-        own, *above = _groups_upwards(mount, path)
+        self.version, (own, *above) = _memory_groups(self._proc, self._cgroup_root)
         self.way_out = str(own / _MEMBERS)
         reasons = []
         for parent in (own, *above):
@@ -129,14 +127,10 @@ class MemoryCage:
         """
         return ("/bin/sh", "-c", _JOIN, str(self._open), *command)
 
-    def usage_bytes(self) -> int:
-        """What the group is charged for now, in bytes."""
-        return int((self._open / self._kind.usage).read_text(encoding="ascii"))
-
     def held(self) -> CageRecord:
         """What the group has seen so far."""
-        peak = self._open / self._kind.peak
-        events = (self._open / self._kind.events).read_text(encoding="ascii").split()
+        peak = self._open / _FILES[self.version].peak
+        events = (self._open / _FILES[self.version].events).read_text(encoding="ascii").split()
         counts = dict(zip(events[::2], events[1::2], strict=True))
         return CageRecord(
             peak_bytes=int(peak.read_text(encoding="ascii")) if peak.exists() else None,
@@ -161,12 +155,12 @@ class MemoryCage:
 
     def _open_below(self, parent: Path) -> Path:
         """Make the group; where not all of it can be had, nothing is left."""
-        if self._kind is _V2:
+        if self.version == 2:
             _give_memory_limits_below(parent)
         group = parent / f"ecotta-{os.getpid()}-{next(_numbers)}"
         os.mkdir(group)
         try:
-            if self._kind is _V1:
+            if self.version == 1:
                 _close_v1(group, self.limit_bytes)
             else:
                 _close_v2(group, self.limit_bytes, self._proc)
@@ -202,32 +196,17 @@ def limit_in_words(limit_bytes: int) -> str:
     return f"{limit_bytes / 10**6:.10g} MB ({limit_bytes / 2**20:.1f} MiB)"
 
 
-def _memory_hierarchy(proc: Path, cgroup_root: Path) -> tuple[_Version, Path, str]:
-    """Version, mount and this process's group in it."""
-    unified = None
-    try:
-        lines = (proc / "self" / "cgroup").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError as error:
-        raise Unavailable(f"{error.filename} cannot be read ({error.strerror}); control groups are Linux's") from error
-    for line in lines:
-        number, controllers, path = line.split(":", 2)
-        if "memory" in controllers.split(","):
-            return _V1, cgroup_root / "memory", path
-        if number == "0":
-            unified = path
-    if unified is None:
-        raise Unavailable(f"this kernel has no memory control groups: {proc / 'self' / 'cgroup'} names none")
-    mounts = (cgroup_root, cgroup_root / "unified")
-    mount = next((mount for mount in mounts if (mount / "cgroup.controllers").is_file()), cgroup_root)
-    return _V2, mount, unified
-
-
-def _groups_upwards(mount: Path, path: str) -> list[Path]:
-    """Our group and those above it, up to the mount.
-
-    Inside a container the path may be the host's, of which nothing is mounted; the mount itself is then our group.
-    """
-    return [group for group in upwards(mount, path) if group.is_dir()] or [mount]
+def _memory_groups(proc: Path, cgroup_root: Path) -> tuple[int, list[Path]]:
+    """Version of the hierarchy that counts memory; our group in it and those above, up to the mount."""
+    found = list(group_folders("memory", proc, cgroup_root))
+    version = min((version for version, _ in found), default=0)
+    if version == 2 and not (cgroup_root / "cgroup.controllers").is_file():  # mounted beside version 1
+        found = list(group_folders("memory", proc, cgroup_root / "unified"))
+    folders = [folder for number, folder in found if number == version]
+    if not folders:
+        raise Unavailable(f"no memory control groups here: {proc / 'self' / 'cgroup'} names none; they are Linux's")
+    # Inside a container the path may be the host's, of which nothing is mounted; the mount itself is then our group.
+    return version, [folder for folder in folders if folder.is_dir()] or folders[-1:]
 
 
 def _give_memory_limits_below(parent: Path) -> None:
@@ -240,7 +219,7 @@ def _give_memory_limits_below(parent: Path) -> None:
 
 
 def _close_v1(group: Path, limit_bytes: int) -> None:
-    _write(group / _V1.limit, str(limit_bytes))
+    _write(group / _FILES[1].limit, str(limit_bytes))
     # In this order: memory and swap together cannot be less than memory alone.
     together = group / "memory.memsw.limit_in_bytes"
     if together.exists():
@@ -250,7 +229,7 @@ def _close_v1(group: Path, limit_bytes: int) -> None:
 
 
 def _close_v2(group: Path, limit_bytes: int, proc: Path) -> None:
-    _write(group / _V2.limit, str(limit_bytes))
+    _write(group / _FILES[2].limit, str(limit_bytes))
     swap, whole = group / "memory.swap.max", group / "memory.oom.group"
     if swap.exists():
         _write(swap, "0")

@@ -18,7 +18,6 @@ V1_FILES = {
     "memory.limit_in_bytes": "9223372036854771712",
     "memory.memsw.limit_in_bytes": "9223372036854771712",
     "memory.swappiness": "60",
-    "memory.usage_in_bytes": "4096",
     "memory.max_usage_in_bytes": "8192",
     "memory.oom_control": "oom_kill_disable 0\nunder_oom 0\noom_kill 0",
     "cgroup.procs": "",
@@ -27,7 +26,6 @@ V2_FILES = {
     "memory.max": "max",
     "memory.swap.max": "max",
     "memory.oom.group": "0",
-    "memory.current": "4096",
     "memory.peak": "8192",
     "memory.events": "low 0\nhigh 0\nmax 7\noom 2\noom_kill 1\noom_group_kill 1",
     "cgroup.procs": "",
@@ -187,7 +185,6 @@ def test_version_2_on_a_machine_that_cannot_keep_a_group_from_swapping_is_refuse
 def test_peak_and_kills_are_read_in_version_2(version_2):
     with version_2.cage() as cage:
         assert cage.held() == CageRecord(peak_bytes=8192, oom_kills=1)
-        assert cage.usage_bytes() == 4096
 
     version_2.files.pop("memory.peak")  # before Linux 5.19
     with version_2.cage() as cage:
@@ -198,7 +195,6 @@ def test_peak_and_kills_are_read_in_version_1(version_1):
     with version_1.cage() as cage:
         (version_1.groups[0] / "memory.oom_control").write_text("oom_kill_disable 0\nunder_oom 1\noom_kill 3\n")
         assert cage.held() == CageRecord(peak_bytes=8192, oom_kills=3)
-        assert cage.usage_bytes() == 4096
 
 
 def test_without_permission_the_reason_is_told_and_nothing_is_left(version_1, monkeypatch):
