@@ -4,7 +4,7 @@
     python benchmarks/train_networks.py fashion-mnist --data fashion-mnist --out wrn-40-2-fashion-mnist
 
 AugMix augmentation without the consistency loss, one-cycle SGD, label smoothing, bf16 autocast; the first epochs run on
-24x24 crops (0.56 of the work), the last ones on whole frames. Resumes from `OUT.checkpoint.pt` when it exists.
+24x24 crops (0.56 of the work), the last ones on whole frames. Resumes from `OUT.snapshot.pt` when it exists.
 Writes `OUT.safetensors` (weights fp16, statistics fp32) with the recipe, seed and test accuracy as metadata.
 """
 
@@ -108,10 +108,10 @@ def train(args: argparse.Namespace) -> None:
 
     if args.start:
         network.load_state_dict(load_network(args.start).state_dict())
-    checkpoint = args.out.with_suffix(".checkpoint.pt")
+    snapshot = args.out.with_suffix(".snapshot.pt")
     first = 0
-    if checkpoint.exists():
-        saved = torch.load(checkpoint, weights_only=True)
+    if snapshot.exists():
+        saved = torch.load(snapshot, weights_only=True)
         network.load_state_dict(saved["network"])
         optimiser.load_state_dict(saved["optimiser"])
         generator.set_state(saved["generator"])
@@ -144,7 +144,7 @@ def train(args: argparse.Namespace) -> None:
                     f"  train {100 * seen_right / (index + 1) / args.batch:.1f} %  {time.monotonic() - began:.0f} s",
                     flush=True,
                 )
-        temporary = checkpoint.with_suffix(".tmp")
+        temporary = snapshot.with_suffix(".tmp")
         torch.save(
             {
                 "network": network.state_dict(),
@@ -154,7 +154,7 @@ def train(args: argparse.Namespace) -> None:
             },
             temporary,
         )
-        os.replace(temporary, checkpoint)
+        os.replace(temporary, snapshot)
         accuracy = accuracy_percent(network, test_split)
         print(f"epoch {epoch + 1}/{epochs} done: test accuracy {accuracy:.2f} %", flush=True)
         save(network, args, accuracy, epoch + 1, mean, std)

@@ -63,13 +63,13 @@ def main(argv: list[str] | None = None) -> int:
             )
     target = out.with_name(f"{out.name}.fine-tuned.safetensors")
     if not target.exists():
-        checkpoint = target.with_suffix(".checkpoint")
+        snapshot = target.with_suffix(".snapshot")
         with TrainingProgress("fine-tuning") as progress:
             network = load_network(args.network)
-            fine_tune(network, frames, labels, tuning, report=progress, checkpoint=checkpoint)
+            fine_tune(network, frames, labels, tuning, report=progress, snapshot=snapshot)
         recipe = {"fine_tuned_from": args.network.name, "on": origin, "options": asdict(tuning)}
         save_network(network, target, model=about.model, recipe=recipe)
-        checkpoint.unlink(missing_ok=True)
+        snapshot.unlink(missing_ok=True)
     return 0
 
 

@@ -19,9 +19,9 @@ from ecotta_rt.files.kinds import open_regular
 from ecotta_rt.runtime.preprocess import preprocess
 from ecotta_rt.sources.picture import read_picture, require_pillow
 
-__all__ = ["Decoded", "Left", "Report", "decode_pictures", "remove_store"]
+__all__ = ["DecodeCallback", "Decoded", "Left", "decode_pictures", "remove_store"]
 
-Report = Callable[[int, int], None]
+DecodeCallback = Callable[[int, int], None]
 """Called with how many pictures are done, and how many there are."""
 
 _SAVED_EVERY_S = 5.0
@@ -52,7 +52,9 @@ class Decoded:
     left_out: tuple[Left, ...]
 
 
-def decode_pictures(files: Sequence[Path], frame: FrameSpec, store: Path, report: Report | None = None) -> Decoded:
+def decode_pictures(
+    files: Sequence[Path], frame: FrameSpec, store: Path, report: DecodeCallback | None = None
+) -> Decoded:
     """Make a frame of each picture, by the rule that the device keeps to.
 
     Args:

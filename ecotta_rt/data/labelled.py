@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecotta_rt.bundle import FrameSpec
-from ecotta_rt.data.decoding import Left, Report, decode_pictures
+from ecotta_rt.data.decoding import DecodeCallback, Left, decode_pictures
 from ecotta_rt.data.folders import ClassFolders
 from ecotta_rt.data.split import hold_out
 from ecotta_rt.errors import BadFrames, InputFileError, UsageError
@@ -81,7 +81,7 @@ class LabelledSet(Protocol):
     def common_size(self) -> tuple[int, int]:
         """Height and width that all have; UsageError where they differ."""
 
-    def frames(self, frame: FrameSpec, store: Path, report: Report | None = None) -> LabelledFrames:
+    def frames(self, frame: FrameSpec, store: Path, report: DecodeCallback | None = None) -> LabelledFrames:
         """Make frames of them; `store` as in `decode_pictures`."""
 
 
@@ -117,7 +117,7 @@ class LabelledPictures:
     def common_size(self) -> tuple[int, int]:
         return common_size(self._files)
 
-    def frames(self, frame: FrameSpec, store: Path, report: Report | None = None) -> LabelledFrames:
+    def frames(self, frame: FrameSpec, store: Path, report: DecodeCallback | None = None) -> LabelledFrames:
         decoded = decode_pictures(self._files, frame, store, report)
         labels, training = self._labels[decoded.places], int((decoded.places < self.count).sum())
         missing = np.setdiff1d(self._present, labels[:training])
@@ -163,7 +163,7 @@ class LabelledArrays:
         height, width = self._frames.shape[1:3]
         return height, width
 
-    def frames(self, frame: FrameSpec, store: Path, report: Report | None = None) -> LabelledFrames:
+    def frames(self, frame: FrameSpec, store: Path, report: DecodeCallback | None = None) -> LabelledFrames:
         frames = made_to_fit(self._frames, frame)
         if not len(self._held):
             return LabelledFrames(Labelled(frames, self._labels))

@@ -40,9 +40,9 @@ from ecotta_rt.method.step import Step
 from ecotta_rt.options import StepOptions
 from ecotta_rt.state import AdaptState
 
-__all__ = ["PASSES", "Report", "build_graph", "compile_graphs", "export"]
+__all__ = ["PASSES", "ExportCallback", "build_graph", "compile_graphs", "export"]
 
-Report = Callable[[str, int, int], None]
+ExportCallback = Callable[[str, int, int], None]
 """Called with a graph's name before it is made, how many are done, and how many there are."""
 
 PASSES: tuple[Callable[[ir.Model], None], ...] = (
@@ -56,7 +56,7 @@ PASSES: tuple[Callable[[ir.Model], None], ...] = (
 
 
 def export(
-    method: Method, state: AdaptState, path: str | Path, options: ExportOptions, report: Report | None = None
+    method: Method, state: AdaptState, path: str | Path, options: ExportOptions, report: ExportCallback | None = None
 ) -> Manifest:
     """Write a bundle.
 
@@ -78,7 +78,7 @@ def export(
 
 
 def compile_graphs(
-    method: Method, state: AdaptState, path: str | Path, options: ExportOptions, report: Report | None = None
+    method: Method, state: AdaptState, path: str | Path, options: ExportOptions, report: ExportCallback | None = None
 ) -> Compiled:
     """Make a bundle's graphs; arguments and errors as for `export`, and `path` is not written."""
     requests, step = options.graphs(), options.step

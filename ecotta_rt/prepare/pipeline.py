@@ -18,8 +18,7 @@ from ecotta_rt.bundle import FrameSpec, Manifest
 from ecotta_rt.data import Labelled, LabelledFrames
 from ecotta_rt.errors import InputFileError, UsageError
 from ecotta_rt.exporter.compiled import Compiled
-from ecotta_rt.exporter.export import Report as ExportReport
-from ecotta_rt.exporter.export import export
+from ecotta_rt.exporter.export import ExportCallback, export
 from ecotta_rt.exporter.request import ExportOptions
 from ecotta_rt.method.attach import attach, attach_as
 from ecotta_rt.method.cut.partition import partition
@@ -32,7 +31,7 @@ from ecotta_rt.prepare.identity import identity_state
 from ecotta_rt.prepare.matching import KeyMapping
 from ecotta_rt.prepare.networks import MODELS
 from ecotta_rt.prepare.open_network import open_network
-from ecotta_rt.prepare.warmup import Labels, Report, WarmUpOptions, warm_up
+from ecotta_rt.prepare.warmup import Labels, WarmUpCallback, WarmUpOptions, warm_up
 from ecotta_rt.state import AdaptState
 
 __all__ = [
@@ -146,7 +145,7 @@ def prepare(
     kernel: int,
     options: WarmUpOptions,
     origin: str = "",
-    report: Report | None = None,
+    report: WarmUpCallback | None = None,
     tell: Callable[[str], None] | None = None,
     held_out: HeldOut | None = None,
 ) -> AdaptState:
@@ -155,7 +154,7 @@ def prepare(
     Args:
         network: From `frozen_network`; taken over.
         data: Source data: frames to learn from, and held-out ones, whose error before and after is told.
-        out: Where to, without suffix; see `warmed_path`. A checkpoint stands beside it until the run is complete, and a
+        out: Where to, without suffix; see `warmed_path`. A snapshot stands beside it until the run is complete, and a
             run that finds one goes on from it.
         parts: K.
         kernel: Side of the meta convolutions.
@@ -190,20 +189,28 @@ def prepare(
         )
     adaptable = attach(partition(network, torch.zeros(1, channels, height, width), parts), kernel)
     target = warmed_path(out, parts)
-    checkpoint = target.with_suffix(".checkpoint")
+    snapshot = _snapshot_beside(target)
     labels: Labels
     if isinstance(data.training, Labelled):
         labels, whose = data.training.labels, "given"
     else:
         labels, whose = frozen_answers(adaptable, frames, options.batch), "the network's own answers"
-    state = warm_up(adaptable, frames, labels, options, report=report, checkpoint=checkpoint)
+    state = warm_up(adaptable, frames, labels, options, report=report, snapshot=snapshot)
     held_out.measure("after it", TorchEngine(adaptable, StepOptions(normalisation="source"), state).predict)
     how = {"data": origin, "labels": whose}
     how |= {"parts": str(parts), "kernel": str(kernel), **held_out.record()}
     state = replace(state, metadata={**state.metadata, **how})
     state.save(target)
-    checkpoint.unlink(missing_ok=True)
+    snapshot.unlink(missing_ok=True)
     return state
+
+
+def _snapshot_beside(target: Path) -> Path:
+    """Where a run that is cut short leaves what it has; older versions left it under another suffix."""
+    snapshot, before = target.with_suffix(".snapshot"), target.with_suffix(".checkpoint")
+    if before.exists() and not snapshot.exists():
+        before.rename(snapshot)
+    return snapshot
 
 
 def prepare_without_data(network: nn.Module, out: Path, *, frame: FrameSpec, parts: int, kernel: int) -> AdaptState:
@@ -233,7 +240,7 @@ def export_bundle(
     path: Path,
     options: ExportOptions,
     *,
-    report: ExportReport | None = None,
+    report: ExportCallback | None = None,
     compiled: Compiled | None = None,
 ) -> Manifest:
     """Cut, attach, compile and write a bundle.

@@ -15,7 +15,7 @@ from torch import Tensor, fx, nn
 
 from ecotta_rt.errors import NetworkError, UsageError
 from ecotta_rt.exporter.compiled import Compiled
-from ecotta_rt.exporter.export import Report, compile_graphs
+from ecotta_rt.exporter.export import ExportCallback, compile_graphs
 from ecotta_rt.exporter.request import ExportOptions
 from ecotta_rt.files.temporary import temporary_folder
 from ecotta_rt.method.attach import attach
@@ -48,7 +48,7 @@ def preflight(
     parts: int,
     kernel: int,
     identity: bool = False,
-    report: Report | None = None,
+    report: ExportCallback | None = None,
     tell: Tell | None = None,
 ) -> Compiled | None:
     """Do all that preparing does, but for the warm-up.

@@ -106,7 +106,7 @@ class Progress:
     seconds: float
 
 
-Report = Callable[[Progress], None]
+WarmUpCallback = Callable[[Progress], None]
 
 
 def warm_up(
@@ -115,8 +115,8 @@ def warm_up(
     labels: Labels,
     options: WarmUpOptions | None = None,
     *,
-    report: Report | None = None,
-    checkpoint: Path | None = None,
+    report: WarmUpCallback | None = None,
+    snapshot: Path | None = None,
 ) -> AdaptState:
     """Train the meta groups by cross-entropy, then measure every norm's statistics with the groups attached.
 
@@ -126,7 +126,7 @@ def warm_up(
         labels: int64 `[N]`; or float32 `[N, classes]`, a probability for each class.
         options: Recipe.
         report: Called after each step.
-        checkpoint: Written after each epoch and resumed from when it exists; removed by nobody.
+        snapshot: Written after each epoch and resumed from when it exists; removed by nobody.
 
     Returns:
         The warmed-up state: parameters, no momentum, statistics of the source data.
@@ -134,17 +134,17 @@ def warm_up(
     Raises:
         UsageError: Frames and labels do not match each other or the network, fewer frames than a batch, or a loss that
             is no longer finite.
-        InputFileError: `checkpoint` belongs to another run.
-        TransferError: `checkpoint` cannot be written.
+        InputFileError: `snapshot` belongs to another run.
+        TransferError: `snapshot` cannot be written.
     """
     options = options or WarmUpOptions()
     labels = _checked_labels(frames, labels, options)
     # Drawn anew: the first frames of a folder sorted by class are all of one class.
     order = np.random.default_rng(options.seed).permutation(len(frames))
-    if options.matched_start and not (checkpoint and checkpoint.exists()):
+    if options.matched_start and not (snapshot and snapshot.exists()):
         match_frozen_features(network, frames[order[:_MATCHING_FRAMES]])
     run = _identity(options, frames, labels, network.digest())
-    _train(network.groups, network, frames, labels, options, report, checkpoint, run)
+    _train(network.groups, network, frames, labels, options, report, snapshot, run)
     state = initial_state(network)
     statistics = measure_statistics(network, state, frames, options.batch, order[: options.statistics_frames])
     warmed = to_adapt_state(state._replace(statistics=statistics), network.digest())
@@ -163,8 +163,8 @@ def fine_tune(
     labels: Labels,
     options: WarmUpOptions | None = None,
     *,
-    report: Report | None = None,
-    checkpoint: Path | None = None,
+    report: WarmUpCallback | None = None,
+    snapshot: Path | None = None,
 ) -> nn.Module:
     """Train all weights of a plain `network` in place with the warm-up's recipe; returns it in eval mode.
 
@@ -174,7 +174,7 @@ def fine_tune(
     labels = _checked_labels(frames, labels, options)
     network.requires_grad_(True).train()
     run = _identity(options, frames, labels, _digest(network))
-    _train(network, network, frames, labels, options, report, checkpoint, run)
+    _train(network, network, frames, labels, options, report, snapshot, run)
     return network.eval()
 
 
@@ -184,8 +184,8 @@ def _train(
     frames: Frames,
     labels: Labels,
     options: WarmUpOptions,
-    report: Report | None,
-    checkpoint: Path | None,
+    report: WarmUpCallback | None,
+    snapshot: Path | None,
     run: str,
 ) -> None:
     """SGD by cross-entropy over `trained`'s parameters."""
@@ -194,7 +194,7 @@ def _train(
     generator = torch.Generator().manual_seed(options.seed)
     per_epoch = len(labels) // options.batch
     steps = options.epochs * per_epoch
-    first = _resume(checkpoint, trained, optimiser, generator, run)
+    first = _resume(snapshot, trained, optimiser, generator, run)
     for epoch in range(first, options.epochs):
         loss_sum, wrong = 0.0, 0
         for index, (batch, target) in enumerate(_batches(frames, labels, options, generator)):
@@ -217,7 +217,7 @@ def _train(
                 error = 100 * wrong / seen / options.batch
                 seconds = time.monotonic() - began
                 report(Progress(step + 1, steps, epoch + 1, options.epochs, loss_sum / seen, error, seconds))
-        _save_checkpoint(checkpoint, trained, optimiser, generator, run, epoch + 1)
+        _save_snapshot(snapshot, trained, optimiser, generator, run, epoch + 1)
 
 
 def _rate(step: int, steps: int, options: WarmUpOptions) -> float:
@@ -239,7 +239,7 @@ def _batches(
         yield augmented.contiguous(memory_format=torch.channels_last), torch.from_numpy(labels[chosen])
 
 
-def _save_checkpoint(
+def _save_snapshot(
     path: Path | None,
     trained: nn.Module,
     optimiser: torch.optim.SGD,
@@ -274,15 +274,15 @@ def _resume(
         saved = torch.load(path, weights_only=True)
         other = saved["run"]
     except Exception as error:  # torch raises a dozen kinds for a damaged file
-        raise InputFileError(f"{path}: not a checkpoint of ours, or a damaged one; remove it to start anew") from error
+        raise InputFileError(f"{path}: not a snapshot of ours, or a damaged one; remove it to start anew") from error
     if other != run:
-        raise InputFileError(f"{path}: checkpoint of another run ({other}); remove it, or give what it was made with")
+        raise InputFileError(f"{path}: snapshot of another run ({other}); remove it, or give what it was made with")
     try:
         trained.load_state_dict(saved["weights"])
         optimiser.load_state_dict(saved["optimiser"])
     except (RuntimeError, ValueError) as error:
         raise InputFileError(
-            f"{path}: checkpoint of a run with other meta groups or another network; remove it to start anew"
+            f"{path}: snapshot of a run with other meta groups or another network; remove it to start anew"
         ) from error
     generator.set_state(saved["generator"])
     return int(saved["epochs_done"])

@@ -64,10 +64,10 @@ def test_a_run_without_labels_goes_on_after_its_last_epoch(tiny, frames, tmp_pat
         network = tiny.network()
         return warm_up(network, frames, frozen_answers(network, frames, 8), QUICK, **how)
 
-    checkpoint, seen = tmp_path / "net.checkpoint", []
+    snapshot, seen = tmp_path / "net.snapshot", []
     with pytest.raises(Interrupted):
-        start(checkpoint=checkpoint, report=stop)
-    resumed = start(checkpoint=checkpoint, report=seen.append)
+        start(snapshot=snapshot, report=stop)
+    resumed = start(snapshot=snapshot, report=seen.append)
 
     assert seen[0].epoch == 3
     assert resumed.compare(start()) == pytest.approx(dict.fromkeys(resumed.compare(resumed), 0.0), abs=1e-5)

@@ -13,6 +13,7 @@ from ecotta_rt.options import StepOptions
 from ecotta_rt.prepare.augment import Augmentation, augment
 from ecotta_rt.prepare.calibrate import match_frozen_features, measure_statistics
 from ecotta_rt.prepare.networks.wide_resnet import WideResNet
+from ecotta_rt.prepare.pipeline import _snapshot_beside
 from ecotta_rt.prepare.warmup import WarmUpOptions, _rate, fine_tune, warm_up
 
 QUICK = WarmUpOptions(epochs=2, batch=16, lr=0.02)
@@ -64,9 +65,9 @@ def test_the_same_seed_gives_the_same_state(source):
 
 
 def test_an_interrupted_run_ends_where_an_uninterrupted_one_does(source, tmp_path):
-    def run(report=None, checkpoint=None):
+    def run(report=None, snapshot=None):
         network = attach(partition(small_network(), torch.zeros(1, 3, 16, 16), 2))
-        return warm_up(network, *source, QUICK, report=report, checkpoint=checkpoint)
+        return warm_up(network, *source, QUICK, report=report, snapshot=snapshot)
 
     def stop_in_the_second_epoch(progress):
         if progress.epoch == 2:
@@ -74,28 +75,37 @@ def test_an_interrupted_run_ends_where_an_uninterrupted_one_does(source, tmp_pat
 
     whole = run()
     with pytest.raises(KeyboardInterrupt):
-        run(stop_in_the_second_epoch, tmp_path / "run.checkpoint")
+        run(stop_in_the_second_epoch, tmp_path / "run.snapshot")
     seen = []
-    resumed = run(seen.append, tmp_path / "run.checkpoint")
+    resumed = run(seen.append, tmp_path / "run.snapshot")
 
     assert {p.epoch for p in seen} == {2}
     assert set(whole.compare(resumed).values()) == {0.0}
 
 
-def test_the_checkpoint_of_another_run_is_refused(network, source, tmp_path):
-    warm_up(network, *source, QUICK, checkpoint=tmp_path / "run.checkpoint")
+def test_the_snapshot_that_an_older_version_left_is_taken_up(tmp_path):
+    (tmp_path / "net.checkpoint").write_bytes(b"two epochs")
+
+    snapshot = _snapshot_beside(tmp_path / "net.safetensors")
+
+    assert snapshot.read_bytes() == b"two epochs"
+    assert [path.name for path in tmp_path.iterdir()] == ["net.snapshot"]
+
+
+def test_the_snapshot_of_another_run_is_refused(network, source, tmp_path):
+    warm_up(network, *source, QUICK, snapshot=tmp_path / "run.snapshot")
 
     with pytest.raises(InputFileError, match="another run"):
-        warm_up(network, *source, WarmUpOptions(epochs=3, batch=16), checkpoint=tmp_path / "run.checkpoint")
+        warm_up(network, *source, WarmUpOptions(epochs=3, batch=16), snapshot=tmp_path / "run.snapshot")
     frames, labels = source
     with pytest.raises(InputFileError, match="another run .*of 16x16"):
-        warm_up(network, frames[:, :12], labels, QUICK, checkpoint=tmp_path / "run.checkpoint")
+        warm_up(network, frames[:, :12], labels, QUICK, snapshot=tmp_path / "run.snapshot")
     other_groups = attach(partition(small_network(), torch.zeros(1, 3, 16, 16), 2), kernel=1)
     with pytest.raises(InputFileError, match="other meta groups"):
-        warm_up(other_groups, *source, QUICK, checkpoint=tmp_path / "run.checkpoint")
-    (tmp_path / "run.checkpoint").write_bytes(b"\x80\x04 hostile")
+        warm_up(other_groups, *source, QUICK, snapshot=tmp_path / "run.snapshot")
+    (tmp_path / "run.snapshot").write_bytes(b"\x80\x04 hostile")
     with pytest.raises(InputFileError, match="damaged"):
-        warm_up(network, *source, QUICK, checkpoint=tmp_path / "run.checkpoint")
+        warm_up(network, *source, QUICK, snapshot=tmp_path / "run.snapshot")
 
 
 def test_rates_rise_over_a_tenth_and_fall_at_the_milestones():
