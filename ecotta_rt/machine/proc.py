@@ -1,9 +1,9 @@
 """Read what the kernel says in /proc and /sys, line by line. A file that is not there has no lines.
 
 By hand and not by psutil, in the process that adapts: importing psutil there takes 2.0 MiB and 30 ms of processor time
-on a fast machine, and psutil 7.2 crashes under qemu-user, where arm64 is tested. Its shares of memory cost no less (it
-reads all of smaps_rollup as well), it knows no control groups, cannot reset a peak, and takes ten times as long over
-the temperature. It answers where there is no /proc.
+on a fast machine, and it has crashed under an emulator. Its shares of memory cost no less (it reads all of smaps_rollup
+as well), it knows no control groups, cannot reset a peak, and takes six times as long over the temperature. It answers
+where there is no /proc.
 
 Source: proc(5).
 """
