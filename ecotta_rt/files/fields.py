@@ -99,7 +99,8 @@ class OneOf:
     choices: tuple[Any, ...]
 
     def __call__(self, value: Any) -> str | None:
-        if value in self.choices:
+        # The type too, since True equals 1.
+        if any(value == choice and type(value) is type(choice) for choice in self.choices):
             return None
         return f"expected one of {', '.join(map(str, self.choices))}, found {shown(value)}"
 

@@ -172,6 +172,11 @@ def test_a_file_that_cannot_be_read_is_a_transfer_error(tmp_path):
         read_toml(tmp_path)
 
 
+def test_a_choice_of_numbers_takes_no_truth_value_for_one():
+    with pytest.raises(InputFileError, match="^x: field 'value': expected one of 1, 2, found True$"):
+        parse_json(b'{"value": true}', "x").read(Figure[Literal[1, 2]])
+
+
 def test_a_dataclass_that_is_no_schema_is_our_fault():
     with pytest.raises(TypeError, match="no reader for a field of <class 'bytes'>"):
         parse_json(b'{"value": ""}', "x").read(Figure[bytes])
