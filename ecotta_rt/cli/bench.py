@@ -50,7 +50,7 @@ def _bench(argv: Sequence[str]) -> int:
         try:
             if args.plot is not None and report.rows:
                 draw_plot(report, args.plot)
-        finally:  # what is printed may end us, and is printed whatever becomes of the plot
+        finally:  # the table is printed even if the plot fails, and printing may end the process
             _write(report, args.json)
     if interrupted:
         tell("ecotta-bench", f"interrupted, {run.state}")
@@ -88,7 +88,7 @@ def _check_outputs(args: argparse.Namespace) -> None:
 
 @contextmanager
 def _terminate_as_interrupt() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end the run as Ctrl-C does, but for those that it was started to ignore."""
+    """Let SIGTERM and SIGHUP end the run as Ctrl-C does, unless it was started to ignore them."""
     heard = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) != signal.SIG_IGN]
     before = {number: signal.signal(number, signal.default_int_handler) for number in heard}
     try:

@@ -34,7 +34,7 @@ SCHEMA = 1
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `ecotta doctor`."""
     parser.add_argument("--device", metavar="ID", help="compare with this device's profile: see ecotta devices")
-    parser.add_argument("--quick", action="store_true", help="only what costs neither memory nor time")
+    parser.add_argument("--quick", action="store_true", help="only checks that are cheap in memory and time")
     parser.add_argument(
         "--state",
         metavar="FOLDER",

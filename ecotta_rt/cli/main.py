@@ -90,7 +90,7 @@ def _ended(program: str, command: Callable[[Sequence[str]], int], argv: Sequence
         return error.code if isinstance(error.code, int) else int(error.code is not None)
     except KeyboardInterrupt:
         return _fail(program, "interrupted", EXIT_INTERRUPTED)
-    except BrokenPipeError:  # whoever read us has seen enough
+    except BrokenPipeError:  # the reader of our output is gone
         return EXIT_INPUT_OUTPUT
     except EcottaError as error:
         return _fail(program, f"error: {error}", error.exit_code)

@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="threads, at most the device's cores (default 2 where it has two)",
     )
     add("--limit", metavar="SIZE", help="what the process may have (default: the device's limit)")
-    add("--all", action="store_true", help="show every way to take so many frames, those that do not fit too")
+    add("--all", action="store_true", help="show every way to run this many frames, also those that do not fit")
     add(
         "--here",
         action="store_true",

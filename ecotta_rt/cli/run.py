@@ -10,7 +10,8 @@ SOURCE is one of
 Each frame gives one JSON line: its answer, or why it was refused. Cameras drop the frames that the network has no time
 for; files wait. What was learned is kept in a file beside the bundle and taken up by the next run; one run at a time
 has that file. Ctrl-C, SIGTERM and SIGHUP end the run after the batch in progress, with the state saved; a batch that
-takes longer than 2 seconds more is answered and not learned from. A second one ends the run at once, but for SIGHUP.
+takes longer than 2 seconds more is answered and not learned from. A second Ctrl-C or SIGTERM ends
+the run at once.
 
 A guard watches memory (this process's, its control group's, the machine's), temperature and throttling, and does with
 less before the kernel kills: full -> sparse (learns less often) -> statistics (learns no more) -> inference (the state
@@ -69,7 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--stretch", action="store_true", help="squeeze frames into shape (default: as the bundle says)")
     group = parser.add_argument_group("learning")
     learning = group.add_mutually_exclusive_group()
-    learning.add_argument("--adapt-every", metavar="N", type=integer, default=1, help="learn from each N-th batch (1)")
+    learning.add_argument("--adapt-every", metavar="N", type=integer, default=1, help="learn from every N-th batch (1)")
     learning.add_argument(
         "--no-adapt",
         action="store_true",
@@ -92,7 +93,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     state = parser.add_argument_group("state")
     add = state.add_mutually_exclusive_group().add_argument
     add("--state", metavar="FILE", type=Path, help=f"what was learned (default: BUNDLE with suffix {STATE_SUFFIX})")
-    add("--no-state", action="store_true", help="neither read nor save one")
+    add("--no-state", action="store_true", help="do not read or save a state")
     add = state.add_argument
     add("--fresh", action="store_true", help="start from the bundle's own state; the saved one is replaced")
     add("--save-every", metavar="SECONDS", type=float, default=60.0, help="save while it learns (default 60)")
@@ -105,7 +106,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what this process may have, such as 200MiB (default: the device's limit)",
     )
     machine.add_argument(
-        "--max-temperature", metavar="C", type=float, help="do less above so many degrees Celsius (default 80)"
+        "--max-temperature",
+        metavar="C",
+        type=float,
+        help="do less above this temperature in degrees Celsius (default 80)",
     )
     machine.add_argument(
         "--trial",

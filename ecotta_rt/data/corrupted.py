@@ -52,7 +52,7 @@ def corrupted_frames(
 
 
 def _kept(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8] | None:
-    """The cached frames, or None for a damaged file, which is then written anew."""
+    """The cached frames, or None for a damaged file, which is then written again."""
     try:
         kept = map_npy(path)
     except InputFileError:

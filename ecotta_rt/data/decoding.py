@@ -63,7 +63,7 @@ def decode_pictures(
         store: A file for the frames, and one with `.json` behind its name that says how far they are. Where both are
             there from a run over the same files that was interrupted, it is gone on with. Remove them with
             `remove_store` when the frames are no longer needed.
-        report: Hears how far it is.
+        report: Called with the number of files done and of all files.
 
     Raises:
         InputFileError: None of the files is a picture.

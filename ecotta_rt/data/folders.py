@@ -45,7 +45,7 @@ def find_pictures(folder: str | Path) -> tuple[Path, ...]:
     """
     found = _files(Path(folder))
     if not found:
-        raise InputFileError(f"{folder}: no file in it nor in the folders below it; give a folder of pictures")
+        raise InputFileError(f"{folder}: no file in it or in the folders below it; give a folder of pictures")
     return found
 
 

@@ -133,14 +133,14 @@ def find_image_set(data: str | Path, cache: Path | None = None) -> ImageSet:
         folder = assets_folder() / SAMPLE
         if not fashion_mnist.is_fashion_mnist(folder):
             raise Unavailable(
-                f"the embedded sample is missing: {folder} does not hold it; check out the repository anew"
+                f"the embedded sample is missing: {folder} does not hold it; check out the repository again"
             )
         return _corrupted_here(EMBEDDED, folder, None, cache)
     folder = Path(data)
     if not folder.is_dir():
         nearest = get_close_matches(str(data), [EMBEDDED], n=1, cutoff=0.5)
         hint = f"; did you mean {nearest[0]}?" if nearest else ""
-        raise UsageError(f"data {str(data)!r}: no such folder, and the one name that is known is {EMBEDDED}{hint}")
+        raise UsageError(f"data {str(data)!r}: no such folder; the only known name is {EMBEDDED}{hint}")
     return _image_set_in(_unwrapped(folder), cache)
 
 

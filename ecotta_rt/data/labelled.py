@@ -44,7 +44,7 @@ class Labelled:
 
 @dataclass(frozen=True, eq=False)
 class Unlabelled:
-    """Frames uint8 `[N, height, width, channels]` of which nobody says what they show."""
+    """Frames uint8 `[N, height, width, channels]` without labels."""
 
     frames: NDArray[np.uint8]
 

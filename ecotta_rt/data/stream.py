@@ -66,7 +66,7 @@ def open_stream(
 ) -> Stream:
     """Open a stream of corrupted test images.
 
-    Every corruption draws its frames anew from all test images and plays them in its own random order, so that few
+    Every corruption draws its own frames from all test images and plays them in its own random order, so that few
     frames a corruption still cover many images.
 
     Args:

@@ -32,14 +32,14 @@ WAYS = ("as it came", "warmed up", "statistics", "learning")
 Answer = Callable[[NDArray[np.uint8]], Prediction]
 
 Watcher = Callable[[str, Mapping[str, NDArray[np.bool_]], bool], None]
-"""Hears now and then: a corruption, way -> bool `[frames so far]` (answered wrongly), and whether it is over."""
+"""Called from time to time: a corruption, way -> bool `[frames so far]` (wrong answers), and whether it is done."""
 
 _TELL_EVERY = 8  # frames
 
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What came of it.
+    """The result of the four ways.
 
     Attributes:
         wrong: Way -> bool `[corruptions, n]`, answered wrongly.
@@ -62,7 +62,7 @@ def climb(bundle: Path, stream: Stream, watch: Watcher, threads: int = 1) -> Out
     Args:
         bundle: The shipped one, unpacked.
         stream: What to play.
-        watch: Hears how it goes.
+        watch: Called with the results so far.
         threads: For the network.
 
     Raises:

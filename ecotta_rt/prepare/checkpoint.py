@@ -148,7 +148,7 @@ def load_checkpoint(
             the replacement leaves a key out.
 
     Returns:
-        What was done to make it fit, a line each.
+        One line for each change that was made so that it fits.
 
     Raises:
         InputFileError: A file that is truncated, hostile, or holds more than tensors and plain values.

@@ -17,7 +17,7 @@ class HeldOut:
     Args:
         data: The frames; None: nothing is measured.
         batch: Frames a forward pass.
-        tell: Hears of each error.
+        tell: Called with a line for each error that was measured.
     """
 
     def __init__(self, data: Labelled | None, batch: int, tell: Callable[[str], None] | None = None) -> None:

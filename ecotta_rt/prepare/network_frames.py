@@ -50,7 +50,7 @@ def made_for(name: str, network: nn.Module) -> tuple[int, int] | None:
 
 
 def wanted_normalisation(network: nn.Module) -> str | None:
-    """The options that a network of timm's asks for and was not given, which it does not do itself; None for others."""
+    """The options that a timm network needs and was not given; None for other networks."""
     about = _about(network)
     if not {"mean", "std"} <= about.keys():
         return None

@@ -45,7 +45,7 @@ def open_network(
             model id, where it is not that of the public checkpoints.
         std: Standard deviation, as `mean`.
         key_mapping: From the checkpoint's keys to the network's; see `load_checkpoint`.
-        tell: Hears in a line each what was done to network and weights so that they fit.
+        tell: Called with one line for each change to network or weights that was made so that they fit.
 
     Raises:
         UsageError: There is no such network, or the factory fails or returns something else.
@@ -80,7 +80,7 @@ def open_network(
 
 
 def _nobody(line: str) -> None:
-    """Hears nothing."""
+    """Ignore a line."""
 
 
 def _for_three(values: Sequence[float]) -> tuple[float, ...] | None:

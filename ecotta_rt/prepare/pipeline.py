@@ -125,7 +125,7 @@ def model_name(name: str) -> str:
 
 
 def use_threads(threads: int | None) -> None:
-    """Let torch work with so many; None leaves its choice.
+    """Set the number of torch threads; None leaves the choice to torch.
 
     Raises:
         UsageError: Fewer than 1.
@@ -161,7 +161,7 @@ def prepare(
         options: The warm-up's recipe.
         origin: What the data was, for the record.
         report: Called after each step.
-        tell: Hears of each error of the held-out frames.
+        tell: Called with a line for each error of the held-out frames.
         held_out: Keeps these errors, for a caller who wants them as numbers; made of `data` where it is None.
 
     Returns:
@@ -250,7 +250,7 @@ def export_bundle(
         warmed: File of the warmed-up state. It says into how many parts the network is cut.
         path: The bundle.
         options: What it shall hold, the frame included.
-        report: Hears of each graph.
+        report: Called for each graph.
         compiled: From `preflight` of the same options: written with the warmed-up state where it fits that, so that
             nothing is compiled twice.
 
@@ -262,7 +262,7 @@ def export_bundle(
     if compiled is not None and compiled.fits(state):
         return compiled.write(path, state)
     network.eval()
-    # The graphs are written for plain row-by-row tensors, whatever layout suited the warm-up.
+    # Graphs take plain row-by-row tensors; the warm-up may have chosen another layout.
     for parameter in network.parameters():
         parameter.data = parameter.data.contiguous()
     weights = [value for key, value in state.parameters.items() if key.endswith(".conv.weight")]

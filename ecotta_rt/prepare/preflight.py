@@ -51,7 +51,7 @@ def preflight(
     report: ExportCallback | None = None,
     tell: Tell | None = None,
 ) -> Compiled | None:
-    """Do all that preparing does, but for the warm-up.
+    """Do everything that prepare does, except the warm-up.
 
     Args:
         network: Frozen, with its weights; nothing in it is trained here.
@@ -60,8 +60,8 @@ def preflight(
         parts: K.
         kernel: Side of the meta convolutions.
         identity: The groups will start as an identity and not be warmed up.
-        report: Hears of each graph.
-        tell: Hears in a line each what was found.
+        report: Called for each graph.
+        tell: Called with one line for each finding.
 
     Returns:
         The graphs, for `Compiled.write` with the warmed-up state; None where they have to be made from that.
@@ -75,7 +75,7 @@ def preflight(
     assert frame is not None
     network.eval()
     for parameter in network.parameters():
-        parameter.data = parameter.data.contiguous()  # as graphs are written, whatever layout suits a warm-up
+        parameter.data = parameter.data.contiguous()  # the layout of the graphs; a warm-up may have chosen another
     pieces = partition(network, torch.zeros(1, frame.channels, *frame.size), parts)
     for note in pieces.notes:
         say(note)
@@ -148,8 +148,8 @@ def require_answers(
 def _require_same(answers: Tensor, expected: Tensor) -> None:
     if not torch.allclose(answers, expected, rtol=1e-4, atol=1e-4):
         raise NetworkError(
-            "cut into pieces the network answers otherwise than whole: something outside its forwards, such as a hook, "
-            "changes its features; make it a module"
+            "the network cut into pieces gives other answers than the whole network: something outside its forwards, "
+            "such as a hook, changes its features; make it a module"
         )
 
 
@@ -217,6 +217,7 @@ def _try_a_step(compiled: Compiled, adaptable: AdaptableNetwork, options: StepOp
     distance = float(np.abs(found - logits.softmax(1).numpy()).max())
     if not distance < _TOLERANCE:
         raise NetworkError(
-            f"onnxruntime answers a trial frame otherwise than torch: probabilities differ by {distance:.3g}, more "
-            f"than {_TOLERANCE:g}. An operator of this network is not exported faithfully; please report it"
+            f"onnxruntime and torch give different answers to a trial frame: probabilities differ by "
+            f"{distance:.3g}, more than {_TOLERANCE:g}. An operator of this network is not exported correctly; please "
+            "report it"
         )

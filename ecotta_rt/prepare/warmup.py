@@ -83,7 +83,7 @@ class WarmUpOptions:
         if not 0 < self.lr < math.inf or not 0 <= self.momentum < 1 or not 0 < self.decay <= 1:
             raise UsageError(
                 f"lr={self.lr}, momentum={self.momentum}, decay={self.decay}: "
-                "needed are a finite lr > 0, momentum in [0, 1), decay in (0, 1]"
+                "expected a finite lr > 0, momentum in [0, 1), decay in (0, 1]"
             )
         if not all(0.0 < share < 1.0 for share in self.milestones):
             raise UsageError(f"milestones={self.milestones}: shares of the run, between 0 and 1; 0.3 is epoch 3 of 10")
@@ -126,7 +126,7 @@ def warm_up(
         labels: int64 `[N]`; or float32 `[N, classes]`, a probability for each class.
         options: Recipe.
         report: Called after each step.
-        snapshot: Written after each epoch and resumed from when it exists; removed by nobody.
+        snapshot: File that is written after each epoch. If it exists, training resumes from it. It is not removed here.
 
     Returns:
         The warmed-up state: parameters, no momentum, statistics of the source data.
@@ -139,7 +139,7 @@ def warm_up(
     """
     options = options or WarmUpOptions()
     labels = _checked_labels(frames, labels, options)
-    # Drawn anew: the first frames of a folder sorted by class are all of one class.
+    # Drawn at random: the first frames of a folder sorted by class are all of one class.
     order = np.random.default_rng(options.seed).permutation(len(frames))
     if options.matched_start and not (snapshot and snapshot.exists()):
         match_frozen_features(network, frames[order[:_MATCHING_FRAMES]])
@@ -274,15 +274,15 @@ def _resume(
         saved = torch.load(path, weights_only=True)
         other = saved["run"]
     except Exception as error:  # torch raises a dozen kinds for a damaged file
-        raise InputFileError(f"{path}: not a snapshot of ours, or a damaged one; remove it to start anew") from error
+        raise InputFileError(f"{path}: not a snapshot of ours, or damaged; remove it to start again") from error
     if other != run:
-        raise InputFileError(f"{path}: snapshot of another run ({other}); remove it, or give what it was made with")
+        raise InputFileError(f"{path}: snapshot of another run ({other}); remove it, or give the same data and options")
     try:
         trained.load_state_dict(saved["weights"])
         optimiser.load_state_dict(saved["optimiser"])
     except (RuntimeError, ValueError) as error:
         raise InputFileError(
-            f"{path}: snapshot of a run with other meta groups or another network; remove it to start anew"
+            f"{path}: snapshot of a run with other meta groups or another network; remove it to start again"
         ) from error
     generator.set_state(saved["generator"])
     return int(saved["epochs_done"])

@@ -185,7 +185,7 @@ def test_a_broken_profile_ends_with_78(tmp_path, capsys):
     path.write_text("schema = 1\n")
 
     assert main(["devices", str(path)]) == 78
-    assert f"{path}, line 1: field 'sources': missing" in capsys.readouterr().err
+    assert f"{path}, line 1: field 'id': missing" in capsys.readouterr().err
 
 
 def test_a_reader_that_goes_away_is_no_drama():

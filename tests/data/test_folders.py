@@ -93,5 +93,5 @@ def test_class_folders_are_told_from_pictures_alone(tmp_path):
 def test_a_folder_without_a_file_is_refused(tmp_path):
     (tmp_path / "empty").mkdir()
 
-    with pytest.raises(InputFileError, match="empty: no file in it nor in the folders below it"):
+    with pytest.raises(InputFileError, match="empty: no file in it or in the folders below it"):
         find_pictures(tmp_path / "empty")

@@ -72,7 +72,7 @@ def test_a_hook_that_changes_features_is_noticed():
     network = Small()
     network.body[1][0].register_forward_hook(lambda module, given, out: out + 1)
 
-    with pytest.raises(NetworkError, match="cut into pieces the network answers otherwise than whole"):
+    with pytest.raises(NetworkError, match="cut into pieces gives other answers than the whole network"):
         check(network)
 
 

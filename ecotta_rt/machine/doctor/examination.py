@@ -40,8 +40,8 @@ def examine(
 
     Args:
         state_folder: Where learned states are to be saved.
-        quick: Only what costs neither memory nor time: no onnxruntime is started, no camera looked for. For a health
-            check, which must not take the memory of what it checks.
+        quick: Only checks that are cheap in memory and time: no onnxruntime is started, no camera looked for. For a
+            health check, which must not take the memory of what it checks.
         profile: The board this is said to be; None for no comparison.
         roots: Where the system shows itself; the real ones where None.
 

@@ -40,7 +40,7 @@ def _norm(channels: int) -> nn.BatchNorm2d:
 
 
 def _padding(kernel: int, stride: int) -> nn.Module:
-    """What TensorFlow's "SAME" pads a side of an even length by."""
+    """The padding of TensorFlow's "SAME" for a side of even length."""
     if stride == 1:
         return nn.Identity()
     near, far = (kernel - stride) // 2, (kernel - stride + 1) // 2
