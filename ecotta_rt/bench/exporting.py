@@ -48,7 +48,8 @@ def _make(order: BundleOrder | ForwardOrder, path: Path, say: Say) -> Path:
         for message in maker.messages():
             if "error" in message:
                 raise _failed(path, message["error"], message["exit_code"])
-            say(f"  graph {message['done'] + 1} of {message['total']}: {message['graph']}")
+            done, total = message["done"], message["total"]  # behind the graphs comes the plan
+            say(f"  graph {done + 1} of {total}: {message['graph']}" if done < total else f"  {message['graph']}")
         if maker.wait() != 0:
             raise _failed(path, maker.cause_of_death(), 1)
     return path
