@@ -11,10 +11,10 @@ import contextlib
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import TextIO
 
-__all__ = ["draw", "mask", "on_terminal", "own_output", "printable", "show", "tell"]
+__all__ = ["draw", "in_columns", "mask", "on_terminal", "own_output", "printable", "show", "tell"]
 
 _MASK = "***"
 _LONGEST = 1 << 14
@@ -103,6 +103,28 @@ def show(text: str, file: TextIO | None = None) -> None:
         OSError: It cannot be written.
     """
     print(printable(text, keep="\n"), file=file)
+
+
+def in_columns(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> str:
+    """Rows as plain text in aligned columns.
+
+    Args:
+        rows: All of one length.
+        right: Places of the columns whose figures are to stand below each other.
+
+    >>> print(in_columns([("name", "MiB"), ("a", "10.5")], right={1}))
+    name   MiB
+    a     10.5
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = (
+        "  ".join(
+            cell.rjust(width) if place in right else cell.ljust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    )
+    return "\n".join(line.rstrip() for line in lines)
 
 
 @contextlib.contextmanager

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Generic, TextIO, TypeVar
 
+from ecotta_rt.messages import in_columns
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -43,16 +45,10 @@ def print_table(rows: Sequence[RowT], columns: Sequence[Column[RowT]], file: Tex
         if console.measure(table, options=wide).maximum <= console.width:
             console.print(table)
             return
-    print(f"\n{_plain_table(rows, columns)}\n", file=file)
-
-
-def _plain_table(rows: Sequence[RowT], columns: Sequence[Column[RowT]]) -> str:
-    filled = []
-    for column in columns:
-        cells = [column.title, column.unit, *(column.cell(row) for row in rows)]
-        width = max(map(len, cells))
-        filled.append([cell.rjust(width) if column.right else cell.ljust(width) for cell in cells])
-    return "\n".join("  ".join(line).rstrip() for line in zip(*filled, strict=True))
+    heads = ([column.title for column in columns], [column.unit for column in columns])
+    cells = ([column.cell(row) for column in columns] for row in rows)
+    right = {place for place, column in enumerate(columns) if column.right}
+    print(f"\n{in_columns([*heads, *cells], right)}\n", file=file)
 
 
 def _rich_table(rows: Sequence[RowT], columns: Sequence[Column[RowT]]) -> "Table":

@@ -13,7 +13,7 @@ import json
 from collections.abc import Sequence
 
 from ecotta_rt.machine.device import SCHEMA, DeviceProfile, device_ids, load_device
-from ecotta_rt.messages import show
+from ecotta_rt.messages import in_columns, show
 
 __all__ = ["NAME", "add_arguments", "run"]
 
@@ -42,11 +42,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _table(profiles: Sequence[DeviceProfile]) -> str:
-    rows = [_COLUMNS, *(_row(profile) for profile in profiles)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    table = in_columns([_COLUMNS, *(_row(profile) for profile in profiles)])
     legend = "Memory in MiB (2^20 bytes); - where nobody has measured it. ecotta devices ID shows the sources."
-    return "\n".join([*lines, "", legend])
+    return f"{table}\n\n{legend}"
 
 
 def _row(profile: DeviceProfile) -> tuple[str, ...]:

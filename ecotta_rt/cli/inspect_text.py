@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ecotta_rt.messages import printable
+from ecotta_rt.messages import in_columns, printable
 
 if TYPE_CHECKING:  # they need numpy, which --help does not
     from ecotta_rt.bundle import ArrayShape, Bundle, FrameSpec, GraphEntry, Manifest
@@ -44,8 +44,8 @@ def bundle_text(bundle: "Bundle", state: "AdaptState") -> str:
         *((f"  {graph.name}", graph.sha256) for graph in manifest.graphs),
     ]
     heading = f"{bundle.path}: a bundle of {_mib(bundle.bytes)} MiB ({bundle.bytes:,} bytes), all of it checked"
-    graphs = _columns([_GRAPH_COLUMNS, *map(_graph_row, manifest.graphs)], right={2, 3, 4, 5, 6})
-    return "\n\n".join([heading, graphs, _columns(facts), *_metadata(manifest.metadata)])
+    graphs = in_columns([_GRAPH_COLUMNS, *map(_graph_row, manifest.graphs)], right={2, 3, 4, 5, 6})
+    return "\n\n".join([heading, graphs, in_columns(facts), *_metadata(manifest.metadata)])
 
 
 def graph_text(manifest: "Manifest", name: str, model: "Model") -> str:
@@ -55,11 +55,11 @@ def graph_text(manifest: "Manifest", name: str, model: "Model") -> str:
     shapes = {weight.name: weight.shape for weight in manifest.weights}
     weights = sorted({reference.value.name for reference in model.external})
     blocks = [
-        _columns([_GRAPH_COLUMNS, _graph_row(entry)], right={2, 3, 4, 5, 6}),
+        in_columns([_GRAPH_COLUMNS, _graph_row(entry)], right={2, 3, 4, 5, 6}),
         *_sessions(entry.sessions),
-        _columns([("inputs", "", ""), *_ports(entry.inputs), ("outputs", "", ""), *_ports(entry.outputs)]),
-        _columns([("operators", ""), *((f"  {op_type}", str(count)) for op_type, count in operators)], right={1}),
-        _columns([("weights", ""), *((f"  {weight}", _shape(shapes[weight])) for weight in weights)]),
+        in_columns([("inputs", "", ""), *_ports(entry.inputs), ("outputs", "", ""), *_ports(entry.outputs)]),
+        in_columns([("operators", ""), *((f"  {op_type}", str(count)) for op_type, count in operators)], right={1}),
+        in_columns([("weights", ""), *((f"  {weight}", _shape(shapes[weight])) for weight in weights)]),
         f"operator set {model.opsets[0][1]}; {model.inline_bytes:,} bytes of constants lie in the graph itself",
     ]
     return "\n\n".join(blocks)
@@ -73,7 +73,7 @@ def state_text(path: Path, state: "AdaptState") -> str:
         ("holds", _state_sizes(state)),
         ("momentum", "all zero" if not any(array.any() for array in state.momentum.values()) else "not zero"),
     ]
-    return "\n\n".join([heading, _columns(facts), *_metadata(state.metadata)])
+    return "\n\n".join([heading, in_columns(facts), *_metadata(state.metadata)])
 
 
 def _preprocessing(frame: "FrameSpec") -> str:
@@ -91,7 +91,7 @@ def _graph_row(graph: "GraphEntry") -> tuple[str, ...]:
 def _sessions(sessions: Sequence["SessionFigures"]) -> list[str]:
     """What the planner found; older bundles have nothing of it."""
     rows = [_session_row(session) for session in sessions]
-    return [_columns([_SESSION_COLUMNS, *rows], right={1, 2, 3, 4, 5})] if rows else []
+    return [in_columns([_SESSION_COLUMNS, *rows], right={1, 2, 3, 4, 5})] if rows else []
 
 
 def _session_row(session: "SessionFigures") -> tuple[str, ...]:
@@ -121,7 +121,7 @@ def _classes(classes: Sequence[str]) -> str:
 
 def _metadata(metadata: Mapping[str, str]) -> list[str]:
     rows = [(f"  {printable(name)}", printable(text)) for name, text in metadata.items()]
-    return [_columns([("metadata", ""), *rows])] if rows else []
+    return [in_columns([("metadata", ""), *rows])] if rows else []
 
 
 def _words(words: Mapping[str, object]) -> str:
@@ -134,15 +134,3 @@ def _shape(shape: Sequence[int]) -> str:
 
 def _mib(size_bytes: int) -> str:
     return f"{size_bytes / _MIB:.2f}"
-
-
-def _columns(rows: Sequence[tuple[str, ...]], right: Iterable[int] = ()) -> str:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = (
-        "  ".join(
-            cell.rjust(width) if index in right else cell.ljust(width)
-            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
-    )
-    return "\n".join(line.rstrip() for line in lines)

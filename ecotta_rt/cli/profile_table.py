@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ecotta_rt.messages import in_columns
+
 if TYPE_CHECKING:  # the report comes from the side that imports torch
     from ecotta_rt.profile.profile_report import ActivationReport, KeptStorage
 
@@ -30,26 +32,26 @@ def _peaks(report: "ActivationReport", limit_bytes: int | None) -> str:
         rows.append(("limit for that", _mib(limit_bytes), f"{_mib(limit_bytes - report.activation_bytes)} MiB left"))
     where = f"at {report.step_peak_at}" if report.step_peak_at else ""
     rows.append(("all tensors of the step", _mib(report.step_peak_bytes), where))
-    return _columns([(name, f"{size} MiB", note) for name, size, note in rows], right={1})
+    return in_columns([(name, f"{size} MiB", note) for name, size, note in rows], right={1})
 
 
 def _parts(report: "ActivationReport") -> str:
     rows = [("part", "MiB", "share")]
     rows += [(part, _mib(size), f"{size / report.activation_bytes:.1%}") for part, size in report.by_part.items()]
-    return _columns(rows, right={1, 2})
+    return in_columns(rows, right={1, 2})
 
 
 def _kept(report: "ActivationReport") -> str:
     shown = report.tenants[:_SHOWN_KEPT]
     rows = [("MiB", "shape", "type", "largest kept tensors, made by", "kept by")]
     rows += [(_mib(t.bytes), _shape(t), t.dtype, t.name, t.kept_by) for t in shown]
-    return _columns(rows, right={0}) + _rest(report.tenants[_SHOWN_KEPT:])
+    return in_columns(rows, right={0}) + _rest(report.tenants[_SHOWN_KEPT:])
 
 
 def _others(others: Sequence["KeptStorage"]) -> str:
     rows = [("MiB", "shape", "type", "largest others at the step's peak, kept by no backward, made by")]
     rows += [(_mib(t.bytes), _shape(t), t.dtype, t.name) for t in others[:_SHOWN_OTHERS]]
-    return _columns(rows, right={0}) + _rest(others[_SHOWN_OTHERS:])
+    return in_columns(rows, right={0}) + _rest(others[_SHOWN_OTHERS:])
 
 
 def _rest(tenants: Sequence["KeptStorage"]) -> str:
@@ -64,15 +66,3 @@ def _shape(tenant: "KeptStorage") -> str:
 
 def _mib(size_bytes: int) -> str:
     return f"{size_bytes / _MIB:.1f}"
-
-
-def _columns(rows: Sequence[tuple[str, ...]], right: set[int]) -> str:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = (
-        "  ".join(
-            cell.rjust(width) if index in right else cell.ljust(width)
-            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
-    )
-    return "\n".join(line.rstrip() for line in lines)
