@@ -14,7 +14,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from ecotta_rt.cli.progress import TrainingProgress
-from ecotta_rt.data import Labelled, LabelledFrames
+from ecotta_rt.data import Labelled, SourceData
 from ecotta_rt.data.stream import source_frames
 from ecotta_rt.machine.this_machine import require_bfloat16
 from ecotta_rt.prepare.checkpoint import load_network, read_network_file, save_network
@@ -53,7 +53,7 @@ def main(argv: list[str] | None = None) -> int:
             network = load_network(args.network)
             prepare(
                 network,
-                LabelledFrames(Labelled(frames, labels)),
+                SourceData(Labelled(frames, labels)),
                 out,
                 parts=parts,
                 kernel=kernel,

@@ -48,7 +48,7 @@ from ecotta_rt.options import TRACKED
 
 if TYPE_CHECKING:
     from ecotta_rt.bundle import FrameSpec
-    from ecotta_rt.data import LabelledFrames, LabelledSet
+    from ecotta_rt.data import LabelledSet, SourceData
     from ecotta_rt.exporter.compiled import Compiled
     from ecotta_rt.exporter.request import ExportOptions
     from ecotta_rt.prepare.warmup import WarmUpOptions
@@ -224,7 +224,7 @@ def _warm_up(
     return {"left_out": len(frames.left_out), "held_out": held_out.as_json()}
 
 
-def _decoded(data: "LabelledSet", frame: "FrameSpec", store: Path) -> "LabelledFrames":
+def _decoded(data: "LabelledSet", frame: "FrameSpec", store: Path) -> "SourceData":
     from ecotta_rt.cli.prepare_data import tell_frames, tell_left_out
     from ecotta_rt.cli.progress import WorkProgress
 

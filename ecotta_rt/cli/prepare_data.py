@@ -10,10 +10,10 @@ from ecotta_rt.bundle import FrameSpec
 from ecotta_rt.cli.prepare_options import class_names, frame_size
 from ecotta_rt.data import (
     LabelledArrays,
-    LabelledFrames,
     LabelledPictures,
     LabelledSet,
     Left,
+    SourceData,
     Unlabelled,
     UnlabelledArrays,
     UnlabelledPictures,
@@ -85,7 +85,7 @@ def choose_frame(args: argparse.Namespace, network: Any, data: LabelledSet | Non
     return FrameSpec(frame_channels(network), height, width, args.resize, args.crop)
 
 
-def tell_frames(data: LabelledSet, frames: LabelledFrames, frame: FrameSpec) -> None:
+def tell_frames(data: LabelledSet, frames: SourceData, frame: FrameSpec) -> None:
     """Say in a line what will be learned from."""
     if isinstance(frames.training, Unlabelled):
         how = "without labels: the groups learn from the network's own answers to them"

@@ -20,9 +20,9 @@ from ecotta_rt.sources.picture import picture_size
 __all__ = [
     "Labelled",
     "LabelledArrays",
-    "LabelledFrames",
     "LabelledPictures",
     "LabelledSet",
+    "SourceData",
     "Unlabelled",
     "chosen",
     "common_size",
@@ -50,8 +50,8 @@ class Unlabelled:
 
 
 @dataclass(frozen=True, eq=False)
-class LabelledFrames:
-    """A set as a network takes it.
+class SourceData:
+    """What a warm-up learns from, as frames of the size that the network takes.
 
     Attributes:
         training: To learn from; without labels the network teaches itself.
@@ -81,7 +81,7 @@ class LabelledSet(Protocol):
     def common_size(self) -> tuple[int, int]:
         """Height and width that all have; UsageError where they differ."""
 
-    def frames(self, frame: FrameSpec, store: Path, report: DecodeCallback | None = None) -> LabelledFrames:
+    def frames(self, frame: FrameSpec, store: Path, report: DecodeCallback | None = None) -> SourceData:
         """Make frames of them; `store` as in `decode_pictures`."""
 
 
@@ -117,7 +117,7 @@ class LabelledPictures:
     def common_size(self) -> tuple[int, int]:
         return common_size(self._files)
 
-    def frames(self, frame: FrameSpec, store: Path, report: DecodeCallback | None = None) -> LabelledFrames:
+    def frames(self, frame: FrameSpec, store: Path, report: DecodeCallback | None = None) -> SourceData:
         decoded = decode_pictures(self._files, frame, store, report)
         labels, training = self._labels[decoded.places], int((decoded.places < self.count).sum())
         missing = np.setdiff1d(self._present, labels[:training])
@@ -127,7 +127,7 @@ class LabelledPictures:
             raise InputFileError(
                 f"no picture of {names} can be used; {first.path}: {first.why}. Mend or remove the folder"
             )
-        return LabelledFrames(
+        return SourceData(
             Labelled(decoded.frames[:training], labels[:training]),
             Labelled(decoded.frames[training:], labels[training:]) if len(labels) > training else None,
             decoded.left_out,
@@ -163,12 +163,12 @@ class LabelledArrays:
         height, width = self._frames.shape[1:3]
         return height, width
 
-    def frames(self, frame: FrameSpec, store: Path, report: DecodeCallback | None = None) -> LabelledFrames:
+    def frames(self, frame: FrameSpec, store: Path, report: DecodeCallback | None = None) -> SourceData:
         frames = made_to_fit(self._frames, frame)
         if not len(self._held):
-            return LabelledFrames(Labelled(frames, self._labels))
+            return SourceData(Labelled(frames, self._labels))
         training, held_out = (Labelled(frames[places], self._labels[places]) for places in (self._kept, self._held))
-        return LabelledFrames(training, held_out)
+        return SourceData(training, held_out)
 
 
 def common_size(files: Sequence[Path]) -> tuple[int, int]:

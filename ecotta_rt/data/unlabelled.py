@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from ecotta_rt.bundle import FrameSpec
 from ecotta_rt.data.decoding import DecodeCallback, decode_pictures
-from ecotta_rt.data.labelled import LabelledFrames, Unlabelled, chosen, common_size, made_to_fit
+from ecotta_rt.data.labelled import SourceData, Unlabelled, chosen, common_size, made_to_fit
 
 __all__ = ["UnlabelledArrays", "UnlabelledPictures"]
 
@@ -36,9 +36,9 @@ class UnlabelledPictures:
     def common_size(self) -> tuple[int, int]:
         return common_size(self._files)
 
-    def frames(self, frame: FrameSpec, store: Path, report: DecodeCallback | None = None) -> LabelledFrames:
+    def frames(self, frame: FrameSpec, store: Path, report: DecodeCallback | None = None) -> SourceData:
         decoded = decode_pictures(self._files, frame, store, report)
-        return LabelledFrames(Unlabelled(decoded.frames), left_out=decoded.left_out)
+        return SourceData(Unlabelled(decoded.frames), left_out=decoded.left_out)
 
 
 class UnlabelledArrays:
@@ -52,5 +52,5 @@ class UnlabelledArrays:
         height, width = self._frames.shape[1:3]
         return height, width
 
-    def frames(self, frame: FrameSpec, store: Path, report: DecodeCallback | None = None) -> LabelledFrames:
-        return LabelledFrames(Unlabelled(made_to_fit(self._frames, frame)))
+    def frames(self, frame: FrameSpec, store: Path, report: DecodeCallback | None = None) -> SourceData:
+        return SourceData(Unlabelled(made_to_fit(self._frames, frame)))

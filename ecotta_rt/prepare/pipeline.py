@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from ecotta_rt.bundle import FrameSpec, Manifest
-from ecotta_rt.data import Labelled, LabelledFrames
+from ecotta_rt.data import Labelled, SourceData
 from ecotta_rt.errors import InputFileError, UsageError
 from ecotta_rt.exporter.compiled import Compiled
 from ecotta_rt.exporter.export import ExportCallback, export
@@ -138,7 +138,7 @@ def use_threads(threads: int | None) -> None:
 
 def prepare(
     network: nn.Module,
-    data: LabelledFrames,
+    data: SourceData,
     out: Path,
     *,
     parts: int,
