@@ -25,7 +25,7 @@ HOMES = {
     "scipy": ("data/",),
     "PIL": ("data/", "sources/picture.py"),
     "matplotlib": ("bench/",),
-    "rich": ("bench/", "cli/"),
+    "rich": ("cli/",),
     "av": ("sources/pyav.py",),
 }
 

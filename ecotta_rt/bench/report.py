@@ -3,14 +3,14 @@
 Memory is never printed without the error of the same run.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import TextIO
+from typing import Generic, TextIO, TypeVar
 
 from ecotta_rt.bench.memory_cage import limit_in_words
 from ecotta_rt.bench.results import BenchReport, Enforced, LatencyRow, Row, Times
-from ecotta_rt.bench.table import Column, print_table
-from ecotta_rt.messages import show
+from ecotta_rt.messages import in_columns, show
 
 __all__ = ["print_report"]
 
@@ -46,8 +46,28 @@ _LATENCY_LEGEND = (
 _ONE_FRAME = "TENT and CoTTA at batch 1 are timed for comparison only: with the statistics of one frame they collapse"
 
 
+RowT = TypeVar("RowT")
+
+
+@dataclass(frozen=True)
+class _Column(Generic[RowT]):
+    """One column of a table.
+
+    Attributes:
+        title: First line of its head.
+        unit: Second line of its head.
+        cell: Text of the column for a row.
+        right: Whether figures are to stand below each other.
+    """
+
+    title: str
+    unit: str
+    cell: Callable[[RowT], str]
+    right: bool = True
+
+
 def print_report(report: BenchReport, file: TextIO) -> None:
-    """Print headline, table and footnotes to `file`; with escape codes only where that is a terminal.
+    """Print headline, table and footnotes to `file`, as plain text.
 
     Args:
         report: What was measured, finished or broken off.
@@ -62,7 +82,7 @@ def print_report(report: BenchReport, file: TextIO) -> None:
 def _print_memory(report: BenchReport, rows: Sequence[Row], file: TextIO) -> None:
     show(_headline(report, rows), file)
     if rows:
-        print_table(rows, [*_COLUMNS, *_cage_columns(report.enforced), *_device_columns(rows)], file)
+        _print_table(rows, [*_COLUMNS, *_cage_columns(report.enforced), *_device_columns(rows)], file)
     for note in (
         *_enforced_notes(report.enforced),
         *_failures(report),
@@ -76,40 +96,47 @@ def _print_latency(report: BenchReport, rows: Sequence[LatencyRow], file: TextIO
     of = f"{report.model.name}: time of a step on frames of {report.stream.name}"
     show(f"{of}, {report.rounds} rounds in turns", file)
     if rows:
-        print_table(rows, _LATENCY_COLUMNS, file)
+        _print_table(rows, _LATENCY_COLUMNS, file)
     left_out = [f"{who}: left out: {reason}" for who, reason in report.left_out.items()]
     alone = [_ONE_FRAME] if any(row.batch == 1 and row.normalisation == "batch" for row in rows) else []
     for note in (*_failures(report), *left_out, *(_LATENCY_LEGEND if rows else ()), *alone, *_machine(report)):
         show(note, file)
 
 
-_COLUMNS: tuple[Column[Row], ...] = (
-    Column("method", "", lambda row: row.method, right=False),
-    Column("norms", "", lambda row: row.normalisation, right=False),
-    Column("error", "%", lambda row: f"{row.error_percent:.2f}"),
-    Column("activations", "MiB", lambda row: _mib(row.activation_bytes)),
-    Column("step", "peak MiB", lambda row: _mib(row.step_peak_bytes)),
-    Column("growth", "MiB", lambda row: _mib(row.growth_bytes)),
-    Column("load", "peak MiB", lambda row: _mib(row.load_peak_bytes)),
-    Column("process", "peak MiB", lambda row: _mib(row.process_peak_bytes)),
-    Column("time", "ms/frame", lambda row: f"{row.ms_per_frame:.2f}"),
-    Column("time", "x forward", lambda row: f"{row.ms_per_frame / row.forward_ms_per_frame:.2f}"),
-    Column("trainable", "", lambda row: f"{row.trainable_parameters:,}"),
+def _print_table(rows: Sequence[RowT], columns: Sequence[_Column[RowT]], file: TextIO) -> None:
+    heads = ([column.title for column in columns], [column.unit for column in columns])
+    cells = ([column.cell(row) for column in columns] for row in rows)
+    right = {place for place, column in enumerate(columns) if column.right}
+    print(f"\n{in_columns([*heads, *cells], right)}\n", file=file)
+
+
+_COLUMNS: tuple[_Column[Row], ...] = (
+    _Column("method", "", lambda row: row.method, right=False),
+    _Column("norms", "", lambda row: row.normalisation, right=False),
+    _Column("error", "%", lambda row: f"{row.error_percent:.2f}"),
+    _Column("activations", "MiB", lambda row: _mib(row.activation_bytes)),
+    _Column("step", "peak MiB", lambda row: _mib(row.step_peak_bytes)),
+    _Column("growth", "MiB", lambda row: _mib(row.growth_bytes)),
+    _Column("load", "peak MiB", lambda row: _mib(row.load_peak_bytes)),
+    _Column("process", "peak MiB", lambda row: _mib(row.process_peak_bytes)),
+    _Column("time", "ms/frame", lambda row: f"{row.ms_per_frame:.2f}"),
+    _Column("time", "x forward", lambda row: f"{row.ms_per_frame / row.forward_ms_per_frame:.2f}"),
+    _Column("trainable", "", lambda row: f"{row.trainable_parameters:,}"),
 )
 
 
-_LATENCY_COLUMNS: tuple[Column[LatencyRow], ...] = (
-    Column("batch", "", lambda row: str(row.batch)),
-    Column("threads", "", lambda row: str(row.threads)),
-    Column("engine", "", lambda row: row.engine, right=False),
-    Column("method", "", lambda row: row.method, right=False),
-    Column("norms", "", lambda row: row.normalisation, right=False),
-    Column("time", "ms/frame", lambda row: f"{row.ms_per_frame.median:.2f}"),
-    Column("fastest", "ms/frame", lambda row: f"{row.ms_per_frame.min:.2f}"),
-    Column("time", "x forward", lambda row: _ratio(row.ratio_to_forward)),
-    Column("time", "x TENT", lambda row: _ratio(row.ratio_to_tent)),
-    Column("steps", "", lambda row: str(row.steps)),
-    Column("process", "peak MiB", lambda row: "" if row.process_peak_bytes is None else _mib(row.process_peak_bytes)),
+_LATENCY_COLUMNS: tuple[_Column[LatencyRow], ...] = (
+    _Column("batch", "", lambda row: str(row.batch)),
+    _Column("threads", "", lambda row: str(row.threads)),
+    _Column("engine", "", lambda row: row.engine, right=False),
+    _Column("method", "", lambda row: row.method, right=False),
+    _Column("norms", "", lambda row: row.normalisation, right=False),
+    _Column("time", "ms/frame", lambda row: f"{row.ms_per_frame.median:.2f}"),
+    _Column("fastest", "ms/frame", lambda row: f"{row.ms_per_frame.min:.2f}"),
+    _Column("time", "x forward", lambda row: _ratio(row.ratio_to_forward)),
+    _Column("time", "x TENT", lambda row: _ratio(row.ratio_to_tent)),
+    _Column("steps", "", lambda row: str(row.steps)),
+    _Column("process", "peak MiB", lambda row: "" if row.process_peak_bytes is None else _mib(row.process_peak_bytes)),
 )
 
 
@@ -137,8 +164,8 @@ def _engines(rows: Sequence[Row]) -> list[str]:
     return sorted({row.engine for row in rows})
 
 
-def _cage_columns(enforced: Enforced | None) -> list[Column[Row]]:
-    return [] if enforced is None else [Column("cage", "peak MiB", partial(_cage_peak, enforced))]
+def _cage_columns(enforced: Enforced | None) -> list[_Column[Row]]:
+    return [] if enforced is None else [_Column("cage", "peak MiB", partial(_cage_peak, enforced))]
 
 
 def _cage_peak(enforced: Enforced, row: Row) -> str:
@@ -164,11 +191,11 @@ def _devices(rows: Sequence[Row]) -> list[str]:
     return list(rows[0].fits) if rows else []
 
 
-def _device_columns(rows: Sequence[Row]) -> list[Column[Row]]:
+def _device_columns(rows: Sequence[Row]) -> list[_Column[Row]]:
     devices = _devices(rows)
     if len(devices) > _DEVICE_COLUMNS:
         return []
-    return [Column("fits", device, partial(_yes_or_no, device), right=False) for device in devices]
+    return [_Column("fits", device, partial(_yes_or_no, device), right=False) for device in devices]
 
 
 def _yes_or_no(device: str, row: Row) -> str:

@@ -6,11 +6,6 @@ from ecotta_rt.bench.report import print_report
 from ecotta_rt.bench.results import Enforced, Failure, LatencyRow, Times, compared
 
 
-class Terminal(io.StringIO):
-    def isatty(self):
-        return True
-
-
 def printed(report, file=None):
     file = io.StringIO() if file is None else file
     print_report(report, file)
@@ -31,27 +26,6 @@ def test_every_line_with_memory_has_its_error(row, report):
 
     (line,) = [line for line in lines if line.startswith("tent")]
     assert re.findall(r"\S+", line) == "tent batch 27.34 344.0 400.0 540.0 330.0 860.0 15.00 3.00 5,408".split()
-
-
-def test_a_terminal_gets_the_same_figures_in_a_drawn_table(row, report, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "160")
-    monkeypatch.setenv("TERM", "xterm")
-
-    text = printed(report(row("tent")), Terminal())
-
-    assert "━" in text
-    for figure in ("27.34", "344.0", "400.0", "540.0", "860.0"):
-        assert figure in text
-
-
-def test_a_terminal_too_narrow_for_the_table_still_gets_whole_figures(row, report, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "60")
-    monkeypatch.setenv("TERM", "xterm")
-
-    text = printed(report(row("ecotta-k4-warmed", trainable_parameters=1_234_567)), Terminal())
-
-    assert "ecotta-k4-warmed" in text
-    assert "1,234,567" in text
 
 
 def test_footnotes_tell_what_the_figures_depend_on(row, report):
