@@ -27,6 +27,7 @@ def bundle_text(bundle: "Bundle", state: "AdaptState") -> str:
     frame = manifest.frame
     numbers = sum(entry.bytes for entry in manifest.weights) // 4
     facts = [
+        ("method", manifest.ports.name),
         ("model", f"{manifest.model}, cut into {manifest.parts} part{'s' if manifest.parts > 1 else ''}"),
         ("network", manifest.network_digest),
         ("classes", _classes(manifest.classes)),

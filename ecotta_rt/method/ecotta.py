@@ -138,10 +138,3 @@ class AdaptableNetwork(Method):
         """The groups' parameters, by name (`groups.0.conv.weight`)."""
         own = dict(self.groups.named_parameters(prefix="groups"))
         return {f"groups.{k}.{p}": own[f"groups.{k}.{p}"].detach() for k in range(len(self.groups)) for p in _LEARNS}
-
-    def load_learned_parameters(self, parameters: Mapping[str, Tensor]) -> None:
-        """Write values of `learned_parameters` back into the modules."""
-        own = dict(self.groups.named_parameters(prefix="groups"))
-        with torch.no_grad():
-            for name, value in parameters.items():
-                own[name].copy_(value)

@@ -39,6 +39,7 @@ def test_people_see_what_is_in_a_bundle(small, capsys):
     assert code == 0
     for words in (
         "small.ecotta: a bundle of 0.01 MiB (9,291 bytes), all of it checked",
+        "method         ecotta\n",
         "model          tiny, cut into 1 part\n",
         "classes        2: red, green\n",
         "frames         3 x 4 x 4, RGB, 8-bit values x 1/255",

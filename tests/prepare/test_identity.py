@@ -158,7 +158,7 @@ def test_a_held_norm_keeps_its_statistics_and_gradients_flow_as_through_plain_au
     for name in ("groups.0.norm.mean", "groups.1.norm.variance"):
         assert np.array_equal(engine.state.statistics[name], state.statistics[name])
     if mode == "batch":
-        network.load_learned_parameters(to_step_state(network, engine.state).parameters)
+        network.load_state_dict(to_step_state(network, engine.state).parameters, strict=False)
         torch.testing.assert_close(network(frames), engine.predict(frames), atol=1e-4, rtol=1e-4)
 
 
@@ -167,7 +167,7 @@ def test_gradients_past_a_held_norm_are_those_of_plain_autograd(tiny, stream):
     engine = TorchEngine(network, options("batch", lr=0.05), identity_state(network))
     engine.step(stream[0])  # away from the identity, where the convolutions have no gradient yet
     state = to_step_state(network, engine.state)
-    network.load_learned_parameters(state.parameters)
+    network.load_state_dict(state.parameters, strict=False)
 
     lean = Step(network, options("batch", l1_weight=0.0)).differentiate(state, stream[1]).gradients["entropy"]
     entropy = entropy_nats(network(stream[1]))
