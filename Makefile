@@ -35,7 +35,7 @@ lint: $(INSTALLED) ## check style, formatting and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-pages: $(INSTALLED) ## write anew what README.md and docs/ take from code, devices, examples and results
+pages: $(INSTALLED) ## rewrite what README.md and docs/ take from code, devices, examples and results
 	$(BIN)/python docs/write_pages.py
 	$(BIN)/python benchmarks/render_results.py
 
