@@ -6,7 +6,7 @@ Never imports torch: each method is measured in a process of its own.
 import argparse
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -26,14 +26,7 @@ __all__ = ["main"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run `ecotta-bench`.
-
-    Args:
-        argv: The arguments after the program's name; those of the process where None.
-
-    Returns:
-        The exit code.
-    """
+    """Run `ecotta-bench` with `argv`, by default the process's arguments; returns the exit code."""
     return run_command("ecotta-bench", _bench, argv)
 
 
@@ -42,9 +35,14 @@ def _bench(argv: Sequence[str]) -> int:
     _check_outputs(args)
     plan = make_plan(bench_request(args))
     parts = len({(case.batch, case.threads) for case in plan.cases}) if plan.request.timed else len(plan.cases)
+    interrupted = False
     with RunProgress(parts) as progress:
         run = Run(plan, progress)
-        interrupted = _interrupted(run.run)
+        try:
+            with _terminate_as_interrupt():
+                run.run()
+        except KeyboardInterrupt:  # with a report, and no process or folder left behind
+            interrupted = True
     report = run.report()
     if report is not None:
         try:
@@ -56,16 +54,6 @@ def _bench(argv: Sequence[str]) -> int:
         tell("ecotta-bench", f"interrupted, {run.state}")
         return EXIT_INTERRUPTED
     return report.failures[0].exit_code if report is not None and report.failures else 0
-
-
-def _interrupted(run: Callable[[], None]) -> bool:
-    """Run, and say whether Ctrl-C or SIGTERM ended it: with a report, and no process or folder left behind."""
-    with _terminate_as_interrupt():
-        try:
-            run()
-        except KeyboardInterrupt:
-            return True
-    return False
 
 
 def _write(report: BenchReport, json: Path | None) -> None:

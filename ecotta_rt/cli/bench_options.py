@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 from ecotta_rt._version import __version__
@@ -12,9 +12,7 @@ from ecotta_rt.bench.contestants import LATENCY_METHODS
 from ecotta_rt.bench.peers import DEFAULT_METHODS, METHODS
 from ecotta_rt.bench.plan import DEFAULT_FRAMES
 from ecotta_rt.bench.request import ENGINES, GRADIENTS, LATENCY, MEMORY_FORMATS, ORDERS, Request
-from ecotta_rt.cli.byte_size import parse_byte_size
-from ecotta_rt.cli.numbers import batch_size, integer, thread_count
-from ecotta_rt.cli.parser import CommandParser
+from ecotta_rt.cli.parser import CommandParser, batch_size, byte_size, integer, thread_count
 from ecotta_rt.data.corruptions import CORRUPTIONS
 from ecotta_rt.errors import UsageError
 from ecotta_rt.machine.this_machine import usable_cores
@@ -107,10 +105,11 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     add, usual = parser.add_argument, Request()
     add("--model", metavar="M", default=usual.model, help=f"trained network, by model id or file ({usual.model})")
     add("--methods", metavar="A,B", type=_names, default=(), help="which methods (see below)")
-    add("--batch", metavar="N", type=_batches, default=(), help=f"frames a step ({usual.batches[0]}; --latency: 1,64)")
+    batch = f"frames a step ({usual.batches[0]}; --latency: 1,64)"
+    add("--batch", dest="batches", metavar="N", type=_batches, default=(), help=batch)
     add("--threads", metavar="N", type=_threads, default=(), help="threads a process (all cores; --latency: 1,2)")
-    modes = _one_of(NORMALISATIONS, "EcoTTA's norms")
-    add("--normalisation", metavar="MODE", type=_names, default=(), help=f"{modes}; --latency: all")
+    modes = _one_of(NORMALISATIONS, "EcoTTA's norms") + "; --latency: all"
+    add("--normalisation", dest="normalisations", metavar="MODE", type=_names, default=(), help=modes)
     add("--gradient", metavar="MODE", default=usual.gradient, help=_one_of(GRADIENTS, "through EcoTTA's frozen norms"))
     add("--data", metavar="DATA", default=usual.data, help=f"{usual.data}, or a folder with CIFAR-10-C, CIFAR-10 ...")
     add("--seed", metavar="S", type=integer, default=usual.seed, help=f"of stream and methods ({usual.seed})")
@@ -137,7 +136,8 @@ def _add_memory(parser: argparse.ArgumentParser) -> None:
     add("--memory-format", metavar="F", help=_one_of(MEMORY_FORMATS, "torch: of all tensors"))
     add("--allocator", metavar="A", help=f"freed memory: {', '.join(ALLOCATORS)} (torch: returning, onnx: libc)")
     add("--device", metavar="ID", type=_names, action="append", default=[], help="mark what fits this device, or all")
-    add("--enforce", metavar="LIMIT", help="let the kernel kill what exceeds a device's default limit, or a size")
+    limit = "let the kernel kill what exceeds a device's default limit, or a size"
+    add("--enforce", metavar="LIMIT", help=limit)
     add("--plot", metavar="FILE", type=Path, help="draw error against memory, .png or .svg")
 
 
@@ -154,32 +154,12 @@ def bench_request(args: argparse.Namespace) -> Request:
     else:
         _refuse(args, _LATENCY_ONLY, "--latency")
         usual = Request(threads=(usable_cores(),))
-    given = {
-        "model": args.model,
-        "methods": args.methods,
-        "batches": args.batch,
-        "normalisations": args.normalisation,
-        "threads": args.threads,
-        "gradient": args.gradient,
-        "data": args.data,
-        "seed": args.seed,
-        "bundles": tuple(args.bundle),
-        "optimisation": args.optimisation,
-        "memory_kind": args.memory_kind,
-        "rounds": args.rounds,
-        "engine": args.engine,
-        "frames": args.frames,
-        "corruptions": args.corruptions,
-        "severity": args.severity,
-        "order": args.order,
-        "hyperparameters": {n: v for n, v in (("lr", args.step_lr), ("l1_weight", args.l1_weight)) if v is not None},
-        "memory_format": args.memory_format,
-        "allocator": args.allocator,
-        "devices": tuple(device for devices in args.device for device in devices),
-        "frame_by_frame": args.frame_by_frame,
-        "fast": args.fast,
-        "enforce": _limit(args.enforce),
-    }
+    given = {field.name: getattr(args, field.name) for field in fields(Request) if hasattr(args, field.name)}
+    given["enforce"] = _limit(args.enforce)
+    given["bundles"] = tuple(args.bundle)
+    given["devices"] = tuple(device for devices in args.device for device in devices)
+    learning = (("lr", args.step_lr), ("l1_weight", args.l1_weight))
+    given["hyperparameters"] = {name: value for name, value in learning if value is not None}
     return replace(usual, **{name: value for name, value in given.items() if value not in (None, ())})
 
 
@@ -191,8 +171,7 @@ def _refuse(args: argparse.Namespace, names: Sequence[str], mode: str) -> None:
 
 def _limit(text: str | None) -> int | str | None:
     """A size in bytes, or the name of a device: no id begins with a digit."""
-    is_size = text is not None and text[:1].isdecimal() and not text.endswith(".toml")
-    return parse_byte_size(text) if text is not None and is_size else text
+    return byte_size(text) if text and text[0].isdecimal() and not text.endswith(".toml") else text
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -14,13 +14,13 @@ examples:
 """
 
 import argparse
-import json
 import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ecotta_rt.cli.numbers import integer, thread_count
+from ecotta_rt.cli.json_option import STDOUT, add_json, check_json, write_json
+from ecotta_rt.cli.parser import integer, thread_count
 from ecotta_rt.errors import UsageError
 from ecotta_rt.files.output import check_output, write_output
 
@@ -32,7 +32,6 @@ __all__ = ["NAME", "add_arguments", "run"]
 
 NAME = "demo"
 
-_STDOUT = "-"
 _QUICK = 8  # frames of each corruption
 _CLEAR = "\r\x1b[K"
 
@@ -45,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--seed", metavar="S", type=integer, default=0, help="which frames, and in which order (0: as shipped)")
     add("--threads", metavar="N", type=thread_count, default=1, help="threads of the network (1)")
-    add("--json", nargs="?", const=_STDOUT, metavar="FILE", help="write JSON to FILE; bare: to stdout, alone")
+    add_json(parser)
     add("--plot", metavar="FILE", type=Path, help="draw the errors, as SVG")
 
 
@@ -57,21 +56,17 @@ def run(args: argparse.Namespace) -> int:
     from ecotta_rt.demo.text import facts
 
     stream = read_stream(_QUICK if args.quick else args.frames, args.seed)
-    quiet = args.json == _STDOUT
+    quiet = args.json == STDOUT
     if not quiet:
         _begin(stream)
     with unpacked_bundle() as bundle:
         outcome = climb(bundle, stream, _nothing if quiet else _live_row(), args.threads)
-    content = json.dumps(facts(stream, outcome), indent=2)
-    if args.json is not None and not quiet:
-        write_output(args.json, f"{content}\n".encode())
+    write_json(args.json, facts(stream, outcome))
     if args.plot is not None:
         from ecotta_rt.demo.picture import draw
 
         write_output(args.plot, draw(stream, outcome).encode())
-    if quiet:
-        print(content)
-    else:
+    if not quiet:
         _end(stream, outcome)
     return 0
 
@@ -81,9 +76,9 @@ def _check(args: argparse.Namespace) -> None:
         raise UsageError(f"--threads {args.threads}: give 1 or more")
     if args.plot is not None and args.plot.suffix.lower() != ".svg":
         raise UsageError(f"--plot {args.plot}: the demo draws SVG alone; name a file that ends in .svg")
-    for option, path in {"--json": args.json, "--plot": args.plot}.items():
-        if path not in (None, _STDOUT):
-            check_output(option, path)
+    check_json(args.json)
+    if args.plot is not None:
+        check_output("--plot", args.plot)
 
 
 def _begin(stream: "Stream") -> None:

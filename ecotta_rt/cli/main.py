@@ -51,14 +51,7 @@ exit codes:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run `ecotta`.
-
-    Args:
-        argv: The arguments after the program's name; those of the process where None.
-
-    Returns:
-        The exit code.
-    """
+    """Run `ecotta` with `argv`, by default the process's arguments; returns the exit code."""
     return run_command("ecotta", _dispatch, argv)
 
 
@@ -69,12 +62,9 @@ def run_command(program: str, command: Callable[[Sequence[str]], int], argv: Seq
     ECOTTA_DEBUG set to 1 adds the traceback to either.
 
     Args:
-        program: The program's name, for messages.
+        program: For messages.
         command: Takes the arguments and returns an exit code. May raise anything.
-        argv: The arguments after the program's name; those of the process where None.
-
-    Returns:
-        The exit code.
+        argv: The arguments after the program's name; by default those of the process.
     """
     prepare_streams()
     code = _ended(program, command, sys.argv[1:] if argv is None else argv)

@@ -13,15 +13,13 @@ examples:
 """
 
 import argparse
-import json
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ecotta_rt.cli.byte_size import parse_byte_size
-from ecotta_rt.cli.numbers import batch_size, thread_count
+from ecotta_rt.cli.json_option import STDOUT, add_json, check_json, write_json
+from ecotta_rt.cli.parser import batch_size, byte_size, thread_count
 from ecotta_rt.messages import show
 
 if TYPE_CHECKING:
@@ -60,27 +58,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="plan with this processor's kernels, not those of where the bundle was made; then make one step in a "
         "process of its own, and compare",
     )
-    add("--json", metavar="FILE", nargs="?", const="-", help="write JSON, to FILE or to standard output")
+    add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Plan, and tell."""
     from ecotta_rt.bundle import read_bundle
     from ecotta_rt.errors import BudgetExceeded, UsageError
-    from ecotta_rt.files.output import check_output
     from ecotta_rt.machine.device import load_device
     from ecotta_rt.plan.budget import Wish, alternatives, fastest
     from ecotta_rt.plan.figures import with_figures
 
-    if args.json not in (None, "-"):
-        check_output("--json", args.json, args.bundle, args.device)
+    check_json(args.json, args.bundle, args.device)
     for option, value in (("--batch", args.batch), ("--threads", args.threads)):
         if value is not None and value < 1:
             raise UsageError(f"{option} {value}: give 1 or more")
-    limit = None if args.limit is None else parse_byte_size(args.limit)
     bundle, device = read_bundle(args.bundle), load_device(args.device)
     manifest = with_figures(bundle, anew=args.here)
-    wish = Wish(batch=args.batch, adapt=not args.no_adapt, threads=args.threads, limit_bytes=limit)
+    wish = Wish(batch=args.batch, adapt=not args.no_adapt, threads=args.threads, limit_bytes=byte_size(args.limit))
     ways = alternatives(manifest, device, wish)
     try:
         chosen, refusal = fastest(ways), None
@@ -89,9 +84,8 @@ def run(args: argparse.Namespace) -> int:
     name, figures, timeline = _largest_run(bundle, chosen)
     shown_ways = ways if args.all else ()
     tried = _tried(args.bundle, chosen, not args.no_adapt) if args.here and refusal is None else None
-    if args.json is not None:
-        _write_json(args.json, chosen, shown_ways, timeline, tried)
-    if args.json != "-":
+    write_json(args.json, _facts(chosen, shown_ways, timeline, tried))
+    if args.json != STDOUT:
         lines = [*_verdict(args.bundle, device, chosen), *_trial_lines(chosen, tried)]
         lines += [*_tensors(name, figures, timeline), *_every_way(shown_ways)]
         show("\n".join(lines))
@@ -143,21 +137,13 @@ def _trial_lines(chosen: "Plan", tried: "Trial | None") -> list[str]:
     ]
 
 
-def _write_json(
-    target: str, chosen: "Plan", ways: Sequence["Plan"], timeline: "PlannedRun", tried: "Trial | None"
-) -> None:
-    from ecotta_rt.files.output import write_output
-
-    content = {"schema": 1, **chosen.as_json(), "live_bytes": list(timeline.live_bytes)}
+def _facts(chosen: "Plan", ways: Sequence["Plan"], timeline: "PlannedRun", tried: "Trial | None") -> dict[str, object]:
+    facts = {"schema": 1, **chosen.as_json(), "live_bytes": list(timeline.live_bytes)}
     if tried is not None:
-        content["tried"] = asdict(tried)
+        facts["tried"] = asdict(tried)
     if ways:
-        content["alternatives"] = [way.as_json() for way in ways]
-    text = json.dumps(content, indent=2) + "\n"
-    if target == "-":
-        sys.stdout.write(text)
-    else:
-        write_output(target, text.encode())
+        facts["alternatives"] = [way.as_json() for way in ways]
+    return facts
 
 
 def _verdict(path: Path, device: "DeviceProfile", chosen: "Plan") -> list[str]:

@@ -27,20 +27,15 @@ examples:
 """
 
 import argparse
-import json
-import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ecotta_rt.cli.key_mapping import key_mapping
-from ecotta_rt.cli.prepare_options import (
-    add_options,
-    class_names,
-    export_options,
-    warm_up_options,
-)
+from ecotta_rt.cli.json_option import STDOUT, check_json, write_json
+from ecotta_rt.cli.parser import key_mapping
+from ecotta_rt.cli.prepare_options import add_options, class_names, export_options, warm_up_options
 from ecotta_rt.errors import UsageError
 from ecotta_rt.files.atomic import check_target
 from ecotta_rt.messages import tell
@@ -48,9 +43,8 @@ from ecotta_rt.options import TRACKED
 
 if TYPE_CHECKING:
     from ecotta_rt.bundle import FrameSpec
-    from ecotta_rt.data import LabelledSet, SourceData
-    from ecotta_rt.exporter.compiled import Compiled
-    from ecotta_rt.exporter.request import ExportOptions
+    from ecotta_rt.cli.progress import WorkProgress
+    from ecotta_rt.data import SourceData, LabelledSet
     from ecotta_rt.prepare.warmup import WarmUpOptions
 
 __all__ = ["NAME", "add_arguments", "run"]
@@ -67,15 +61,15 @@ def run(args: argparse.Namespace) -> int:
     """Warm up, export, save."""
     from ecotta_rt.cli.prepare_data import choose_frame, open_data, require_a_batch
     from ecotta_rt.cli.progress import WorkProgress
-    from ecotta_rt.files.output import check_output
+    from ecotta_rt.prepare import pipeline
     from ecotta_rt.prepare.networks import MODELS
-    from ecotta_rt.prepare.pipeline import export_bundle, frozen_network, model_name, use_threads, warmed_path
+    from ecotta_rt.prepare.preflight import preflight
 
     began_s = time.monotonic()
     if not Path(args.out or args.network).name:
         raise UsageError(f"{args.out or args.network!r} names no file: give --out a path without a suffix")
     out = args.out or Path(args.network).with_suffix("")
-    target = warmed_path(out, args.parts)
+    target = pipeline.warmed_path(out, args.parts)
     bundle = None if args.no_bundle else args.bundle or out.with_name(f"{out.name}.ecotta")
     if bundle is not None and bundle.exists() and not args.force:
         raise UsageError(f"{bundle} exists; --force replaces it, --bundle chooses another name")
@@ -83,134 +77,104 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"{target} exists; --force replaces it, --out chooses another name")
     for path in filter(None, (target, bundle)):
         check_target(path)
-    if args.json not in (None, "-"):
-        check_output("--json", args.json, args.network, *filter(None, [args.checkpoint, target, bundle]))
+    check_json(args.json, args.network, args.checkpoint, target, bundle)
     options, wanted = warm_up_options(args), export_options(args)
-    use_threads(args.threads)
+    pipeline.use_threads(args.threads)
     data = open_data(args)
     if data is not None:
         require_a_batch(data, options.batch)
     names = class_names(args) if data is None else data.classes
-    classes = len(names) or None
-    network = frozen_network(  # the first that writes
+    network = pipeline.frozen_network(  # the first that writes
         args.network,
         args.checkpoint,
         out,
-        classes=classes,
+        classes=len(names) or None,
         mean=args.mean,
         std=args.std,
         key_mapping=key_mapping(args.key_mapping),
-        tell=lambda line: tell("ecotta prepare", line),
+        tell=_tell,
     )
     with WorkProgress("ecotta prepare: looking at the pictures", bar=False):
         frame = choose_frame(args, network, data)
-    wanted = replace(wanted, model=model_name(args.network), frame=frame, classes=names)
+    wanted = replace(wanted, model=pipeline.model_name(args.network), frame=frame, classes=names)
+    kernel = pipeline.default_kernel(args.network) if args.kernel is None else args.kernel
+    geometry = {"parts": args.parts, "kernel": kernel}
     compiled, found = None, dict[str, Any]()
     if target.exists() and not args.force:
-        tell("ecotta prepare", f"{target} exists and is exported as it is; --force warms up again")
+        _tell(f"{target} exists and is exported as it is; --force warms up again")
     else:
-        compiled = _preflight(args, network, bundle, wanted)
+        with WorkProgress("ecotta prepare", bar=False) as progress:
+            report = _graph_report(progress)
+            compiled = preflight(network, bundle, wanted, **geometry, identity=data is None, report=report, tell=_tell)
         if data is None:
-            _start_without_data(args, network, frame, out)
+            _tell_identity(args.normalisation)
+            pipeline.prepare_without_data(network, out, frame=frame, **geometry)
         else:
-            found = _warm_up(args, network, data, frame, out, options)
-    _print_path(args, target)
+            found = _warm_up(network, data, frame, out, options, origin=str(args.data), **geometry)
+    show_path = _nothing if args.json == STDOUT else print
+    show_path(target)
     if bundle is not None:
         with WorkProgress("ecotta prepare", bar=False) as progress:
-            export_bundle(
-                network,
-                target,
-                bundle,
-                wanted,
-                report=lambda graph, done, total: progress.say(_graph_line(graph, done, total)),
-                compiled=compiled,
-            )
-        _print_path(args, bundle)
-    if args.json is not None:
-        network_file = out.with_name(f"{out.name}.safetensors") if args.network in MODELS else None
-        files = [str(path) for path in (network_file, target, bundle) if path is not None]
-        _write_json(args.json, {"files": files, "minutes": (time.monotonic() - began_s) / 60, **found})
+            report = _graph_report(progress)
+            pipeline.export_bundle(network, target, bundle, wanted, report=report, compiled=compiled)
+        show_path(bundle)
+    network_file = out.with_name(f"{out.name}.safetensors") if args.network in MODELS else None
+    files = [str(path) for path in (network_file, target, bundle) if path is not None]
+    facts = {"schema": 1, "left_out": 0, "held_out": None, "files": files, "minutes": (time.monotonic() - began_s) / 60}
+    write_json(args.json, {**facts, **found})
     return 0
 
 
-def _print_path(args: argparse.Namespace, path: Path) -> None:
-    if args.json != "-":
-        print(path)
+def _tell(line: str) -> None:
+    tell("ecotta prepare", line)
 
 
-def _write_json(target: str, facts: dict[str, Any]) -> None:
-    from ecotta_rt.files.output import write_output
-
-    text = json.dumps({"schema": 1, "left_out": 0, "held_out": None, **facts}, indent=2) + "\n"
-    if target == "-":
-        sys.stdout.write(text)
-    else:
-        write_output(target, text.encode())
+def _nothing(path: Path) -> None:
+    """Print no path: standard output is for the JSON object alone."""
 
 
-def _graph_line(graph: str, done: int, total: int) -> str:
-    return f"graph {done + 1} of {total}: {graph}" if done < total else graph
+def _graph_report(progress: "WorkProgress") -> Callable[[str, int, int], None]:
+    return lambda graph, done, total: progress.say(f"graph {done + 1} of {total}: {graph}" if done < total else graph)
 
 
-def _preflight(
-    args: argparse.Namespace, network: Any, bundle: Path | None, options: "ExportOptions"
-) -> "Compiled | None":
-    from ecotta_rt.cli.progress import WorkProgress
-    from ecotta_rt.prepare.pipeline import default_kernel
-    from ecotta_rt.prepare.preflight import preflight
-
-    with WorkProgress("ecotta prepare", bar=False) as progress:
-        return preflight(
-            network,
-            bundle,
-            options,
-            parts=args.parts,
-            kernel=default_kernel(args.network) if args.kernel is None else args.kernel,
-            identity=args.data is None,
-            report=lambda graph, done, total: progress.say(_graph_line(graph, done, total)),
-            tell=lambda line: tell("ecotta prepare", line),
-        )
-
-
-def _start_without_data(args: argparse.Namespace, network: Any, frame: "FrameSpec", out: Path) -> None:
-    from ecotta_rt.prepare.pipeline import default_kernel, prepare_without_data
-
-    tell("ecotta prepare", "no --data: the groups start as an identity, and the network answers as without them")
-    if args.normalisation != "source":
-        whose = "follow the stream from the first frame" if args.normalisation in TRACKED else "are those of each batch"
-        tell("ecotta prepare", f"the norms' statistics {whose}; --normalisation source keeps the network as it is")
-    kernel = default_kernel(args.network) if args.kernel is None else args.kernel
-    prepare_without_data(network, out, frame=frame, parts=args.parts, kernel=kernel)
+def _tell_identity(normalisation: str) -> None:
+    _tell("no --data: the groups start as an identity, and the network answers as without them")
+    if normalisation != "source":
+        whose = "follow the stream from the first frame" if normalisation in TRACKED else "are those of each batch"
+        _tell(f"the norms' statistics {whose}; --normalisation source keeps the network as it is")
 
 
 def _warm_up(
-    args: argparse.Namespace,
     network: Any,
     data: "LabelledSet",
     frame: "FrameSpec",
     out: Path,
     options: "WarmUpOptions",
+    *,
+    origin: str,
+    parts: int,
+    kernel: int,
 ) -> dict[str, Any]:
     from ecotta_rt.cli.progress import TrainingProgress
     from ecotta_rt.data import Labelled, remove_store
     from ecotta_rt.prepare.held_out import HeldOut
-    from ecotta_rt.prepare.pipeline import default_kernel, prepare
+    from ecotta_rt.prepare.pipeline import prepare
 
     store = out.with_name(f"{out.name}.frames")
     try:
         frames = _decoded(data, frame, store)
         # Without labels the network teaches itself: what it counts are answers that changed, not errors.
         wrong = "error" if isinstance(frames.training, Labelled) else "unlike the network's own answer"
-        with TrainingProgress(f"warm-up K={args.parts}", wrong) as progress:
+        with TrainingProgress(f"warm-up K={parts}", wrong) as progress:
             held_out = HeldOut(frames.held_out, options.batch, progress.say)
             prepare(
                 network,
                 frames,
                 out,
-                parts=args.parts,
-                kernel=default_kernel(args.network) if args.kernel is None else args.kernel,
+                parts=parts,
+                kernel=kernel,
                 options=options,
-                origin=str(args.data),
+                origin=origin,
                 report=progress,
                 tell=progress.say,
                 held_out=held_out,

@@ -24,7 +24,7 @@ from ecotta_rt.data import (
 from ecotta_rt.errors import UsageError
 from ecotta_rt.messages import tell
 
-__all__ = ["choose_frame", "open_data", "require_a_batch", "tell_frames", "tell_left_out"]
+__all__ = ["choose_frame", "open_data", "require_a_batch", "tell_frames"]
 
 _SHARE_OF_PICTURES = 0.1
 _SHOWN_FILES = 10

@@ -6,8 +6,8 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ecotta_rt.cli.key_mapping import add_key_mapping
-from ecotta_rt.cli.numbers import batch_size, integer, thread_count
+from ecotta_rt.cli.json_option import add_json
+from ecotta_rt.cli.parser import add_key_mapping, batch_size, integer, thread_count
 from ecotta_rt.errors import InputFileError, UsageError
 from ecotta_rt.machine.device import load_device
 from ecotta_rt.machine.this_machine import require_bfloat16
@@ -56,7 +56,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--precision", choices=("float32", "bfloat16"), default="float32", help="default float32")
     add("--threads", type=thread_count, metavar="N", help="threads (default: torch's choice)")
     add("--seed", type=integer, default=0, help="of the order and the augmentation (default 0)")
-    add("--json", metavar="FILE", nargs="?", const="-", help="write what was done, to FILE or to standard output")
+    add_json(parser)
     add("--force", action="store_true", help="warm up again and replace what exists")
     _add_pictures(parser.add_argument_group("pictures"))
     _add_bundle(parser.add_argument_group("bundle"))

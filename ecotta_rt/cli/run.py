@@ -41,8 +41,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ecotta_rt.cli.byte_size import parse_byte_size
-from ecotta_rt.cli.numbers import MOST_FRAMES, batch_size, integer, integer_up_to, thread_count
+from ecotta_rt.cli.parser import MOST_FRAMES, batch_size, byte_size, integer, integer_up_to, thread_count
 from ecotta_rt.cli.signal_watch import ENDING, signals_watched, stopped_by_signals
 from ecotta_rt.errors import EXIT_INTERRUPTED
 from ecotta_rt.messages import tell
@@ -130,7 +129,8 @@ def run(args: argparse.Namespace) -> int:
     from ecotta_rt.run.assembly import opened
     from ecotta_rt.run.least_memory import require_answers
 
-    options = _options(args)
+    values = {field.name: getattr(args, field.name) for field in fields(RunOptions) if hasattr(args, field.name)}
+    options = RunOptions(**values, memory_limit_bytes=byte_size(args.memory_limit))
 
     def progress(tally: "Tally") -> StreamProgress:
         return StreamProgress(tally, SystemClock(), answers_on_screen=args.out is None and sys.stdout.isatty())
@@ -145,12 +145,6 @@ def run(args: argparse.Namespace) -> int:
         ready.play()
     require_answers(ready.tally)
     return EXIT_INTERRUPTED if signal.SIGINT in received else 0
-
-
-def _options(args: argparse.Namespace) -> RunOptions:
-    values = {field.name: getattr(args, field.name) for field in fields(RunOptions) if hasattr(args, field.name)}
-    limit = args.memory_limit
-    return RunOptions(**values, memory_limit_bytes=None if limit is None else parse_byte_size(limit))
 
 
 def _giving_up(runtime: "Runtime") -> "Callable[[float], None]":

@@ -6,8 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecotta_rt.cli.byte_size import parse_byte_size
 from ecotta_rt.cli.main import main
+from ecotta_rt.cli.parser import byte_size
 from ecotta_rt.errors import UsageError
 
 OWN_NETWORK = """
@@ -218,13 +218,13 @@ def test_a_file_that_does_not_compile_is_explained(tmp_path: Path, capsys: pytes
 
 @given(st.integers(1, 10**12), st.sampled_from([("", 1), ("KiB", 2**10), (" MiB", 2**20), ("gb", 10**9)]))
 def test_a_size_is_a_number_times_its_unit(number: int, unit: tuple[str, int]) -> None:
-    assert parse_byte_size(f"{number}{unit[0]}") == number * unit[1]
+    assert byte_size(f"{number}{unit[0]}") == number * unit[1]
 
 
 @given(st.text(max_size=40))
 def test_any_other_text_is_refused_as_a_size_or_is_at_least_a_byte(text: str) -> None:
     try:
-        size_bytes = parse_byte_size(text)
+        size_bytes = byte_size(text)
     except UsageError:
         return
     assert size_bytes >= 1
