@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ecotta_rt.bench.adaptation import step_options
 from ecotta_rt.bundle import FrameSpec, read_bundle
-from ecotta_rt.data.cifar_classes import CIFAR_10
+from ecotta_rt.data.cifar import CIFAR_10
 from ecotta_rt.data.fashion_mnist import CLASSES
 from ecotta_rt.errors import InputFileError
 from ecotta_rt.exporter.code_digest import code_digest

@@ -7,8 +7,16 @@ Frames are made by `ecotta_rt.runtime.preprocess`, so that warm-up sees what the
 
 from ecotta_rt.data.decoding import Decoded, Left, decode_pictures, remove_store
 from ecotta_rt.data.folders import ClassFolders, find_pictures, is_class_folders, open_class_folders
-from ecotta_rt.data.labelled import Labelled, LabelledArrays, LabelledPictures, LabelledSet, SourceData, Unlabelled
-from ecotta_rt.data.unlabelled import UnlabelledArrays, UnlabelledPictures
+from ecotta_rt.data.labelled import (
+    Labelled,
+    LabelledArrays,
+    LabelledPictures,
+    LabelledSet,
+    SourceData,
+    Unlabelled,
+    UnlabelledArrays,
+    UnlabelledPictures,
+)
 from ecotta_rt.sources.picture import read_picture
 
 __all__ = [

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ecotta_rt.data.cifar_classes import CIFAR_10, CIFAR_100
 from ecotta_rt.data.corruptions import CORRUPTIONS
 from ecotta_rt.errors import InputFileError
 from ecotta_rt.files.cifar import (
@@ -20,9 +19,27 @@ from ecotta_rt.files.cifar import (
     map_labels,
 )
 
-__all__ = ["CifarC", "Images", "binary_in", "class_names", "is_cifar_c", "read_binary"]
+__all__ = ["CIFAR_10", "CIFAR_100", "CifarC", "Images", "binary_in", "class_names", "is_cifar_c", "read_binary"]
 
 Images = tuple[NDArray[np.uint8], NDArray[np.int64]]  # frames [N, 32, 32, 3], labels [N]
+
+# Names in the order of the labels.
+CIFAR_10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
+# fmt: off
+CIFAR_100 = (
+    "apple", "aquarium_fish", "baby", "bear", "beaver", "bed", "bee", "beetle", "bicycle", "bottle", "bowl", "boy",
+    "bridge", "bus", "butterfly", "camel", "can", "castle", "caterpillar", "cattle", "chair", "chimpanzee", "clock",
+    "cloud", "cockroach", "couch", "crab", "crocodile", "cup", "dinosaur", "dolphin", "elephant", "flatfish",
+    "forest", "fox", "girl", "hamster", "house", "kangaroo", "keyboard", "lamp", "lawn_mower", "leopard", "lion",
+    "lizard", "lobster", "man", "maple_tree", "motorcycle", "mountain", "mouse", "mushroom", "oak_tree", "orange",
+    "orchid", "otter", "palm_tree", "pear", "pickup_truck", "pine_tree", "plain", "plate", "poppy", "porcupine",
+    "possum", "rabbit", "raccoon", "ray", "road", "rocket", "rose", "sea", "seal", "shark", "shrew", "skunk",
+    "skyscraper", "snail", "snake", "spider", "squirrel", "streetcar", "sunflower", "sweet_pepper", "table", "tank",
+    "telephone", "television", "tiger", "tractor", "train", "trout", "tulip", "turtle", "wardrobe", "whale",
+    "willow_tree", "wolf", "woman", "worm",
+)
+# fmt: on
 
 
 def class_names(layout: CifarBinary) -> tuple[str, ...]:

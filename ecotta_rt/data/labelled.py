@@ -1,4 +1,4 @@
-"""Sets for the warm-up: frames to learn from, and frames held out to see what the warm-up did."""
+"""Sets for the warm-up, with labels and without: frames to learn from, and frames held out to see what it did."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from ecotta_rt.bundle import FrameSpec
 from ecotta_rt.data.decoding import DecodeCallback, Left, decode_pictures
 from ecotta_rt.data.folders import ClassFolders
-from ecotta_rt.data.split import hold_out
 from ecotta_rt.errors import BadFrames, InputFileError, UsageError
 from ecotta_rt.runtime.preprocess import preprocess
 from ecotta_rt.sources.picture import picture_size
@@ -24,11 +23,10 @@ __all__ = [
     "LabelledSet",
     "SourceData",
     "Unlabelled",
-    "chosen",
-    "common_size",
-    "made_to_fit",
+    "UnlabelledArrays",
+    "UnlabelledPictures",
+    "hold_out",
 ]
-
 
 _MOST_SIZES = 1000
 """Pictures to look at for the commonest size, once there are several."""
@@ -85,6 +83,34 @@ class LabelledSet(Protocol):
         """Make frames of them; `store` as in `decode_pictures`."""
 
 
+class UnlabelledPictures:
+    """Pictures without classes.
+
+    Args:
+        files: Where they are; see `find_pictures`.
+        classes: What the network calls its outputs; empty where nobody says.
+        count: How many to use, chosen at random; None: all.
+        seed: Of the choice.
+
+    Raises:
+        UsageError: A count out of range.
+    """
+
+    def __init__(
+        self, files: Sequence[Path], classes: Sequence[str] = (), *, count: int | None = None, seed: int = 0
+    ) -> None:
+        self.classes = tuple(classes)
+        self._files = tuple(files[place] for place in _chosen(len(files), count, seed))
+        self.count = len(self._files)
+
+    def common_size(self) -> tuple[int, int]:
+        return _common_size(self._files)
+
+    def frames(self, frame: FrameSpec, store: Path, report: DecodeCallback | None = None) -> SourceData:
+        decoded = decode_pictures(self._files, frame, store, report)
+        return SourceData(Unlabelled(decoded.frames), left_out=decoded.left_out)
+
+
 class LabelledPictures:
     """Pictures in class folders.
 
@@ -92,7 +118,7 @@ class LabelledPictures:
         folders: Where they are.
         share: To hold out of each class, where the folders hold nothing out themselves.
         count: How many to use, chosen at random; None: all.
-        seed: Of what is chosen.
+        seed: Of both choices.
 
     Raises:
         UsageError: A share or count out of range.
@@ -101,7 +127,7 @@ class LabelledPictures:
     def __init__(self, folders: ClassFolders, *, share: float, count: int | None = None, seed: int = 0) -> None:
         self.classes = folders.classes
         files, labels = np.array(folders.files, object), folders.labels
-        places = chosen(len(files), count, seed)
+        places = _chosen(len(files), count, seed)
         files, labels = files[places], labels[places]
         kept, held = hold_out(labels, share, seed)
         if len(folders.held_out_files):
@@ -115,7 +141,7 @@ class LabelledPictures:
         self._present = np.unique(labels)
 
     def common_size(self) -> tuple[int, int]:
-        return common_size(self._files)
+        return _common_size(self._files)
 
     def frames(self, frame: FrameSpec, store: Path, report: DecodeCallback | None = None) -> SourceData:
         decoded = decode_pictures(self._files, frame, store, report)
@@ -134,16 +160,23 @@ class LabelledPictures:
         )
 
 
-class LabelledArrays:
-    """Frames that are in memory already.
+class UnlabelledArrays:
+    """Frames that are in memory already, uint8 `[N, H, W, C]`, and what the network calls its outputs."""
 
-    Args:
-        frames: uint8 `[N, H, W, C]`.
-        labels: int64 `[N]`.
-        classes: Names by label.
-        share: To hold out of each class.
-        seed: Of what is held out.
-    """
+    def __init__(self, frames: NDArray[np.uint8], classes: Sequence[str] = ()) -> None:
+        self.classes, self.count = tuple(classes), len(frames)
+        self._frames = frames
+
+    def common_size(self) -> tuple[int, int]:
+        height, width = self._frames.shape[1:3]
+        return height, width
+
+    def frames(self, frame: FrameSpec, store: Path, report: DecodeCallback | None = None) -> SourceData:
+        return SourceData(Unlabelled(_made_to_fit(self._frames, frame)))
+
+
+class LabelledArrays(UnlabelledArrays):
+    """The same with `labels`, int64 `[N]`; of each class a `share` is held out, chosen by `seed`."""
 
     def __init__(
         self,
@@ -154,24 +187,44 @@ class LabelledArrays:
         share: float = 0.0,
         seed: int = 0,
     ) -> None:
-        self.classes = tuple(classes)
-        self._frames, self._labels = frames, labels
+        super().__init__(frames, classes)
+        self._labels = labels
         self._kept, self._held = hold_out(labels, share, seed)
         self.count = len(self._kept)
 
-    def common_size(self) -> tuple[int, int]:
-        height, width = self._frames.shape[1:3]
-        return height, width
-
     def frames(self, frame: FrameSpec, store: Path, report: DecodeCallback | None = None) -> SourceData:
-        frames = made_to_fit(self._frames, frame)
+        frames = _made_to_fit(self._frames, frame)
         if not len(self._held):
             return SourceData(Labelled(frames, self._labels))
         training, held_out = (Labelled(frames[places], self._labels[places]) for places in (self._kept, self._held))
         return SourceData(training, held_out)
 
 
-def common_size(files: Sequence[Path]) -> tuple[int, int]:
+def hold_out(labels: NDArray[np.int64], share: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Choose at random, class by class.
+
+    Args:
+        labels: int64 `[N]`.
+        share: In [0, 1): of each class, to the nearest whole number; one stays to learn from in any case.
+        seed: Of the choice.
+
+    Returns:
+        Places to learn from and places held out, int64, each rising. Of few pictures none may be held out.
+
+    Raises:
+        UsageError: `share` is out of range.
+    """
+    if not 0 <= share < 1:
+        raise UsageError(f"--held-out {share}: a share of the pictures, from 0 to less than 1; 0.1 is every tenth")
+    generator = np.random.default_rng(seed)
+    held = np.zeros(len(labels), np.bool_)
+    for label in np.unique(labels):
+        places = generator.permutation(np.flatnonzero(labels == label))
+        held[places[: min(round(share * len(places)), len(places) - 1)]] = True
+    return np.flatnonzero(~held), np.flatnonzero(held)
+
+
+def _common_size(files: Sequence[Path]) -> tuple[int, int]:
     """Height and width that all pictures have; UsageError where they differ."""
     sizes: Counter[tuple[int, int]] = Counter()
     for place, path in enumerate(files):
@@ -191,14 +244,14 @@ def common_size(files: Sequence[Path]) -> tuple[int, int]:
     )
 
 
-def made_to_fit(frames: NDArray[np.uint8], frame: FrameSpec) -> NDArray[np.uint8]:
+def _made_to_fit(frames: NDArray[np.uint8], frame: FrameSpec) -> NDArray[np.uint8]:
     """Frames uint8 `[N, H, W, C]` as the network takes them."""
     if frames.shape[1:] == (*frame.size, frame.channels) and frame.crop == 1:
         return frames
     return np.stack([preprocess(pixels, frame) for pixels in frames])
 
 
-def chosen(there: int, count: int | None, seed: int) -> NDArray[np.int64]:
+def _chosen(there: int, count: int | None, seed: int) -> NDArray[np.int64]:
     """Places of `count` at random among those there, rising; None: all."""
     if count is None:
         return np.arange(there)

@@ -5,8 +5,7 @@ import os
 import numpy as np
 import pytest
 
-from ecotta_rt.data.cifar import CifarC, binary_in, read_binary
-from ecotta_rt.data.cifar_classes import CIFAR_10, CIFAR_100
+from ecotta_rt.data.cifar import CIFAR_10, CIFAR_100, CifarC, binary_in, read_binary
 from ecotta_rt.data.corruptions import CORRUPTIONS
 from ecotta_rt.data.stream import open_stream, source_frames
 from ecotta_rt.errors import InputFileError

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from ecotta_rt.bundle import FrameSpec
 from ecotta_rt.data import LabelledArrays, LabelledPictures, open_class_folders
-from ecotta_rt.data.split import hold_out
+from ecotta_rt.data.labelled import hold_out
 from ecotta_rt.errors import InputFileError, UsageError
 
 FRAME = FrameSpec(3, 4, 4)

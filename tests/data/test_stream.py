@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ecotta_rt.data.cifar_classes import CIFAR_10
+from ecotta_rt.data.cifar import CIFAR_10
 from ecotta_rt.data.corruptions import CORRUPTIONS, corrupt
 from ecotta_rt.data.fashion_mnist import CLASSES, read_fashion_mnist
 from ecotta_rt.data.stream import open_stream, source_frames
