@@ -16,8 +16,7 @@ from torch import Tensor, nn
 
 from ecotta_rt.errors import InputFileError, UsageError
 from ecotta_rt.method.cut.normalise import Normalise
-from ecotta_rt.prepare.key_prefix import without_common_prefix
-from ecotta_rt.prepare.matching import KeyMapping, fill, rename
+from ecotta_rt.prepare.matching import KeyMapping, fill, rename, without_common_prefix
 from ecotta_rt.prepare.networks import MODELS, build_network
 from ecotta_rt.prepare.weights import read_safetensors, read_tensors, write_safetensors
 
@@ -72,17 +71,7 @@ def load_network(path: str | PathLike[str]) -> nn.Module:
 
 
 def read_network_file(path: str | PathLike[str]) -> NetworkFile:
-    """Read what one of our own files says about itself.
-
-    Args:
-        path: As for `load_network`.
-
-    Returns:
-        Its description.
-
-    Raises:
-        InputFileError: As for `load_network`.
-    """
+    """Read what one of our own files says about itself. Raises InputFileError as `load_network`."""
     return _parse(read_safetensors(path)[1], path)
 
 

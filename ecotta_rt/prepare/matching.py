@@ -12,16 +12,18 @@ from torch import Tensor, nn
 
 from ecotta_rt.errors import CheckpointError, InputFileError
 from ecotta_rt.method.cut.normalise import Normalise
-from ecotta_rt.prepare.key_prefix import OPTIONAL_KEY
 
-__all__ = ["KeyMapping", "fill", "rename"]
+__all__ = ["KeyMapping", "fill", "rename", "without_common_prefix"]
 
 KeyMapping = Mapping[str, str | None] | Callable[[str], str | None]
 """From a checkpoint's keys to the network's: prefixes and what replaces them, or a function. None drops a key."""
 
 FilePath = str | PathLike[str]
 
-_LISTED = 6
+_OPTIONAL_KEY = "num_batches_tracked"
+"""What a checkpoint may leave out."""
+
+_LISTED, _FEW = 6, 3
 _WRAPPING_PREFIXES = ("module.", "_orig_mod.")
 """DataParallel's and torch.compile's."""
 
@@ -33,12 +35,9 @@ def rename(
 
     Args:
         tensors: As read.
-        network: Whose names they get; its attribute `ignored_keys` lists prefixes of keys to leave out.
+        network: Its attribute `ignored_keys` lists prefixes of keys to leave out.
         key_mapping: Applied once `module.` and `_orig_mod.` are gone from a key; the longest prefix wins.
         path: For messages.
-
-    Returns:
-        The tensors under their new names.
 
     Raises:
         CheckpointError: Two keys become one.
@@ -70,7 +69,7 @@ def fill(network: nn.Module, tensors: Mapping[str, Tensor], path: FilePath) -> N
     """
     wanted = network.state_dict()
     tensors = _without_preprocessing(network, tensors, wanted, path)
-    missing = [key for key in wanted if key not in tensors and not key.endswith(OPTIONAL_KEY)]
+    missing = [key for key in wanted if key not in tensors and not key.endswith(_OPTIONAL_KEY)]
     unexpected = [key for key in tensors if key not in wanted]
     misshapen = [key for key in tensors if key in wanted and tensors[key].shape != wanted[key].shape]
     if missing or unexpected or misshapen:
@@ -80,6 +79,55 @@ def fill(network: nn.Module, tensors: Mapping[str, Tensor], path: FilePath) -> N
     with torch.no_grad():
         for key, value in tensors.items():
             wanted[key].copy_(value)  # state_dict() returns the network's own storages
+
+
+def without_common_prefix(
+    tensors: Mapping[str, Tensor], network: nn.Module, path: str | PathLike[str]
+) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """Find the one prefix by which a checkpoint's keys differ from the network's: `model.conv1.weight`, `conv1.weight`.
+
+    Training frameworks keep the network in an attribute of something larger (Lightning's `model.` or `net.`), beside
+    metrics, losses and averaged copies. Where all that the network has is there under one prefix, that is its state.
+
+    Returns:
+        The tensors by the network's names, or as they are where no prefix makes everything fit; and lines that say what
+        was done.
+
+    Raises:
+        CheckpointError: Several prefixes do.
+    """
+    wanted = {key: value.shape for key, value in network.state_dict().items() if not key.endswith(_OPTIONAL_KEY)}
+    if not wanted or wanted.keys() <= tensors.keys():
+        return dict(tensors), ()
+    one = max(wanted, key=len)
+    starts = [key.removesuffix(one) for key in tensors if key.endswith(f".{one}")]
+    fitting = [start for start in starts if _fits(tensors, wanted, start)]
+    if len(fitting) > 1:
+        raise CheckpointError(
+            f"{path}: holds {len(fitting)} networks that fit, under {', '.join(fitting)}: say which one, "
+            f"for example --key-mapping {fitting[0]}="
+        )
+    if fitting:
+        return _stripped(tensors, fitting[0])
+    head, dot, _ = one.partition(".")
+    bare = {f"{head}{dot}{key}": value for key, value in tensors.items()}
+    if dot and all(key.startswith(f"{head}.") for key in wanted) and _fits(bare, wanted, ""):
+        return bare, (f"the checkpoint's keys got the prefix '{head}.' of the network",)
+    return dict(tensors), ()
+
+
+def _fits(tensors: Mapping[str, Tensor], wanted: Mapping[str, object], start: str) -> bool:
+    return all(start + key in tensors and tensors[start + key].shape == shape for key, shape in wanted.items())
+
+
+def _stripped(tensors: Mapping[str, Tensor], start: str) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    inside = {key.removeprefix(start): value for key, value in tensors.items() if key.startswith(start)}
+    others = [key for key in tensors if not key.startswith(start)]
+    lines = [f"the prefix '{start}' of the checkpoint's keys was taken off"]
+    if others:
+        more = f" and {len(others) - _FEW} more" if len(others) > _FEW else ""
+        lines.append(f"{len(others)} tensors outside of it were left out: {', '.join(others[:_FEW])}{more}")
+    return inside, tuple(lines)
 
 
 def _unwrapped(key: str, network: nn.Module) -> str:

@@ -31,11 +31,10 @@ from torch import Tensor, UntypedStorage, nn
 
 from ecotta_rt.errors import UsageError
 from ecotta_rt.method.cut.module_paths import ModulePaths
-from ecotta_rt.profile.allocations import AllocationWatch
 from ecotta_rt.profile.profile_report import ActivationReport, KeptStorage, PeakPoint
 from ecotta_rt.profile.saved_tensors import SavedTensors
 from ecotta_rt.profile.step_memory import Block, StepMemory
-from ecotta_rt.profile.storages import EarlierStorages, storages_of
+from ecotta_rt.profile.storages import AllocationWatch, EarlierStorages, storages_of
 
 __all__ = ["ActivationProfiler", "profile_step"]
 
