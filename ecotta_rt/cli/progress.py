@@ -2,20 +2,26 @@
 
 import time
 from importlib.util import find_spec
-from threading import Event, Thread
+from threading import Event as Flag
+from threading import Thread
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from ecotta_rt.messages import on_terminal, printable, tell
+from ecotta_rt.events import Answer, Event, EventsDropped, GuardStep, StateNotSaved
+from ecotta_rt.messages import draw, on_terminal, printable, tell
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
+    from ecotta_rt.machine.clock import Clock
     from ecotta_rt.prepare.warmup import Progress
+    from ecotta_rt.sinks.tally import Tally
 
-__all__ = ["RunProgress", "TrainingProgress", "WorkProgress"]
+__all__ = ["RunProgress", "StreamProgress", "TrainingProgress", "WorkProgress"]
 
 _LINE_EVERY_S = 30.0
+_SHOWN_EVERY_S = 0.25
+_CLEAR = "\r\x1b[K"
 
 
 class WorkProgress:
@@ -34,7 +40,7 @@ class WorkProgress:
         self._title, self._state = title, "begun"
         self._began_s = self._told_s = time.monotonic()
         self._line_every_s = line_every_s
-        self._ended = Event()
+        self._ended = Flag()
         self._teller = Thread(target=self._tell_now_and_then, name="progress", daemon=True)
         self._bar = _new_bar() if bar else None
         if self._bar:
@@ -159,6 +165,52 @@ class RunProgress:
         self._done += 1
         if not self._bar:
             tell("", f"{self._done}/{self._count}  {item}  {outcome}  {time.monotonic() - self._since_s:.0f} s")
+
+
+class StreamProgress:
+    """A sink that shows the tally, a few times a second, and leaves a line of its own of what people should know.
+
+    Args:
+        tally: Of the same run; takes each event before this does.
+        clock: For the pace of the display and the frames a second.
+        answers_on_screen: Whether the answers themselves go to the terminal: then they are progress enough.
+    """
+
+    def __init__(self, tally: "Tally", clock: "Clock", *, answers_on_screen: bool) -> None:
+        self._tally = tally
+        self._clock = clock
+        self._shown = on_terminal() and not answers_on_screen
+        self._start_s = self._next_s = clock.now_s()
+
+    def take(self, event: Event) -> None:
+        match event:
+            case Answer():
+                self._show()
+            case GuardStep():
+                self._say(str(event))
+            case StateNotSaved():
+                self._say(f"warning: {event.why}")
+            case EventsDropped():
+                self._say(f"warning: {event.sink} takes events more slowly than they come; the oldest are dropped")
+
+    def close(self) -> None:
+        """Leave the line empty."""
+        if self._shown:
+            draw(_CLEAR)
+
+    def _show(self) -> None:
+        now_s = self._clock.now_s()
+        if not self._shown or now_s < self._next_s:
+            return
+        self._next_s = now_s + _SHOWN_EVERY_S
+        rate_hz = self._tally.frames / max(now_s - self._start_s, 1e-9)
+        draw(f"{_CLEAR}{self._tally}, {rate_hz:.1f} frames a second")
+
+    def _say(self, text: str) -> None:
+        """On a terminal the progress goes on below it."""
+        if self._shown:
+            draw(_CLEAR)
+        tell("ecotta run", text)
 
 
 def _new_bar(*, transient: bool = False) -> "Bar | None":

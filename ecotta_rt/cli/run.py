@@ -124,7 +124,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Answer the stream."""
-    from ecotta_rt.cli.stream_progress import StreamProgress
+    from ecotta_rt.cli.progress import StreamProgress
     from ecotta_rt.machine.clock import SystemClock
     from ecotta_rt.run.assembly import opened
     from ecotta_rt.run.least_memory import require_answers

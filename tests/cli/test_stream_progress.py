@@ -2,7 +2,7 @@ import io
 
 import pytest
 
-from ecotta_rt.cli.stream_progress import StreamProgress
+from ecotta_rt.cli.progress import StreamProgress
 from ecotta_rt.events import Answer, EventsDropped, GuardStep, StateNotSaved
 from ecotta_rt.machine.clock import ManualClock
 from ecotta_rt.records import Level

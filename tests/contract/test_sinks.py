@@ -6,7 +6,7 @@ from threading import Event as Flag
 import pytest
 
 from contract.checks import offenders
-from ecotta_rt.cli.stream_progress import StreamProgress
+from ecotta_rt.cli.progress import StreamProgress
 from ecotta_rt.events import (
     Answer,
     BatchAnswered,
