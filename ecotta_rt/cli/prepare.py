@@ -44,7 +44,7 @@ from ecotta_rt.options import TRACKED
 if TYPE_CHECKING:
     from ecotta_rt.bundle import FrameSpec
     from ecotta_rt.cli.progress import WorkProgress
-    from ecotta_rt.data import SourceData, LabelledSet
+    from ecotta_rt.data import LabelledSet, SourceData
     from ecotta_rt.prepare.warmup import WarmUpOptions
 
 __all__ = ["NAME", "add_arguments", "run"]
@@ -189,11 +189,10 @@ def _warm_up(
 
 
 def _decoded(data: "LabelledSet", frame: "FrameSpec", store: Path) -> "SourceData":
-    from ecotta_rt.cli.prepare_data import tell_frames, tell_left_out
+    from ecotta_rt.cli.prepare_data import tell_frames
     from ecotta_rt.cli.progress import WorkProgress
 
     with WorkProgress("decoding pictures") as progress:
         frames = data.frames(frame, store, progress.update)
-    tell_left_out(frames.left_out)
     tell_frames(data, frames, frame)
     return frames

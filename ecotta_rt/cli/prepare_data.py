@@ -86,17 +86,15 @@ def choose_frame(args: argparse.Namespace, network: Any, data: LabelledSet | Non
 
 
 def tell_frames(data: LabelledSet, frames: SourceData, frame: FrameSpec) -> None:
-    """Say in a line what will be learned from."""
+    """Say what will be learned from, and which files gave no frame."""
+    _tell_left_out(frames.left_out)
     if isinstance(frames.training, Unlabelled):
         how = "without labels: the groups learn from the network's own answers to them"
     else:
         held_out = "none held out" if frames.held_out is None else f"{len(frames.held_out.labels):,} held out"
         how = f"{held_out}; {len(data.classes)} classes"
-    tell(
-        "ecotta prepare",
-        f"{len(frames.training.frames):,} pictures to learn from, {how}; "
-        f"frames {frame.height} x {frame.width}, {frame.colour}",
-    )
+    count, size = len(frames.training.frames), f"{frame.height} x {frame.width}, {frame.colour}"
+    tell("ecotta prepare", f"{count:,} pictures to learn from, {how}; frames {size}")
 
 
 def _has_pictures(folder: Path) -> bool:
@@ -104,8 +102,7 @@ def _has_pictures(folder: Path) -> bool:
     return any((mimetypes.guess_type(name)[0] or "").startswith("image/") for name in names)
 
 
-def tell_left_out(files: Sequence[Left]) -> None:
-    """Name the files that gave no frame."""
+def _tell_left_out(files: Sequence[Left]) -> None:
     if not files:
         return
     tell("ecotta prepare", f"{len(files)} file{'s' if len(files) > 1 else ''} left out:")

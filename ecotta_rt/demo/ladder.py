@@ -57,17 +57,7 @@ class Outcome:
 
 
 def climb(bundle: Path, stream: Stream, watch: Watcher, threads: int = 1) -> Outcome:
-    """Play `stream` in all four ways, corruption by corruption.
-
-    Args:
-        bundle: The shipped one, unpacked.
-        stream: What to play.
-        watch: Called with the results so far.
-        threads: For the network.
-
-    Raises:
-        EcottaError: The bundle cannot be used.
-    """
+    """Play `stream` in all four ways, corruption by corruption, to the shipped bundle, unpacked."""
     ways = _ways(bundle, stream, SessionOptions(threads))
     states = {way: runtime.state for way, (runtime, _) in ways.items()} | {WAYS[0]: _as_it_came(bundle, stream)}
     for _, answer in ways.values():  # the first run of a graph takes longer: it makes its buffers
@@ -106,13 +96,8 @@ def _ways(path: Path, stream: Stream, options: SessionOptions) -> dict[str, tupl
     held.manifest = replace(held.manifest, graphs=tuple(g for g in held.manifest.graphs if g.name == HELD))
     still = Runtime(held, batch=1, adapt=False, options=options)
     moving = Runtime(read_bundle(path), batch=1, options=options)
-    return dict(
-        zip(
-            WAYS,
-            ((still, still.predict), (still, still.predict), (moving, moving.predict), (moving, moving)),
-            strict=True,
-        )
-    )
+    players = (still, still.predict), (still, still.predict), (moving, moving.predict), (moving, moving)
+    return dict(zip(WAYS, players, strict=True))
 
 
 def _as_it_came(bundle: Path, stream: Stream) -> AdaptState:

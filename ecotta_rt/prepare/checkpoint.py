@@ -87,8 +87,8 @@ def save_network(
 
     Args:
         network: Built by `build_network(model)`, trained since.
-        path: Where to; an existing file is replaced.
-        model: Its id.
+        path: An existing file is replaced.
+        model: Its id; this and the following are as in `NetworkFile`.
         test_accuracy_percent: On the clean test images.
         recipe: How it was trained; JSON values.
 

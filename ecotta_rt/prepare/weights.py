@@ -39,13 +39,7 @@ _DEEPEST = 4
 
 
 def read_safetensors(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Read a .safetensors file.
-
-    Args:
-        path: The file.
-
-    Returns:
-        Its tensors as stored, and its metadata.
+    """The tensors of a .safetensors file as stored, and its metadata.
 
     Raises:
         InputFileError: No such file, larger than 2 GiB, truncated, or no safetensors file.
@@ -60,15 +54,12 @@ def read_safetensors(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], d
 
 
 def read_tensors(path: str | os.PathLike[str]) -> dict[str, Tensor]:
-    """Read the named tensors of a checkpoint of any kind.
+    """The tensors of a checkpoint of any kind by name, as stored.
 
     Args:
         path: A .safetensors file, or a file of torch.save that holds a state dict, bare or under one of the keys
             that training scripts use, such as `state_dict`, `model_state_dict`, `model`, `ema`, in one another too.
             Other entries are left out.
-
-    Returns:
-        The tensors by name, as stored.
 
     Raises:
         InputFileError: As for `read_safetensors`, or a file that holds more than tensors and plain values, or none.
@@ -96,16 +87,7 @@ def read_tensors(path: str | os.PathLike[str]) -> dict[str, Tensor]:
 
 
 def write_safetensors(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write a .safetensors file whole or not at all.
-
-    Args:
-        path: Where to; an existing file is replaced.
-        tensors: What to write.
-        metadata: Strings by name.
-
-    Raises:
-        TransferError: The file cannot be written; `path` is as it was before.
-    """
+    """Write a .safetensors file whole or not at all. Raises TransferError as `write_atomic`."""
     content = save({name: value.detach().contiguous() for name, value in tensors.items()}, dict(metadata))
     write_atomic(path, content)
 

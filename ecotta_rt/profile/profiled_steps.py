@@ -73,10 +73,6 @@ def random_frames(shape: tuple[int, ...], device: str = "cpu") -> Tensor:
 def train_step(network: nn.Module, frames: Tensor) -> ProfiledStep:
     """Supervised training: cross-entropy, SGD with momentum over every parameter that requires a gradient.
 
-    Args:
-        network: Frames to logits; put into training mode.
-        frames: float32 `[N, C, H, W]`.
-
     Raises:
         NetworkError: The network does not run on such frames, does not return logits `[N, classes]`, or has nothing to
             train.
@@ -90,20 +86,13 @@ def train_step(network: nn.Module, frames: Tensor) -> ProfiledStep:
     network.train()
 
     def run() -> None:
-        loss = F.cross_entropy(network(frames), labels)
-        torch.autograd.backward(loss)
-        optimiser.step()
-        optimiser.zero_grad()
+        _descend(optimiser, F.cross_entropy(network(frames), labels))
 
     return ProfiledStep(_explained(run, frames), network)
 
 
 def tent_step(network: nn.Module, frames: Tensor) -> ProfiledStep:
     """Entropy minimisation over scale and shift of the batch norms, which use the statistics of the batch.
-
-    Args:
-        network: Frames to logits; its norms lose their running statistics.
-        frames: float32 `[N, C, H, W]`.
 
     Raises:
         NetworkError: As for `train_step`, or there is no BatchNorm with scale and shift.
@@ -124,10 +113,7 @@ def tent_step(network: nn.Module, frames: Tensor) -> ProfiledStep:
     optimiser = torch.optim.Adam(parameters, lr=1e-3)
 
     def run() -> None:
-        loss = entropy_nats(network(frames)).mean()
-        torch.autograd.backward(loss)
-        optimiser.step()
-        optimiser.zero_grad()
+        _descend(optimiser, entropy_nats(network(frames)).mean())
 
     return ProfiledStep(_explained(run, frames), network)
 
@@ -176,6 +162,12 @@ STEPS: Mapping[str, StepMaker] = MappingProxyType(
     {"train": train_step, "tent": tent_step, "forward": forward_step, "ecotta": make_ecotta_step()}
 )
 """Step id -> how to make it from a network and its frames."""
+
+
+def _descend(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
+    torch.autograd.backward(loss)
+    optimiser.step()
+    optimiser.zero_grad()
 
 
 def _count_classes(network: nn.Module, frames: Tensor) -> int:

@@ -124,19 +124,9 @@ def profile_step(
     *,
     part_of: Mapping[str, str] | None = None,
 ) -> ActivationReport:
-    """Run one step under an `ActivationProfiler`.
+    """Run one step, forward, backward and update, under an `ActivationProfiler`; returns what it kept.
 
-    Args:
-        step: Forward, backward and update; its result is dropped.
-        network: As in `ActivationProfiler`.
-        limit_bytes: As in `ActivationProfiler`.
-        part_of: As in `ActivationProfiler`.
-
-    Returns:
-        What the step kept.
-
-    Raises:
-        BudgetExceeded: The step kept more than `limit_bytes`.
+    The other arguments, and what it raises, are those of `ActivationProfiler`.
     """
     with ActivationProfiler(network, limit_bytes, part_of=part_of) as profiler:
         step()
