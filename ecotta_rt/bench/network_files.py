@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
-from ecotta_rt.data.assets import assets_folder
+from ecotta_rt.data.image_sets import assets_folder
 from ecotta_rt.errors import Unavailable, UsageError
 from ecotta_rt.files.kinds import open_regular
 

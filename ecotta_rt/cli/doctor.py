@@ -33,16 +33,12 @@ SCHEMA = 1
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `ecotta doctor`."""
-    parser.add_argument("--device", metavar="ID", help="compare with this device's profile: see ecotta devices")
-    parser.add_argument("--quick", action="store_true", help="only checks that are cheap in memory and time")
-    parser.add_argument(
-        "--state",
-        metavar="FOLDER",
-        type=Path,
-        default=Path(),
-        help="where learned states will be saved (default: here)",
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    add = parser.add_argument
+    add("--device", metavar="ID", help="compare with this device's profile: see ecotta devices")
+    add("--quick", action="store_true", help="only checks that are cheap in memory and time")
+    here = "where learned states will be saved (default: here)"
+    add("--state", metavar="FOLDER", type=Path, default=Path(), help=here)
+    add("--json", action="store_true", help="print JSON")
 
 
 def run(args: argparse.Namespace) -> int:

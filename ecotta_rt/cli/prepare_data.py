@@ -65,7 +65,7 @@ def require_a_batch(data: LabelledSet, batch: int) -> None:
 
 def choose_frame(args: argparse.Namespace, network: Any, data: LabelledSet | None) -> FrameSpec:
     """The frames that the network (an `nn.Module`) shall take, and how pictures become them."""
-    from ecotta_rt.prepare.network_frames import frame_channels, made_for, wanted_normalisation
+    from ecotta_rt.prepare.open_network import frame_channels, made_for, wanted_normalisation
 
     if not 0 < args.crop <= 1:
         raise UsageError(

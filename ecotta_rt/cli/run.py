@@ -75,20 +75,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="answer only; in running normalisation the statistics still follow the stream",
     )
-    group.add_argument(
-        "--batch",
-        metavar="N",
-        type=batch_size,
-        help="frames a step (default: the fewest that the bundle has a graph for)",
-    )
-    group.add_argument(
+    add = group.add_argument
+    add("--batch", metavar="N", type=batch_size, help="frames a step (default: the fewest the bundle has a graph for)")
+    add(
         "--frame-by-frame",
         action="store_true",
         help="run the N frames of a step one after the other: any N, in the memory of one frame (default N: 1)",
     )
-    group.add_argument(
-        "--fast", action="store_true", help="less time for more memory a step, where the bundle has a graph for it"
-    )
+    add("--fast", action="store_true", help="less time for more memory a step, where the bundle has a graph for it")
     state = parser.add_argument_group("state")
     add = state.add_mutually_exclusive_group().add_argument
     add("--state", metavar="FILE", type=Path, help=f"what was learned (default: BUNDLE with suffix {STATE_SUFFIX})")
@@ -96,30 +90,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = state.add_argument
     add("--fresh", action="store_true", help="start from the bundle's own state; the saved one is replaced")
     add("--save-every", metavar="SECONDS", type=float, default=60.0, help="save while it learns (default 60)")
-    machine = parser.add_argument_group("machine")
-    machine.add_argument("--device", metavar="ID", help="keep to this device's limits: see ecotta devices")
-    machine.add_argument("--threads", metavar="N", type=thread_count, help="threads of the network")
-    machine.add_argument(
-        "--memory-limit",
-        metavar="SIZE",
-        help="what this process may have, such as 200MiB (default: the device's limit)",
-    )
-    machine.add_argument(
-        "--max-temperature",
-        metavar="C",
-        type=float,
-        help="do less above this temperature in degrees Celsius (default 80)",
-    )
-    machine.add_argument(
+    add = parser.add_argument_group("machine").add_argument
+    add("--device", metavar="ID", help="keep to this device's limits: see ecotta devices")
+    add("--threads", metavar="N", type=thread_count, help="threads of the network")
+    add("--memory-limit", metavar="SIZE", help="what this process may have, as 200MiB (default: the device's limit)")
+    add("--max-temperature", metavar="C", type=float, help="do less above this, in degrees Celsius (default 80)")
+    add(
         "--trial",
         choices=("first", "always", "off"),
         default=os.environ.get("ECOTTA_TRIAL", "first"),
         help="make one step in a process of its own before the run, so that a bundle that would end it or hang is "
         "found out: when it is new on this machine (first), at each start, or never; ECOTTA_TRIAL sets the default",
     )
-    machine.add_argument(
-        "--guard", choices=("on", "off"), default="on", help="off: neither memory nor temperature is watched"
-    )
+    add("--guard", choices=("on", "off"), default="on", help="off: neither memory nor temperature is watched")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -8,6 +8,7 @@
 | folder of .npy files | CIFAR-10-C or CIFAR-100-C | read as they are |
 """
 
+import os
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
@@ -18,14 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecotta_rt.data import fashion_mnist
-from ecotta_rt.data.assets import assets_folder
 from ecotta_rt.data.cifar import CifarC, Images, binary_in, class_names, is_cifar_c, read_binary
 from ecotta_rt.data.corrupted import corrupted_frames
 from ecotta_rt.errors import InputFileError, Unavailable, UsageError
 from ecotta_rt.files.cifar import BINARIES, CifarBinary
 
-__all__ = ["EMBEDDED", "ImageSet", "find_image_set", "is_published"]
+__all__ = ["EMBEDDED", "ImageSet", "assets_folder", "find_image_set", "is_published"]
 
+VARIABLE = "ECOTTA_ASSETS"
 EMBEDDED = "fashion-mnist-c"
 SAMPLE = Path("data") / "fashion-mnist-sample"  # inside the assets folder
 SUBFOLDERS = ("cifar-10-batches-bin", "cifar-100-binary", "CIFAR-10-C", "CIFAR-100-C")  # as the archives unpack
@@ -109,6 +110,26 @@ class _Published:
                 f"{self.folder} holds no training images: put {layout.name}'s binary version beside it, as {beside}"
             )
         return _read_clean(beside, layout, "train")
+
+
+def assets_folder() -> Path:
+    """The folder that holds `networks/` and `data/`: `$ECOTTA_ASSETS`, else `benchmarks/` of the checkout we run from.
+
+    The trained networks and the embedded sample are too heavy for a device, so they are never installed.
+
+    Raises:
+        Unavailable: There is no such folder, as after an install without a checkout.
+    """
+    chosen = os.environ.get(VARIABLE)
+    folder = Path(chosen) if chosen else Path(__file__).resolve().parents[2] / "benchmarks"
+    if (folder / "data").is_dir() or (folder / "networks").is_dir():
+        return folder
+    reason = f"${VARIABLE} names {folder}, which" if chosen else f"this install has no checkout around it, and {folder}"
+    raise Unavailable(
+        f"the bench's sample images and trained networks are missing: {reason} has neither `data` nor `networks` in it;"
+        f" clone the repository and set {VARIABLE} to its folder `benchmarks`, or run `make bench` there. This install"
+        " can run `ecotta demo` as it is; or with data and a trained network of your own, see --data and --model"
+    )
 
 
 def is_published(data: str | Path) -> bool:

@@ -1,25 +1,28 @@
-"""Turn what a user names on a command line into a network: one of ours, a file of ours, or their own code."""
+"""Turn what a user names on a command line into a network, and find out what frames it takes.
+
+It may be one of ours, a file of ours, or their own code.
+"""
 
 import importlib
 import importlib.util
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from torch import nn
 
-from ecotta_rt.errors import UsageError
+from ecotta_rt.errors import NetworkError, UsageError
 from ecotta_rt.method.cut.normalise import Normalised
 from ecotta_rt.method.cut.one_line import one_line
 from ecotta_rt.method.cut.unwrapping import in_float32, settled, unwrapped
-from ecotta_rt.prepare.checkpoint import load_checkpoint, load_network
+from ecotta_rt.prepare.checkpoint import load_checkpoint, load_network, read_network_file
 from ecotta_rt.prepare.matching import KeyMapping
-from ecotta_rt.prepare.network_frames import frame_channels
 from ecotta_rt.prepare.networks import MODELS, build_network
 
-__all__ = ["open_network"]
+__all__ = ["frame_channels", "made_for", "open_network", "wanted_normalisation"]
 
 _OWN_MODULE = "ecotta_profiled_network"  # under which a user's file is imported
 
@@ -79,6 +82,51 @@ def open_network(
     return network
 
 
+def frame_channels(network: nn.Module) -> int:
+    """1 or 3, by its first convolution.
+
+    Raises:
+        NetworkError: It takes another number, or has no convolution.
+    """
+    first = next((module for module in network.modules() if isinstance(module, nn.Conv2d)), None)
+    if first is None:
+        raise NetworkError(f"{type(network).__name__} has no convolution; expected a network for pictures")
+    if first.in_channels not in (1, 3):
+        raise NetworkError(
+            f"the first convolution of {type(network).__name__} takes {first.in_channels} channels; pictures "
+            "have 3, or 1 where they are grey"
+        )
+    return first.in_channels
+
+
+def made_for(name: str, network: nn.Module) -> tuple[int, int] | None:
+    """Height and width of the frames it was made for; None where it does not say.
+
+    Args:
+        name: What the user called it: one of `MODELS` and files of ours are known.
+        network: Others may say it in an attribute `frame_size`, N or (H, W), or as timm's do in `pretrained_cfg`.
+    """
+    model = read_network_file(name).model if name.endswith(".safetensors") else name
+    if model in MODELS:
+        return (MODELS[model].frame_size,) * 2
+    inner = network.network if isinstance(network, Normalised) else network
+    size: Any = getattr(inner, "frame_size", None) or _about(inner).get("input_size", ())[1:]
+    if isinstance(size, int):
+        size = (size, size)
+    if not isinstance(size, Sequence) or len(size) != 2 or not all(isinstance(side, int) and side > 0 for side in size):
+        return None
+    return size[0], size[1]
+
+
+def wanted_normalisation(network: nn.Module) -> str | None:
+    """The options that a timm network needs and was not given; None for other networks."""
+    about = _about(network)
+    if not {"mean", "std"} <= about.keys():
+        return None
+    mean, std = (" ".join(f"{value:g}" for value in about[name]) for name in ("mean", "std"))
+    return f"--mean {mean} --std {std}"
+
+
 def _nobody(line: str) -> None:
     """Ignore a line."""
 
@@ -129,3 +177,8 @@ def _importable(folder: Path) -> Iterator[None]:
         yield
     finally:
         sys.path[:] = before
+
+
+def _about(network: nn.Module) -> Mapping[str, Any]:
+    about = getattr(network, "pretrained_cfg", None)
+    return about if isinstance(about, Mapping) else {}

@@ -12,9 +12,8 @@ from ecotta_rt.cli.prepare_data import choose_frame
 from ecotta_rt.cli.prepare_options import class_names, frame_size
 from ecotta_rt.errors import InputFileError, NetworkError, UsageError
 from ecotta_rt.method.cut.normalise import Normalised
-from ecotta_rt.prepare.network_frames import frame_channels, made_for, wanted_normalisation
 from ecotta_rt.prepare.networks import build_network
-from ecotta_rt.prepare.open_network import open_network
+from ecotta_rt.prepare.open_network import frame_channels, made_for, open_network, wanted_normalisation
 from ecotta_rt.runtime.engine import Runtime
 
 Image = pytest.importorskip("PIL.Image")
