@@ -1,7 +1,6 @@
 """What lies in a folder of pictures: class folders, with or without a part that is held out, or pictures alone."""
 
 import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecotta_rt.errors import InputFileError, UsageError
+from ecotta_rt.sources.images import in_natural_order
 
 __all__ = ["ClassFolders", "find_pictures", "is_class_folders", "open_class_folders"]
 
@@ -151,9 +151,4 @@ def _files(folder: Path) -> tuple[Path, ...]:
     for place, folders, names in os.walk(folder, onerror=fail):
         folders[:] = [name for name in folders if not name.startswith(".")]
         found += [Path(place, name) for name in names if not name.startswith(".")]
-    return tuple(sorted(found, key=_natural))
-
-
-def _natural(path: Path) -> tuple[list[tuple[str, int]], str]:
-    pieces = re.findall(r"([^0-9]*)([0-9]*)", str(path))
-    return [(text, int(digits or -1)) for text, digits in pieces], str(path)
+    return tuple(sorted(found, key=in_natural_order))

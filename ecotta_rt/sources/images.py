@@ -13,7 +13,7 @@ from ecotta_rt.sources.image_file import IMAGE_SUFFIXES, PLAIN_SUFFIXES, read_im
 from ecotta_rt.sources.picture import require_pillow
 from ecotta_rt.sources.source import SourcePlug
 
-__all__ = ["PICTURES", "Images"]
+__all__ = ["PICTURES", "Images", "in_natural_order"]
 
 
 class Images:
@@ -66,7 +66,7 @@ def _pictures(path: Path, entries: set[Path]) -> list[Path]:
     kept = [entry for entry in entries if entry.suffix.lower() in IMAGE_SUFFIXES and entry.is_file()]
     if not kept:
         raise InputFileError(f"{path}: no picture; names have to end in {', '.join(IMAGE_SUFFIXES)}")
-    return sorted(kept, key=_natural)
+    return sorted(kept, key=in_natural_order)
 
 
 def _kind(entry: Path) -> str:
@@ -75,9 +75,10 @@ def _kind(entry: Path) -> str:
     return entry.suffix.lower() or "without a suffix"
 
 
-def _natural(path: Path) -> tuple[list[tuple[str, int]], str]:
-    pieces = re.findall(r"([^0-9]*)([0-9]*)", path.name)
-    return [(text, int(digits or -1)) for text, digits in pieces], path.name
+def in_natural_order(path: Path) -> tuple[list[tuple[str, int]], str]:
+    """A key to sort by, for which `frame-9` comes before `frame-10`."""
+    pieces = re.findall(r"([^0-9]*)([0-9]*)", str(path))
+    return [(text, int(digits or -1)) for text, digits in pieces], str(path)
 
 
 PICTURES = SourcePlug(
