@@ -9,7 +9,7 @@ import pytest
 from scipy.ndimage import zoom
 
 from ecotta_rt.data.corruptions import CORRUPTIONS, SEVERITIES, corrupt
-from ecotta_rt.data.corruptions.zoom import zoomed
+from ecotta_rt.data.corruptions.pixels import zoomed
 from ecotta_rt.errors import BadFrames, UsageError
 
 SEEDED = {"gaussian_noise", "shot_noise", "impulse_noise", "glass_blur", "motion_blur", "snow", "frost", "fog"} | {

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ecotta_rt.data.cifar import CifarC, read_binary
 from ecotta_rt.data.corruptions import SEVERITIES, corrupt
 from ecotta_rt.data.corruptions.blur import MOTION
-from ecotta_rt.data.corruptions.motion import motion_blurred
+from ecotta_rt.data.corruptions.pixels import motion_blurred
 from ecotta_rt.files.cifar import BINARIES
 
 # Share of the values that may be one level off.

@@ -9,9 +9,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from ecotta_rt.data.corruptions.draws import Draws
-from ecotta_rt.data.corruptions.motion import motion_blurred
-from ecotta_rt.data.corruptions.pixels import Floats, Frames, to_bytes, to_unit
-from ecotta_rt.data.corruptions.zoom import zoomed
+from ecotta_rt.data.corruptions.pixels import Floats, Frames, motion_blurred, to_bytes, to_unit, zoomed
 
 __all__ = ["defocus_blur", "glass_blur", "motion_blur", "zoom_blur"]
 

@@ -8,9 +8,7 @@ import numpy as np
 
 from ecotta_rt.data.corruptions.draws import Draws
 from ecotta_rt.data.corruptions.frost_texture import frost_textures
-from ecotta_rt.data.corruptions.motion import motion_blurred
-from ecotta_rt.data.corruptions.pixels import Floats, Frames, to_bytes, to_unit
-from ecotta_rt.data.corruptions.zoom import zoomed
+from ecotta_rt.data.corruptions.pixels import Floats, Frames, motion_blurred, to_bytes, to_unit, zoomed
 
 __all__ = ["brightness", "fog", "frost", "snow"]
 
