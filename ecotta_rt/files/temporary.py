@@ -57,7 +57,10 @@ def temporary_folder(parent: str | os.PathLike[str], prefix: str) -> Iterator[Pa
     while True:
         path = Path(parent, f"{prefix}{os.urandom(4).hex()}{_SUFFIX}")
         path.mkdir(mode=0o700)
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:  # a cleaner of another process saw it before it was held
+            continue
         if _claimed(descriptor, path):
             break
         os.close(descriptor)

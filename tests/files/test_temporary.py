@@ -64,3 +64,21 @@ def test_a_file_of_an_older_version_named_after_its_process_is_removed_too(tmp_p
 
     with temporary_file(tmp_path / "net", 0o600):
         assert ".net.12345.tmp" not in names(tmp_path)
+
+
+def test_a_folder_that_another_process_removes_before_it_is_held_is_made_again(tmp_path, monkeypatch):
+    opened, make = [], os.open
+
+    def open_after_a_cleaner(path, flags, **rest):
+        opened.append(path)
+        if len(opened) == 1:
+            os.rmdir(path)
+        return make(path, flags, **rest)
+
+    monkeypatch.setattr("ecotta_rt.files.temporary.os.open", open_after_a_cleaner)
+
+    with temporary_folder(tmp_path, "work-") as folder:
+        assert opened == [opened[0], folder] and opened[0] != folder
+        assert folder.is_dir()
+        held = folder
+    assert not held.exists()
