@@ -16,7 +16,7 @@ from ecotta_rt.data.image_sets import find_image_set
 from ecotta_rt.errors import EcottaError, Unavailable, UsageError
 from ecotta_rt.machine.device import DeviceProfile, load_device
 
-__all__ = ["DEFAULT_FRAMES", "Plan", "make_plan"]
+__all__ = ["DEFAULT_FRAMES", "BenchPlan", "make_plan"]
 
 DEFAULT_FRAMES = 64
 
@@ -25,7 +25,7 @@ Refusal = Callable[[Case], EcottaError | None]
 
 
 @dataclass(frozen=True)
-class Plan:
+class BenchPlan:
     """A request that can be met.
 
     Attributes:
@@ -58,7 +58,7 @@ class Plan:
         return {self.files.kind_of(path): sha256_of(path) for path in paths}
 
 
-def make_plan(request: Request) -> Plan:
+def make_plan(request: Request) -> BenchPlan:
     """Check a request against what there is; imports no torch and corrupts no image.
 
     Raises:
@@ -85,7 +85,7 @@ def make_plan(request: Request) -> Plan:
     orders = _orders(cases, request, tuple(images.classes))
     named = _named_bundles(request)
     _, refused = _able([case for case in cases if case.from_bundle], _unfit(orders, named), strict)
-    return Plan(
+    return BenchPlan(
         request,
         files,
         tuple(case for case in cases if case.label not in refused),

@@ -14,7 +14,7 @@ from ecotta_rt.bench.exporting import bundle_for, forward_for
 from ecotta_rt.bench.measure import Seen, measure_case
 from ecotta_rt.bench.memory_cage import CageRecord, MemoryCage
 from ecotta_rt.bench.peers import METHODS
-from ecotta_rt.bench.plan import Plan
+from ecotta_rt.bench.plan import BenchPlan
 from ecotta_rt.bench.race import Race
 from ecotta_rt.bench.recording import write_recording
 from ecotta_rt.bench.results import BenchReport, Failure, ModelFacts, Row, StreamFacts
@@ -24,14 +24,14 @@ from ecotta_rt.data.stream import Segment, open_stream, source_frames
 from ecotta_rt.errors import EcottaError, InputFileError, UsageError
 from ecotta_rt.files.temporary import temporary_folder
 
-__all__ = ["Progress", "Run"]
+__all__ = ["BenchProgress", "BenchRun"]
 
 _SOURCE_FRAMES = 2000  # what EATA looks at before it adapts (arXiv 2204.02610, section 5.1)
 _TIMED_FRAMES = 256  # more would not change a time
 _TIMED_CORRUPTION = CORRUPTIONS[:1]
 
 
-class Progress(Protocol):
+class BenchProgress(Protocol):
     """Hears what a run does."""
 
     def doing(self, what: str) -> None:
@@ -47,7 +47,7 @@ class Progress(Protocol):
         """It is done."""
 
 
-class Run:
+class BenchRun:
     """A run in progress; whatever ends it, `report` tells what had been measured by then.
 
     Args:
@@ -55,7 +55,7 @@ class Run:
         progress: Hears how far it has come.
     """
 
-    def __init__(self, plan: Plan, progress: Progress) -> None:
+    def __init__(self, plan: BenchPlan, progress: BenchProgress) -> None:
         self._plan, self._progress = plan, progress
         self._rows: list[Row] = []
         self._failures: list[Failure] = []

@@ -40,12 +40,12 @@ from ecotta_rt.bench.recording import Recording, cut_batches
 from ecotta_rt.errors import Unavailable, UsageError
 from ecotta_rt.machine.process_memory import peak_resident_bytes, reset_peak, resident_bytes
 
-__all__ = ["Step", "main"]
+__all__ = ["MeasuredStep", "main"]
 
 _MOST_BATCHES = 4  # of one that is timed, held ready
 
 
-class Step(Protocol):
+class MeasuredStep(Protocol):
     """A method that was built, and what a row says of it.
 
     Attributes:
@@ -95,7 +95,7 @@ def _work(tell: Tell) -> None:
 
 
 def _engine(name: str) -> Any:
-    """The module that builds a `Step` (`open_step`), after `begin`, and times inference alone (`forward_ms`)."""
+    """The module that builds a `MeasuredStep` (`open_step`), after `begin`, and times inference (`forward_ms`)."""
     if name == "onnx":
         from ecotta_rt.bench import onnx_engine  # no torch anywhere below
 
@@ -112,7 +112,7 @@ def _measure(case: Case, engine: Any, tell: Tell) -> dict[str, Any]:
     gc.collect()
     baseline = resident_bytes()
 
-    step: Step = engine.open_step(case, recording.frames(0, 0))
+    step: MeasuredStep = engine.open_step(case, recording.frames(0, 0))
     if recording.labels.max() >= step.classes:
         raise UsageError(
             f"the stream has labels up to {recording.labels.max()}, and the network {step.classes} classes"
@@ -150,7 +150,7 @@ def _measure(case: Case, engine: Any, tell: Tell) -> dict[str, Any]:
     }
 
 
-def _play(step: Step, recording: Recording, batch: int, tell: Tell) -> dict[str, Any]:
+def _play(step: MeasuredStep, recording: Recording, batch: int, tell: Tell) -> dict[str, Any]:
     """Play every frame once, in order: the fields of a row that follow from answers and times."""
     wrong: dict[str, int] = {}
     times: list[tuple[float, int]] = []  # milliseconds, frames
@@ -181,7 +181,7 @@ def _take_turns(case: Case, engine: Any, tell: Tell) -> None:
     recording = Recording(case.recording)
     count = min(_MOST_BATCHES, len(recording.labels) // case.batch)
     batches = [recording.frames(i * case.batch, (i + 1) * case.batch) for i in range(count)]
-    step: Step = engine.open_step(case, batches[0])
+    step: MeasuredStep = engine.open_step(case, batches[0])
     waiting = cycle([step.prepare(batch) for batch in batches])
     step(next(waiting))
     _reset_peak()
@@ -194,7 +194,7 @@ def _take_turns(case: Case, engine: Any, tell: Tell) -> None:
         tell({"step_ms": step_ms, "process_peak_bytes": _peak_bytes()})
 
 
-def _timed(step: Step, prepared: Any) -> tuple[Any, float]:
+def _timed(step: MeasuredStep, prepared: Any) -> tuple[Any, float]:
     """What the step answers, and the milliseconds it took."""
     start = time.perf_counter()
     answer = step(prepared)

@@ -14,7 +14,7 @@ from ecotta_rt.bench.plan import make_plan
 from ecotta_rt.bench.plot import check_plot, draw_plot
 from ecotta_rt.bench.report import print_report
 from ecotta_rt.bench.results import BenchReport
-from ecotta_rt.bench.run import Run
+from ecotta_rt.bench.run import BenchRun
 from ecotta_rt.cli.bench_options import STDOUT, bench_parser, bench_request
 from ecotta_rt.cli.main import run_command
 from ecotta_rt.cli.progress import RunProgress
@@ -37,7 +37,7 @@ def _bench(argv: Sequence[str]) -> int:
     parts = len({(case.batch, case.threads) for case in plan.cases}) if plan.request.timed else len(plan.cases)
     interrupted = False
     with RunProgress(parts) as progress:
-        run = Run(plan, progress)
+        run = BenchRun(plan, progress)
         try:
             with _terminate_as_interrupt():
                 run.run()

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
     from ecotta_rt.machine.clock import Clock
-    from ecotta_rt.prepare.warmup import Progress
+    from ecotta_rt.prepare.warmup import WarmUpProgress
     from ecotta_rt.sinks.tally import Tally
 
 __all__ = ["RunProgress", "StreamProgress", "TrainingProgress", "WorkProgress"]
@@ -103,7 +103,7 @@ class TrainingProgress(WorkProgress):
         super().__init__(title)
         self._wrong = wrong
 
-    def __call__(self, progress: "Progress") -> None:
+    def __call__(self, progress: "WarmUpProgress") -> None:
         """Show one step."""
         epoch = f"epoch {progress.epoch}/{progress.epochs}  loss {progress.loss:.3f}"
         self.update(progress.step, progress.steps, f"{epoch}  {self._wrong} {progress.error_percent:.1f} %")

@@ -37,7 +37,7 @@ from ecotta_rt.prepare.augment import Augmentation, augment
 from ecotta_rt.prepare.calibrate import match_frozen_features, measure_statistics
 from ecotta_rt.state import AdaptState
 
-__all__ = ["Progress", "WarmUpOptions", "fine_tune", "warm_up"]
+__all__ = ["WarmUpOptions", "WarmUpProgress", "fine_tune", "warm_up"]
 
 _MATCHING_FRAMES = 256
 """For one mean and deviation a channel: enough, and at 224x224 still no more than a gigabyte of features."""
@@ -94,7 +94,7 @@ class WarmUpOptions:
 
 
 @dataclass(frozen=True)
-class Progress:
+class WarmUpProgress:
     """Where a training run stands; handed to the `report` callback after each step."""
 
     step: int
@@ -106,7 +106,7 @@ class Progress:
     seconds: float
 
 
-WarmUpCallback = Callable[[Progress], None]
+WarmUpCallback = Callable[[WarmUpProgress], None]
 
 
 def warm_up(
@@ -216,7 +216,7 @@ def _train(
                 seen = index + 1
                 error = 100 * wrong / seen / options.batch
                 seconds = time.monotonic() - began
-                report(Progress(step + 1, steps, epoch + 1, options.epochs, loss_sum / seen, error, seconds))
+                report(WarmUpProgress(step + 1, steps, epoch + 1, options.epochs, loss_sum / seen, error, seconds))
         _save_snapshot(snapshot, trained, optimiser, generator, run, epoch + 1)
 
 

@@ -3,7 +3,7 @@ import sys
 import pytest
 
 from ecotta_rt.cli.progress import RunProgress, TrainingProgress, WorkProgress
-from ecotta_rt.prepare.warmup import Progress
+from ecotta_rt.prepare.warmup import WarmUpProgress
 
 
 class Wait:
@@ -70,7 +70,7 @@ def test_the_teller_ends_with_the_work(capsys):
 def test_training_tells_each_epoch(capsys):
     with TrainingProgress("warm-up") as report:
         for step in range(1, 5):
-            report(Progress(step, 4, (step + 1) // 2, 2, 0.5, 12.5, 1.0))
+            report(WarmUpProgress(step, 4, (step + 1) // 2, 2, 0.5, 12.5, 1.0))
 
     lines = capsys.readouterr().err.splitlines()
     assert [line.split("  ")[0] for line in lines] == ["warm-up: epoch 1/2", "warm-up: epoch 2/2"]
