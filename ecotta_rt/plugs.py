@@ -7,12 +7,15 @@ A package that brings a source or a sink declares it in its `setup.cfg`:
         mjpeg = their_package.mjpeg:PLUG
 """
 
+import re
 from collections.abc import Iterable
 from typing import Protocol, TypeVar
 
 from ecotta_rt.errors import Unavailable
 
 __all__ = ["Plug", "plug_for"]
+
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]+:", re.ASCII | re.IGNORECASE)
 
 
 class Plug(Protocol):
@@ -26,7 +29,10 @@ P = TypeVar("P", bound=Plug)
 
 
 def plug_for(text: str, own: Iterable[P], kind: type[P], group: str) -> P | None:
-    """The first plug that recognises `text`; others' are loaded only where none of our own does.
+    """The first plug that recognises `text`.
+
+    Others' are loaded only where none of our own recognises it, and only for a text like `NAME:...` or `NAME://...`: a
+    broken plug of somebody's must not stand between a user and a mistyped path.
 
     Args:
         text: What the user wrote.
@@ -37,7 +43,8 @@ def plug_for(text: str, own: Iterable[P], kind: type[P], group: str) -> P | None
     Raises:
         Unavailable: Somebody's plug cannot be loaded, or is none.
     """
-    return next((plug for plug in own if plug.recognises(text)), None) or _of_others(text, kind, group)
+    known = next((plug for plug in own if plug.recognises(text)), None)
+    return known or (_of_others(text, kind, group) if _SCHEME.match(text) else None)
 
 
 def _of_others(text: str, kind: type[P], group: str) -> P | None:

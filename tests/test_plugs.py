@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from ecotta_rt.cli.main import main
-from ecotta_rt.errors import Unavailable, UsageError
+from ecotta_rt.errors import InputFileError, Unavailable, UsageError
 from ecotta_rt.sinks.opening import check_sink, open_sink
 from ecotta_rt.sources.images import Images
 from ecotta_rt.sources.newest import Newest
@@ -86,6 +86,8 @@ def test_a_broken_plug_is_told_with_its_name_where_it_is_needed_and_nowhere_else
         open_source("blank:x")
     (tmp_path / "1.npy").touch()
     assert type(open_source(str(tmp_path / "1.npy"))) is Images
+    with pytest.raises(InputFileError, match="no such file or folder"):
+        open_source("/mistyped/folder")
 
 
 def test_a_sink_that_nobody_knows_is_a_usage_error_before_the_run(tmp_path, capsys):

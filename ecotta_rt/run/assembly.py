@@ -66,6 +66,7 @@ class Run:
                 for event in events:
                     self.sinks.take(event)
         finally:
+            self.tally.dropped = self.loop.dropped  # an end by a sink is the last that the loop hears of
             try:
                 self.sinks.close()
             finally:
@@ -101,7 +102,7 @@ def opened(
         if isinstance(source, Newest):  # which waits for nobody; others wait until their answers are read
             capacity = _MOST_WAITING + 4 * runtime.batch  # answers to a batch come all at once
             outputs = {name: Queued(sink, name, capacity, sinks.take) for name, sink in outputs.items()}
-        sinks.sinks = [tally, *outputs.values(), *keeper]
+        sinks.add(tally, *outputs.values(), *keeper)
         loop = Loop(
             source,
             runtime,

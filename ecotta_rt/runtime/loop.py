@@ -90,13 +90,16 @@ class Loop:
             EcottaError: The source or the engine ended the run. Where it was the source, the frames that it had given
                 are answered first.
         """
-        with closing(self._given()) as items:
-            for item in items:
-                yield from self._take(item)
-                if self._stopping:
-                    break
-        yield from self._answer_waiting()
-        yield StreamEnded(self._dropped(), "" if self._failure is None else str(self._failure))
+        try:
+            with closing(self._given()) as items:
+                for item in items:
+                    yield from self._take(item)
+                    if self._stopping:
+                        break
+            yield from self._answer_waiting()
+        except EcottaError as error:
+            self._failure = self._failure or error
+        yield StreamEnded(self.dropped, "" if self._failure is None else str(self._failure))
         if self._failure is not None:
             raise self._failure
 
@@ -163,12 +166,14 @@ class Loop:
 
     def _drop(self, frame: Frame) -> Iterator[Event]:
         self._shed += 1
-        yield Dropped(frame.index, frame.name, self._dropped())
+        yield Dropped(frame.index, frame.name, self.dropped)
         if self._guard is not None:
             # A camera drops the others itself, and a folder is not emptied in a second.
             self._clock.sleep_s(self._guard.policy.check_every_s)
 
-    def _dropped(self) -> int:
+    @property
+    def dropped(self) -> int:
+        """Frames that the source or the guard has dropped so far."""
         return self._source.dropped + self._shed
 
     def _answer_waiting(self) -> Iterator[Event]:
@@ -222,7 +227,7 @@ class Loop:
             adapted=prediction.adapted,
             why=prediction.why,
         )
-        answers = answers_to(batch, prediction, self._engine.class_names, self._clock.now_s(), self._dropped())
+        answers = answers_to(batch, prediction, self._engine.class_names, self._clock.now_s(), self.dropped)
         return [summary, *answers]
 
     def _ask(self, batch: Sequence[Frame], act: Act) -> Prediction:

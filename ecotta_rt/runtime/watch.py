@@ -10,7 +10,7 @@ from threading import Event, Thread
 
 __all__ = ["watching"]
 
-_JOIN_S = 5.0  # longer than a graph takes to load
+_JOIN_S = 5.0  # longer than a reading takes on a board that swaps
 
 
 @contextmanager

@@ -45,6 +45,7 @@ class Queued:
         self._thread.start()
 
     def take(self, event: Event) -> None:
+        self._raise()
         with self._changed:
             if self._closed:
                 return
@@ -72,17 +73,21 @@ class Queued:
             self._report(EventsDropped(self._name, count))
 
     def _raise(self) -> None:
-        error, self._error = self._error, None
+        with self._changed:
+            error, self._error = self._error, None
         if error is not None:
             raise error
 
     def _run(self) -> None:
         try:
-            while (event := self._next()) is not None:
-                self._sink.take(event)
-            self._sink.close()
+            try:
+                while (event := self._next()) is not None:
+                    self._sink.take(event)
+            finally:
+                self._sink.close()
         except BaseException as error:  # raised again in the stream
-            self._error = error
+            with self._changed:
+                self._error, self._closed = error, True
 
     def _next(self) -> Event | None:
         """The oldest event; None when there is none and none will come."""

@@ -1,7 +1,8 @@
 """What every sink promises, and how one stands for several."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from ecotta_rt.events import Event
@@ -39,25 +40,33 @@ class SinkPlug:
 
 
 class FanOut:
-    """Hands each event to several sinks, in order.
+    """Hands each event to several sinks in order, to each of them whatever the others do; then raises the first error.
 
     Args:
-        sinks: Closed in the opposite order, each of them whatever the others do; the first error is raised.
+        sinks: Closed in the opposite order. More may be added: those that report what they do need the whole first.
     """
 
     def __init__(self, *sinks: Sink) -> None:
         self.sinks = [*sinks]
 
+    def add(self, *sinks: Sink) -> None:
+        """Hand events to these, too."""
+        self.sinks += sinks
+
     def take(self, event: Event) -> None:
-        for sink in self.sinks:
-            sink.take(event)
+        _each([partial(sink.take, event) for sink in self.sinks])
 
     def close(self) -> None:
-        errors = []
-        for sink in reversed(self.sinks):
-            try:
-                sink.close()
-            except Exception as error:
-                errors.append(error)
-        if errors:
-            raise errors[0]
+        _each([sink.close for sink in reversed(self.sinks)])
+
+
+def _each(calls: Iterable[Callable[[], None]]) -> None:
+    """Make all calls; raises the first error after the last call."""
+    errors = []
+    for call in calls:
+        try:
+            call()
+        except Exception as error:
+            errors.append(error)
+    if errors:
+        raise errors[0]

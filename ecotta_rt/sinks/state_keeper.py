@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ecotta_rt.errors import InputFileError, TransferError, UsageError
-from ecotta_rt.events import BatchAnswered, Event, StateNotSaved, StateSaved
+from ecotta_rt.events import Answer, BatchAnswered, Event, StateNotSaved, StateSaved
 from ecotta_rt.machine.clock import Clock, SystemClock
 from ecotta_rt.state import AdaptState
 
@@ -44,6 +44,7 @@ class StateKeeper:
         self._clock = clock or SystemClock()
         self._tried_s = self._clock.now_s()
         self._learned = False  # since the last save
+        self._to_come = 0  # answers of the last batch
 
     def take_up(self) -> bool:
         """Go on from the saved state.
@@ -69,11 +70,18 @@ class StateKeeper:
         return True
 
     def take(self, event: Event) -> None:
-        """Save after a batch when the time has come; a save that fails is reported, and the run goes on."""
-        if not isinstance(event, BatchAnswered):
+        """Save after a batch when the time has come; a save that fails is reported, and the run goes on.
+
+        A card that is slow to write must not hold up the answers to the batch, so it waits for the last of them.
+        """
+        if isinstance(event, BatchAnswered):
+            self._learned |= event.offered
+            self._to_come = event.frames
             return
-        self._learned |= event.offered
-        if self._clock.now_s() - self._tried_s < self._every_s:
+        if not isinstance(event, Answer):
+            return
+        self._to_come -= 1
+        if self._to_come or self._clock.now_s() - self._tried_s < self._every_s:
             return
         try:
             self.save()

@@ -137,7 +137,8 @@ def test_what_a_sink_behind_a_queue_raises_is_raised_once_in_the_stream(failing)
     def fail(*_):
         raise BrokenPipeError("the reader has gone")
 
-    sink = Kept()
+    sink, closed = Kept(), []
+    sink.close = lambda: closed.append(True)
     setattr(sink, failing, fail)
     queue = Queued(sink, "pipe", 10)
     if failing == "take":
@@ -145,6 +146,7 @@ def test_what_a_sink_behind_a_queue_raises_is_raised_once_in_the_stream(failing)
 
     with pytest.raises(BrokenPipeError, match="gone"):
         queue.close()
+    assert closed == ([True] if failing == "take" else []), "one that fails is closed all the same"
     queue.close()
     queue.take(Unheard())
 
@@ -167,3 +169,16 @@ def test_several_sinks_are_closed_in_turn_the_last_first_and_the_first_error_is_
         sinks.close()
 
     assert closed == ["c", "b", "a"]
+
+
+def test_several_sinks_each_hear_of_an_event_that_one_of_them_cannot_take():
+    def fail(_):
+        raise BrokenPipeError("the reader has gone")
+
+    broken, last = Kept(), Kept()
+    broken.take = fail
+
+    with pytest.raises(BrokenPipeError):
+        FanOut(broken, last).take(EVENTS[0])
+
+    assert last.events == [EVENTS[0]]

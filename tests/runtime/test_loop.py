@@ -3,7 +3,7 @@ import weakref
 import numpy as np
 import pytest
 
-from ecotta_rt.errors import BadFrames, TransferError, UsageError
+from ecotta_rt.errors import BadFrames, InputFileError, TransferError, UsageError
 from ecotta_rt.events import Answer, BatchAnswered, Refusal, SourceBack, SourceLost, StreamEnded
 from ecotta_rt.machine.clock import ManualClock
 from ecotta_rt.records import Frame
@@ -165,6 +165,18 @@ def test_when_the_source_fails_what_it_gave_is_answered_first(make_engine):
 
     assert [answer.frame for answer in sink.answers] == [0, 1, 2]
     assert sink.events[-1] == StreamEnded(4, "the cable is out")
+
+
+def test_when_the_engine_fails_the_last_event_tells_why_and_what_was_dropped(make_engine):
+    class Broken(type(make_engine())):
+        def __call__(self, frames):
+            raise InputFileError("the graph cannot run")
+
+    events = []
+    with pytest.raises(InputFileError, match="cannot run"):
+        events.extend(Loop(Played([frame(0)], dropped=7), Broken()))
+
+    assert events == [StreamEnded(7, "the graph cannot run")]
 
 
 def test_stopping_ends_the_run_after_the_batch_in_progress_and_closes_the_source_once(make_engine):

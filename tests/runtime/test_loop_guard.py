@@ -353,7 +353,7 @@ def test_what_goes_wrong_while_a_batch_is_learned_from_ends_the_run_too(make_eng
     assert [answer.frame for answer in sink.answers] == [0]
 
 
-def test_a_loop_without_a_guard_has_nobody_to_consult(make_engine):
+def test_a_loop_without_a_guard_has_nobody_to_ask(make_engine):
     loop = Loop(Stream(1, {}), make_engine())
 
     loop.check_memory()

@@ -4,15 +4,19 @@ import numpy as np
 import pytest
 
 from ecotta_rt.errors import InputFileError, TransferError, UsageError
-from ecotta_rt.events import BatchAnswered, StateNotSaved, StateSaved
+from ecotta_rt.events import Answer, BatchAnswered, StateNotSaved, StateSaved
 from ecotta_rt.machine.clock import ManualClock
 from ecotta_rt.records import Level
 from ecotta_rt.sinks.state_keeper import StateKeeper
 from ecotta_rt.state import AdaptState
 
+ANSWER = Answer(0, "a.png", "cat", 1, 0.75, 0.5, True, "adapted", 12.5, 0)
 
-def batch(offered=True):
-    return BatchAnswered(1, 0, Level.FULL, offered, offered, "adapted" if offered else "off")
+
+def take_batch(keeper, frames=1, offered=True):
+    keeper.take(BatchAnswered(frames, 0, Level.FULL, offered, offered, "adapted" if offered else "off"))
+    for _ in range(frames):
+        keeper.take(ANSWER)
 
 
 @pytest.fixture
@@ -52,16 +56,27 @@ def test_a_state_that_cannot_be_read_is_refused(kept):
 def test_it_is_saved_when_the_time_has_come_and_not_before(kept):
     for saves in (0, 0, 1, 1):
         kept.clock.advance_s(25)
-        kept.keeper.take(batch())
+        take_batch(kept.keeper)
         assert kept.told == saves * [StateSaved(str(kept.path))]
 
 
+def test_a_save_waits_for_the_last_answer_of_its_batch(kept):
+    kept.clock.advance_s(60)
+    kept.keeper.take(BatchAnswered(2, 0, Level.FULL, True, True, "adapted"))
+    kept.keeper.take(ANSWER)
+    assert kept.told == []
+
+    kept.keeper.take(ANSWER)
+
+    assert kept.told == [StateSaved(str(kept.path))]
+
+
 def test_what_has_not_changed_is_not_written_again(kept):
-    kept.keeper.take(batch(offered=False))
+    take_batch(kept.keeper, offered=False)
     kept.keeper.close()
     assert kept.engine.saved == []
 
-    kept.keeper.take(batch())
+    take_batch(kept.keeper)
     kept.keeper.close()
     kept.keeper.close()
 
@@ -70,11 +85,11 @@ def test_what_has_not_changed_is_not_written_again(kept):
 
 def test_a_diverged_state_is_reported_and_the_last_good_one_stays(kept):
     kept.engine.learned = [1]
-    kept.keeper.take(batch())
+    take_batch(kept.keeper)
     kept.keeper.save()
     kept.engine.fail_with = UsageError("w holds NaN")
 
-    kept.keeper.take(batch())
+    take_batch(kept.keeper)
     kept.keeper.close()
 
     assert kept.told[1:] == [StateNotSaved(str(kept.path), "w holds NaN")]
@@ -85,10 +100,10 @@ def test_a_full_disk_is_reported_while_the_run_goes_on_and_raised_at_its_end(kep
     kept.engine.fail_with = TransferError("disk full")
     kept.clock.advance_s(60)
 
-    kept.keeper.take(batch())
+    take_batch(kept.keeper)
     assert kept.told == [StateNotSaved(str(kept.path), "disk full")]
 
-    kept.keeper.take(batch())  # not again at once
+    take_batch(kept.keeper)  # not again at once
     assert len(kept.told) == 1
     with pytest.raises(TransferError):
         kept.keeper.close()
