@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -94,6 +94,9 @@ def started(command: Sequence[str], threads: int, allocator: str) -> Iterator[Ch
             yield Child(process, complaints)
         finally:
             process.kill()  # nothing happens to one that has ended
+            assert process.stdin is not None
+            with suppress(BrokenPipeError):  # it writes what was told to one that could not read it any more
+                process.stdin.close()
 
 
 def module_command(module: str) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from importlib import import_module
 
 from ecotta_rt._version import __version__
 from ecotta_rt.cli.parser import CommandParser
-from ecotta_rt.cli.standard_streams import prepare_streams, settle_streams
+from ecotta_rt.cli.standard_streams import prepare_streams, reader_is_gone, settle_streams
 from ecotta_rt.errors import EXIT_INTERRUPTED, BudgetExceeded, EcottaError, UsageError
 from ecotta_rt.extras import missing_package
 from ecotta_rt.messages import tell
@@ -80,8 +80,10 @@ def _ended(program: str, command: Callable[[Sequence[str]], int], argv: Sequence
         return error.code if isinstance(error.code, int) else int(error.code is not None)
     except KeyboardInterrupt:
         return _fail(program, "interrupted", EXIT_INTERRUPTED)
-    except BrokenPipeError:  # the reader of our output is gone
-        return EXIT_INPUT_OUTPUT
+    except BrokenPipeError:
+        if reader_is_gone():  # `| head -1`, which is no error
+            return EXIT_INPUT_OUTPUT
+        return _fail(program, "error: the reader of a pipe that we write to has gone", EXIT_INPUT_OUTPUT)
     except EcottaError as error:
         return _fail(program, f"error: {error}", error.exit_code)
     except OSError as error:

@@ -28,8 +28,8 @@ examples:
   ecotta run net.ecotta /dev/video0 --device raspberry-pi-zero-2w     its default limit
   ecotta run net.ecotta /dev/video0 --memory-limit 150MiB --max-temperature 70
 
-exit codes: as `ecotta --help`; a run ended by SIGTERM or SIGHUP exits with 0, by Ctrl-C with 130, by a reader of its
-answers that has gone with 74 and no message. In each case the state is saved.
+exit codes: as `ecotta --help`; a run ended by SIGTERM or SIGHUP exits with 0, by Ctrl-C with 130, by a reader of
+standard output that has gone with 74 and no message. In each case the state is saved.
 """
 
 import argparse

@@ -3,10 +3,11 @@
 import contextlib
 import io
 import os
+import select
 import sys
 from typing import TextIO
 
-__all__ = ["prepare_streams", "settle_streams"]
+__all__ = ["prepare_streams", "reader_is_gone", "settle_streams"]
 
 _STDIN, _STDOUT, _STDERR = 0, 1, 2
 
@@ -28,6 +29,13 @@ def prepare_streams() -> None:
     # A name that cannot be printed here is shown with escapes; standard error does that by itself.
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def reader_is_gone() -> bool:
+    """Whether nobody reads standard output any more; a pipe that broke may have been another."""
+    poll = select.poll()
+    poll.register(_STDOUT, 0)  # of the end of a pipe one is told unasked
+    return bool(poll.poll(0))
 
 
 def settle_streams(*, abandoned: bool = False) -> None:

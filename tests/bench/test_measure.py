@@ -1,10 +1,12 @@
 import os
 import sys
+from contextlib import contextmanager
 
 import pytest
 
 from ecotta_rt.bench import measure
 from ecotta_rt.bench.case import Case
+from ecotta_rt.bench.child import started
 from ecotta_rt.bench.measure import Seen, measure_case
 from ecotta_rt.bench.results import Failure, Row
 
@@ -105,6 +107,22 @@ def test_half_a_line_of_a_killed_process_is_no_result(worker):
 
     assert isinstance(outcome, Failure)
     assert "killed" in outcome.message
+
+
+def test_a_process_that_died_before_it_was_told_anything_is_a_failure(worker, monkeypatch):
+    @contextmanager
+    def started_and_dead(*args):
+        with started(*args) as child:
+            child.wait()
+            yield child
+
+    worker("import sys; sys.exit('no torch here')")
+    monkeypatch.setattr(measure, "started", started_and_dead)
+
+    outcome = measure_case(CASE)
+
+    assert isinstance(outcome, Failure)
+    assert (outcome.exit_code, outcome.message.splitlines()[-1]) == (1, "no torch here")
 
 
 def test_what_stops_the_listener_stops_the_process_too(worker, tmp_path):

@@ -80,6 +80,23 @@ def test_who_fails_leaves_and_the_others_go_on(diary):
     assert not race.complete
 
 
+def test_who_dies_between_two_turns_leaves_and_the_others_go_on(diary):
+    race = Race(cases("source", "tent"))
+
+    def kill(rounds):
+        if rounds == 1:
+            process = race.racers[0]._child._process
+            process.kill()
+            process.wait()
+
+    race.run(3, lambda what: None, kill)
+
+    source, tent = race.racers
+    assert "killed (signal 9)" in source.failure.message
+    assert [len(racer.step_ms) for racer in (source, tent)] == [1, 3]
+    assert (race.failures(), race.complete) == ([source.failure], False)
+
+
 def test_cotta_has_only_its_few_turns(diary, monkeypatch):
     monkeypatch.setattr(race_module, "WORKER", (sys.executable, "-c", RACER.replace('"cotta"', '"nobody"')))
 

@@ -201,6 +201,11 @@ def test_a_reader_that_goes_away_is_no_drama():
     assert message == ""
 
 
+def test_a_pipe_that_breaks_elsewhere_is_told(capsys):
+    assert run_command("ecotta-bench", raising(BrokenPipeError(32, "Broken pipe")), []) == 74
+    assert capsys.readouterr().err == "ecotta-bench: error: the reader of a pipe that we write to has gone\n"
+
+
 def test_the_package_is_a_program_too():
     done = subprocess.run([sys.executable, "-m", "ecotta_rt", "-V"], capture_output=True, text=True)
 
