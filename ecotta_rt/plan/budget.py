@@ -132,7 +132,7 @@ class Plan:
         return largest.name
 
     def session_options(self) -> dict[str, str | int]:
-        """The fields of `ecotta_rt.session.opening.SessionOptions`."""
+        """The fields of `ecotta_rt.options.SessionOptions`."""
         return {"threads": self.threads, "optimisation": self.optimisation, "memory": self.memory}
 
     def as_json(self) -> dict[str, Any]:
@@ -343,13 +343,13 @@ def _tensor_bytes(sessions: Sequence[SessionFigures], memory: str, frames: int) 
 
 
 def _state_bytes(manifest: Manifest, choice: _Choice) -> int:
-    """What a run writes is held twice, to be read and written in turn; frame by frame two sums of gradients too."""
+    """What a run writes is held twice, to be read and written in turn; frame by frame the sums of gradients too."""
     parameters, statistics = manifest.layout.parameter_count, manifest.layout.statistic_count
     held = 2 * parameters + statistics
     written = statistics
     if choice.learns:
         written += 2 * parameters
-        held += 4 * parameters if choice.frame_by_frame else 0
+        held += 2 * len(manifest.ports.gradients) * parameters if choice.frame_by_frame else 0
     return _FLOAT_BYTES * (held + written)
 
 

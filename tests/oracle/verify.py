@@ -166,7 +166,8 @@ def _state_bytes(bundle: Bundle, entry: GraphEntry) -> int:
     numbers = {
         "predict": 2 * parameters + 2 * statistics,
         "step": 4 * parameters + 2 * statistics,
-        "accumulate": 8 * parameters + 3 * statistics,  # two sums of gradients; the statistics before the step
+        # The sums of gradients; the statistics before the step.
+        "accumulate": (4 + 2 * len(bundle.manifest.ports.gradients)) * parameters + 3 * statistics,
     }
     return _FLOAT_BYTES * numbers[entry.kind]
 

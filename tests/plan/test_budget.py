@@ -82,6 +82,16 @@ def test_state_is_held_twice():
     assert state == {False: 2 * 4 * 206_000, True: 2 * 4 * 406_000}
 
 
+@pytest.mark.parametrize("gradients", [1, 3])
+def test_frame_by_frame_as_many_sums_are_held_as_the_method_declares_gradients(gradients):
+    names = tuple(f"gradient_{i}" for i in range(gradients))
+    declared = replace(MANY, method=replace(MANY.ports, name="another", gradients=names))
+
+    way = plan(declared, BOARD, Wish(batch=64, frame_by_frame=True))
+
+    assert {part.name: part.bytes for part in way.parts}["state"] == 2 * 4 * (206_000 + gradients * 100_000)
+
+
 def test_answering_alone_writes_nothing_but_statistics():
     (state,) = (part.bytes for part in plan(MANY, BOARD, Wish(adapt=False)).parts if part.name == "state")
 
