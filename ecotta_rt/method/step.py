@@ -67,12 +67,19 @@ class Step:
         over_frames: Names of the losses that are means over all frames.
 
     Raises:
-        UsageError: A two-step, and the method has no loss to go down first.
+        UsageError: The method has not exactly one loss that is a mean over kept frames. Or a two-step, and it has no
+            loss to go down first.
     """
 
     def __init__(self, method: Method, options: StepOptions, form: Plain | None = None) -> None:
         self._method, self._options, self._form = method, options, form or Lean(options)
-        (self._gated,) = (loss for loss in method.losses if loss.mean_over == "kept")
+        gated = [loss for loss in method.losses if loss.mean_over == "kept"]
+        if len(gated) != 1:
+            raise UsageError(
+                f"{method.name} has {len(gated)} losses that are means over kept frames, and a step takes one; give "
+                "its `losses` exactly one Loss with mean_over='kept', and any number with 'frames'"
+            )
+        self._gated = gated[0]
         self._others = tuple(loss for loss in method.losses if loss.mean_over == "frames")
         self.over_frames = tuple(loss.name for loss in self._others)
         self.ports = method.ports(options.normalisation)

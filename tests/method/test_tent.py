@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from ecotta_rt.errors import NetworkError, UsageError
+from ecotta_rt.method.base import Loss
 from ecotta_rt.method.cut.partition import partition
 from ecotta_rt.method.losses import entropy_nats
 from ecotta_rt.method.plain import Plain
@@ -87,6 +88,15 @@ def test_a_network_without_scale_and_shift_has_nothing_that_learns(frames):
 
     with pytest.raises(NetworkError, match="no BatchNorm with scale and shift"):
         Tent(partition(bare, frames[:1], 1))
+
+
+@pytest.mark.parametrize("means", [(), ("frames",), ("kept", "kept")])
+def test_a_method_has_exactly_one_loss_over_kept_frames(frames, means):
+    class Another(Tent):
+        losses = tuple(Loss(f"loss_{i}", mean) for i, mean in enumerate(means))
+
+    with pytest.raises(UsageError, match=f"^tent has {means.count('kept')} losses .* takes one; give"):
+        Step(Another(partition(network(), frames[:1], 1)), OPTIONS)
 
 
 def test_a_two_step_needs_a_loss_to_go_down_first(frames):
