@@ -270,11 +270,13 @@ def _number(kind: Any, limit: Limit) -> Reader:
     most = _LARGEST_NUMBER - 1 if limit.most is None else limit.most
     above = -math.inf if limit.above is None else limit.above
     bounds = f" from {least} to {most}" if limit.above is None else f" above {above} and at most {most}"
-    expected = _KINDS[kind] + (bounds if kind is not bool and limit != Limit() else "")
+    told = bounds if kind is not bool and limit != Limit() else ""
 
     def read(value: Any) -> Any:
-        if type(value) not in allowed or not least <= value <= most or value <= above:
-            raise _Wrong(f"expected {expected}, found {shown(value)}")
+        if type(value) not in allowed:
+            raise _Wrong(f"expected {_KINDS[kind]}{told}, found {shown(value)}")
+        if not least <= value <= most or value <= above:
+            raise _Wrong(f"expected {_KINDS[kind]}{bounds}, found {shown(value)}")
         return float(value) if kind is float else value
 
     return read
@@ -313,10 +315,10 @@ def _union(arms: list[Any], version: int) -> Reader:
     expected = ", ".join(_KINDS[kind] for kind in by_type if kind is not int or float not in by_type)
 
     def read(value: Any) -> Any:
-        try:
-            return by_type[type(value)](value)
-        except (KeyError, _Wrong):
-            raise _Wrong(f"expected {expected}, found {shown(value)}") from None
+        arm = by_type.get(type(value))
+        if arm is None:
+            raise _Wrong(f"expected {expected}, found {shown(value)}")
+        return arm(value)
 
     return read
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 
+from ecotta_rt.files.fields import shown
 from ecotta_rt.files.onnx_graph import (
     ELEMENT_TYPES,
     Attribute,
@@ -13,7 +14,7 @@ from ecotta_rt.files.onnx_graph import (
     Node,
     Value,
 )
-from ecotta_rt.files.protobuf import BYTES, MAX_FIELDS, MEASURED, NUMBER, PACKED, TEXT, Span, Wire, shown
+from ecotta_rt.files.protobuf import BYTES, MAX_FIELDS, MEASURED, NUMBER, PACKED, TEXT, Span, Wire
 
 __all__ = ["MAX_GRAPH_DEPTH", "read_model"]
 

@@ -26,7 +26,6 @@ __all__ = [
     "Wire",
     "encode_field",
     "encode_number",
-    "shown",
     "signed",
 ]
 
@@ -214,11 +213,6 @@ class Wire:
 def signed(value: int) -> int:
     """Protobuf's int64, two's complement."""
     return value - (1 << 64) if value >> 63 else value
-
-
-def shown(text: str) -> str:
-    """A stranger's text for a message."""
-    return repr(text if len(text) <= 80 else text[:77] + "...")
 
 
 def encode_field(number: int, payload: bytes) -> bytes:

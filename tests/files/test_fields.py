@@ -105,6 +105,11 @@ def test_values_keep_their_kind():
             "first = 'd'\nfree.x = []",
             r"line 6: field 'free.x': expected a text, a number, true or false, found a l",
         ),
+        (
+            'first = "d"',
+            f"first = 'd'\nfree.x = {2**63}",
+            f"line 6: field 'free.x': expected a whole number from {-(2**63)} to {2**63 - 1}, found {2**63}$",
+        ),
         ('words = ["x", "y"]\n', "", "line 7: field 'inner.words': missing"),
         ('["x", "y"]', "[]", "line 8: field 'inner.words': 0 entries, expected at least 1"),
         ('["x", "y"]', "[1]", r"line 8: field 'inner.words\[0\]': expected a text, found 1"),
@@ -158,8 +163,14 @@ def test_a_header_is_taken_before_the_rest_is_read():
         (b"value = " + b"9" * 5000, "not TOML"),
         (b"value = " + b"[" * 30_000, "x.toml, line 1: nested more than 8 deep"),
         (b"#" * (MAX_FILE_BYTES + 1), f"longer than {MAX_FILE_BYTES} bytes"),
-        (f"value = {2**63}".encode(), "field 'value': expected a whole number, found 9223372036854775808"),
-        (b"value = 0x" + b"f" * 15_000, "field 'value': expected a whole number, found a number of too many digits"),
+        (
+            f"value = {2**63}".encode(),
+            f"'value': expected a whole number from .* to {2**63 - 1}, found {2**63}",
+        ),
+        (
+            b"value = 0x" + b"f" * 15_000,
+            "'value': expected a whole number from .*, found a number of too many digits",
+        ),
     ],
 )
 def test_hostile_toml_is_a_configuration_error(content, message):

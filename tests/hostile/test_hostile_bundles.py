@@ -361,7 +361,7 @@ def put(*path, value):
         (put("frame", "scale", value="1/128"), "'frame.scale': expected one of 1/255"),
         (put("normalisation", value="none"), "'normalisation': expected one of batch, running, source"),
         (put("options", "lr", value=None), "'options.lr': expected a text, a number, true or false"),
-        (put("options", "lr", value=10**400), "'options.lr': expected a text, a number, true or false"),
+        (put("options", "lr", value=10**400), "'options.lr': expected a whole number from -9223372036854775808 to 92"),
         (put("options", value=[]), "'options': expected an object"),
         (put("options", value={str(i): 1 for i in range(257)}), "'options': 257 entries, more than 256"),
         (put("metadata", "\x07", value="x"), "'metadata': expected printable text"),
