@@ -48,6 +48,9 @@ Methods:
   all               all of them
   (by default: {", ".join(DEFAULT_METHODS)})
 
+`tent` is not the same in both engines. With --engine torch it takes Adam, the authors' configuration for CIFAR; with
+--engine onnx SGD with momentum, theirs for ImageNet, since a bundle's step is SGD. Do not compare their errors.
+
 Contestants of --latency: {", ".join(LATENCY_METHODS)}; `forward`, inference alone, always takes part. A name with
 -fast is the step that takes more memory for less time, where a bundle has one; named, it is made.
 

@@ -68,7 +68,7 @@ METHODS: Mapping[str, MethodEntry] = MappingProxyType(
     {
         "source": MethodEntry("the network as trained, no adaptation", "nothing", "source:Source"),
         "bn": MethodEntry("statistics of the test batch in every norm", "nothing", "bn:BatchNormStatistics"),
-        "tent": MethodEntry("entropy minimisation, never reset", _AFFINE, "tent:Tent"),
+        "tent": MethodEntry("entropy minimisation, never reset; see below for its optimiser", _AFFINE, "tent:Tent"),
         "tent-episodic": MethodEntry(
             "TENT, reset where the corruption changes",
             _AFFINE,
