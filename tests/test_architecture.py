@@ -1,4 +1,4 @@
-"""Imports point down only, and torch stays in prepare/ and bench/peers/. Read from the source, functions included."""
+"""Imports point down only, and heavy packages stay where HOMES has them. Read from the source, functions included."""
 
 import ast
 import subprocess

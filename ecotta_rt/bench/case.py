@@ -33,8 +33,8 @@ class Case:
         allocator: One of `ALLOCATORS`.
         frame_by_frame: Learn from a batch in the memory of one frame; onnx only, as all below but the files.
         fast: Prefer the step of more memory and less time.
-        optimisation: What onnxruntime does to a graph at load; see `ecotta_rt.session.opening`.
-        memory_kind: Where a session's tensors live; see there.
+        optimisation: What onnxruntime does to a graph at load; see `ecotta_rt.options.OPTIMISATIONS`.
+        memory_kind: Where a session's tensors live; see `ecotta_rt.options.MEMORY_KINDS`.
         network: File of the trained network.
         resource: File of the warmed-up meta groups or the fine-tuned network, where the method needs one.
         bundle: Bundle of the method's graphs, where it has some.

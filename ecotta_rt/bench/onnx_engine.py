@@ -26,7 +26,7 @@ def begin(case: Case) -> None:
     ort.set_default_logger_severity(3)
 
 
-def open_step(case: Case, frames: NDArray[np.uint8]) -> "_Inference | _FromBundle":
+def open_step(case: Case, frames: NDArray[np.uint8]) -> "_OnnxInference | _FromBundle":
     """Load what `case` asks for.
 
     Args:
@@ -39,7 +39,7 @@ def open_step(case: Case, frames: NDArray[np.uint8]) -> "_Inference | _FromBundl
     """
     graph = METHODS[case.method].graph
     if graph == "forward" and case.forward is not None:
-        return _Inference(case, Path(case.forward), frames)
+        return _OnnxInference(case, Path(case.forward), frames)
     if graph is None or case.bundle is None:
         raise UsageError(f"{case.method} cannot run in onnxruntime without a bundle of its graphs")
     return _FromBundle(case, case.bundle, learns=graph == "step")
@@ -86,7 +86,7 @@ class _OnnxStep:
         return self._memory
 
 
-class _Inference(_OnnxStep):
+class _OnnxInference(_OnnxStep):
     """The source network as it is: as a method with the options of the others, as the denominator at its fastest."""
 
     normalisation = "source"

@@ -20,7 +20,7 @@ __all__ = ["DEFAULT_FRAMES", "BenchPlan", "make_plan"]
 
 DEFAULT_FRAMES = 64
 
-Refusal = Callable[[Case], EcottaError | None]
+_WhyNot = Callable[[Case], EcottaError | None]
 """Why a case cannot run; None where it can."""
 
 
@@ -143,7 +143,7 @@ def _with_files(case: Case, request: Request, files: NetworkFiles) -> Case:
     )
 
 
-def _able(cases: Sequence[Case], why_not: Refusal, strict: bool) -> tuple[list[Case], dict[str, str]]:
+def _able(cases: Sequence[Case], why_not: _WhyNot, strict: bool) -> tuple[list[Case], dict[str, str]]:
     """Those that can run, and of the others the reason by label; an error where one must run, or none can."""
     errors = {case.label: error for case in cases if (error := why_not(case)) is not None}
     kept = [case for case in cases if case.label not in errors]
@@ -218,7 +218,7 @@ def _named_bundles(request: Request) -> dict[str, Path]:
     return dict(zip(request.normalisations, request.bundles, strict=False))  # one that has another is then refused
 
 
-def _unfit(orders: Mapping[tuple[str, str], BundleOrder], named: Mapping[str, Path]) -> Refusal:
+def _unfit(orders: Mapping[tuple[str, str], BundleOrder], named: Mapping[str, Path]) -> _WhyNot:
     """Why a case cannot run from the bundle that the user named for it."""
 
     def why_not(case: Case) -> UsageError | None:

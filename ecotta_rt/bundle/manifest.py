@@ -256,7 +256,7 @@ class Manifest:
     @property
     def ports(self) -> MethodPorts:
         """What its graphs take and give: declared, or those of EcoTTA."""
-        return self.method or MethodPorts.before_they_were_declared(self.parts, self.normalisation)
+        return self.method or MethodPorts.of_ecotta(self.parts, self.normalisation)
 
     def to_json(self) -> str:
         """The text of `manifest.json`; the same for equal manifests."""
@@ -337,7 +337,7 @@ def _check_method(manifest: Manifest, document: Document) -> None:
     if set(ports.state) != set(known.state):
         roles = ", ".join(f"{vector.name} {vector.role}" for vector in known.state)
         raise document.error(("method", "state"), f"not that of {normalisation!r} normalisation: {roles}")
-    usual = MethodPorts.before_they_were_declared(manifest.parts, normalisation)
+    usual = MethodPorts.of_ecotta(manifest.parts, normalisation)
     if ports.name == usual.name and ports != usual:
         raise document.error(("method",), f"not that of {usual.name} in {manifest.parts} parts")
 

@@ -82,7 +82,8 @@ class ReportPort:
     dtype: Literal["float32", "bool"] = "float32"
 
 
-_OF_EACH_FRAME = (ReportPort("entropy_nats", per="frame"), ReportPort("kept", per="frame", dtype="bool"))
+_ENTROPY = ReportPort("entropy_nats", per="frame")
+_KEPT = ReportPort("kept", per="frame", dtype="bool")
 
 
 @dataclass(frozen=True)
@@ -110,11 +111,11 @@ class MethodPorts:
             StateVector("momentum", "optimiser"),
             StateVector("statistics", statistics),
         )
-        return cls(name, state, tuple(gradients), (*_OF_EACH_FRAME, *report))
+        return cls(name, state, tuple(gradients), (_ENTROPY, _KEPT, *report))
 
     @classmethod
-    def before_they_were_declared(cls, parts: int, normalisation: str) -> "MethodPorts":
-        """Of bundles up to version 3, all of which hold EcoTTA."""
+    def of_ecotta(cls, parts: int, normalisation: str) -> "MethodPorts":
+        """Of EcoTTA. Bundles up to version 3, which declare nothing, hold no other method."""
         return cls.of("ecotta", ("entropy_gradient", "l1_gradient"), [ReportPort("l1", (parts,))], normalisation)
 
     def read_by(self, kind: str) -> tuple[str, ...]:
@@ -135,7 +136,7 @@ class MethodPorts:
             return f"the name {twice!r} is given twice" if twice else f"{reserved!r}: 'next_' begins other names"
         if not self.gradients:
             return "no gradients, expected at least one"
-        return None if _OF_EACH_FRAME[1] in self.report else "the report lacks 'kept', bool, of each frame"
+        return None if _KEPT in self.report else "the report lacks 'kept', bool, of each frame"
 
 
 def required_ports(

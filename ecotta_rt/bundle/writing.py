@@ -130,7 +130,7 @@ def write_bundle(
             weights_sha256=weights_digest,
             state_sha256=sha256(state_content).hexdigest(),
             metadata=dict(metadata or {}),
-            method=method or MethodPorts.before_they_were_declared(parts, normalisation),
+            method=method or MethodPorts.of_ecotta(parts, normalisation),
         )
         manifest_content = manifest.to_json().encode()
         Manifest.from_json(manifest_content, MANIFEST)  # the reader's checks are the writer's

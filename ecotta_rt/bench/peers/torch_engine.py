@@ -115,7 +115,7 @@ def open_step(case: Case, frames: NDArray[np.uint8]) -> TorchStep:
     if not case.timed:
         return TorchStep(case, case.memory_format)
     if case.method == "cotta":  # dozens of forward passes a step: try the layouts on one of them
-        memory_format = min(MEMORY_FORMATS, key=lambda name: _seconds(_Inference(case, name), frames))
+        memory_format = min(MEMORY_FORMATS, key=lambda name: _seconds(_TorchInference(case, name), frames))
         return TorchStep(case, memory_format)
     steps = {name: TorchStep(case, name) for name in MEMORY_FORMATS}
     fastest = min(steps, key=lambda name: _seconds(steps[name], frames))
@@ -127,7 +127,7 @@ def forward_ms(case: Case, frames: Tensor) -> tuple[float, None]:
     return fastest_forward_ms(load_network(case.network), frames), None
 
 
-class _Inference(TorchStep):
+class _TorchInference(TorchStep):
     """The source network alone, in one layout."""
 
     def __init__(self, case: Case, memory_format: str) -> None:
