@@ -140,7 +140,7 @@ def _indented(body: str) -> tuple[str, str]:
 
 def _items(text: str) -> str:
     """`name: what it is`, each with the lines that go on under it."""
-    items = re.sub(r"^([\w*., ]+): ", r"- `\1`: ", text, flags=re.MULTILINE)
+    items = re.sub(r"^([\w*][\w*., ]*): ", r"- `\1`: ", text, flags=re.MULTILINE)
     return re.sub(r"\n +", "\n  ", items)
 
 
