@@ -3,7 +3,7 @@
     python benchmarks/export_networks.py wrn-40-2-fashion-mnist
     python benchmarks/measure_sessions.py          about 8 minutes; writes benchmarks/results/sessions.json
 
-Every row changes one option of `ecotta_rt.session.opening` and is a fresh process without torch, see
+Every row changes one option of `ecotta_rt.options.SessionOptions` and is a fresh process without torch, see
 `session_process.py`. All rows of a case take turns, in an order that changes with each turn: times are medians over the
 turns, and ratios to the row with our options, turn by turn. Peaks are the larger of load and run, medians too. All
 frames pass the gate.

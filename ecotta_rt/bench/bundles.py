@@ -38,7 +38,7 @@ __all__ = [
 
 VARIABLE = "ECOTTA_CACHE"
 _HERE = Path(__file__).resolve().parent
-# Beside prepare/ and bundle/, what decides what a bundle or an inference-only graph holds.
+# Beside what `code_digest` counts, what decides what a bundle or an inference-only graph holds.
 _MAKERS = (
     "adaptation.py",
     "peers/export_worker.py",

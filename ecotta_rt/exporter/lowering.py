@@ -2,8 +2,8 @@
 
     fx.GraphModule of ATen operators  ->  lower()  ->  ir.Model of standard operators (and `ecotta.mask`)
 
-An operator without a rule is an error that names it and the place in the network it came from. The rules stand in the
-`lower_*` files.
+An operator without a rule is an error that names it and the place in the network it came from. The rules stand in
+`ecotta_rt/exporter/rules/`.
 """
 
 import operator

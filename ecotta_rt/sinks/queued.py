@@ -56,7 +56,6 @@ class Queued:
             self._changed.notify()
         if self.dropped and not self._told:
             self._tell_drops()
-        self._raise()
 
     def close(self) -> None:
         """Wait until the sink has taken what is in the queue, or has failed."""

@@ -1,7 +1,7 @@
 """EcoTTA: our own method, wrapped so that the benchmark calls it like its peers; and its control that does not adapt.
 
 Source: Song et al. 2023, EcoTTA: Memory-Efficient Continual Test-Time Adaptation via Self-Distilled Regularization,
-CVPR, arXiv 2303.01904. The method itself is in `ecotta_rt.prepare`; `ecotta_rt.options` has its
+CVPR, arXiv 2303.01904. The method itself is in `ecotta_rt.method`; `ecotta_rt.options` has its
 hyper-parameters.
 """
 

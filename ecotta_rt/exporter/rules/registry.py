@@ -1,7 +1,7 @@
 """The register of lowering rules, and what every rule needs to know of a traced node.
 
 A rule takes the builder, the traced node and its arguments as ONNX values, and returns the result. Rules stand in the
-`lower_*` files and register themselves when these are imported; `lowering` imports them all and applies them.
+other files of this folder and register themselves when these are imported; `lowering` imports and applies them all.
 """
 
 from collections.abc import Callable
