@@ -6,16 +6,24 @@ from typing import Any, Literal, get_args
 from ecotta_rt.errors import UsageError
 
 __all__ = [
+    "ANSWERS",
     "COUPLED",
+    "DEFAULT_ANSWER",
     "FIXED",
+    "LEARNING",
     "MEMORY_KINDS",
     "NORMALISATIONS",
     "ON_DEVICE",
     "OPTIMISATIONS",
+    "STATISTICS_RULES",
     "TENT_STEP",
     "TRACKED",
+    "AdaptationOptions",
+    "AnswerKind",
+    "Learning",
     "Normalisation",
     "SessionOptions",
+    "StatisticsRule",
     "StepOptions",
 ]
 
@@ -130,6 +138,79 @@ ON_DEVICE = StepOptions(normalisation="running", lr_batch=64)
 TENT_STEP = StepOptions(normalisation="running", lr=2.5e-4, lr_batch=64)
 """How a bundle with TENT adapts: the authors' step size and momentum for ImageNet, SGD (Wang et al. 2021, arXiv
 2006.10726, section 4)."""
+
+StatisticsRule = Literal["plain", "de-classed"]
+STATISTICS_RULES: tuple[StatisticsRule, ...] = get_args(StatisticsRule)
+"""How statistics follow the frames:
+
+    plain        towards each frame's own moments, whatever it shows
+    de-classed   towards what is left of them when its class is taken out: needs a table, made at warm-up
+"""
+
+Learning = Literal["off", "auto", "on"]
+LEARNING: tuple[Learning, ...] = get_args(Learning)
+"""When gradients are learned from: never; where it is measured to pay; from each batch that is due."""
+
+AnswerKind = Literal["filtered", "unfiltered"]
+ANSWERS: tuple[AnswerKind, ...] = get_args(AnswerKind)
+"""Which answer is meant where one is: the network's own, or what the filter makes of it and of the frames before."""
+
+DEFAULT_ANSWER: AnswerKind = "filtered"
+
+_MOST_PLACES = 256
+
+
+@dataclass(frozen=True)
+class AdaptationOptions:
+    """How a runtime follows its stream without gradients, and when it learns by them.
+
+    Attributes:
+        statistics: One of `STATISTICS_RULES`.
+        early_momentum: u of the norms in which classes differ little, in [0, 1]: how far one frame moves them.
+        deep_momentum: u of the norms in which classes differ; 0 holds them at the source's values.
+        leak: How far each frame pulls the deep norms back to the source's values, in [0, 1].
+        gate: Frames whose entropy is above `gate * ln C` nats do not move the deep norms; 1: all do.
+        boost: How many times faster the early norms move when the surroundings have changed; 1: no faster.
+        filter_rate: How fast the filter learns for how long a class stays, in [0, 1].
+        most_trust: The most that the filter trusts in the class staying, in [0, 1). Above 0.8 it can lock in: errors
+            confirm themselves.
+        answer: Which of `ANSWERS` is `labels` and `probabilities` of a `Prediction`; it has both.
+        views: 2: average the answers to a frame and to its mirror image. Only where mirroring keeps the class.
+        learning: One of `LEARNING`.
+        places: How many places' statistics are remembered, to be recalled when the stream returns; 0: none.
+        observe_every: Statistics follow each n-th batch; the others are answered by the cheapest graph.
+
+    Raises:
+        UsageError: A word that is no choice, or a number out of its range.
+    """
+
+    statistics: StatisticsRule = "de-classed"
+    early_momentum: float = 0.01
+    deep_momentum: float = 0.01
+    leak: float = 0.01
+    gate: float = 0.5
+    boost: float = 1.0
+    filter_rate: float = 0.03
+    most_trust: float = 0.8
+    answer: AnswerKind = DEFAULT_ANSWER
+    views: int = 1
+    learning: Learning = "off"
+    places: int = 0
+    observe_every: int = 1
+
+    def __post_init__(self) -> None:
+        _require_choice("statistics", self.statistics, STATISTICS_RULES)
+        for name in ("early_momentum", "deep_momentum", "leak", "gate", "filter_rate"):
+            _require_range(name, getattr(self, name), 0.0, 1.0)
+        _require_range("boost", self.boost, 1.0, 100.0)
+        _require_range("most_trust", self.most_trust, 0.0, 1.0)
+        if self.most_trust == 1.0:
+            raise UsageError("most_trust=1.0: the filter would never leave a class; choose less than 1, such as 0.8")
+        _require_choice("answer", self.answer, ANSWERS)
+        _require_choice("learning", self.learning, LEARNING)
+        for name, low, high in (("views", 1, 2), ("places", 0, _MOST_PLACES), ("observe_every", 1, 1 << 16)):
+            _require_range(name, getattr(self, name), low, high)
+
 
 OPTIMISATIONS = ("all", "extended")
 """What onnxruntime does to a graph at load: `all` also reorders weights for the processor's fastest kernels, which
