@@ -30,8 +30,8 @@ def check_latency_methods(names: Sequence[str]) -> tuple[str, ...]:
         if name.removesuffix(_FAST) == "all":
             raise UsageError("--methods all: a race of all methods would not end; name those that are to be timed")
         (method,) = expand([name.removesuffix(_FAST)])
-        if "source_frames" in METHODS[method].takes:
-            raise UsageError(f"--methods {name}: its time depends on the frames it chooses; use ecotta-bench --memory")
+        if METHODS[method].untimed is not None:
+            raise UsageError(f"--methods {name}: {METHODS[method].untimed}; use ecotta-bench --memory")
         if name.endswith(_FAST) and (METHODS[method].graph != "step" or "warmed" not in METHODS[method].takes):
             raise UsageError(f"--methods {name}: {method} has no graph of a step, so no fast one")
     return tuple(chosen)

@@ -172,10 +172,10 @@ def _no_graph(case: Case) -> str | None:
 
 
 def _batch_too_small(case: Case) -> str | None:
-    if case.batch > 1 or case.method == "source":
+    if case.batch > 1 or METHODS[case.method].one_by_one:
         return None
     if "warmed" not in METHODS[case.method].takes and not case.from_bundle:
-        # Torch's peers adapt through the statistics of the batch.
+        # Most of torch's peers adapt through the statistics of the batch.
         return "it uses the statistics of the batch, and a single frame has none; use --batch 2 or more"
     if case.normalisation == "batch":
         return "a single frame has no batch statistics; add --normalisation running, or use --batch 2 or more"

@@ -21,7 +21,8 @@ from ecotta_rt.state import AdaptState
 EVERY = pytest.mark.parametrize("name", METHODS)
 LEARNING = pytest.mark.parametrize("name", [name for name, entry in METHODS.items() if entry.trains != "nothing"])
 STILL = pytest.mark.parametrize("name", [name for name, entry in METHODS.items() if entry.trains == "nothing"])
-BATCH_STATISTICS = pytest.mark.parametrize("name", [name for name in METHODS if name != "source"])
+ONE_BY_ONE = pytest.mark.parametrize("name", [name for name, entry in METHODS.items() if entry.one_by_one])
+BATCH_STATISTICS = pytest.mark.parametrize("name", [name for name, entry in METHODS.items() if not entry.one_by_one])
 
 CLASSES = 4
 
@@ -59,10 +60,12 @@ def _build(name: str, network: nn.Module, **options: object) -> Peer:
     )
 
 
-# 2 augmented views test what 32 do; an open gate, since chance decides how sure a random network is.
+# 2 augmented views test what 32 do, and updates every 8 frames what those every 64 do; an open gate, since chance
+# decides how sure a random network is.
 _QUICK: dict[str, dict[str, object]] = {
     "eata": {"d_margin": 1.1},
     "cotta": {"augmentations": 2},
+    "rotta": {"update_every": 8},
     "ecotta-k4": {"step_options": StepOptions(entropy_margin=1.0)},
     "ecotta-k4-constant": {"step_options": StepOptions(entropy_margin=1.0)},
     "ecotta-k5": {"step_options": StepOptions(entropy_margin=1.0)},
@@ -93,7 +96,7 @@ def test_it_is_a_method_that_carries_the_name_it_was_asked_for(name):
 
     assert isinstance(method, Peer)
     assert method.name == name
-    assert method.normalisation == ("source" if name == "source" else "batch")
+    assert method.normalisation == {"source": "source", "rotta": "running"}.get(name, "batch")
 
 
 @EVERY
@@ -133,6 +136,8 @@ def test_what_changes_is_what_it_says_it_trains(name):
         method(_frames(seed=seed))
 
     changed = _changed(before, _snapshot(method))
+    if method.normalisation == "running":  # statistics follow the stream, and are not learnt
+        changed = {key for key in changed if "running_" not in key}
     assert sum(before[key].numel() for key in changed) == method.trainable_parameters
     assert not any(key.startswith("frozen.") for key in changed)
 
@@ -182,7 +187,8 @@ def test_two_of_the_same_seed_agree_and_the_global_random_state_does_not_matter(
 
 
 # CoTTA and EcoTTA predict with something else than the network: their first prediction is tested below.
-_PLAIN = [name for name in METHODS if name not in {"cotta", "source", "tent-fine-tuned"} and "ecotta" not in name]
+_OTHER = {"cotta", "source", "rotta", "tent-fine-tuned"}
+_PLAIN = [name for name in METHODS if name not in _OTHER and "ecotta" not in name]
 
 
 @pytest.mark.parametrize("name", _PLAIN)
@@ -192,10 +198,11 @@ def test_the_first_prediction_is_that_of_batch_statistics_alone(name):
     torch.testing.assert_close(_build(name, network)(_frames()), _build("bn", network)(_frames()), rtol=0, atol=0)
 
 
-def test_source_predicts_as_the_network_in_evaluation_mode():
+@pytest.mark.parametrize("name", ["source", "rotta"])
+def test_what_starts_from_source_statistics_predicts_first_as_the_network_in_evaluation_mode(name):
     network = _network()
 
-    assert torch.equal(_build("source", network)(_frames()), network(_frames()))
+    torch.testing.assert_close(_build(name, network)(_frames()), network(_frames()), rtol=0, atol=0)
 
 
 def test_tent_fine_tuned_predicts_first_as_the_fine_tuned_network():
@@ -253,8 +260,9 @@ def test_a_single_frame_is_refused_where_the_batch_gives_the_statistics(name):
         _build(name, _network())(_frames(1))
 
 
-def test_a_single_frame_is_fine_for_source_statistics():
-    assert _build("source", _network())(_frames(1)).shape == (1, CLASSES)
+@ONE_BY_ONE
+def test_a_single_frame_is_fine_where_statistics_are_not_those_of_the_batch(name):
+    assert _build(name, _network())(_frames(1)).shape == (1, CLASSES)
 
 
 @pytest.mark.parametrize("name", ["ecotta-k4", "ecotta-k4-warmed"])

@@ -68,7 +68,7 @@ class Cotta(Peer):
 
     def _answer(self, frames: Tensor) -> Tensor:
         # Teacher before student, so that the student's graph is not kept through 32 forward passes.
-        target = self._teach(frames)
+        target = self._predict(frames)
         require_classes(target.shape[1])
         with torch.enable_grad():
             torch.autograd.backward(F.cross_entropy(self.network(frames), target.softmax(1)))
@@ -88,7 +88,7 @@ class Cotta(Peer):
         self._generator.manual_seed(self._seed)
 
     @torch.no_grad()
-    def _teach(self, frames: Tensor) -> Tensor:
+    def _predict(self, frames: Tensor) -> Tensor:
         """Augmentation-averaged pseudo-labels: the teacher's logits, over 32 views where the source is unsure."""
         confidence = self.anchor(frames).softmax(1).amax(1).mean()
         if float(confidence) >= self._confidence:

@@ -67,7 +67,10 @@ class Ecotta(Peer):
         self.trainable_parameters = self.engine.trainable_parameters if adapting else 0
 
     def _answer(self, frames: Tensor) -> Tensor:
-        return self.engine(frames) if self._adapting else self.engine.predict(frames)
+        return self.engine(frames) if self._adapting else self._predict(frames)
+
+    def _predict(self, frames: Tensor) -> Tensor:
+        return self.engine.predict(frames)
 
     def reset(self) -> None:
         self.engine.reset()

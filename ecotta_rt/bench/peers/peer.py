@@ -33,10 +33,12 @@ class Peer(ABC):
         name: As given.
         normalisation: Where the norms take their statistics from: `batch`, `running` or `source`.
         trainable_parameters: How many parameters the method changes: elements, not tensors.
+        update_every: Frames from one update to the next; 1 where every call is an update.
     """
 
     normalisation: str = "batch"
     trainable_parameters: int = 0
+    update_every: int = 1
 
     def __init__(self, network: nn.Module, name: str, *, single_frames: bool = False) -> None:
         self.name = name
@@ -65,6 +67,12 @@ class Peer(ABC):
     @abstractmethod
     def _answer(self, frames: Tensor) -> Tensor:
         """Predict, then adapt, on frames that have been checked."""
+
+    @torch.no_grad()
+    def _predict(self, frames: Tensor) -> Tensor:
+        """The logits that `_answer` would give, and nothing is learnt."""
+        logits: Tensor = self.network(frames)
+        return logits
 
     def begin_corruption(self, corruption: str) -> None:  # noqa: B027  (most methods do not react)
         """Hear that the stream changes corruption; only episodic methods react."""

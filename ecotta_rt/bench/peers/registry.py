@@ -31,6 +31,8 @@ class MethodEntry:
         maker: `module:class` inside this package; it takes the network and keywords.
         fixed: Keywords that make it this method and no other.
         takes: Which of `build_method`'s own keywords it wants.
+        one_by_one: Whether it takes a single frame as it takes a batch; EcoTTA's depends on its normalisation.
+        untimed: Why its step alone cannot be timed; None where it can.
     """
 
     description: str
@@ -38,6 +40,8 @@ class MethodEntry:
     maker: str
     fixed: Mapping[str, Any] = field(default_factory=dict)
     takes: tuple[str, ...] = ()
+    one_by_one: bool = False
+    untimed: str | None = None
 
     @property
     def graph(self) -> str | None:
@@ -63,10 +67,12 @@ class MethodEntry:
 
 
 _AFFINE = "batch norm scale and shift"
+_CHOOSES = "its time depends on the frames it chooses"
+_SELDOM = "it learns once in many frames"
 
 METHODS: Mapping[str, MethodEntry] = MappingProxyType(
     {
-        "source": MethodEntry("the network as trained, no adaptation", "nothing", "source:Source"),
+        "source": MethodEntry("the network as trained, no adaptation", "nothing", "source:Source", one_by_one=True),
         "bn": MethodEntry("statistics of the test batch in every norm", "nothing", "bn:BatchNormStatistics"),
         "tent": MethodEntry("entropy minimisation, never reset; see below for its optimiser", _AFFINE, "tent:Tent"),
         "tent-episodic": MethodEntry(
@@ -76,13 +82,25 @@ METHODS: Mapping[str, MethodEntry] = MappingProxyType(
             fixed={"name": "tent-episodic", "episodic": True},
         ),
         "eata": MethodEntry(
-            "entropy of reliable, new frames, held near the source", _AFFINE, "eata:Eata", takes=("source_frames",)
+            "entropy of reliable, new frames, held near the source",
+            _AFFINE,
+            "eata:Eata",
+            takes=("source_frames",),
+            untimed=_CHOOSES,
         ),
         "cotta": MethodEntry(
             "student and augmentation-averaged teacher; up to 36 forward passes a frame",
             "all weights",
             "cotta:Cotta",
             takes=("seed",),
+        ),
+        "rotta": MethodEntry(
+            "teacher of a class-balanced memory of 64 frames, an update every 64; robust statistics",
+            _AFFINE,
+            "rotta:Rotta",
+            takes=("classes", "seed"),
+            one_by_one=True,
+            untimed=_SELDOM,
         ),
         "ecotta-k4": MethodEntry(
             "meta groups beside 4 frozen parts", "meta groups", "ecotta:Ecotta", {"parts": 4}, ("warmed",)
@@ -186,7 +204,7 @@ def build_method(
     _require_options(name, entry, maker, options)
     if "fine_tuned" in entry.takes:
         network = _fine_tuned(network, fine_tuned)
-    resources = {"source_frames": source_frames, "warmed": warmed, "seed": seed}
+    resources = {"classes": classes, "source_frames": source_frames, "warmed": warmed, "seed": seed}
     wanted = {key: resources[key] for key in entry.takes if key in resources}
     method: Peer = maker(network, **entry.fixed, **wanted, **options)
     return method

@@ -1,6 +1,5 @@
 """Source: the trained network as it is, the control that nothing adapts."""
 
-import torch
 from torch import Tensor, nn
 
 from ecotta_rt.bench.peers.peer import Peer
@@ -17,7 +16,5 @@ class Source(Peer):
         super().__init__(network, name)
         self.network.eval().requires_grad_(False)
 
-    @torch.no_grad()
     def _answer(self, frames: Tensor) -> Tensor:
-        logits: Tensor = self.network(frames)
-        return logits
+        return self._predict(frames)

@@ -1,5 +1,6 @@
 """The torch engine of a measured process: methods as they learn with autograd, in one memory layout."""
 
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -62,8 +63,17 @@ class TorchStep:
         return labels
 
     def memory(self, frames: Tensor) -> tuple[int, int]:
-        """Bytes kept for the backward, and bytes of live tensors, at the worst moment of a step; measured now."""
-        measured = profile_step(lambda: self._method(frames))
+        """Bytes kept for the backward, and bytes of live tensors, at the worst moment of a step; measured now.
+
+        A method that learns once in so many frames is given so many: one of the calls is the one that learns.
+        """
+        calls = math.ceil(self._method.update_every / len(frames))
+
+        def steps() -> None:
+            for _ in range(calls):
+                self._method(frames)
+
+        measured = profile_step(steps)
         return measured.activation_bytes, measured.step_peak_bytes
 
     def _needs(self, case: Case, memory_format: str) -> dict[str, Any]:

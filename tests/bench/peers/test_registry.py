@@ -45,6 +45,7 @@ def test_the_design_names_these_methods():
         "tent-episodic",
         "eata",
         "cotta",
+        "rotta",
         "ecotta-k4",
         "ecotta-k5",
         "ecotta-k4-constant",
