@@ -22,12 +22,15 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor
 
-from augmix import augmix
 from ecotta_rt.data.fashion_mnist import read_fashion_mnist
+from ecotta_rt.prepare.augment import Augmentation, augment
 from ecotta_rt.prepare.checkpoint import load_network
 from ecotta_rt.prepare.networks.wide_resnet import WideResNet
 
 Split = tuple[Tensor, Tensor]  # uint8 [N, 3, H, W], int64 [N]
+
+
+AUGMIX = Augmentation((("augmix", 0.3),))
 
 
 def read_cifar10(folder: Path) -> tuple[Split, Split]:
@@ -126,7 +129,7 @@ def train(args: argparse.Namespace) -> None:
             group = order[index * args.batch : (index + 1) * args.batch]
             batch = crop(frames[group], side, generator).float() / 255
             clean = round(args.clean_share * len(batch))
-            batch = torch.cat([batch[:clean], augmix(batch[clean:], generator)])
+            batch = torch.cat([batch[:clean], augment(batch[clean:], AUGMIX, generator)])
             for settings in optimiser.param_groups:
                 settings["lr"] = rate(epoch * steps_per_epoch + index)
             with torch.autocast("cpu", torch.bfloat16):

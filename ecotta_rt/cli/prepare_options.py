@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["add_options", "class_names", "export_options", "frame_size", "warm_up_options"]
 
+_USUAL_AUGMENTATION = "jitter:0.4,blur:0.2,grey:0.1"
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
@@ -48,9 +50,22 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--momentum", type=float, default=0.9, help="momentum of SGD (default 0.9)")
     add("--decay", type=float, default=0.2, help="factor on the step size at each milestone (default 0.2)")
     add("--milestones", type=float, nargs="*", default=[0.3, 0.6, 0.8], help="shares of the run (default 0.3 0.6 0.8)")
-    add("--jitter", type=float, default=0.4, metavar="P", help="probability of colour jitter (default 0.4)")
-    add("--blur", type=float, default=0.2, metavar="P", help="probability of Gaussian blur (default 0.2)")
-    add("--grey", type=float, default=0.1, metavar="P", help="probability of greyscale (default 0.1)")
+    add(
+        "--augment",
+        default=_USUAL_AUGMENTATION,
+        metavar="NAME[:STRENGTH],...",
+        help="how frames are changed, in this order, each with a strength from 0 to 1 (usual ones in brackets); 'none' "
+        "changes nothing. As a probability: jitter of colours (0.4), blur (0.2), grey (0.1), flip (0.5), erase a "
+        "rectangle (0.5). As how far it goes: shift (0.125 of the side), augmix (0.3), curves of tone (0.3), filters "
+        "at random (0.5), amplitude of other frames (0.5), waves (0.5), textures (0.4) "
+        f"(default {_USUAL_AUGMENTATION})",
+    )
+    add(
+        "--augment-draws",
+        type=integer,
+        metavar="N",
+        help="different draws of them in a batch; frames that share one look like one place (default: one a frame)",
+    )
     add("--plain-start", action="store_true", help="torch's usual start, not one matched to the frozen features")
     add("--statistics-frames", type=integer, metavar="N", help="frames of the statistics pass (default: all)")
     add("--precision", choices=("float32", "bfloat16"), default="float32", help="default float32")
@@ -189,5 +204,5 @@ def warm_up_options(args: argparse.Namespace) -> "WarmUpOptions":
         require_bfloat16()
     same = {field.name: vars(args)[field.name] for field in fields(WarmUpOptions) if field.name in vars(args)}
     same["milestones"] = tuple(args.milestones)
-    augmentation = Augmentation(jitter=args.jitter, blur=args.blur, grey=args.grey)
+    augmentation = Augmentation.parse(args.augment, args.augment_draws)
     return WarmUpOptions(**same, augmentation=augmentation, matched_start=not args.plain_start)

@@ -57,7 +57,7 @@ class WarmUpOptions:
         momentum: Momentum of SGD.
         decay: Factor on the step size at each milestone.
         milestones: When, as shares of all steps: epochs 3, 6 and 8 of 10.
-        augmentation: Probabilities and strengths.
+        augmentation: What is done to the frames, by name and strength.
         matched_start: Set BN_k to the mean and deviation of the part's own output first, so that the network starts as
             the frozen one. Off: torch's usual start, as in the public code.
         statistics_frames: Source frames for the statistics pass at the end; None: all.
