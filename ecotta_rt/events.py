@@ -50,15 +50,19 @@ class Answer(Event):
     """What was said of one frame; the fields of a JSON line, in this order.
 
     Attributes:
-        label: Name of the most probable class.
+        label: Name of the most probable class, of the answer that the run gives: filtered or unfiltered.
         class_index: Number of that class.
         probability: Of that class.
-        entropy_nats: Of all classes, in [0, ln C].
+        entropy_nats: Of all classes in the network's own answer, in [0, ln C].
         adapted: Whether the network learned from the batch it came in; the answer is from before.
         why: See `ecotta_rt.records.Why`.
         latency_ms: From when it was captured to this answer; so the wait for the rest of its batch is in it.
         truth: Name of its true class, where the source knows it.
         correct: Whether the answer is that.
+        unfiltered_label: Name of the most probable class for the network alone.
+        unfiltered_probability: Of that class.
+        filtered_label: Name of the most probable class after the filter.
+        filtered_probability: Of that class.
     """
 
     frame: int
@@ -73,6 +77,10 @@ class Answer(Event):
     dropped: int
     truth: str | None = None
     correct: bool | None = None
+    unfiltered_label: str | None = None
+    unfiltered_probability: float | None = None
+    filtered_label: str | None = None
+    filtered_probability: float | None = None
 
 
 @dataclass(frozen=True)

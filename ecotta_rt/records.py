@@ -81,15 +81,20 @@ class Frame:
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """What the network said of a batch of frames, from before it learned from them.
+    """What was said of a batch of frames, from before the network learned from them.
+
+    There are two answers to a frame: the network's own, and the one that the filter makes of it and of the frames
+    around it. `labels` and `probabilities` are one of them, by default `ecotta_rt.options.DEFAULT_ANSWER`.
 
     Attributes:
         labels: int64 `[N]`, the most probable class.
         probabilities: float32 `[N, C]`.
-        entropy_nats: float32 `[N]`, in [0, ln C].
+        entropy_nats: float32 `[N]`, in [0, ln C]; of the network's own answer.
         kept: bool `[N]`, whose entropy passed the gate.
         adapted: Whether the state moved.
         why: One of `Why`.
+        unfiltered: float32 `[N, C]`, the network's own probabilities.
+        filtered: float32 `[N, C]`, those after the filter; where nothing is filtered, the same.
         names: Of the classes of `labels`, one a frame; empty where nobody named them.
     """
 
@@ -99,4 +104,6 @@ class Prediction:
     kept: NDArray[np.bool_]
     adapted: bool
     why: Why
+    unfiltered: NDArray[np.float32]
+    filtered: NDArray[np.float32]
     names: tuple[str, ...] = ()

@@ -24,6 +24,7 @@ def answers_to(
     def name_of(index: int) -> str:
         return class_names[index] if index < len(class_names) else str(index)
 
+    unfiltered, filtered = prediction.unfiltered.argmax(axis=1), prediction.filtered.argmax(axis=1)
     for position, frame in enumerate(batch):
         class_index = int(prediction.labels[position])
         yield Answer(
@@ -39,4 +40,8 @@ def answers_to(
             dropped=dropped,
             truth=None if frame.label is None else name_of(frame.label),
             correct=None if frame.label is None else frame.label == class_index,
+            unfiltered_label=name_of(int(unfiltered[position])),
+            unfiltered_probability=float(prediction.unfiltered[position, unfiltered[position]]),
+            filtered_label=name_of(int(filtered[position])),
+            filtered_probability=float(prediction.filtered[position, filtered[position]]),
         )

@@ -23,6 +23,8 @@ class Tally:
         adapted: Batches that moved the state's parameters.
         labelled: Answered frames whose class the source knows.
         correct: Those of them answered with that class.
+        unfiltered_correct: Those whose unfiltered answer is that class.
+        filtered_correct: The same of the filtered one.
         latency_ms: Sum over the answered frames.
         levels: Frames answered on each level of the guard's ladder; on `drop`, frames dropped there.
         last_step: The guard's last step, as far as it made one.
@@ -38,6 +40,8 @@ class Tally:
     adapted: int = 0
     labelled: int = 0
     correct: int = 0
+    unfiltered_correct: int = 0
+    filtered_correct: int = 0
     latency_ms: float = 0.0
     levels: Counter[Level] = field(default_factory=Counter)
     last_step: GuardStep | None = None
@@ -74,6 +78,12 @@ class Tally:
         self.latency_ms += answer.latency_ms
         self.labelled += answer.correct is not None
         self.correct += bool(answer.correct)
+        if answer.truth is not None:
+            self.unfiltered_correct += answer.unfiltered_label == answer.truth
+            self.filtered_correct += answer.filtered_label == answer.truth
+
+    def _error(self, correct: int) -> str:
+        return f"{100 * (1 - correct / self.labelled):.1f}"
 
     def __str__(self) -> str:
         text = f"{self.frames} frames, {self.dropped} dropped, {self.refused} refused, {self.adapted} updates"
@@ -82,7 +92,10 @@ class Tally:
         if self.damaged:
             text += f", {self.damaged} damaged and not learned from"
         if self.labelled:
-            text += f", error {100 * (1 - self.correct / self.labelled):.1f} %"
+            text += f", error {self._error(self.correct)} %"
+            if self.unfiltered_correct != self.filtered_correct:
+                unfiltered, filtered = self._error(self.unfiltered_correct), self._error(self.filtered_correct)
+                text += f" (unfiltered {unfiltered} %, filtered {filtered} %)"
         lowered = [f"{self.levels[level]} at {level}" for level in sorted(self.levels) if level != Level.FULL]
         text = ", ".join([text, *lowered])
         if self.unheard:

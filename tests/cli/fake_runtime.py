@@ -62,9 +62,9 @@ class Runtime:
         labels = frames[:, 0, 0, 0].astype(np.int64) % 10
         probabilities = np.eye(10, dtype=np.float32)[labels]
         entropy_nats = np.zeros(len(frames), np.float32)
-        return Prediction(
-            labels, probabilities, entropy_nats, entropy_nats == 0, adapted, "adapted" if adapted else "off"
-        )
+        why = "adapted" if adapted else "off"
+        kept = entropy_nats == 0
+        return Prediction(labels, probabilities, entropy_nats, kept, adapted, why, probabilities, probabilities)
 
     @staticmethod
     def _state(count):
