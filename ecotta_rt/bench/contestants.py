@@ -13,9 +13,8 @@ _FAST = "-fast"
 LATENCY_METHODS = ("ecotta-k4", "ecotta-k4-fast", "tent", "cotta")
 """Who races when nobody chooses; `forward` always does."""
 
-_TIMED_WITH_ONE_FRAME = ("tent", "tent-episodic", "cotta", "source")
-"""Torch methods whose step can be timed with one frame; where its statistics are the batch's, its answers are worth
-nothing then."""
+_TIMED_WITH_ONE_FRAME = ("tent", "tent-episodic", "cotta")
+"""Torch methods of batch statistics whose step can be timed with one frame; its answers are worth nothing then."""
 
 
 def check_latency_methods(names: Sequence[str]) -> tuple[str, ...]:
@@ -81,4 +80,4 @@ def _engines_and_modes(method: str, fast: bool, modes: Sequence[str]) -> Iterato
 def _takes_one_frame(case: Case) -> bool:
     if "warmed" in METHODS[case.method].takes:
         return case.normalisation != "batch"
-    return case.method in _TIMED_WITH_ONE_FRAME
+    return METHODS[case.method].one_by_one or case.method in _TIMED_WITH_ONE_FRAME

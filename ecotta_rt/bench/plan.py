@@ -187,6 +187,8 @@ def _twin(case: Case) -> str | None:
     constant = case.gradient == "constant" or case.normalisation != "batch"
     if METHODS[case.method].fixed.get("frozen_gradient") == "constant" and constant:
         return "the statistics are constant in the backward anyway, so it is the same run as ecotta-k4"
+    if case.method == "lame" and case.batch == 1:
+        return "a frame alone has no neighbours, so it is the same run as source; use --batch 2 or more"
     return None
 
 

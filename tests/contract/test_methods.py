@@ -60,12 +60,17 @@ def _build(name: str, network: nn.Module, **options: object) -> Peer:
     )
 
 
-# 2 augmented views test what 32 do, and updates every 8 frames what those every 64 do; an open gate, since chance
-# decides how sure a random network is.
+_NOT_OF_THE_BATCH = {"source": "source", "lame": "source", "rotta": "running", "note": "running"}
+
+# 2 augmented views test what 32 do, and updates every 8 frames what those every 64 do; an open gate and a short climb,
+# since chance decides how sure a random network is.
 _QUICK: dict[str, dict[str, object]] = {
     "eata": {"d_margin": 1.1},
     "cotta": {"augmentations": 2},
     "rotta": {"update_every": 8},
+    "note": {"update_every": 8},
+    "sar": {"reset_below": 0.0, "rho": 1e-3},
+    "rdumb": {"d_margin": 1.1},
     "ecotta-k4": {"step_options": StepOptions(entropy_margin=1.0)},
     "ecotta-k4-constant": {"step_options": StepOptions(entropy_margin=1.0)},
     "ecotta-k5": {"step_options": StepOptions(entropy_margin=1.0)},
@@ -96,7 +101,7 @@ def test_it_is_a_method_that_carries_the_name_it_was_asked_for(name):
 
     assert isinstance(method, Peer)
     assert method.name == name
-    assert method.normalisation == {"source": "source", "rotta": "running"}.get(name, "batch")
+    assert method.normalisation == _NOT_OF_THE_BATCH.get(name, "batch")
 
 
 @EVERY
@@ -186,8 +191,9 @@ def test_two_of_the_same_seed_agree_and_the_global_random_state_does_not_matter(
     assert all(map(torch.equal, play(0), play(1)))
 
 
-# CoTTA and EcoTTA predict with something else than the network: their first prediction is tested below.
-_OTHER = {"cotta", "source", "rotta", "tent-fine-tuned"}
+# Some predict with something else than the network and the statistics of the batch: these are tested below and in
+# their own files.
+_OTHER = {*_NOT_OF_THE_BATCH, "cotta", "roid", "tent-fine-tuned"}
 _PLAIN = [name for name in METHODS if name not in _OTHER and "ecotta" not in name]
 
 

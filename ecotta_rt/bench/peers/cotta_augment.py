@@ -10,7 +10,7 @@ away: with the edge repeated outside the frame both give the same picture, at a 
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -71,18 +71,21 @@ def draw(generator: torch.Generator, height: int = 32, width: int = 32) -> Draw:
     )
 
 
-def augment(frames: Tensor, generator: torch.Generator, noise_std: float = 0.005) -> Tensor:
+def augment(frames: Tensor, generator: torch.Generator, noise_std: float = 0.005, blur: bool = True) -> Tensor:
     """Augment a batch with one draw; only the noise differs from frame to frame.
 
     Args:
         frames: float32 `[N, 3, H, W]`.
         generator: Of random numbers, on the CPU.
         noise_std: Of the Gaussian noise added last.
+        blur: Whether to blur as drawn.
 
     Returns:
         float32 `[N, 3, H, W]` in [0, 1].
     """
     values = draw(generator, frames.shape[2], frames.shape[3])
+    if not blur:
+        values = replace(values, blur_sigma=Draw.blur_sigma)
     out = affine_and_blur(jitter_colours(frames.clamp(0, 1), values), values)
     if values.flip:
         out = out.flip(3)

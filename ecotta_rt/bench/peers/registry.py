@@ -102,6 +102,33 @@ METHODS: Mapping[str, MethodEntry] = MappingProxyType(
             one_by_one=True,
             untimed=_SELDOM,
         ),
+        "note": MethodEntry(
+            "norms corrected for each frame; entropy of a balanced memory of 64 frames, an update every 64",
+            _AFFINE,
+            "note:Note",
+            takes=("classes", "seed"),
+            one_by_one=True,
+            untimed=_SELDOM,
+        ),
+        "sar": MethodEntry(
+            "entropy of reliable frames and its sharpness; returns to the source where that is very low",
+            _AFFINE,
+            "sar:Sar",
+            untimed=_CHOOSES,
+        ),
+        "lame": MethodEntry(
+            "answers to a batch corrected by their likeness; source statistics", "nothing", "lame:Lame", one_by_one=True
+        ),
+        "roid": MethodEntry(
+            "weighted likelihood ratio and consistency, drawn back to the source; prior of the batch",
+            _AFFINE,
+            "roid:Roid",
+            takes=("seed",),
+            untimed=_CHOOSES,
+        ),
+        "rdumb": MethodEntry(
+            "EATA without its regulariser, reset every 1,000 steps", _AFFINE, "rdumb:RDumb", untimed=_CHOOSES
+        ),
         "ecotta-k4": MethodEntry(
             "meta groups beside 4 frozen parts", "meta groups", "ecotta:Ecotta", {"parts": 4}, ("warmed",)
         ),

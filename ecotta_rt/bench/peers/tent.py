@@ -22,6 +22,8 @@ class Tent(Peer):
         episodic: Return to the source network whenever the stream changes corruption. That the stream tells so is
             knowledge a device does not have; the authors' CIFAR-10-C example uses it.
         learning_rate: Adam's.
+        reset_every: Steps from one return to the source network to the next, as RDumb's (arXiv 2306.05401); None for
+            never.
     """
 
     def __init__(
@@ -31,6 +33,7 @@ class Tent(Peer):
         name: str = "tent",
         episodic: bool = False,
         learning_rate: float = 1e-3,
+        reset_every: int | None = None,
         single_frames: bool = False,
     ) -> None:
         super().__init__(network, name, single_frames=single_frames)
@@ -41,9 +44,13 @@ class Tent(Peer):
         self.trainable_parameters = sum(parameter.numel() for parameter in self._affine)
         self._episodic = episodic
         self._learning_rate = learning_rate
+        self._reset_every = reset_every
         self.reset()
 
     def _answer(self, frames: Tensor) -> Tensor:
+        if self._steps == self._reset_every:
+            self.reset()
+        self._steps += 1
         with torch.enable_grad():
             logits: Tensor = self.network(frames)
             require_classes(logits.shape[1])
@@ -62,3 +69,4 @@ class Tent(Peer):
             parameter.copy_(source)
             parameter.grad = None
         self._optimiser = torch.optim.Adam(self._affine, self._learning_rate, betas=(0.9, 0.999), weight_decay=0.0)
+        self._steps = 0
