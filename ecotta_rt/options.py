@@ -1,6 +1,7 @@
 """How a step adapts and how a session runs it: every choice by name, checked once. No torch, no array library."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
 from ecotta_rt.errors import UsageError
@@ -210,6 +211,24 @@ class AdaptationOptions:
         _require_choice("learning", self.learning, LEARNING)
         for name, low, high in (("views", 1, 2), ("places", 0, _MOST_PLACES), ("observe_every", 1, 1 << 16)):
             _require_range(name, getattr(self, name), low, high)
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> "AdaptationOptions":
+        """From names and values, as a manifest has them; what is not named has its default.
+
+        Raises:
+            UsageError: An unknown name, or a value of another kind or out of its range.
+        """
+        defaults = {field.name: field.default for field in fields(cls)}
+        taken: dict[str, Any] = {}
+        for name, value in values.items():
+            if name not in defaults:
+                raise UsageError(f"{name}={value!r} is no option of an adaptation: known are {', '.join(defaults)}")
+            kind = type(defaults[name])
+            if type(value) is not kind and not (kind is float and type(value) is int):
+                raise UsageError(f"{name}={value!r}: expected a value of the kind of {defaults[name]!r}")
+            taken[name] = kind(value)
+        return cls(**taken)
 
 
 OPTIMISATIONS = ("all", "extended")

@@ -1,12 +1,13 @@
 """The adapted state as a value: save it, restore it, compare it.
 
-A state is all that changes while a network adapts: the meta groups' parameters, their momentum and the statistics of
-every norm. It is a few hundred kilobytes, and it fits only the frozen network it came from.
+A state is all that changes while a network adapts: the meta groups' parameters, their momentum, the statistics of
+every norm, and what a run remembers of its stream. It is a few hundred kilobytes, and it fits only the frozen network
+it came from.
 """
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,14 @@ Array = NDArray[np.float32]
 Arrays = Mapping[str, Array]
 
 _FORMAT = "ecotta-state-1"
+_FORMAT_WITH_ADAPTATION = "ecotta-state-2"
+"""That of a state with the section `adaptation`; one without it is written as before, for readers of before."""
+
 SECTIONS = ("parameters", "momentum", "statistics")
-"""Of a state, in the order in which its arrays are written."""
+"""Those that graphs read, in the order in which they are written; `adaptation` comes after them."""
+
+_ALL = (*SECTIONS, "adaptation")
+_READ_IN = {_FORMAT: SECTIONS, _FORMAT_WITH_ADAPTATION: _ALL}
 
 _MAX_BYTES = 1 << 30
 _MAX_AXES = 8
@@ -38,7 +45,7 @@ MAX_HEADER_BYTES = 4 << 20
 
 @dataclass(frozen=True)
 class AdaptState:
-    """Named float32 arrays in three sections.
+    """Named float32 arrays in sections.
 
     Attributes:
         parameters: What learns, by name (`groups.0.conv.weight`).
@@ -46,6 +53,8 @@ class AdaptState:
         statistics: `NORM.mean` and `NORM.variance` (biased), each `[C]`, for every norm of the network.
         network_digest: Digest of the frozen network that this state belongs to.
         metadata: Free text by name: how the state came about.
+        adaptation: What a run remembers of its stream beside the statistics: see `ecotta_rt.adapt`. None of it in the
+            state that a bundle begins with.
     """
 
     parameters: Arrays
@@ -53,6 +62,7 @@ class AdaptState:
     statistics: Arrays
     network_digest: str
     metadata: Mapping[str, str] = field(default_factory=dict)
+    adaptation: Arrays = field(default_factory=dict)
 
     def save(self, path: str | Path) -> None:
         """Write to `path` as safetensors, whole or not at all.
@@ -114,7 +124,8 @@ class AdaptState:
         if bad:
             raise UsageError(f"{bad[0]} holds NaN or infinity, the adaptation has diverged")
         metadata = {key: readable_name(value) for key, value in self.metadata.items()}
-        header = {**metadata, "format": _FORMAT, "network_digest": self.network_digest}
+        written_as = _FORMAT_WITH_ADAPTATION if self.adaptation else _FORMAT
+        header = {**metadata, "format": written_as, "network_digest": self.network_digest}
         return _with_sorted_metadata(save(tensors, header))
 
     @classmethod
@@ -140,12 +151,15 @@ class AdaptState:
             raise InputFileError(f"{origin}: not a safetensors file, or a truncated one ({error})") from error
         described, _ = _header(content)
         header: dict[str, str] = described.get("__metadata__") or {}
-        if header.pop("format", None) != _FORMAT or "network_digest" not in header:
-            raise InputFileError(f"{origin}: no {_FORMAT} file; adapted states are written by ecotta_rt itself")
+        sections = _READ_IN.get(header.pop("format", ""))
+        if sections is None or "network_digest" not in header:
+            raise InputFileError(
+                f"{origin}: no {' or '.join(_READ_IN)} file; adapted states are written by ecotta_rt itself"
+            )
         # `deserialize` gives another order every time.
         entries.sort(key=lambda entry: (described[entry[0]]["data_offsets"], entry[0]))
-        sections = _sections(origin, entries)
-        return cls(**sections, network_digest=header.pop("network_digest"), metadata=header)
+        arrays = _arrays(origin, entries, sections)
+        return cls(**arrays, network_digest=header.pop("network_digest"), metadata=header)
 
     def compare(self, other: "AdaptState") -> dict[str, float]:
         """Largest difference by array name, relative to the larger magnitude; `inf` where one is missing."""
@@ -153,7 +167,7 @@ class AdaptState:
         return {name: _relative(mine.get(name), theirs.get(name)) for name in sorted({*mine, *theirs})}
 
     def _each(self) -> list[tuple[str, str, NDArray[np.float32]]]:
-        return [(section, name, a) for section in SECTIONS for name, a in getattr(self, section).items()]
+        return [(section, name, a) for section in _ALL for name, a in getattr(self, section).items()]
 
 
 def _header(content: bytes) -> tuple[dict[str, Any], int]:
@@ -172,12 +186,14 @@ def _with_sorted_metadata(content: bytes) -> bytes:
     return len(text).to_bytes(8, "little") + text + content[start:]
 
 
-def _sections(origin: str, entries: Iterable[tuple[str, Mapping[str, Any]]]) -> dict[str, dict[str, Array]]:
-    found: dict[str, dict[str, Array]] = {section: {} for section in SECTIONS}
+def _arrays(
+    origin: str, entries: Iterable[tuple[str, Mapping[str, Any]]], sections: Sequence[str]
+) -> dict[str, dict[str, Array]]:
+    found: dict[str, dict[str, Array]] = {section: {} for section in sections}
     for full_name, entry in entries:
         section, _, name = full_name.partition("/")
         if section not in found or not name:
-            raise InputFileError(f"{origin}: unknown entry {full_name!r}; expected {', '.join(SECTIONS)}")
+            raise InputFileError(f"{origin}: unknown entry {full_name!r}; expected {', '.join(sections)}")
         if entry["dtype"] != "F32":
             raise InputFileError(f"{origin}: {full_name} is {entry['dtype']}, not float32; expected float32 throughout")
         if len(entry["shape"]) > _MAX_AXES:

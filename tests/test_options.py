@@ -29,6 +29,29 @@ def test_an_adaptation_that_cannot_be_meant_is_refused_with_the_reason(wrong, wh
         AdaptationOptions(**wrong)
 
 
+def test_an_adaptation_is_read_from_the_names_and_values_of_a_manifest():
+    options = AdaptationOptions(statistics="plain", leak=1.0, places=3)
+
+    assert AdaptationOptions.of(vars(options)) == options
+    assert AdaptationOptions.of({"leak": 1, "views": 2}) == AdaptationOptions(leak=1.0, views=2)
+
+
+@pytest.mark.parametrize(
+    ("values", "what"),
+    [
+        ({"leek": 0.5}, "leek=0.5 is no option of an adaptation: known are statistics, "),
+        ({"places": 2.5}, "places=2.5: expected a value of the kind of 0"),
+        ({"places": True}, "places=True"),
+        ({"leak": "much"}, "leak='much'"),
+        ({"statistics": 3}, "statistics=3"),
+        ({"leak": 3.0}, "must be a finite number between"),
+    ],
+)
+def test_a_manifest_that_says_something_else_is_refused(values, what):
+    with pytest.raises(UsageError, match=what):
+        AdaptationOptions.of(values)
+
+
 def test_an_adaptation_is_made_of_plain_values_that_a_manifest_can_hold():
     options = AdaptationOptions()
 

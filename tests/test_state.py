@@ -34,6 +34,25 @@ def test_a_state_survives_the_disk_bit_for_bit(tmp_path):
     assert loaded.metadata == {"seed": "0"}
 
 
+REMEMBERED = {"filter.belief": np.array([0.25, 0.75], np.float32), "places": np.zeros((0, 3), np.float32)}
+
+
+def test_what_a_run_remembers_survives_the_disk_bit_for_bit(tmp_path):
+    state(adaptation=REMEMBERED).save(tmp_path / "s.safetensors")
+
+    loaded = AdaptState.load(tmp_path / "s.safetensors")
+
+    assert loaded.adaptation.keys() == REMEMBERED.keys()
+    assert all(np.array_equal(array, loaded.adaptation[name]) for name, array in REMEMBERED.items())
+    assert set(state(adaptation=REMEMBERED).compare(loaded).values()) == {0.0}
+    assert loaded.metadata == {"seed": "0"}
+
+
+def test_a_state_that_remembers_nothing_is_written_as_before():
+    assert b"ecotta-state-1" in state().to_bytes()
+    assert b"ecotta-state-2" in state(adaptation=REMEMBERED).to_bytes()
+
+
 def test_equal_states_have_equal_bytes_and_keep_the_order_of_their_names():
     one = state(metadata={str(number): "é" for number in range(9)})
 
@@ -101,6 +120,7 @@ def raw(header, data=b"\0" * 16):
 
 ENTRY = {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}
 OURS = {"format": "ecotta-state-1", "network_digest": "x"}
+SECOND = {**OURS, "format": "ecotta-state-2"}
 
 
 def test_a_hostile_state_is_refused_with_the_reason(tmp_path, subtests):
@@ -112,6 +132,12 @@ def test_a_hostile_state_is_refused_with_the_reason(tmp_path, subtests):
         (raw({"parameters/w": ENTRY}), "ecotta-state-1"),
         (raw({"__metadata__": {"format": "ecotta-state-1"}, "parameters/w": ENTRY}), "ecotta-state-1"),
         (raw({"__metadata__": OURS, "weights/w": ENTRY}), "unknown entry 'weights/w'"),
+        (raw({"__metadata__": OURS, "adaptation/w": ENTRY}), "unknown entry 'adaptation/w'"),
+        (raw({"__metadata__": {**OURS, "format": "ecotta-state-3"}, "parameters/w": ENTRY}), "no ecotta-state-1 or"),
+        (raw({"__metadata__": SECOND, "adaptation/": ENTRY}), "unknown entry 'adaptation/'"),
+        (raw({"__metadata__": SECOND, "adaptation/w": {**ENTRY, "dtype": "I32"}}), "adaptation/w is I32, not float32"),
+        (raw({"__metadata__": SECOND, "adaptation/w": ENTRY}, struct.pack("<4f", 1, float("nan"), 0, 0)), "NaN"),
+        (raw({"__metadata__": SECOND, "adaptation/w": {**ENTRY, "shape": [4, *70 * [1]]}}), "71 axes, more than 8"),
         (raw({"__metadata__": OURS, "w": ENTRY}), "unknown entry 'w'"),
         (raw({"__metadata__": OURS, "parameters/w": {**ENTRY, "shape": [4, *70 * [1]]}}), "71 axes, more than 8"),
         (raw({"__metadata__": OURS, "parameters/w": {**ENTRY, "dtype": "I32"}}), "expected float32"),

@@ -15,6 +15,7 @@ mean fluctuates by, is far from 0.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +25,7 @@ from ecotta_rt.adapt.class_tables import ClassTables
 from ecotta_rt.errors import UsageError
 from ecotta_rt.options import AdaptationOptions
 
-__all__ = ["StatisticsFollower"]
+__all__ = ["Followed", "StatisticsFollower"]
 
 Floats = NDArray[np.float32]
 
@@ -35,31 +36,39 @@ _CALM = 0.3
 """Mean square of e up to which nothing has changed; at twice that the boost is whole."""
 
 
+@dataclass(frozen=True, eq=False)
+class Followed:
+    """The statistics of a network that follow its frames.
+
+    Attributes:
+        channels: Where means and variances are in a vector of statistics.
+        source: float32 `[S]`, the statistics at the source: to begin with, and what the leak pulls to.
+        deep: bool `[C]`, channels of the norms that see classes.
+        tables: For the rule `de-classed`.
+    """
+
+    channels: Channels
+    source: Floats
+    deep: NDArray[np.bool_]
+    tables: ClassTables | None = None
+
+
 class StatisticsFollower:
     """Statistics of one stream, moved by what each of its frames has seen.
 
     Args:
-        channels: Where means and variances are in a vector of statistics.
-        source: float32 `[S]`, the statistics at the source: to begin with, and what the leak pulls to.
-        deep: bool `[C]`, channels of the norms that see classes.
+        followed: The network's.
         options: Rule and constants.
-        tables: For the rule `de-classed`.
 
     Attributes:
-        now: float32 `[S]`, the present statistics.
+        now: float32 `[S]`, the present statistics: one array, moved in place.
 
     Raises:
         UsageError: Vectors of other sizes, or no tables where the rule needs them.
     """
 
-    def __init__(
-        self,
-        channels: Channels,
-        source: Floats,
-        deep: NDArray[np.bool_],
-        options: AdaptationOptions,
-        tables: ClassTables | None = None,
-    ) -> None:
+    def __init__(self, followed: Followed, options: AdaptationOptions) -> None:
+        channels, source, deep, tables = followed.channels, followed.source, followed.deep, followed.tables
         if source.shape != (2 * channels.count,) or deep.shape != (channels.count,):
             raise UsageError(f"statistics {list(source.shape)} and {list(deep.shape)} for {channels.count} channels")
         if tables is None and options.statistics == "de-classed":
@@ -135,4 +144,4 @@ class StatisticsFollower:
         drift = arrays["drift"]
         if now.shape != self.now.shape or drift.shape != self._drift.shape:
             raise UsageError(f"statistics {list(now.shape)} and drift {list(drift.shape)} are of another network")
-        self.now, self._drift = now.copy(), drift.copy()
+        self.now[:], self._drift[:] = now, drift

@@ -111,6 +111,8 @@ def _state(path: Path, graph: str | None) -> tuple[str, dict[str, object]]:
 
 def _shapes(state: "AdaptState") -> dict[str, dict[str, list[int]]]:
     sections = {"parameters": state.parameters, "momentum": state.momentum, "statistics": state.statistics}
+    if state.adaptation:
+        sections["adaptation"] = state.adaptation
     return {name: {key: list(array.shape) for key, array in arrays.items()} for name, arrays in sections.items()}
 
 
@@ -207,7 +209,9 @@ def _ports(ports: Iterable["ArrayShape"]) -> list[tuple[str, str, str]]:
 
 
 def _state_sizes(state: "AdaptState") -> str:
-    sections = (("parameters", state.parameters), ("statistics", state.statistics))
+    sections = [("parameters", state.parameters), ("statistics", state.statistics)]
+    if state.adaptation:
+        sections.append(("adaptation", state.adaptation))
     sizes = ((name, len(arrays), sum(array.size for array in arrays.values())) for name, arrays in sections)
     return ", ".join(f"{name}: {_arrays(count, numbers)}" for name, count, numbers in sizes)
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from ecotta_rt.adapt.channels import Channels
 from ecotta_rt.adapt.class_tables import measure_classes
-from ecotta_rt.adapt.follower import StatisticsFollower
+from ecotta_rt.adapt.follower import Followed, StatisticsFollower
 from ecotta_rt.errors import UsageError
 from ecotta_rt.options import AdaptationOptions
 
@@ -34,7 +34,7 @@ def tables(seed=1):
 def follower(options=OPTIONS, source=None):
     if source is None:
         source = seen_frames(1, 9)[0]
-    return StatisticsFollower(CHANNELS, source, DEEP, options, tables())
+    return StatisticsFollower(Followed(CHANNELS, source, DEEP, tables()), options)
 
 
 def weights_of(count, seed=2):
@@ -165,8 +165,8 @@ def test_a_frame_that_is_not_finite_moves_nothing(bad):
 
 def test_what_does_not_fit_is_refused():
     with pytest.raises(UsageError, match="needs class tables"):
-        StatisticsFollower(CHANNELS, seen_frames(1)[0], DEEP, OPTIONS)
+        StatisticsFollower(Followed(CHANNELS, seen_frames(1)[0], DEEP), OPTIONS)
     with pytest.raises(UsageError, match=r"\[9\] and \[5\] for 5 channels"):
-        StatisticsFollower(CHANNELS, np.zeros(9, np.float32), DEEP, OPTIONS, tables())
+        StatisticsFollower(Followed(CHANNELS, np.zeros(9, np.float32), DEEP, tables()), OPTIONS)
     with pytest.raises(UsageError, match="of another network"):
         follower().restore(np.zeros(9, np.float32), {"drift": np.zeros(5, np.float32)})
