@@ -46,9 +46,10 @@ import onnx
 import torch
 from numpy.typing import NDArray
 
+from ecotta_rt.adapt.moving import Moving
 from ecotta_rt.bench.environment import read_environment
 from ecotta_rt.bench.peers.memory_format import to_memory_format
-from ecotta_rt.bundle import Bundle, read_bundle
+from ecotta_rt.bundle import Bundle, StateLayout, read_bundle
 from ecotta_rt.data.corruptions import CORRUPTIONS
 from ecotta_rt.data.stream import open_stream
 from ecotta_rt.errors import EcottaError
@@ -133,6 +134,7 @@ class ExportedStep:
         self.signs: set[bytes] = set()
         self._watched = watched.signs if isinstance(watched, _Watched) else []
         self._layout = bundle.manifest.layout
+        self._moving = _moving(self._layout, float(bundle.manifest.options["statistics_momentum"]))
         self._inputs = [port.name for port in entry.inputs]
         self._outputs = [port.name for port in entry.outputs]
 
@@ -143,13 +145,17 @@ class ExportedStep:
         results = dict(zip(wanted, self._session.run(wanted, {n: feeds[n] for n in self._inputs}), strict=True))
         maps = [results[name] for name in self._watched if results[name].ndim == 4]
         self.signs = {np.packbits(where).tobytes() for a in maps for where in (a > 0, a < 0)[: 1 + (a.dtype != bool)]}
+        followed = statistics.copy()
+        if "seen" in results:
+            self._moving(statistics, results["seen"], followed)
         after = self._layout.unpack(
-            results["next_parameters"],
-            results["next_momentum"],
-            results.get("next_statistics", statistics),
-            state.network_digest,
+            results["next_parameters"], results["next_momentum"], followed, state.network_digest
         )
         return Taken(results["logits"], results["kept"], after)
+
+
+def _moving(layout: StateLayout, momentum: float) -> Moving:
+    return Moving([(array.name, array.count) for array in layout.statistics], momentum)
 
 
 class _Watched:
@@ -355,7 +361,12 @@ def _float64_step(case: Case, state: AdaptState, frames: Floats) -> Taken:
     moments = {name: (mean.double(), variance.double()) for name, (mean, variance) in start.statistics.items()}
     wide = StepState(*({n: v.double() for n, v in named.items()} for named in start[:2]), moments)
     outcome = Step(network, case.options)(wide, torch.from_numpy(frames).double())
-    return Taken(outcome.logits.numpy(), outcome.report["kept"].numpy(), to_adapt_state(outcome.state, ""))
+    followed = wide.vector("statistics")
+    if outcome.seen is not None:
+        moving = _moving(StateLayout.of(state), case.options.statistics_momentum)
+        moving(wide.vector("statistics").numpy(), outcome.seen.numpy(), followed.numpy())
+    after = to_adapt_state(outcome.state.with_vectors(statistics=followed), "")
+    return Taken(outcome.logits.numpy(), outcome.report["kept"].numpy(), after)
 
 
 def _flips(found: Taken, expected: Taken) -> int:

@@ -156,7 +156,8 @@ def _graphs(graphs: tuple[Any, ...], learning: str | None, case: Case) -> list[A
     """The graphs that a step runs."""
     if learning is None:
         piece = 1 if case.frame_by_frame else case.batch
-        return [graph for graph in graphs if (graph.kind, graph.batch) == ("predict", piece)][:1]
+        answering = [graph for graph in graphs if graph.kind in ("predict", "observe") and graph.batch == piece]
+        return sorted(answering, key=lambda graph: graph.kind)[:1]  # `observe`, where there is one
     names = ("accumulate", "update") if case.frame_by_frame else (learning,)
     return [graph for graph in graphs if graph.name in names]
 

@@ -1,15 +1,16 @@
 """How a state's named arrays lie in the three flat vectors that a graph takes and gives."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ecotta_rt.errors import InputFileError, UsageError
-from ecotta_rt.files.fields import Limit, OneOf, Without
+from ecotta_rt.files.fields import Limit, OneOf, Since, Without
 from ecotta_rt.files.onnx_graph import ELEMENT_TYPES
 from ecotta_rt.state import AdaptState
 
@@ -71,20 +72,33 @@ class StateLayout:
 
     Attributes:
         parameters: What learns; momentum has the same names, shapes and order.
-        statistics: `NORM.mean` and `NORM.variance` of every norm.
+        statistics: `NORM.mean` and `NORM.variance` of every norm that is not held.
+        held: The same of those that are: in the state's file, and in no vector.
     """
 
     parameters: _Arrays
     statistics: _Arrays
+    held: Annotated[_Arrays, Since(5)] = ()
 
     @classmethod
-    def of(cls, state: AdaptState) -> "StateLayout":
-        """The layout of a state in the order it names its arrays."""
+    def of(cls, state: AdaptState, held_norms: Collection[str] = ()) -> "StateLayout":
+        """The layout of a state in the order it names its arrays.
+
+        Args:
+            state: Any of the network.
+            held_norms: Names of norms whose statistics never move.
+        """
 
         def shapes(section: Mapping[str, Floats]) -> tuple[ArrayShape, ...]:
             return tuple(ArrayShape(name, array.shape) for name, array in section.items())
 
-        return cls(shapes(state.parameters), shapes(state.statistics))
+        statistics = shapes(state.statistics)
+        held = {f"{norm}.{moment}" for norm in held_norms for moment in ("mean", "variance")}
+        return cls(
+            shapes(state.parameters),
+            tuple(array for array in statistics if array.name not in held),
+            tuple(array for array in statistics if array.name in held),
+        )
 
     @property
     def parameter_count(self) -> int:
@@ -108,8 +122,14 @@ class StateLayout:
         return (
             _flat("parameters", self.parameters, state.parameters),
             _flat("momentum", self.parameters, state.momentum),
-            _flat("statistics", self.statistics, state.statistics),
+            _flat("statistics", (*self.statistics, *self.held), state.statistics)[: self.statistic_count],
         )
+
+    def held_of(self, state: AdaptState) -> dict[str, Floats]:
+        """The arrays of norms that are held, by name; raises as `pack` does."""
+        arrays = {array.name: state.statistics[array.name] for array in self.held if array.name in state.statistics}
+        _flat("statistics", self.held, arrays)
+        return arrays
 
     def unpack(
         self,
@@ -118,6 +138,7 @@ class StateLayout:
         statistics: Floats,
         network_digest: str,
         metadata: Mapping[str, str] | None = None,
+        held: Mapping[str, Floats] = MappingProxyType({}),
     ) -> AdaptState:
         """The state that the vectors hold: copies, since a state is a value and vectors are used again.
 
@@ -127,6 +148,7 @@ class StateLayout:
             statistics: float32 `[S]`.
             network_digest: Digest of the frozen network that the state belongs to.
             metadata: How the state came about.
+            held: As `held_of` gives them.
 
         Raises:
             UsageError: A vector of another length or number format.
@@ -134,7 +156,7 @@ class StateLayout:
         return AdaptState(
             parameters=_named("parameters", self.parameters, parameters),
             momentum=_named("momentum", self.parameters, momentum),
-            statistics=_named("statistics", self.statistics, statistics),
+            statistics={**_named("statistics", self.statistics, statistics), **held},
             network_digest=network_digest,
             metadata=dict(metadata or {}),
         )

@@ -8,12 +8,12 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from ecotta_rt.bundle.figures import SessionFigures
 from ecotta_rt.bundle.layout import ArrayShape, Shape, StateLayout, find_twice
-from ecotta_rt.bundle.ports import SINGLE_FRAME, MethodPorts, find_other_port, required_ports
+from ecotta_rt.bundle.ports import SEEN, SINGLE_FRAME, MethodPorts, find_other_port, required_ports
 from ecotta_rt.errors import InputFileError
 from ecotta_rt.files.fields import Document, Limit, Matches, OneOf, Since
 from ecotta_rt.files.json_text import parse_json
@@ -37,14 +37,14 @@ __all__ = [
 ]
 
 FORMAT = "ecotta-bundle"
-VERSION = 4
+VERSION = 5
 """Raised when a reader of the old version would misunderstand or refuse the new one.
 
 Version 1 had no `sessions`. Version 2 had no `resize` and no `crop`, and colour frames alone. Version 3 had no
-`method`: all bundles held EcoTTA.
+`method`: all bundles held EcoTTA. Up to version 4 graphs moved the statistics themselves, and none was held.
 """
 
-GraphKind = Literal["step", "predict", "accumulate", "update"]
+GraphKind = Literal["step", "predict", "observe", "accumulate", "update"]
 
 Resize = Literal["cover", "stretch"]
 """How a picture of another shape becomes a frame:
@@ -62,6 +62,8 @@ MAX_MANIFEST_BYTES = 4 << 20
 MAX_GRAPHS = 64
 MAX_GRAPH_BYTES = 64 << 20
 _LAST_OF_COLOUR_ALONE = 2
+_LAST_WITHOUT_METHOD = 3
+_LAST_TRACKED = 4
 _COLOURS = {1: "grey", 3: "RGB"}
 _FLOAT_BYTES = 4
 
@@ -71,6 +73,10 @@ _Name = Annotated[str, Limit(most=200)]
 _Sha256 = Annotated[str, Limit(most=200), Matches("[0-9a-f]{64}", "64 hexadecimal digits")]
 _Side = Annotated[int, Limit(1, 1 << 14)]
 _Ports = Annotated[tuple[ArrayShape, ...], Limit(most=64), find_twice]
+
+
+_Setting = Annotated[str, Limit(most=200)] | float | int | bool
+Adaptation = Mapping[_Name, _Setting]
 
 
 def _graph_name(name: str) -> str | None:
@@ -136,8 +142,8 @@ class GraphEntry:
 
     Attributes:
         name: What it is called: small letters, digits, `.`, `_`, `-`.
-        kind: `step` learns and answers; `predict` answers; `accumulate` adds a frame's gradients up and `update`
-            spends them.
+        kind: `step` learns and answers; `predict` answers; `observe` answers and tells each frame's own statistics;
+            `accumulate` adds a frame's gradients up and `update` spends them.
         batch: Frames a run.
         variant: What else it was made with: `{"favours": "memory", "masks": "bool"}`.
         nodes: Nodes in it, those of nested graphs included.
@@ -229,7 +235,8 @@ class Manifest:
         weights_sha256: Its digest, hexadecimal.
         state_sha256: Digest of `state.safetensors`, hexadecimal.
         metadata: Free text by name: how network and state came about.
-        method: What its graphs take and give; None before version 4, see `ports`.
+        method: What its graphs take and give.
+        adaptation: How the device follows the stream: names and values of the recipe.
     """
 
     made_with: Annotated[Mapping[_Name, _Name], Limit(most=256)]
@@ -239,7 +246,7 @@ class Manifest:
     parts: Annotated[int, Limit(1, 1024)]
     frame: FrameSpec
     normalisation: Annotated[str, OneOf(NORMALISATIONS)]
-    options: Annotated[Mapping[_Name, Annotated[str, Limit(most=200)] | float | int | bool], Limit(most=256)]
+    options: Annotated[Mapping[_Name, _Setting], Limit(most=256)]
     layout: StateLayout
     graphs: Annotated[tuple[GraphEntry, ...], Limit(most=MAX_GRAPHS), find_twice]
     weights: Annotated[tuple[WeightEntry, ...], Limit(most=1 << 16), find_twice]
@@ -248,6 +255,7 @@ class Manifest:
     state_sha256: _Sha256
     metadata: Annotated[Mapping[str, str], Limit(most=256), Since(1)] = field(default_factory=dict)
     method: Annotated[MethodPorts | None, Since(4), _method] = None
+    adaptation: Annotated[Adaptation, Limit(most=256), Since(5)] = field(default_factory=dict)
 
     def graph(self, name: str) -> GraphEntry | None:
         """The graph of this name, or None."""
@@ -292,8 +300,12 @@ class Manifest:
             raise document.error(("graphs",), "none, expected at least one")
         if version <= _LAST_OF_COLOUR_ALONE and manifest.frame.channels != 3:
             raise document.error(("frame", "channels"), f"{manifest.frame.channels}, expected 3")
+        if version <= _LAST_WITHOUT_METHOD:
+            manifest = replace(
+                manifest, method=MethodPorts.of_ecotta(manifest.parts, manifest.normalisation, "tracked")
+            )
         _check_weights(manifest, document)
-        _check_method(manifest, document)
+        _check_method(manifest, document, version)
         for index, graph in enumerate(manifest.graphs):
             _check_ports(manifest, graph, index, document)
         return manifest
@@ -331,13 +343,16 @@ def _check_weights(manifest: Manifest, document: Document) -> None:
         raise document.error(("weights",), f"{ends}, and weights.bin has {manifest.weights_bytes} bytes")
 
 
-def _check_method(manifest: Manifest, document: Document) -> None:
+def _check_method(manifest: Manifest, document: Document, version: int) -> None:
     ports, normalisation = manifest.ports, manifest.normalisation
-    known = MethodPorts.of(ports.name, ports.gradients, (), normalisation)
+    # Version 5 has both: a bundle of before keeps its graphs when it is written anew.
+    old = version <= _LAST_TRACKED or any(vector.role == "tracked" for vector in ports.state)
+    follows: Literal["observed", "tracked"] = "tracked" if old else "observed"
+    known = MethodPorts.of(ports.name, ports.gradients, (), normalisation, follows)
     if set(ports.state) != set(known.state):
         roles = ", ".join(f"{vector.name} {vector.role}" for vector in known.state)
         raise document.error(("method", "state"), f"not that of {normalisation!r} normalisation: {roles}")
-    usual = MethodPorts.of_ecotta(manifest.parts, normalisation)
+    usual = MethodPorts.of_ecotta(manifest.parts, normalisation, follows)
     if ports.name == usual.name and ports != usual:
         raise document.error(("method",), f"not that of {usual.name} in {manifest.parts} parts")
 
@@ -354,6 +369,7 @@ def _check_ports(manifest: Manifest, graph: GraphEntry, index: int, document: Do
         "parameters": (layout.parameter_count,),
         "momentum": (layout.parameter_count,),
         "statistics": (layout.statistic_count,),
+        SEEN: (layout.statistic_count,),
     }
     inputs, outputs = required_ports(manifest.ports, graph.kind, graph.batch, sizes)
     for what, found, required in (("inputs", graph.inputs, inputs), ("outputs", graph.outputs, outputs)):

@@ -3,10 +3,14 @@
 A runtime binds its buffers by these names and sizes. A graph that lacks one, has one more or has one of another size
 would fail, or write past what was meant, in the middle of a stream; so it is refused when the bundle is opened.
 
-    step        frames, state vectors                          ->  logits, report, moved, next state vectors
-    predict     frames, parameters, tracked statistics         ->  logits, next statistics
-    accumulate  frames, parameters, gradients, statistics      ->  logits, report, next gradients, next statistics
+    step        frames, state vectors                          ->  logits, report, moved, next state vectors, seen
+    predict     frames, parameters, statistics                 ->  logits
+    observe     frames, parameters, statistics                 ->  logits, seen
+    accumulate  frames, parameters, gradients, statistics      ->  logits, report, next gradients, seen
     update      parameters, optimiser, gradients, two counts   ->  moved, next parameters, next optimiser
+
+`seen` and `observe` are there in `running` normalisation. Before version 5 graphs moved the statistics themselves:
+`predict`, `step` and `accumulate` gave their next value, and nothing was seen.
 """
 
 import math
@@ -18,30 +22,36 @@ from ecotta_rt.bundle.layout import ArrayShape, Shape
 from ecotta_rt.files.fields import Limit
 from ecotta_rt.options import TRACKED
 
-__all__ = ["SINGLE_FRAME", "MethodPorts", "ReportPort", "StateVector", "find_other_port", "required_ports"]
+__all__ = ["SEEN", "SINGLE_FRAME", "MethodPorts", "ReportPort", "StateVector", "find_other_port", "required_ports"]
 
-Role = Literal["learned", "optimiser", "tracked", "held"]
+Role = Literal["learned", "optimiser", "observed", "tracked", "held"]
 """What becomes of a state vector:
 
     learned     every graph reads it, those that learn write it
     optimiser   those that update read and write it
-    tracked     follows the frames: all graphs of frames read and write it
+    observed    all graphs of frames read it; all but `predict` tell each frame's own in `seen`, to be moved by
+    tracked     up to version 4: all graphs of frames read it and write its next value
     held        in no graph: constants, or nobody's
 """
 
 _READ_BY: Mapping[Role, tuple[str, ...]] = {
-    "learned": ("step", "predict", "accumulate", "update"),
+    "learned": ("step", "predict", "observe", "accumulate", "update"),
     "optimiser": ("step", "update"),
+    "observed": ("step", "predict", "observe", "accumulate"),
     "tracked": ("step", "predict", "accumulate"),
     "held": (),
 }
-_WRITTEN_BY: Mapping[Role, tuple[str, ...]] = {**_READ_BY, "learned": ("step", "update")}
+_WRITTEN_BY: Mapping[Role, tuple[str, ...]] = {**_READ_BY, "learned": ("step", "update"), "observed": ()}
+_SEEN_BY = ("step", "observe", "accumulate")
+
+SEEN = "seen"
+"""The output that tells each frame's own statistics, `[N, S]`."""
 
 SINGLE_FRAME = ("accumulate", "update")
 """Kinds of which there is one size: that of a frame."""
 
 _COUNTS = ("kept_count", "frame_count")
-_ALWAYS = ("frames", "logits", "moved", *_COUNTS)
+_ALWAYS = ("frames", "logits", "moved", SEEN, *_COUNTS)
 
 _MOST = 16
 _MOST_TOLD = 1 << 16  # numbers of one report, as many as there may be logits
@@ -103,9 +113,24 @@ class MethodPorts:
     report: Annotated[tuple[ReportPort, ...], Limit(most=_MOST)]
 
     @classmethod
-    def of(cls, name: str, gradients: Sequence[str], report: Sequence[ReportPort], normalisation: str) -> "MethodPorts":
-        """Of a method that goes down its gradients by SGD with momentum, in one normalisation mode."""
-        statistics: Role = "tracked" if normalisation in TRACKED else "held"
+    def of(
+        cls,
+        name: str,
+        gradients: Sequence[str],
+        report: Sequence[ReportPort],
+        normalisation: str,
+        follows: Literal["observed", "tracked"] = "observed",
+    ) -> "MethodPorts":
+        """Of a method that goes down its gradients by SGD with momentum, in one normalisation mode.
+
+        Args:
+            name: Of the method.
+            gradients: Its sums.
+            report: What a step tells beside entropy and gate.
+            normalisation: The mode.
+            follows: How statistics that follow the frames do so: `tracked` up to version 4.
+        """
+        statistics: Role = follows if normalisation in TRACKED else "held"
         state = (
             StateVector("parameters", "learned"),
             StateVector("momentum", "optimiser"),
@@ -114,9 +139,12 @@ class MethodPorts:
         return cls(name, state, tuple(gradients), (_ENTROPY, _KEPT, *report))
 
     @classmethod
-    def of_ecotta(cls, parts: int, normalisation: str) -> "MethodPorts":
+    def of_ecotta(
+        cls, parts: int, normalisation: str, follows: Literal["observed", "tracked"] = "observed"
+    ) -> "MethodPorts":
         """Of EcoTTA. Bundles up to version 3, which declare nothing, hold no other method."""
-        return cls.of("ecotta", ("entropy_gradient", "l1_gradient"), [ReportPort("l1", (parts,))], normalisation)
+        report = [ReportPort("l1", (parts,))]
+        return cls.of("ecotta", ("entropy_gradient", "l1_gradient"), report, normalisation, follows)
 
     def read_by(self, kind: str) -> tuple[str, ...]:
         """State vectors that a graph of this kind takes."""
@@ -125,6 +153,15 @@ class MethodPorts:
     def written_by(self, kind: str) -> tuple[str, ...]:
         """State vectors whose next value a graph of this kind gives."""
         return tuple(vector.name for vector in self.state if kind in _WRITTEN_BY[vector.role])
+
+    @property
+    def observes(self) -> bool:
+        """Whether statistics are told by the graphs, and moved by whoever runs them."""
+        return any(vector.role == "observed" for vector in self.state)
+
+    def told_by(self, kind: str) -> tuple[str, ...]:
+        """`seen`, where a graph of this kind tells it."""
+        return (SEEN,) if self.observes and kind in _SEEN_BY else ()
 
     def problem(self) -> str | None:
         """What no reader could use, in words; None where all is well."""
@@ -148,7 +185,7 @@ def required_ports(
         method: What the manifest declares.
         kind: What the graph is for.
         batch: Frames a run.
-        sizes: Shapes of one frame, `frames`, of its `logits`, and of each state vector by name.
+        sizes: Shapes of one frame, `frames`, its `logits`, what is `seen` in it, and each state vector, by name.
     """
     next_ = "next_{}".format
     report = tuple(
@@ -163,6 +200,7 @@ def required_ports(
     gives += [ArrayShape(next_(name), sizes[name]) for name in method.written_by(kind)]
     if update:
         takes += [*gradients, *(ArrayShape(name, ()) for name in _COUNTS)]
+    gives += [ArrayShape(name, (batch, *sizes[name])) for name in method.told_by(kind)]
     if kind in ("step", "accumulate"):
         gives += report
     if kind in ("step", "update"):

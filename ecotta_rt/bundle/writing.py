@@ -76,6 +76,7 @@ def write_bundle(
     made_with: Mapping[str, str] | None = None,
     metadata: Mapping[str, str] | None = None,
     method: MethodPorts | None = None,
+    adaptation: Mapping[str, str | float | int | bool] | None = None,
 ) -> Manifest:
     """Write a bundle, whole or not at all. Equal content gives equal bytes.
 
@@ -96,6 +97,7 @@ def write_bundle(
         made_with: Versions by name. `ecotta_rt` is filled in.
         metadata: Free text by name.
         method: What the graphs take and give; None: those of EcoTTA.
+        adaptation: How the device follows the stream.
 
     Returns:
         The manifest that was written.
@@ -131,6 +133,7 @@ def write_bundle(
             state_sha256=sha256(state_content).hexdigest(),
             metadata=dict(metadata or {}),
             method=method or MethodPorts.of_ecotta(parts, normalisation),
+            adaptation=dict(adaptation or {}),
         )
         manifest_content = manifest.to_json().encode()
         Manifest.from_json(manifest_content, MANIFEST)  # the reader's checks are the writer's

@@ -2,7 +2,8 @@
 
 Weights of groups, momentum and statistics go into a graph and come out of it, so what is compiled for untrained groups
 serves those that were warmed up since: what can fail fails before hours of training, and nothing is compiled twice.
-Only where statistics are constants of the graph, in `source` mode, does a bundle need graphs of its own state.
+Only where statistics are constants of the graph, in `source` mode or of norms that are held, does a bundle need graphs
+of its own state.
 """
 
 from collections.abc import Mapping
@@ -36,7 +37,7 @@ class Compiled:
     @property
     def takes_any_state(self) -> bool:
         """Whether the graphs hold nothing of the state that they were compiled with."""
-        return self.contents["normalisation"] not in FIXED
+        return self.contents["normalisation"] not in FIXED and not self.contents["layout"].held
 
     def fits(self, state: AdaptState) -> bool:
         """Whether `state` is of the network that they were compiled for."""

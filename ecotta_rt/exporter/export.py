@@ -3,9 +3,10 @@
     network, state  ->  trace  ->  lower  ->  passes  ->  graphs  ->  net.ecotta
                                                      '->  weights.bin, once for all of them
 
-One bundle has one normalisation mode. For each batch size it holds a `step` and a `predict` graph; with `fast` a second
-step that takes more memory for less time: it stores more of its weights twice; for a single frame, it leaves the
-backward pass out where it can; for a batch, it computes fewer parts again. With `frame_by_frame` the bundle also holds
+One bundle has one normalisation mode. For each batch size it holds a `step` and a `predict` graph, and in `running`
+mode an `observe` graph, which answers and tells each frame's own statistics. With `fast` it holds a second step that
+takes more memory for less time: it stores more of its weights twice; for a single frame, it leaves the backward pass
+out where it can; for a batch, it computes fewer parts again. With `frame_by_frame` the bundle also holds
 `accumulate` (one frame) and `update`, which together make a step of any number of frames in one frame's memory.
 """
 
@@ -33,7 +34,14 @@ from ecotta_rt.exporter.passes.masks import choose_masks
 from ecotta_rt.exporter.passes.skip_backward import skip_backward
 from ecotta_rt.exporter.passes.stack_scales import stack_scales
 from ecotta_rt.exporter.request import ExportOptions, GraphRequest
-from ecotta_rt.exporter.traced import Traced, trace_accumulate, trace_predict, trace_step, trace_update
+from ecotta_rt.exporter.traced import (
+    Traced,
+    trace_accumulate,
+    trace_observe,
+    trace_predict,
+    trace_step,
+    trace_update,
+)
 from ecotta_rt.method.base import Method
 from ecotta_rt.method.state import StepState, to_adapt_state, to_step_state
 from ecotta_rt.method.step import Step
@@ -112,7 +120,7 @@ def compile_graphs(
             for name, value in asdict(step).items()
             if name != "normalisation" and name not in method.ignores and value is not None
         },
-        "layout": StateLayout.of(to_adapt_state(start, state.network_digest)),
+        "layout": StateLayout.of(to_adapt_state(start, state.network_digest), method.held),
         "weights": weights.arrays,
         "made_with": {"torch": torch.__version__, "onnx": onnx.__version__, "opset": str(OPSET)},
     }
@@ -163,8 +171,13 @@ def _trace(method: Method, state: StepState, options: StepOptions, request: Grap
     step = Step(method, options)
     if request.kind == "update":
         return trace_update(step, state)
-    trace = {"step": trace_step, "predict": trace_predict, "accumulate": trace_accumulate}[request.kind]
-    return trace(step, state, frames)
+    traces = {
+        "step": trace_step,
+        "predict": trace_predict,
+        "observe": trace_observe,
+        "accumulate": trace_accumulate,
+    }
+    return traces[request.kind](step, state, frames)
 
 
 def _kept_parts(method: Method, options: StepOptions, request: GraphRequest) -> int:

@@ -34,8 +34,12 @@ def fitting_graphs(manifest: Manifest, device: DeviceProfile) -> frozenset[str]:
         learning += alternatives(manifest, device, Wish(frame_by_frame=True))  # the number of frames hardly matters
     if not any(way.fits for way in learning):
         fastest(learning or alternatives(manifest, device))  # says what is missing
-    answering = _ways(manifest, device, "predict", adapt=False)
-    return frozenset(name for way in (*learning, *answering) if way.fits for name in way.graphs)
+    kind = "observe" if manifest.ports.observes else "predict"
+    answering = _ways(manifest, device, kind, adapt=False)
+    names = {name for way in (*learning, *answering) if way.fits for name in way.graphs}
+    sizes = {graph.batch for graph in manifest.graphs if graph.kind == kind and graph.name in names}
+    # What answers alone needs less than what observes, too.
+    return frozenset(names | {g.name for g in manifest.graphs if g.kind == "predict" and g.batch in sizes})
 
 
 def _ways(manifest: Manifest, device: DeviceProfile, kind: str, *, adapt: bool) -> list[Plan]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from ecotta_rt.bundle import FrameSpec, GraphKind
 from ecotta_rt.errors import UsageError
 from ecotta_rt.machine.device import DeviceProfile
-from ecotta_rt.options import COUPLED, ON_DEVICE, StepOptions
+from ecotta_rt.options import COUPLED, ON_DEVICE, TRACKED, StepOptions
 
 __all__ = ["ExportOptions", "GraphRequest", "requests_for"]
 
@@ -50,7 +50,7 @@ class GraphRequest:
 
     Attributes:
         name: In the bundle.
-        kind: `step`, `predict`, `accumulate` or `update`.
+        kind: `step`, `predict`, `observe`, `accumulate` or `update`.
         batch: Frames a run.
         fast: Favours time over memory: every other heavy weight is there twice, for the fastest kernels (see
             `passes/keep_weights_once.py`); see also `skip_backward` and `_kept_parts`.
@@ -79,12 +79,13 @@ def requests_for(batches: Sequence[int], options: StepOptions, fast: bool = Fals
             f"batch 1 with normalisation {options.normalisation!r}: one frame's statistics say nothing; choose "
             "'running' for single frames"
         )
-    kinds: tuple[GraphKind, ...] = ("step", "predict")
+    answers: tuple[GraphKind, ...] = ("predict", "observe") if options.normalisation in TRACKED else ("predict",)
+    kinds: tuple[GraphKind, ...] = ("step", *answers)
     wanted = [GraphRequest(f"{kind}-{n}", kind, n) for n in batches for kind in kinds]
     if fast:
         wanted += [GraphRequest(f"step-{n}-fast", "step", n, fast=True) for n in batches]
     if options.frame_by_frame:
         wanted += [GraphRequest("accumulate", "accumulate", 1), GraphRequest("update", "update", 1)]
         if 1 not in batches:
-            wanted.append(GraphRequest("predict-1", "predict", 1))
+            wanted += [GraphRequest(f"{kind}-1", kind, 1) for kind in answers]
     return tuple(wanted)

@@ -1,4 +1,4 @@
-"""Record one adaptation step as a flat list of ATen operators: forward, gate, backward, update, statistics.
+"""Record one adaptation step as a flat list of ATen operators: forward, gate, backward, update.
 
     Step (the function the torch engine runs)  ->  trace_step()  ->  fx.GraphModule of flat vectors in and out
 
@@ -20,7 +20,7 @@ from torch.fx.traceback import preserve_node_meta
 from ecotta_rt.method.state import StepState, flatten, unflatten
 from ecotta_rt.method.step import Step
 
-__all__ = ["Traced", "trace_accumulate", "trace_predict", "trace_step", "trace_update"]
+__all__ = ["Traced", "trace_accumulate", "trace_observe", "trace_predict", "trace_step", "trace_update"]
 
 
 class Traced(NamedTuple):
@@ -43,22 +43,31 @@ def trace_step(step: Step, state: StepState, frames: Tensor) -> Traced:
     def flat_step(frames: Tensor, *vectors: Tensor) -> tuple[Tensor, ...]:
         outcome = step(state.with_vectors(**dict(zip(reads, vectors, strict=True))), frames)
         told = [outcome.report[name] for name in report]
-        return outcome.logits, *told, outcome.moved, *map(outcome.state.vector, writes)
+        return outcome.logits, *told, outcome.moved, *map(outcome.state.vector, writes), *_told(outcome.seen)
 
     graph = _trace(flat_step, frames, *map(state.vector, reads))
-    return Traced(graph, ("frames", *reads), ("logits", *report, "moved", *map(_next, writes)))
+    return Traced(graph, ("frames", *reads), ("logits", *report, "moved", *map(_next, writes), *ports.told_by("step")))
 
 
 def trace_predict(step: Step, state: StepState, frames: Tensor) -> Traced:
-    """Trace the forward pass alone on the current weights; tracked statistics still follow the frames."""
-    reads, writes = step.ports.read_by("predict"), step.ports.written_by("predict")
+    """Trace the forward pass alone, on the current weights and statistics."""
+    reads = step.ports.read_by("predict")
 
     def flat_predict(frames: Tensor, *vectors: Tensor) -> tuple[Tensor, ...]:
-        logits, after = step.predict(state.with_vectors(**dict(zip(reads, vectors, strict=True))), frames)
-        return logits, *map(state._replace(statistics=after).vector, writes)
+        return (step.predict(state.with_vectors(**dict(zip(reads, vectors, strict=True))), frames),)
 
-    graph = _trace(flat_predict, frames, *map(state.vector, reads))
-    return Traced(graph, ("frames", *reads), ("logits", *map(_next, writes)))
+    return Traced(_trace(flat_predict, frames, *map(state.vector, reads)), ("frames", *reads), ("logits",))
+
+
+def trace_observe(step: Step, state: StepState, frames: Tensor) -> Traced:
+    """Trace the forward pass, and what each frame has of its own for statistics."""
+    reads = step.ports.read_by("observe")
+
+    def flat_observe(frames: Tensor, *vectors: Tensor) -> tuple[Tensor, ...]:
+        return step.observe(state.with_vectors(**dict(zip(reads, vectors, strict=True))), frames)
+
+    graph = _trace(flat_observe, frames, *map(state.vector, reads))
+    return Traced(graph, ("frames", *reads), ("logits", *step.ports.told_by("observe")))
 
 
 def trace_accumulate(step: Step, state: StepState, frame: Tensor) -> Traced:
@@ -68,7 +77,7 @@ def trace_accumulate(step: Step, state: StepState, frame: Tensor) -> Traced:
     """
     ports = step.ports
     learned, *others = ports.read_by("accumulate")
-    writes, count = ports.written_by("accumulate"), len(ports.gradients)
+    count = len(ports.gradients)
     report = tuple(port.name for port in ports.report)
     losses = [name.removesuffix("_gradient") for name in ports.gradients]
 
@@ -80,12 +89,12 @@ def trace_accumulate(step: Step, state: StepState, frame: Tensor) -> Traced:
         added = [
             before + flatten(seen.gradients[loss], now.parameters) for before, loss in zip(sums, losses, strict=True)
         ]
-        return seen.logits, *told, *added, *map(state._replace(statistics=seen.statistics).vector, writes)
+        return seen.logits, *told, *added, *_told(seen.seen)
 
     vector = state.vector(learned)
     sums = [torch.zeros_like(vector) for _ in losses]
     graph = _trace(flat_accumulate, frame, vector, *sums, *map(state.vector, others))
-    outputs = ("logits", *report, *map(_next, (*ports.gradients, *writes)))
+    outputs = ("logits", *report, *map(_next, ports.gradients), *ports.told_by("accumulate"))
     return Traced(graph, ("frames", learned, *ports.gradients, *others), outputs)
 
 
@@ -102,13 +111,17 @@ def trace_update(step: Step, state: StepState) -> Traced:
         for name, total in zip(ports.gradients, vectors[len(reads) :], strict=True):
             loss = name.removesuffix("_gradient")
             gradients[loss] = unflatten(total / frames if loss in step.over_frames else total, shapes)
-        after, moved = step.update(now, gradients, kept, now.statistics, frames)
+        after, moved = step.update(now, gradients, kept, frames)
         return moved, *map(after.vector, writes)
 
     zeros = [torch.zeros_like(state.vector(reads[0])) for _ in (*reads, *ports.gradients)]
     traced = _trace(flat_update, *zeros, torch.ones(()), torch.ones(()))
     inputs = (*reads, *ports.gradients, "kept_count", "frame_count")
     return Traced(traced, inputs, ("moved", *map(_next, writes)))
+
+
+def _told(seen: Tensor | None) -> tuple[Tensor, ...]:
+    return () if seen is None else (seen,)
 
 
 def _next(name: str) -> str:

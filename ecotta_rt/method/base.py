@@ -145,6 +145,11 @@ class Method(nn.Module, ABC):
             nn.Module.train(norm, momenta.get(name) != 0.0)  # held: normalised by its buffers
         self.momenta = dict(momenta)
 
+    @property
+    def held(self) -> frozenset[str]:
+        """Names of norms that hold their statistics."""
+        return frozenset(name for name, momentum in self.momenta.items() if momentum == 0.0)
+
     def train(self, mode: bool = True) -> "Method":
         """Leave every module's mode alone: norms stay on batch statistics, dropout of the frozen network stays off."""
         self.training = mode

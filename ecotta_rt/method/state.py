@@ -16,7 +16,7 @@ from ecotta_rt.method.base import Method, Named
 from ecotta_rt.method.statistics import Moments
 from ecotta_rt.state import SECTIONS, AdaptState
 
-__all__ = ["StepState", "flatten", "initial_state", "to_adapt_state", "to_step_state", "unflatten"]
+__all__ = ["StepState", "flatten", "initial_state", "seen_vectors", "to_adapt_state", "to_step_state", "unflatten"]
 
 
 class StepState(NamedTuple):
@@ -25,6 +25,7 @@ class StepState(NamedTuple):
     parameters: Named  # float32, by name: groups.K.conv.weight ...
     momentum: Named  # float32, same names and shapes
     statistics: dict[str, Moments]  # by norm name; (mean, biased variance), float32 [C] each
+    held: frozenset[str] = frozenset()  # names of norms whose statistics never move
 
     def section(self, name: str) -> Named:
         """One section as `AdaptState` names it: of the statistics `NORM.mean` and `NORM.variance`."""
@@ -35,9 +36,14 @@ class StepState(NamedTuple):
         return {f"{n}.{part}": v for n, pair in self.statistics.items() for part, v in zip(parts, pair, strict=True)}
 
     def vector(self, name: str) -> Tensor:
-        """One section as a vector."""
-        values = self.section(name)
+        """One section as a vector; of the statistics those that are not held."""
+        values = self._moving if name == "statistics" else self.section(name)
         return flatten(values, values)
+
+    @property
+    def _moving(self) -> Named:
+        moving = {name: moments for name, moments in self.statistics.items() if name not in self.held}
+        return self._replace(statistics=moving).section("statistics")
 
     def with_vectors(
         self, parameters: Tensor | None = None, momentum: Tensor | None = None, statistics: Tensor | None = None
@@ -45,9 +51,11 @@ class StepState(NamedTuple):
         """With other values in some sections, each given as a vector."""
         known = self.statistics
         if statistics is not None:
-            known = _moments(_like(statistics, self.section("statistics")), known)
+            moving = [name for name in known if name not in self.held]
+            known = {**known, **_moments(_like(statistics, self._moving), moving)}
         learned = self.parameters if parameters is None else _like(parameters, self.parameters)
-        return StepState(learned, self.momentum if momentum is None else _like(momentum, self.momentum), known)
+        velocity = self.momentum if momentum is None else _like(momentum, self.momentum)
+        return StepState(learned, velocity, known, self.held)
 
 
 def flatten(named: Mapping[str, Tensor], names: Iterable[str]) -> Tensor:
@@ -61,6 +69,17 @@ def unflatten(flat: Tensor, shapes: Mapping[str, torch.Size]) -> Named:
     return {name: piece.view(shape) for (name, shape), piece in zip(shapes.items(), pieces, strict=True)}
 
 
+def seen_vectors(state: StepState, seen: Mapping[str, Moments]) -> Tensor | None:
+    """Each frame's own statistics in the order of the state's vector, `[N, S]`; None where none were told.
+
+    Args:
+        state: Gives the order.
+        seen: By norm name, mean and variance `[N, C]`.
+    """
+    ordered = [moment for name in state.statistics if name not in state.held for moment in seen.get(name, ())]
+    return torch.cat(ordered, 1) if ordered else None
+
+
 def _like(flat: Tensor, named: Named) -> Named:
     return unflatten(flat, {name: value.shape for name, value in named.items()})
 
@@ -69,7 +88,8 @@ def initial_state(method: Method) -> StepState:
     """The network's own parameters and statistics, no momentum."""
     parameters = method.learned_parameters()
     momentum = {name: torch.zeros_like(p) for name, p in parameters.items()}
-    return StepState({n: p.clone() for n, p in parameters.items()}, momentum, method.source_statistics())
+    copies = {name: p.clone() for name, p in parameters.items()}
+    return StepState(copies, momentum, method.source_statistics(), method.held)
 
 
 def to_adapt_state(state: StepState, network_digest: str) -> AdaptState:
@@ -96,7 +116,8 @@ def to_step_state(method: Method, state: AdaptState, network_digest: str | None 
         expected, found = fresh.section(name), getattr(state, name)
         _require_same_shapes(name, expected, found)
         sections[name] = {key: _tensor(found[key]) for key in expected}
-    return StepState(sections["parameters"], sections["momentum"], _moments(sections["statistics"], fresh.statistics))
+    statistics = _moments(sections["statistics"], fresh.statistics)
+    return StepState(sections["parameters"], sections["momentum"], statistics, fresh.held)
 
 
 def _moments(named: Mapping[str, Tensor], norms: Iterable[str]) -> dict[str, Moments]:

@@ -1,16 +1,18 @@
 """The adaptation step, a pure function, for every method.
 
-    step(method, options, state, frames)  ->  Outcome(logits, report, state)
+    step(method, options, state, frames)  ->  Outcome(logits, report, state, moved, seen)
 
-    forward  ->  logits  ->  gate  ->  losses  ->  gradients  ->  SGD; and the statistics that these frames leave
+    forward  ->  logits  ->  gate  ->  losses  ->  gradients  ->  SGD; and the statistics that each frame has of its own
 
 Nothing is changed in place: the state that goes in still exists afterwards, so a refused update costs nothing.
 Predictions always come from the forward *before* the update of the gated loss: a frame is answered first and learned
 from second.
 
 An empty gate (no frame that learns) is a zero step, and so is a gradient that is not finite: parameters and momentum
-stay as they were, and only the statistics of `running` mode follow the frames. A two-step goes down the losses that are
-means over all frames first, whatever the gate says. Its second forward uses the statistics that the first one left.
+stay as they were. A two-step goes down the losses that are means over all frames first, whatever the gate says.
+
+Statistics stay as they are given. What the frames have of their own is told, and moving them is for whoever takes the
+step (`ecotta_rt.adapt.moving`).
 
 Source:
     Song et al. 2023, EcoTTA, arXiv 2303.01904, section 3.3.
@@ -26,7 +28,7 @@ from ecotta_rt.errors import UsageError
 from ecotta_rt.method.base import Method, Named
 from ecotta_rt.method.lean.form import Lean
 from ecotta_rt.method.plain import Plain
-from ecotta_rt.method.state import StepState, flatten, unflatten
+from ecotta_rt.method.state import StepState, flatten, seen_vectors, unflatten
 from ecotta_rt.method.statistics import Moments, Statistics
 from ecotta_rt.options import StepOptions
 
@@ -41,8 +43,9 @@ class Outcome(NamedTuple):
 
     logits: Tensor  # [N, C], from before the update
     report: Named  # what the step saw: `entropy_nats` [N], `kept` bool [N], and what the method reports
-    state: StepState
+    state: StepState  # its statistics are those given
     moved: Tensor  # bool [], whether the (gated) update was made
+    seen: Tensor | None  # [N, S], each frame's own statistics, in the order of the vector; in `running` mode alone
 
 
 class Differentiated(NamedTuple):
@@ -51,7 +54,7 @@ class Differentiated(NamedTuple):
     logits: Tensor
     report: Named
     gradients: Gradients
-    statistics: dict[str, Moments]  # after these frames
+    seen: Tensor | None  # as in `Outcome`
 
 
 class Step:
@@ -96,33 +99,25 @@ class Step:
         Returns:
             Logits of these frames, what was seen, and the next state.
         """
-        momentum, others = self._options.statistics_momentum, self.over_frames
+        others = self.over_frames
         if self._options.schedule == "one-step":
-            seen = self._differentiate(state, frames, momentum, (self._gated.name, *others))
-            return self._outcome(state, seen, {}, len(frames))
-        first = self._differentiate(state, frames, momentum, others)
+            return self._outcome(state, self.differentiate(state, frames), {}, len(frames))
+        first = self._differentiate(state, frames, others)
         gradient = sum(flatten(first.gradients[name], state.parameters) for name in others)
         always = torch.ones((), dtype=torch.bool)
-        state, _ = self._descend(state, gradient, first.statistics, always, len(frames))  # type: ignore[arg-type]
-        # The second forward sees the same frames: they must not move the statistics twice.
-        seen = self._differentiate(state, frames, 0.0, (self._gated.name,))
-        return self._outcome(state, seen, {name: first.report[name] for name in others}, len(frames))
+        state, _ = self._descend(state, gradient, always, len(frames))  # type: ignore[arg-type]
+        second = self._differentiate(state, frames, (self._gated.name,))
+        return self._outcome(state, second, {name: first.report[name] for name in others}, len(frames))
 
     def differentiate(self, state: StepState, frames: Tensor) -> Differentiated:
-        """The first half of a one-step: logits, report, gradients and the statistics that these frames leave.
+        """The first half of a one-step: logits, report, gradients and the statistics of each frame.
 
         With `frame_by_frame` the gradients come apart, so that those of several calls can be added up.
         """
-        wanted = (self._gated.name, *self.over_frames)
-        return self._differentiate(state, frames, self._options.statistics_momentum, wanted)
+        return self._differentiate(state, frames, (self._gated.name, *self.over_frames))
 
     def update(
-        self,
-        state: StepState,
-        gradients: Gradients,
-        kept: Tensor,
-        statistics: dict[str, Moments],
-        frames: int | Tensor,
+        self, state: StepState, gradients: Gradients, kept: Tensor, frames: int | Tensor
     ) -> tuple[StepState, Tensor]:
         """The second half: SGD down G_gated / max(k, 1) + the others.
 
@@ -130,7 +125,6 @@ class Step:
             state: Before the step.
             gradients: Of the sum of the kept frames' losses, and of the weighted means over frames.
             kept: k, how many frames passed the gate, `[]`.
-            statistics: After these frames.
             frames: How many there were.
 
         Returns:
@@ -141,48 +135,54 @@ class Step:
         for loss in self._others:
             if loss.name in gradients:
                 total = total + flatten(gradients[loss.name], state.parameters)
-        return self._descend(state, total, statistics, kept > 0, frames)
+        return self._descend(state, total, kept > 0, frames)
 
-    def predict(self, state: StepState, frames: Tensor) -> tuple[Tensor, dict[str, Moments]]:
-        """Logits without learning, and the statistics that these frames leave (moved only in `running` mode)."""
-        statistics = self._statistics(state, self._options.statistics_momentum)
-        with torch.no_grad():
-            logits = self._method.evaluate(self._form, self._options, state.parameters, statistics, frames)[0]
-        return logits, statistics.after()
+    def predict(self, state: StepState, frames: Tensor) -> Tensor:
+        """Logits `[N, C]` without learning."""
+        return self._forward(state, frames, telling=False)[0]
+
+    def observe(self, state: StepState, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits without learning, and in `running` mode each frame's own statistics, `[N, S]`."""
+        logits, statistics = self._forward(state, frames)
+        seen = seen_vectors(state, statistics.seen)
+        assert seen is not None, "only `running` mode observes"
+        return logits, seen
 
     def moments(self, state: StepState, frames: Tensor) -> dict[str, Moments]:
-        """The moments that every norm used for these frames, by norm name; nothing learns."""
-        statistics = self._statistics(state, self._options.statistics_momentum)
+        """The moments of the batch by which `batch` mode normalises these frames, by norm name; nothing learns."""
+        return self._forward(state, frames)[1].used
+
+    def _forward(self, state: StepState, frames: Tensor, telling: bool = True) -> tuple[Tensor, Statistics]:
+        statistics = self._statistics(state, telling)
         with torch.no_grad():
-            self._method.evaluate(self._form, self._options, state.parameters, statistics, frames)
-        return statistics.used
+            logits = self._method.evaluate(self._form, self._options, state.parameters, statistics, frames)[0]
+        return logits, statistics
 
-    def _outcome(self, state: StepState, seen: Differentiated, earlier: Named, frames: int) -> Outcome:
-        after, moved = self.update(state, seen.gradients, seen.report["kept"].sum(), seen.statistics, frames)
-        return Outcome(seen.logits, {**seen.report, **earlier}, after, moved)
+    def _outcome(self, state: StepState, found: Differentiated, earlier: Named, frames: int) -> Outcome:
+        after, moved = self.update(state, found.gradients, found.report["kept"].sum(), frames)
+        return Outcome(found.logits, {**found.report, **earlier}, after, moved, found.seen)
 
-    def _differentiate(
-        self, state: StepState, frames: Tensor, momentum: float, wanted: Collection[str]
-    ) -> Differentiated:
+    def _differentiate(self, state: StepState, frames: Tensor, wanted: Collection[str]) -> Differentiated:
         """Forward and backward over the batch, at once or one frame at a time."""
         pieces = [frames[i : i + 1] for i in range(len(frames))] if self._options.frame_by_frame else [frames]
-        known, logits, reports = state.statistics, [], []
+        logits, reports, seen = [], [], []
         sums: Gradients = {}
         for piece in pieces:
-            statistics = self._statistics(state._replace(statistics=known), momentum)
+            statistics = self._statistics(state)
             piece_logits, report, gradients = self._one_backward(state.parameters, statistics, piece, wanted)
             for name, gradient in gradients.items():
                 share = 1 / len(pieces) if name in self.over_frames else 1.0
                 _add_up(sums.setdefault(name, {}), gradient, share)
-            known = statistics.after()
             logits.append(piece_logits)
             reports.append(report)
+            seen.append(seen_vectors(state, statistics.seen))
         per_frame = {port.name for port in self.ports.report if port.per == "frame"}
         merged = {
             name: torch.cat(values) if name in per_frame else torch.stack(values).mean(0)
             for name, values in ((name, [report[name] for report in reports]) for name in reports[0])
         }
-        return Differentiated(torch.cat(logits), merged, sums, known)
+        told = None if seen[0] is None else torch.cat(seen)  # type: ignore[arg-type]
+        return Differentiated(torch.cat(logits), merged, sums, told)
 
     def _one_backward(
         self, parameters: Mapping[str, Tensor], statistics: Statistics, frames: Tensor, wanted: Collection[str]
@@ -209,14 +209,13 @@ class Step:
         gradients = {name: _grad(terms[name], leaves, again=name != names[-1]) for name in names}
         return logits.detach(), report, gradients
 
-    def _statistics(self, state: StepState, momentum: float) -> Statistics:
-        return Statistics(self._options.normalisation, state.statistics, momentum, self._method.momenta)
+    def _statistics(self, state: StepState, telling: bool = True) -> Statistics:
+        return Statistics(self._options.normalisation, state.statistics, self._method.momenta, telling)
 
     def _descend(
         self,
         state: StepState,
         gradient: Tensor,
-        statistics: dict[str, Moments],
         moves: Tensor,
         frames: int | Tensor,
     ) -> tuple[StepState, Tensor]:
@@ -234,7 +233,7 @@ class Step:
         # `where` and not `if`: the same function is traced into a graph, which has no branches on data.
         momentum = torch.where(moves, faster, velocity)
         moved = torch.where(moves, parameters - self._lr(frames) * faster, parameters)
-        return StepState(unflatten(moved, shapes), unflatten(momentum, shapes), statistics), moves
+        return state._replace(parameters=unflatten(moved, shapes), momentum=unflatten(momentum, shapes)), moves
 
     def _lr(self, frames: int | Tensor) -> float | Tensor:
         lr, batch = self._options.lr, self._options.lr_batch

@@ -9,9 +9,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ecotta_rt.adapt.moving import Moving
+from ecotta_rt.bundle.layout import StateLayout
 from ecotta_rt.errors import BadFrames, UsageError
 from ecotta_rt.method.base import Method
-from ecotta_rt.method.state import initial_state, to_adapt_state, to_step_state
+from ecotta_rt.method.state import StepState, initial_state, to_adapt_state, to_step_state
 from ecotta_rt.method.step import Outcome, Step
 from ecotta_rt.options import COUPLED, StepOptions
 from ecotta_rt.state import AdaptState
@@ -42,6 +44,9 @@ class TorchEngine:
         self._step = Step(network, self.options)
         self._initial = initial_state(network) if state is None else to_step_state(network, state)
         self._state = self._initial
+        layout = StateLayout.of(self.state, network.held)
+        arrays = [(array.name, array.count) for array in layout.statistics]
+        self._moving = Moving(arrays, self.options.statistics_momentum, network.momenta)
 
     @property
     def trainable_parameters(self) -> int:
@@ -63,6 +68,7 @@ class TorchEngine:
         """
         self._require_usable(frames)
         outcome = self._step(self._state, frames)
+        outcome = outcome._replace(state=self._followed(outcome.state, outcome.seen))
         self._state = outcome.state
         return outcome
 
@@ -73,8 +79,10 @@ class TorchEngine:
     def predict(self, frames: Tensor) -> Tensor:
         """Logits without learning; in `running` mode the statistics still follow the stream."""
         self._require_usable(frames)
-        logits, statistics = self._step.predict(self._state, frames)
-        self._state = self._state._replace(statistics=statistics)
+        if not self._step.ports.observes:
+            return self._step.predict(self._state, frames)
+        logits, seen = self._step.observe(self._state, frames)
+        self._state = self._followed(self._state, seen)
         return logits
 
     def reset(self) -> None:
@@ -93,6 +101,13 @@ class TorchEngine:
             InputFileError: It belongs to another network.
         """
         self._state = to_step_state(self.network, state, self._digest)
+
+    def _followed(self, state: StepState, seen: Tensor | None) -> StepState:
+        if seen is None:
+            return state
+        after = torch.empty_like(state.vector("statistics"))
+        self._moving(state.vector("statistics").numpy(), seen.numpy(), after.numpy())
+        return state.with_vectors(statistics=after)
 
     def _require_usable(self, frames: Tensor) -> None:
         if not isinstance(frames, Tensor):

@@ -241,7 +241,7 @@ class _Choice:
 
     @property
     def learns(self) -> bool:
-        return self.graphs[0].kind != "predict"
+        return self.graphs[0].kind in ("step", "accumulate")
 
     @property
     def fast(self) -> bool:
@@ -250,7 +250,7 @@ class _Choice:
 
 def _choices(manifest: Manifest, wish: Wish) -> Iterator[tuple[_Choice, float]]:
     """What may be loaded, and its time against the usual way."""
-    kind = "step" if wish.adapt else "predict"
+    kind = "step" if wish.adapt else _answering_kind(manifest)
     sizes = sorted({graph.batch for graph in manifest.graphs if graph.kind == kind})
     one_by_one = _one_by_one(manifest, wish.adapt)
     usual = sizes[0] if sizes and not wish.frame_by_frame else 1
@@ -270,8 +270,13 @@ def _one_by_one(manifest: Manifest, adapt: bool) -> tuple[GraphEntry, ...]:
     """The graphs for any number of frames, one after the other; none where the bundle does not offer it."""
     if not any(graph.kind == "accumulate" for graph in manifest.graphs):
         return ()
-    kinds = ("accumulate", "update") if adapt else ("predict",)
+    kinds = ("accumulate", "update") if adapt else (_answering_kind(manifest),)
     return tuple(graph for graph in manifest.graphs if graph.kind in kinds and graph.batch == 1)
+
+
+def _answering_kind(manifest: Manifest) -> str:
+    """What answers where nothing is learned: statistics follow in any case."""
+    return "observe" if manifest.ports.observes else "predict"
 
 
 def _sessions(graphs: Sequence[GraphEntry], device: DeviceProfile) -> Iterator[tuple[SessionFigures, ...]]:
@@ -343,9 +348,14 @@ def _tensor_bytes(sessions: Sequence[SessionFigures], memory: str, frames: int) 
 
 
 def _state_bytes(manifest: Manifest, choice: _Choice) -> int:
-    """What a run writes is held twice, to be read and written in turn; frame by frame the sums of gradients too."""
+    """What a run writes is held twice, to be read and written in turn; frame by frame the sums of gradients too.
+
+    What is seen in a frame is as long as the statistics; of more than one run it is put together.
+    """
     parameters, statistics = manifest.layout.parameter_count, manifest.layout.statistic_count
     held = 2 * parameters + statistics
+    if manifest.ports.observes:
+        held += statistics * (choice.frames_a_run + (2 * choice.batch if choice.frame_by_frame else 0))
     written = statistics
     if choice.learns:
         written += 2 * parameters

@@ -58,7 +58,7 @@ def frozen_answers(network: AdaptableNetwork, frames: NDArray[np.uint8], batch: 
     Returns:
         A probability for each class, float32 `[N, classes]`.
     """
-    statistics = Statistics("source", network.source_statistics(), 0.0)
+    statistics = Statistics("source", network.source_statistics())
     pieces = [FrozenRun(piece, exact=False) for piece in network.frozen_pieces()]
     answers = []
     for start in range(0, len(frames), batch):
@@ -103,7 +103,7 @@ def measure_statistics(
     measured = {
         name: (mean.float(), (square - mean.square()).clamp_min(0).float()) for name, (mean, square) in pooled.items()
     }
-    return {name: state.statistics[name] if network.momenta.get(name) == 0.0 else measured[name] for name in measured}
+    return {name: measured.get(name, known) for name, known in state.statistics.items()}
 
 
 def _pieces(frames: NDArray[np.uint8], batch: int, places: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:

@@ -155,7 +155,7 @@ def _require_same(answers: Tensor, expected: Tensor) -> None:
 
 def _frozen_answer(adaptable: AdaptableNetwork, frames: Tensor) -> Tensor:
     """As the step runs it with a gradient, without the groups and with the norms' own statistics."""
-    statistics = Statistics("source", adaptable.source_statistics(), 0.0)
+    statistics = Statistics("source", adaptable.source_statistics())
     x = frames.clone().requires_grad_()
     for piece in adaptable.frozen_pieces():
         x = FrozenRun(piece, exact=False)(x, statistics)
@@ -213,7 +213,7 @@ def _try_a_step(compiled: Compiled, adaptable: AdaptableNetwork, options: StepOp
     with temporary_folder(bundle.parent, f".{bundle.name}.") as folder:
         compiled.write(folder / "trial.ecotta", to_adapt_state(start, adaptable.digest()))
         found = Runtime.load(folder / "trial.ecotta", batch=min(sizes))(frames).probabilities
-    logits = Step(adaptable, options).predict(start, torch.from_numpy(frames).permute(0, 3, 1, 2).float() / 255)[0]
+    logits = Step(adaptable, options).predict(start, torch.from_numpy(frames).permute(0, 3, 1, 2).float() / 255)
     distance = float(np.abs(found - logits.softmax(1).numpy()).max())
     if not distance < _TOLERANCE:
         raise NetworkError(

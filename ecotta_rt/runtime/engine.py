@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecotta_rt.bundle import Bundle, read_bundle
-from ecotta_rt.bundle.ports import SINGLE_FRAME
+from ecotta_rt.bundle.ports import SEEN, SINGLE_FRAME
 from ecotta_rt.errors import InputFileError, UsageError
 from ecotta_rt.options import SessionOptions
 from ecotta_rt.records import Level, Prediction
@@ -221,15 +221,16 @@ class Runtime:
 
     @_one_at_a_time
     def predict(self, frames: NDArray[np.uint8] | Floats, hold_statistics: bool = False) -> Prediction:
-        """Answer without learning; in `running` normalisation the statistics still follow the frames.
+        """Answer without learning; in `running` normalisation the statistics still follow the frames afterwards.
 
         `why` is "off", or "not-finite" when an answer or the next statistics are NaN or infinite: the statistics then
-        stay as they were before that run of the graph (frame by frame: before that frame).
+        stay as they were. (With a bundle of version 1 to 4 graphs move them, and frame by frame those before stay.)
 
         Args:
             frames: As calling it.
-            hold_statistics: Leave the statistics as they are. Each frame is then answered in the memory of one, where
-                the bundle has a graph for single frames and the answer does not hang on the batch's own statistics.
+            hold_statistics: Leave the statistics as they are, which is the fastest. Each frame is then answered in the
+                memory of one, where the bundle has a graph for single frames and the answer does not hang on the
+                batch's own statistics.
 
         Raises:
             BadFrames, InputFileError, BudgetExceeded: As calling it.
@@ -238,8 +239,8 @@ class Runtime:
         require_frames(frames, self.batch, self.frame)
         self._graphs.answer_options.terminate = False
         piece = self._graphs.held_piece if hold_statistics else self._piece
-        run = self._graphs.answering(piece)
-        logits, finite = [], True
+        run = self._graphs.answering(piece, follows=not hold_statistics)
+        logits, seen, finite = [], [], True
         for frames_of_run in self._graphs.pieces(frames, piece):
             results = run(frames_of_run, self._vectors.now, self._vectors.next)
             logits.append(results["logits"].copy())
@@ -247,6 +248,11 @@ class Runtime:
                 finite = False
             elif not hold_statistics:
                 self._vectors.take_over(run.writes)
+            seen += [results[SEEN].copy()] if SEEN in results else []
+        if seen and finite:
+            followed = self._vectors.follow(np.concatenate(seen))
+            finite = self._vectors.written_are_finite(followed)
+            self._vectors.take_over(followed if finite else ())
         return predicted(np.concatenate(logits), self.class_names, "off" if finite else "not-finite")
 
     @_one_at_a_time
@@ -321,10 +327,11 @@ class Runtime:
         run, vectors = self._graphs.run(self.graph), self._vectors
         results = run(self._graphs.scaled(frames), vectors.now, vectors.next)
         logits, kept = results["logits"].copy(), results["kept"].copy()
-        finite = bool(np.isfinite(logits).all()) and vectors.written_are_finite(run.writes)
+        written = (*run.writes, *vectors.follow(results.get(SEEN)))
+        finite = bool(np.isfinite(logits).all()) and vectors.written_are_finite(written)
         why = why_moved(bool(results["moved"]), kept, finite)
         if why != "not-finite":
-            vectors.take_over(run.writes)
+            vectors.take_over(written)
         return predicted(logits, self.class_names, why, kept)
 
     def _accumulated(self, frames: NDArray[Any]) -> Prediction:
@@ -332,7 +339,7 @@ class Runtime:
         before = self._vectors.copy_of(self._vectors.followed)
         try:
             prediction = self._accumulate_and_update(frames)
-        except BaseException:  # an interruption too: the frames so far have moved the statistics
+        except BaseException:  # an interruption too: the frames so far may have moved the statistics
             self._vectors.put_back(before)
             raise
         if prediction.why == "not-finite":
@@ -340,11 +347,11 @@ class Runtime:
         return prediction
 
     def _accumulate_and_update(self, frames: NDArray[Any]) -> Prediction:
-        """Leaves the statistics moved whatever comes of it."""
+        """Of a bundle up to version 4 it leaves the statistics moved, whatever comes of it."""
         accumulate, update = (self._graphs.run(name) for name in self._learning)
         vectors = self._vectors
         vectors.clear_sums()
-        logits, kept, finite = [], [], True
+        logits, kept, seen, finite = [], [], [], True
         for piece in self._graphs.pieces(frames, 1):
             results = accumulate(piece, vectors.now, vectors.next)
             vectors.add_up()
@@ -354,13 +361,15 @@ class Runtime:
             finite = finite and good
             logits.append(results["logits"].copy())
             kept.append(results["kept"].copy())
+            seen += [results[SEEN].copy()] if SEEN in results else []
         all_logits, all_kept = np.concatenate(logits), np.concatenate(kept)
         counts = {
             "kept_count": np.array(all_kept.sum(), np.float32),
             "frame_count": np.array(self.batch, np.float32),
         }
         results = update(None, {**vectors.now, **counts}, vectors.next)
-        why = why_moved(bool(results["moved"]), all_kept, finite and vectors.written_are_finite(update.writes))
+        written = (*update.writes, *vectors.follow(np.concatenate(seen) if seen else None))
+        why = why_moved(bool(results["moved"]), all_kept, finite and vectors.written_are_finite(written))
         if why != "not-finite":
-            vectors.take_over(update.writes)
+            vectors.take_over(written)
         return predicted(all_logits, self.class_names, why, all_kept)

@@ -54,9 +54,12 @@ class OpenGraphs:
             self.runs[name] = GraphRun(self._bundle, name, self._options, ends_by)
         return self.runs[name]
 
-    def answering(self, piece: int) -> GraphRun:
-        """The graph that answers so many frames."""
-        return self.run(graph_name(self._bundle, "predict", piece))
+    def answering(self, piece: int, follows: bool) -> GraphRun:
+        """The graph that answers so many frames, and lets the statistics follow them or not."""
+        return self.run(graph_name(self._bundle, self._answering_kind(follows), piece))
+
+    def _answering_kind(self, follows: bool) -> str:
+        return "observe" if follows and self._bundle.manifest.ports.observes else "predict"
 
     @property
     def held_piece(self) -> int:
@@ -113,8 +116,9 @@ class OpenGraphs:
         learning = [*self._learning] if level.learns else []
         if learning and level == Level.FULL:
             return learning
-        piece = self.held_piece if level == Level.INFERENCE else self._piece
-        return [*learning, graph_name(self._bundle, "predict", piece)]
+        holds = level == Level.INFERENCE
+        kind, piece = self._answering_kind(not holds), self.held_piece if holds else self._piece
+        return [*learning, graph_name(self._bundle, kind, piece)]
 
     def _kinds(self, level: Level) -> tuple[str, ...]:
         """Kinds of graphs that may run on a level."""

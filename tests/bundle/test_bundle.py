@@ -65,7 +65,10 @@ def parts_of(bundle):
     }
 
 
-@pytest.mark.parametrize(("name", "version"), [("first-version", 1), ("second-version", 2), ("third-version", 3)])
+OLD = ("first-version", "second-version", "third-version", "fourth-version")
+
+
+@pytest.mark.parametrize(("name", "version"), [(name, place + 1) for place, name in enumerate(OLD)])
 def test_a_bundle_of_an_older_version_is_read_for_ever(small, name, version):
     old = small.with_name(f"{name}.ecotta")
 
@@ -74,13 +77,18 @@ def test_a_bundle_of_an_older_version_is_read_for_ever(small, name, version):
     with zipfile.ZipFile(old) as archive:
         assert json.loads(archive.read("manifest.json"))["version"] == version
     now = read_bundle(small).manifest
-    graphs = now.graphs if version > 1 else tuple(replace(graph, sessions=()) for graph in now.graphs)
     frame = now.frame if version > 2 else FrameSpec(3, 4, 4, "cover", 1.0)
-    assert manifest == replace(now, graphs=graphs, frame=frame, method=None)
-    assert manifest.ports == now.ports
+    graphs, method = manifest.graphs, MethodPorts.of_ecotta(1, "running", "tracked")
+    digest = manifest.state_sha256
+    assert manifest == replace(now, graphs=graphs, frame=frame, method=method, state_sha256=digest)
+    assert [(graph.name, graph.kind) for graph in graphs] == [("predict-2", "predict"), ("step-2", "step")]
+    assert bool(graphs[1].sessions) == (version > 1)
+    assert graphs[0].outputs == (ArrayShape("logits", (2, 2)), ArrayShape("next_statistics", (4,)))
+    for graph in graphs:
+        read_bundle(old).graph(graph.name)
 
 
-def test_a_bundle_of_the_fourth_version_is_read_for_ever(small):
+def test_a_bundle_of_the_fifth_version_is_read_for_ever(small):
     bundle = read_bundle(small)
 
     manifest = bundle.manifest
@@ -90,7 +98,7 @@ def test_a_bundle_of_the_fourth_version_is_read_for_ever(small):
     assert manifest.frame == FrameSpec(3, 4, 4, "stretch", 0.875)
     assert manifest.options == {"lr": 0.001, "sgd_momentum": 0.9, "nesterov": False, "gradient": "exact"}
     step = manifest.graph("step-2")
-    assert (step.kind, step.batch, step.nodes, step.activation_bytes, step.step_peak_bytes) == ("step", 2, 14, 32, 128)
+    assert (step.kind, step.batch, step.nodes, step.activation_bytes, step.step_peak_bytes) == ("step", 2, 18, 32, 128)
     assert step.variant == {"masks": "bool", "recompute": "none"}
     tenant = Tenant("Conv pick.weight, 2x2x4x4", 256)
     assert step.sessions == (SessionFigures("all", 12, 256, 512, 0, 32, (tenant,)),)
@@ -101,7 +109,7 @@ def test_a_bundle_of_the_fourth_version_is_read_for_ever(small):
         state=(
             StateVector("parameters", "learned"),
             StateVector("momentum", "optimiser"),
-            StateVector("statistics", "tracked"),
+            StateVector("statistics", "observed"),
         ),
         gradients=("entropy_gradient", "l1_gradient"),
         report=(
@@ -272,7 +280,7 @@ def test_what_a_reader_would_refuse_is_not_written(parts, tmp_path, subtests):
         ({"graphs": {"step": (GraphFacts("step", 1, 0, 0), b"PK")}}, "graph 'step'"),
         (
             {"graphs": {"step": (GraphFacts("dance", 1, 0, 0), None)}},
-            "expected one of step, predict, accumulate, update",
+            "expected one of step, predict, observe, accumulate, update",
         ),
         ({"weights": {"w": np.zeros(1)}}, "weight 'w' is float64"),
         ({"weights": {}}, "the manifest lists no weight of that name"),
@@ -438,7 +446,7 @@ def field_names(value):
         return {name for item in value for name in field_names(item)}
     if not isinstance(value, dict):
         return set()
-    free = {"made_with", "options", "metadata", "variant"}
+    free = {"made_with", "options", "metadata", "variant", "adaptation"}
     return {*value} | {name for key, item in value.items() if key not in free for name in field_names(item)}
 
 

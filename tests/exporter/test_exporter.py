@@ -31,7 +31,11 @@ def names(*arguments, **keywords):
 
 
 def test_each_batch_size_gets_a_step_and_a_prediction():
-    assert names([1, 64], StepOptions(normalisation="running")) == ["step-1", "predict-1", "step-64", "predict-64"]
+    assert names([1, 64], StepOptions(normalisation="source")) == ["step-1", "predict-1", "step-64", "predict-64"]
+
+
+def test_where_statistics_follow_the_stream_there_is_an_answer_that_observes_it():
+    assert names([4], StepOptions(normalisation="running")) == ["step-4", "predict-4", "observe-4"]
 
 
 def test_the_fast_step_comes_on_top():
@@ -41,11 +45,11 @@ def test_the_fast_step_comes_on_top():
     assert not any(request.fast for request in requests[:-1])
 
 
-@pytest.mark.parametrize(("batches", "more"), [([4], ["predict-1"]), ([1, 4], [])])
-def test_learning_frame_by_frame_needs_two_graphs_and_a_prediction_of_one_frame(batches, more):
+@pytest.mark.parametrize(("batches", "more"), [([4], ["predict-1", "observe-1"]), ([1, 4], [])])
+def test_learning_frame_by_frame_needs_two_graphs_and_answers_to_one_frame(batches, more):
     options = StepOptions(normalisation="running", frame_by_frame=True)
 
-    assert names(batches, options)[2 * len(batches) :] == ["accumulate", "update", *more]
+    assert names(batches, options)[3 * len(batches) :] == ["accumulate", "update", *more]
 
 
 @pytest.mark.parametrize("batches", [[], [0], [-1, 2], [4, 4]])
@@ -79,7 +83,8 @@ def test_the_graphs_asked_for_are_in_it(bundle, tiny):
     single = {"step-1": ("step", 1), "predict-1": ("predict", 1)}
     by_frame = {"accumulate": ("accumulate", 1), "update": ("update", 1)}
     fast = {"step-1-fast": ("step", 1)} if mode == "source" else {}
-    assert found == (batched if mode == "batch" else {**single, **batched, **by_frame, **fast})
+    observing = {f"observe-{n}": ("observe", n) for n in (1, tiny.batch)} if mode == "running" else {}
+    assert found == (batched if mode == "batch" else {**single, **batched, **by_frame, **fast, **observing})
 
 
 def test_only_standard_operators_are_in_any_graph(bundle):
@@ -114,15 +119,15 @@ def test_every_graph_passes_the_checker_once_its_weights_are_in_it(bundle):
 def test_inputs_and_outputs_are_those_of_the_state(bundle):
     layout = bundle.manifest.layout
     sizes = {"parameters": layout.parameter_count, "momentum": layout.parameter_count}
-    tracked = bundle.manifest.normalisation == "running"
-    sizes |= {"statistics": layout.statistic_count} if tracked else {}
     entry = next(graph for graph in bundle.manifest.graphs if graph.kind == "step")
 
     inputs = {port.name: port.shape for port in entry.inputs}
     outputs = {port.name: (port.shape, port.dtype) for port in entry.outputs}
 
     n = entry.batch
-    assert inputs == {"frames": (n, 3, 8, 8), **{name: (size,) for name, size in sizes.items()}}
+    observed = bundle.manifest.normalisation == "running"
+    vectors = {**sizes, "statistics": layout.statistic_count} if observed else sizes
+    assert inputs == {"frames": (n, 3, 8, 8), **{name: (size,) for name, size in vectors.items()}}
     assert outputs == {
         "logits": ((n, 5), "float32"),
         "entropy_nats": ((n,), "float32"),
@@ -130,6 +135,7 @@ def test_inputs_and_outputs_are_those_of_the_state(bundle):
         "l1": ((2,), "float32"),
         "moved": ((), "bool"),
         **{f"next_{name}": ((size,), "float32") for name, size in sizes.items()},
+        **({"seen": ((n, layout.statistic_count), "float32")} if observed else {}),
     }
 
 

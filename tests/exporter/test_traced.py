@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from ecotta_rt.exporter.traced import trace_accumulate, trace_predict, trace_step, trace_update
+from ecotta_rt.exporter.traced import trace_accumulate, trace_observe, trace_predict, trace_step, trace_update
 from ecotta_rt.method.state import StepState, flatten, initial_state
 from ecotta_rt.method.step import Step
 
@@ -52,12 +52,10 @@ def test_a_traced_step_computes_what_the_step_computes(make, normalisation):
     names = traced.inputs[1:]
     results = dict(zip(traced.outputs, traced.graph(made.frames, *(made.flat(name) for name in names)), strict=True))
 
-    tracked = ["statistics"] if normalisation == "running" else []
-    assert traced.inputs == ("frames", "parameters", "momentum", *tracked)
-    assert list(results) == [
-        *("logits", "entropy_nats", "kept", "l1", "moved", "next_parameters", "next_momentum"),
-        *(f"next_{name}" for name in tracked),
-    ]
+    observed = normalisation == "running"
+    assert traced.inputs == ("frames", "parameters", "momentum", "statistics")[: 4 if observed else 3]
+    told = ("logits", "entropy_nats", "kept", "l1", "moved", "next_parameters", "next_momentum", "seen")
+    assert tuple(results) == told[: 8 if observed else 7]
     assert expected.moved, "the gate kept nothing: little is compared"
     alike(results["logits"], expected.logits)
     alike(results["entropy_nats"], expected.report["entropy_nats"])
@@ -66,9 +64,8 @@ def test_a_traced_step_computes_what_the_step_computes(make, normalisation):
     assert bool(results["moved"])
     alike(results["next_parameters"], flatten(expected.state.parameters, made.state.parameters))
     alike(results["next_momentum"], flatten(expected.state.momentum, made.state.parameters))
-    if tracked:
-        moments = [value for moments in expected.state.statistics.values() for value in moments]
-        alike(results["next_statistics"], torch.cat(moments))
+    if observed:
+        alike(results["seen"], expected.seen)
 
 
 def test_the_statistics_of_source_mode_are_constants(make):
@@ -83,19 +80,27 @@ def test_the_statistics_of_source_mode_are_constants(make):
 
 
 @pytest.mark.parametrize("normalisation", MODES)
-def test_a_traced_prediction_moves_at_most_the_statistics(make, normalisation):
+def test_a_traced_prediction_is_the_logits_alone(make, normalisation):
     made = make(normalisation)
     traced = trace_predict(made.step, made.state, torch.zeros_like(made.frames))
-    logits, statistics = made.step.predict(made.state, made.frames)
 
-    found = traced.graph(made.frames, *(made.flat(name) for name in traced.inputs[1:]))
+    (logits,) = traced.graph(made.frames, *(made.flat(name) for name in traced.inputs[1:]))
 
-    tracked = normalisation == "running"
-    assert traced.inputs == ("frames", "parameters", "statistics")[: 3 if tracked else 2]
-    assert traced.outputs == ("logits", "next_statistics")[: 2 if tracked else 1]
-    alike(found[0], logits)
-    if tracked:
-        alike(found[1], torch.cat([value for moments in statistics.values() for value in moments]))
+    assert traced.inputs == ("frames", "parameters", "statistics")[: 3 if normalisation == "running" else 2]
+    assert traced.outputs == ("logits",)
+    alike(logits, made.step.predict(made.state, made.frames))
+
+
+def test_a_traced_observation_tells_what_is_seen_too(make):
+    made = make("running")
+    traced = trace_observe(made.step, made.state, torch.zeros_like(made.frames))
+
+    found = traced.graph(made.frames, made.flat("parameters"), made.flat("statistics"))
+
+    assert traced.inputs == ("frames", "parameters", "statistics")
+    assert traced.outputs == ("logits", "seen")
+    for value, expected in zip(found, made.step.observe(made.state, made.frames), strict=True):
+        alike(value, expected)
 
 
 @pytest.mark.parametrize("normalisation", ["running", "source"])
@@ -108,17 +113,21 @@ def test_frames_accumulated_one_by_one_and_one_update_are_the_step_frame_by_fram
     vector = made.flat("parameters")
     sums = {"entropy_gradient": torch.zeros_like(vector), "l1_gradient": torch.zeros_like(vector)}
     now = {"parameters": vector, **sums, "statistics": made.flat("statistics")}
-    kept = []
+    kept, seen = [], []
     for frame in made.frames.split(1):
         found = accumulate.graph(frame, *(now[name] for name in accumulate.inputs[1:]))
         results = dict(zip(accumulate.outputs, found, strict=True))
         now |= {name.removeprefix("next_"): value for name, value in results.items() if name.startswith("next_")}
         kept.append(results["kept"])
+        seen += [results["seen"]] if "seen" in results else []
     counts = {"kept_count": torch.cat(kept).sum().float(), "frame_count": torch.tensor(float(BATCH))}
     spent = {**now, **counts, "momentum": made.flat("momentum")}
     moved, parameters, momentum = update.graph(*(spent[name] for name in update.inputs))
 
     assert bool(moved) and expected.moved
+    assert bool(seen) == (normalisation == "running")
+    if seen:
+        alike(torch.cat(seen), expected.seen)
     assert torch.cat(kept).tolist() == expected.report["kept"].tolist()
     alike(parameters, flatten(expected.state.parameters, made.state.parameters))
     alike(momentum, flatten(expected.state.momentum, made.state.parameters))

@@ -2,9 +2,9 @@
 
     python tests/hostile/make_small_bundle.py
 
-The file is kept in the repository: a reader that no longer understands it has broken the format of version 4;
-`first-version.ecotta`, `second-version.ecotta` and `third-version.ecotta` stand for those before. What it answers can
-be worked out by hand: the logits are the means of two colours, scaled and shifted.
+The file is kept in the repository: a reader that no longer understands it has broken the format of version 5;
+`first-version.ecotta` to `fourth-version.ecotta` stand for those before. What it answers can be worked out by hand: the
+logits are the means of two colours, scaled and shifted, and what is seen are those means and the colours' variances.
 """
 
 from pathlib import Path
@@ -56,6 +56,7 @@ def make(path: Path) -> None:
                 GraphFacts("step", _BATCH, 32, 128, {"masks": "bool", "recompute": "none"}, (_SESSION,)),
                 _step(entries),
             ),
+            "observe-2": (GraphFacts("observe", _BATCH, 0, 256), _observe(entries)),
         },
         weights=weights,
         state=state,
@@ -65,9 +66,12 @@ def make(path: Path) -> None:
 
 
 def _predict(weights: tuple[WeightEntry, ...]) -> bytes:
-    nodes = [*_forward(), helper.make_node("Identity", ["statistics"], ["next_statistics"])]
-    outputs = [_value("logits", [_BATCH, 2]), _value("next_statistics", [4])]
-    return _model("predict", nodes, ["parameters", "statistics"], outputs, weights)
+    return _model("predict", _forward(), ["parameters", "statistics"], [_value("logits", [_BATCH, 2])], weights)
+
+
+def _observe(weights: tuple[WeightEntry, ...]) -> bytes:
+    outputs = [_value("logits", [_BATCH, 2]), _value("seen", [_BATCH, 4])]
+    return _model("observe", [*_forward(), *_seen()], ["parameters", "statistics"], outputs, weights)
 
 
 def _step(weights: tuple[WeightEntry, ...]) -> bytes:
@@ -76,7 +80,7 @@ def _step(weights: tuple[WeightEntry, ...]) -> bytes:
         *_forward(),
         helper.make_node("Sub", ["parameters", "momentum"], ["next_parameters"]),
         helper.make_node("Identity", ["momentum"], ["next_momentum"]),
-        helper.make_node("Identity", ["statistics"], ["next_statistics"]),
+        *_seen(),
         helper.make_node("ReduceMax", ["logits", "last_axis"], ["best"], keepdims=0),
         helper.make_node("Greater", ["best", "threshold"], ["kept"]),
         helper.make_node("Neg", ["best"], ["entropy_nats"]),  # no entropy, but as little of it as the best is good
@@ -88,7 +92,7 @@ def _step(weights: tuple[WeightEntry, ...]) -> bytes:
         _value("logits", [_BATCH, 2]),
         _value("next_parameters", [4]),
         _value("next_momentum", [4]),
-        _value("next_statistics", [4]),
+        _value("seen", [_BATCH, 4]),
         _value("kept", [_BATCH], _BOOL),
         _value("entropy_nats", [_BATCH]),
         _value("l1", [1]),
@@ -105,6 +109,16 @@ def _forward() -> list[onnx.NodeProto]:
         helper.make_node("Split", ["parameters"], ["scale", "shift"], num_outputs=2),
         helper.make_node("Mul", ["means", "scale"], ["scaled"]),
         helper.make_node("Add", ["scaled", "shift"], ["logits"]),
+    ]
+
+
+def _seen() -> list[onnx.NodeProto]:
+    return [
+        helper.make_node("Mul", ["picked", "picked"], ["squares"]),
+        helper.make_node("ReduceMean", ["squares", "plane"], ["mean_square"], keepdims=0),
+        helper.make_node("Mul", ["means", "means"], ["square_mean"]),
+        helper.make_node("Sub", ["mean_square", "square_mean"], ["variances"]),
+        helper.make_node("Concat", ["means", "variances"], ["seen"], axis=1),
     ]
 
 

@@ -26,7 +26,7 @@ from ecotta_rt.runtime.engine import Runtime
 runtime = Runtime.load(sys.argv[1], memory_limit_bytes={LIMIT_MIB} << 20)
 before, frames = runtime.state, np.full((2, 4, 4, 3), 200, np.uint8)
 told = []
-for ask in (runtime, runtime.predict):
+for ask in (runtime, lambda frames: runtime.predict(frames, hold_statistics=True)):
     try:
         told.append(ask(frames).why)
     except BudgetExceeded as error:
@@ -110,6 +110,7 @@ def test_the_guard_steps_down_and_every_frame_is_answered(parts, pictures):
 def test_where_no_graph_can_be_run_frames_are_refused_and_nothing_is_killed(parts, pictures):
     hog(parts, "step-2")
     hog(parts, "predict-2")
+    hog(parts, "observe-2")
 
     done = ecotta_run(parts.pack(), pictures, "--memory-limit", f"{LIMIT_MIB}MiB")
 

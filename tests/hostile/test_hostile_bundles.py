@@ -141,7 +141,7 @@ def patched(small, path, mark, member, offset, value):
         (END, b"", 8, b"\x00\x00\x00\x00", "0 members"),
         (END, b"", 8, b"\xff\xff\xff\xff", "65535 members, expected 1 to 67"),
         (END, b"", 8, b"\x04\x00\x04\x00", "bytes after its last entry"),
-        (END, b"", 8, b"\x06\x00\x06\x00", "entry at its byte .* is damaged"),
+        (END, b"", 8, b"\x07\x00\x07\x00", "entry at its byte .* is damaged"),
         (END, b"", 12, b"\x00\x00\x00\x00", "the directory is said to end at byte"),
         (END, b"", 16, b"\xff\xff\xff\xff", "the directory is said to end at byte"),
         (END, b"", 20, b"\x01\x00", "several disks or a comment"),
@@ -233,7 +233,7 @@ def test_a_name_of_other_letters_is_refused(parts, small, read_all):
 def test_more_members_than_a_bundle_can_have_are_refused(parts, read_all):
     parts.members |= {f"graphs/{number}.onnx": b"" for number in range(MAX_GRAPHS)}
 
-    refused(parts.pack(), f"69 members, expected 1 to {MAX_GRAPHS + 3}", read_all)
+    refused(parts.pack(), f"70 members, expected 1 to {MAX_GRAPHS + 3}", read_all)
 
 
 # Members and manifest.
@@ -290,7 +290,7 @@ def test_a_long_manifest_is_not_parsed(parts, read_all):
         (b'{"a": ' + b"9" * 5000 + b"}", "not JSON"),
         (b"{}", "'format': missing"),
         (b'{"format": "zip"}', "expected one of ecotta-bundle, found 'zip'"),
-        (b'{"format": "ecotta-bundle", "version": 5}', "is 5, and this ecotta_rt reads 1 to 4"),
+        (b'{"format": "ecotta-bundle", "version": 6}', "is 6, and this ecotta_rt reads 1 to 5"),
         (b'{"format": "ecotta-bundle", "version": true}', "expected a whole number .*, found True"),
     ],
 )
@@ -316,6 +316,14 @@ def put(*path, value):
         manifest[path[-1]] = value
 
     return change
+
+
+def as_of_version(version, manifest):
+    """Say of the manifest that it is as old, without the fields that it must not have then."""
+    manifest.pop("adaptation")
+    manifest["layout"].pop("held")
+    manifest.pop("method" if version < 4 else "nothing", None)
+    manifest["version"] = version
 
 
 @pytest.mark.parametrize(
@@ -356,7 +364,9 @@ def put(*path, value):
         (put("frame", "crop", value=0), "'frame.crop': expected a number above 0 and at most 1, found 0"),
         (put("frame", "crop", value=1.5), "'frame.crop': expected a number above 0 and at most 1"),
         (put("frame", "crop", value=True), "'frame.crop': expected a number"),
-        (lambda manifest: manifest.update(version=2) or manifest.pop("method"), "'frame.resize': unknown field"),
+        (lambda manifest: as_of_version(2, manifest), "'frame.resize': unknown field"),
+        (lambda manifest: as_of_version(4, manifest), "'method.state': not that of 'running' normalisation"),
+        (lambda manifest: manifest.update(version=4), "'adaptation': unknown field"),
         (put("frame", "width", value=1 << 15), "'frame.width': expected a whole number from 1 to 16384"),
         (put("frame", "scale", value="1/128"), "'frame.scale': expected one of 1/255"),
         (put("normalisation", value="none"), "'normalisation': expected one of batch, running, source"),
@@ -381,7 +391,7 @@ def put(*path, value):
         (put("graphs", 0, "name", value="step-2"), "'graphs': the name 'step-2' is given twice"),
         (put("graphs", 0, "name", value="../evil"), "'../evil' is no name for a graph"),
         (put("graphs", 0, "name", value="Step"), "'Step' is no name for a graph"),
-        (put("graphs", 0, "kind", value="dance"), "kind': expected one of step, predict, accumulate, update"),
+        (put("graphs", 0, "kind", value="dance"), "kind': expected one of step, predict, observe, accumulate, update"),
         (put("graphs", 0, "batch", value=0), "batch': expected a whole number from 1"),
         (put("graphs", 0, "bytes", value=(64 << 20) + 1), "bytes': expected a whole number from 1 to 67108864"),
         (put("graphs", 0, "sha256", value="A" * 64), "sha256': expected 64 hexadecimal digits"),
@@ -405,7 +415,10 @@ def put(*path, value):
         (put("method", value=None), "'method': expected an object, found None"),
         (put("method", "state", 2, "role", value="held"), "'method.state': not that of 'running' normalisation"),
         (put("method", "state", 0, "role", value="tracked"), "'method.state': not that of 'running' normalisation"),
-        (put("method", "state", 0, "role", value="owner"), "role': expected one of learned, optimiser, tracked, held"),
+        (
+            put("method", "state", 0, "role", value="owner"),
+            "role': expected one of learned, optimiser, observed, tracked, held",
+        ),
         (put("method", "state", 1, "name", value="parameters"), "'method': the name 'parameters' is given twice"),
         (put("method", "state", value=[]), "'method.state': not that of 'running' normalisation: parameters learned"),
         (put("method", "gradients", value=[]), "'method': no gradients, expected at least one"),
@@ -636,7 +649,7 @@ def one_node_more(model):
         (other_input, "its inputs are .*, and the manifest says"),
         (symbolic_input, "'frames' is float32, .'N', 3, 4, 4.; expected fixed sizes"),
         (other_output, "its outputs are other float32"),
-        (one_node_more, "15 nodes, and the manifest says 14"),
+        (one_node_more, "19 nodes, and the manifest says 18"),
     ],
 )
 def test_a_graph_that_asks_for_more_than_a_bundle_gives_is_refused(parts, read_all, graph, change, reason):

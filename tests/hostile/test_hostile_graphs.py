@@ -121,14 +121,14 @@ def test_more_of_anything_than_so_many_nodes_have_is_refused(parts, graph, part)
     for _ in range(2000):
         getattr(graph.graph, part).add()
 
-    refused(parts, graph, r"\d+ nodes, constants and values; a graph of 14 nodes has at most")
+    refused(parts, graph, r"\d+ nodes, constants and values; a graph of 18 nodes has at most")
 
 
 def test_long_names_are_refused_where_there_are_few_nodes(parts, graph):
     for number in range(30):
         value(graph, f"{number}" + "x" * 4000, FLOAT)
 
-    refused(parts, graph, r"\d+ bytes beside its constants; a graph of 14 nodes has at most 79872")
+    refused(parts, graph, r"\d+ bytes beside its constants; a graph of 18 nodes has at most 83968")
 
 
 @pytest.mark.parametrize(

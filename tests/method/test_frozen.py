@@ -84,7 +84,7 @@ def test_a_lean_run_gives_the_plain_value_and_gradient(name, mode):
         norm.train(mode == "batch")
     expected = value_and_gradient(module)
 
-    found = value_and_gradient(lambda x: FrozenRun(module, exact=True)(x, Statistics(mode, known, 0.0)))
+    found = value_and_gradient(lambda x: FrozenRun(module, exact=True)(x, Statistics(mode, known)))
 
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
 
@@ -92,7 +92,7 @@ def test_a_lean_run_gives_the_plain_value_and_gradient(name, mode):
 def test_a_run_holds_no_feature_map_when_it_is_over():
     run = FrozenRun(traced(RESTS["functional relu"]), exact=False)
 
-    run(torch.zeros(2, 4, 8, 8, dtype=torch.float64), Statistics("batch", {}, 0.0))
+    run(torch.zeros(2, 4, 8, 8, dtype=torch.float64), Statistics("batch", {}))
 
     held = [value for value in vars(run).values() if isinstance(value, torch.Tensor)]
     assert not held

@@ -92,7 +92,7 @@ def test_constant_norm_is_batch_norm_with_given_statistics(relu, channels_last, 
         norm.weight.data.uniform_(-1, 2)
         norm.bias.data.normal_()
     norm.eval()
-    source = Statistics("source", {"bn": (norm.running_mean, norm.running_var)}, 0.0)
+    source = Statistics("source", {"bn": (norm.running_mean, norm.running_var)})
 
     plain, lean = both(
         lambda x: F.relu(norm(x)) if relu else norm(x),
@@ -112,7 +112,7 @@ def test_exact_norm_follows_the_gradient_through_the_batch(relu, channels_last):
 
     plain, lean = both(
         lambda x: F.relu(norm(x)) if relu else norm(x),
-        lambda x: frozen_norm(x, norm, "bn", Statistics("batch", {}, 0.0), exact=True, relu=relu),
+        lambda x: frozen_norm(x, norm, "bn", Statistics("batch", {}), exact=True, relu=relu),
         channels_last=channels_last,
     )
 
@@ -142,7 +142,7 @@ def test_without_a_gradient_to_follow_nothing_is_kept():
     x = torch.randn(2, 4, 6, 6, dtype=torch.float64)
 
     with ActivationProfiler() as profiler:
-        y = frozen_norm(frozen_convolution(x, conv), norm, "bn", Statistics("batch", {}, 0.0), exact=True, relu=True)
+        y = frozen_norm(frozen_convolution(x, conv), norm, "bn", Statistics("batch", {}), exact=True, relu=True)
         frozen_relu(y)
 
     assert profiler.report.activation_bytes == 0

@@ -1,10 +1,8 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
-from ecotta_rt.method.statistics import Statistics, batch_moments, move
+from ecotta_rt.method.statistics import Statistics, batch_moments, frame_moments
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
@@ -18,39 +16,51 @@ def test_batch_moments_are_mean_and_biased_variance(layout):
     np.testing.assert_allclose(variance, by_hand.var(1), rtol=1e-10)
 
 
-@given(
-    u=st.floats(0, 1),
-    old=st.tuples(st.floats(-3, 3), st.floats(0, 4)),
-    new=st.tuples(st.floats(-3, 3), st.floats(0, 4)),
-)
-def test_moving_gives_the_moments_of_the_mixture(u, old, new):
-    """(1 - u) of the old distribution and u of the new one, taken together: the definition, not the update rule."""
-    (m, v), (b, bv) = old, new
-    mean = (1 - u) * m + u * b
-    variance = (1 - u) * (v + m * m) + u * (bv + b * b) - mean * mean
+def test_frame_moments_are_those_of_each_frame_by_itself():
+    x = torch.randn(3, 4, 5, 6, dtype=torch.float64)
 
-    moved = move(*((torch.tensor([a]).double(), torch.tensor([c]).double()) for a, c in (old, new)), u)
+    mean, variance = frame_moments(x)
 
-    np.testing.assert_allclose(moved[0], [mean], atol=1e-9)
-    np.testing.assert_allclose(moved[1], [variance], atol=1e-9)
+    np.testing.assert_allclose(mean, x.numpy().mean((2, 3)), rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(variance, x.numpy().var((2, 3)), rtol=1e-10)
 
 
-def test_a_norm_asked_twice_gives_the_very_same_moments():
-    """A recomputed segment must see what its first run saw, though the statistics have moved in between."""
+KNOWN = {"bn": (torch.tensor([0.0, 1.0, 2.0]), torch.tensor([1.0, 2.0, 3.0]))}
+
+
+@pytest.mark.parametrize("mode", ["running", "source"])
+def test_a_norm_is_normalised_by_the_statistics_that_are_given(mode):
     x = torch.randn(2, 3, 4, 4)
-    known = {"bn": (torch.zeros(3), torch.ones(3))}
-    statistics = Statistics("running", known, 0.1)
+    statistics = Statistics(mode, KNOWN)
 
-    first, second = (statistics.normalise("bn", x, None, None, 1e-5) for _ in range(2))
+    y, mean, inverse = statistics.normalise("bn", x, None, None, 1e-5)
 
-    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
-    assert not torch.equal(first[1], known["bn"][0])
+    by_hand = (x.numpy() - np.array([0, 1, 2])[:, None, None]) / np.sqrt(np.array([1, 2, 3]) + 1e-5)[:, None, None]
+    np.testing.assert_allclose(y, by_hand, rtol=1e-5, atol=1e-6)
+    assert torch.equal(mean, KNOWN["bn"][0])
+    np.testing.assert_allclose(inverse, 1 / np.sqrt(np.array([1, 2, 3]) + 1e-5), rtol=1e-5)
 
 
-def test_only_running_mode_leaves_other_statistics_behind():
-    x, known = torch.randn(2, 3, 4, 4), {"bn": (torch.zeros(3), torch.ones(3))}
-    for mode, moves in (("batch", False), ("running", True), ("source", False)):
-        statistics = Statistics(mode, known, 0.5)
+def test_only_running_mode_tells_what_the_frames_have_and_not_of_norms_that_are_held():
+    x = torch.randn(2, 3, 4, 4)
+    for mode, keywords, tells in (
+        ("batch", {}, False),
+        ("source", {}, False),
+        ("running", {}, True),
+        ("running", {"telling": False}, False),
+        ("running", {"momenta": {"bn": 0.0}}, False),
+        ("running", {"momenta": {"bn": 0.5}}, True),
+    ):
+        statistics = Statistics(mode, KNOWN, **keywords)
         statistics.normalise("bn", x, None, None, 1e-5)
 
-        assert (not torch.equal(statistics.after()["bn"][0], known["bn"][0])) == moves
+        assert statistics.seen.keys() == ({"bn"} if tells else set())
+        if tells:
+            assert all(torch.equal(a, b) for a, b in zip(statistics.seen["bn"], frame_moments(x), strict=True))
+
+
+def test_a_held_norm_is_not_normalised_by_the_batch():
+    statistics = Statistics("batch", KNOWN, {"bn": 0.0})
+
+    assert torch.equal(statistics.normalise("bn", torch.randn(2, 3, 4, 4), None, None, 1e-5)[1], KNOWN["bn"][0])
+    assert not statistics.used

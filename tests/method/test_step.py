@@ -9,7 +9,6 @@ from ecotta_rt.errors import UsageError
 from ecotta_rt.method.losses import entropy_nats, entropy_threshold_nats
 from ecotta_rt.method.plain import Plain
 from ecotta_rt.method.state import initial_state
-from ecotta_rt.method.statistics import move
 from ecotta_rt.method.step import Step
 from ecotta_rt.options import StepOptions
 from ecotta_rt.profile.profiler import profile_step
@@ -183,7 +182,7 @@ def test_two_step_predicts_after_its_l1_update_and_before_its_entropy_update(ada
 
     outcome = Step(adaptable, options)(state, frames)
 
-    after_l1, _ = Step(adaptable, OPEN).predict(no_entropy.state, frames)
+    after_l1 = Step(adaptable, OPEN).predict(no_entropy.state, frames)
     torch.testing.assert_close(outcome.logits, after_l1)
 
 
@@ -210,8 +209,8 @@ def test_local_l1_gradients_stop_at_their_own_group(adaptable, frames):
 
 @pytest.mark.parametrize("l1_gradient", ["full", "local"])
 @pytest.mark.parametrize("mode", ["running", "source"])
-def test_frame_by_frame_equals_the_batch_when_statistics_are_held(adaptable, frames, mode, l1_gradient):
-    batch = replace(OPEN, normalisation=mode, statistics_momentum=0.0, l1_gradient=l1_gradient)
+def test_frame_by_frame_equals_the_batch_where_it_does_not_give_the_statistics(adaptable, frames, mode, l1_gradient):
+    batch = replace(OPEN, normalisation=mode, l1_gradient=l1_gradient)
     state = initial_state(adaptable)
 
     whole = Step(adaptable, batch)(state, frames)
@@ -219,11 +218,13 @@ def test_frame_by_frame_equals_the_batch_when_statistics_are_held(adaptable, fra
 
     torch.testing.assert_close(single.logits, whole.logits)
     torch.testing.assert_close(single.report, whole.report)
+    torch.testing.assert_close(single.seen, whole.seen)
     assert_same_gradients(single.state.momentum, whole.state.momentum)
 
 
-def test_running_statistics_move_by_each_frame_before_it_is_normalised(adaptable, frames):
-    options = replace(OPEN, normalisation="running", statistics_momentum=0.2, frame_by_frame=True)
+@pytest.mark.parametrize("schedule", ["one-step", "two-step"])
+def test_running_statistics_stay_and_each_frames_own_are_told(adaptable, frames, schedule):
+    options = replace(OPEN, normalisation="running", schedule=schedule)
     state = initial_state(adaptable)
     first = next(iter(state.statistics))  # the first norm sees the stem's output, whatever the groups do
 
@@ -231,32 +232,37 @@ def test_running_statistics_move_by_each_frame_before_it_is_normalised(adaptable
 
     with torch.no_grad():
         features = adaptable.stem(frames)
-    by_hand = state.statistics[first]
-    for feature in features:
-        seen = feature.mean((1, 2)), feature.var((1, 2), correction=0)
-        by_hand = move(by_hand, seen, 0.2)
-    torch.testing.assert_close(outcome.state.statistics[first], by_hand)
-    assert all(not torch.equal(outcome.state.statistics[n][0], state.statistics[n][0]) for n in state.statistics)
+    channels = features.shape[1]
+    torch.testing.assert_close(outcome.seen[:, :channels], features.mean((2, 3)))
+    torch.testing.assert_close(outcome.seen[:, channels : 2 * channels], features.var((2, 3), correction=0))
+    assert outcome.seen.shape == (len(frames), len(state.vector("statistics")))
+    assert all(torch.equal(outcome.state.statistics[name][0], state.statistics[name][0]) for name in state.statistics)
+    assert first in state.statistics
 
 
-def test_two_step_moves_the_statistics_once(adaptable, frames):
-    options = replace(OPEN, normalisation="running", statistics_momentum=0.2)
+def test_what_is_seen_has_the_order_of_the_statistics_and_nothing_of_norms_that_are_held(adaptable, frames):
+    options = replace(OPEN, normalisation="running")
+    everything = Step(adaptable, options).observe(initial_state(adaptable), frames)[1]
+    first, second, *_ = names = list(adaptable.norms())
+    adaptable.set_momenta({second: 0.0})
     state = initial_state(adaptable)
-    first = next(iter(state.statistics))
 
-    once = Step(adaptable, options)(state, frames).state.statistics[first]
-    twice = Step(adaptable, replace(options, schedule="two-step"))(state, frames).state.statistics[first]
+    logits, seen = Step(adaptable, options).observe(state, frames)
 
-    torch.testing.assert_close(twice, once)
+    counts = [2 * len(state.statistics[name][0]) for name in names]
+    expected = torch.cat([everything[:, : counts[0]], everything[:, counts[0] + counts[1] :]], 1)
+    torch.testing.assert_close(seen, expected)
+    torch.testing.assert_close(logits, Step(adaptable, options).predict(state, frames))
+    assert first not in state.held and second in state.held
+    marked = torch.arange(float(seen.shape[1]))
+    assert torch.equal(state.with_vectors(statistics=marked).vector("statistics"), marked)
+    assert torch.equal(state.with_vectors(statistics=marked).statistics[second][0], state.statistics[second][0])
 
 
-def test_predicting_is_the_forward_of_the_step_and_learns_nothing(adaptable, frames):
+def test_predicting_is_the_forward_of_the_step(adaptable, frames):
     state, step = initial_state(adaptable), Step(adaptable, OPEN)
 
-    logits, statistics = step.predict(state, frames)
-
-    torch.testing.assert_close(logits, step(state, frames).logits)
-    assert statistics.keys() == state.statistics.keys()
+    torch.testing.assert_close(step.predict(state, frames), step(state, frames).logits)
 
 
 def test_the_saving_is_real(adaptable, frames):

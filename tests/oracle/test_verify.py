@@ -42,12 +42,14 @@ def test_the_parts_of_a_process_are_what_the_bundle_and_the_engine_hold(bundle, 
     step = verify(opened, "step-4", start=START)
     accumulate = verify(opened, "accumulate", frames=10, start=START)
     predict = verify(opened, "predict-1", start=START)
+    observe = verify(opened, "observe-4", start=START)
 
     pixels = 3 * 8 * 8
     assert step.parts.start == START.started_bytes
-    assert step.parts.state == 4 * parameters + 2 * statistics
-    assert accumulate.parts.state == 8 * parameters + 3 * statistics
+    assert step.parts.state == 4 * parameters + (2 + tiny.batch) * statistics
+    assert accumulate.parts.state == 8 * parameters + (2 + 1 + 2 * 10) * statistics
     assert predict.parts.state == 2 * parameters + 2 * statistics
+    assert observe.parts.state == 2 * parameters + (2 + tiny.batch) * statistics
     assert step.parts.bundle == 2 * parameters + statistics
     assert step.parts.whole == sum(vars(step.parts).values()) - step.parts.relaid
     assert step.parts.frames == tiny.batch * pixels * (4 + 1)

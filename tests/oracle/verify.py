@@ -133,7 +133,7 @@ def _parts(
         session=_ENGINE_BYTES + _NODE_BYTES * sum(entry.nodes for entry in entries),
         weights=sum(sizes[name] for name in mapped) + sum(sizes[name] for name in relaid),
         relaid=sum(sizes[name] for name in relaid),
-        state=_state_bytes(bundle, entries[0]),
+        state=_state_bytes(bundle, entries[0], frames),
         bundle=_FLOAT_BYTES * (2 * layout.parameter_count + layout.statistic_count),
         frames=_float_frames(bundle, entries[0]) + frames * frame.channels * frame.height * frame.width,
     )
@@ -160,16 +160,18 @@ def _is_laid_out_anew(operation: Operation, program: Program) -> bool:
     return operation.op_type == "Conv" and all(name in program.constants for name in operation.inputs[1:])
 
 
-def _state_bytes(bundle: Bundle, entry: GraphEntry) -> int:
-    """As the engine holds it: what is read and what is written side by side."""
+def _state_bytes(bundle: Bundle, entry: GraphEntry, frames: int) -> int:
+    """As the engine holds it: what is read and what is written side by side, and what was seen in each frame."""
     parameters, statistics = bundle.manifest.layout.parameter_count, bundle.manifest.layout.statistic_count
     numbers = {
         "predict": 2 * parameters + 2 * statistics,
+        "observe": 2 * parameters + 2 * statistics,
         "step": 4 * parameters + 2 * statistics,
-        # The sums of gradients; the statistics before the step.
-        "accumulate": (4 + 2 * len(bundle.manifest.ports.gradients)) * parameters + 3 * statistics,
+        # The sums of gradients; what was seen, frame by frame and together.
+        "accumulate": (4 + 2 * len(bundle.manifest.ports.gradients)) * parameters + (2 + 2 * frames) * statistics,
     }
-    return _FLOAT_BYTES * numbers[entry.kind]
+    seen = entry.batch * statistics if "seen" in [port.name for port in entry.outputs] else 0
+    return _FLOAT_BYTES * (numbers[entry.kind] + seen)
 
 
 def _float_frames(bundle: Bundle, entry: GraphEntry) -> int:

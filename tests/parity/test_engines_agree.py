@@ -67,7 +67,10 @@ def one_part():
 
 
 class ByHand:
-    """The step as the paper and the docstrings have it, in numpy and float64; nothing is imported from the engine."""
+    """The step as the paper and the docstrings have it, in numpy and float64; nothing is imported from the engine.
+
+    Frames are answered by the statistics from before the step, and move them afterwards, one after the other.
+    """
 
     def __init__(self, network, options, state):
         double = {name: value.detach().numpy().astype(np.float64) for name, value in network.state_dict().items()}
@@ -81,7 +84,11 @@ class ByHand:
         """Logits, entropies and gate of float32 `[N, 3, 4, 4]`; then learns from them."""
         options = self.options
         pieces = np.split(frames, len(frames)) if options.frame_by_frame else [frames]
+        self.seen = []
         answers = [self._one_backward(piece.astype(np.float64)) for piece in pieces]
+        for name, means, variances in self.seen:
+            for mean, variance in zip(means, variances, strict=True):
+                self._move(name, mean, variance)
         logits, entropies, kept = (np.concatenate([answer[i] for answer in answers]) for i in range(3))
         count = kept.sum()
         if count:  # an empty gate is no step
@@ -139,15 +146,18 @@ class ByHand:
     def _normalise(self, name, x):
         """Whitened `x`, and the deviation it was divided by."""
         mean, variance = self.statistics[f"{name}.mean"], self.statistics[f"{name}.variance"]
-        seen_mean, seen_variance = x.mean((0, 2, 3)), x.var((0, 2, 3))
         if self.options.normalisation == "batch":
-            mean, variance = seen_mean, seen_variance
+            mean, variance = x.mean((0, 2, 3)), x.var((0, 2, 3))
         elif self.options.normalisation == "running":
-            u, d = self.options.statistics_momentum, seen_mean - mean
-            mean, variance = mean + u * d, (1 - u) * (variance + u * d**2) + u * seen_variance
-            self.statistics |= {f"{name}.mean": mean, f"{name}.variance": variance}
+            self.seen.append((name, x.mean((2, 3)), x.var((2, 3))))
         deviation = np.sqrt(variance + EPS)
         return (x - each(mean)) / each(deviation), deviation
+
+    def _move(self, name, seen_mean, seen_variance):
+        mean, variance = self.statistics[f"{name}.mean"], self.statistics[f"{name}.variance"]
+        u, d = self.options.statistics_momentum, seen_mean - mean
+        variance = (1 - u) * (variance + u * d**2) + u * seen_variance
+        self.statistics |= {f"{name}.mean": mean + u * d, f"{name}.variance": variance}
 
 
 def each(per_channel):

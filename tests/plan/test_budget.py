@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from ecotta_rt.bundle import ArrayShape, FrameSpec, GraphEntry, Manifest, StateLayout
 from ecotta_rt.bundle.figures import SessionFigures, Tenant
+from ecotta_rt.bundle.ports import MethodPorts
 from ecotta_rt.errors import BudgetExceeded, UsageError
 from ecotta_rt.machine.device import load_device
 from ecotta_rt.plan.budget import Wish, alternatives, plan
@@ -42,7 +43,7 @@ def manifest(*graphs, classes=10):
     )
 
 
-ONE = manifest(graph("step-1"), graph("predict-1", "predict"))
+ONE = manifest(graph("step-1"), graph("predict-1", "predict"), graph("observe-1", "observe"))
 LARGE = (
     session(live=130, arena=190, copied=17, mapped=0),
     session("extended", live=170, arena=235, copied=0, mapped=17),
@@ -54,6 +55,7 @@ MANY = manifest(
     graph("accumulate", "accumulate"),
     graph("update", "update", sessions=(session(nodes=40, live=1, arena=1), session("extended", live=1, arena=1))),
     graph("predict-1", "predict"),
+    graph("observe-1", "observe"),
 )
 PI = load_device("raspberry-pi-4-2gb")
 BOARD = replace(PI, isa=("avx2", "fma"))
@@ -71,7 +73,10 @@ def test_the_peak_is_the_sum_of_the_parts():
 
 
 def test_state_is_held_twice():
-    """Parameters, momentum and statistics, four bytes each; one frame after the other, two sums of gradients too."""
+    """Parameters, momentum and statistics, four bytes each; one frame after the other, two sums of gradients too.
+
+    And what was seen in each frame: of one frame after the other, once more together.
+    """
     state = {
         way.frame_by_frame: part.bytes
         for way in alternatives(MANY, BOARD, Wish(batch=64))
@@ -79,7 +84,8 @@ def test_state_is_held_twice():
         if part.name == "state"
     }
 
-    assert state == {False: 2 * 4 * 206_000, True: 2 * 4 * 406_000}
+    seen = {False: 64 * 6_000, True: (1 + 2 * 64) * 6_000}
+    assert state == {False: 4 * (2 * 206_000 + seen[False]), True: 4 * (2 * 406_000 + seen[True])}
 
 
 @pytest.mark.parametrize("gradients", [1, 3])
@@ -89,13 +95,14 @@ def test_frame_by_frame_as_many_sums_are_held_as_the_method_declares_gradients(g
 
     way = plan(declared, BOARD, Wish(batch=64, frame_by_frame=True))
 
-    assert {part.name: part.bytes for part in way.parts}["state"] == 2 * 4 * (206_000 + gradients * 100_000)
+    seen = (1 + 2 * 64) * 6_000
+    assert {part.name: part.bytes for part in way.parts}["state"] == 4 * (2 * (206_000 + gradients * 100_000) + seen)
 
 
 def test_answering_alone_writes_nothing_but_statistics():
     (state,) = (part.bytes for part in plan(MANY, BOARD, Wish(adapt=False)).parts if part.name == "state")
 
-    assert state == 4 * (206_000 + 6_000)
+    assert state == 4 * (206_000 + 6_000 + 6_000), "the next ones, and what was seen"
 
 
 def test_a_phone_has_no_interpreter():
@@ -154,15 +161,17 @@ def test_what_cannot_be_had_together_is_a_usage_error():
         plan(MANY, BOARD, Wish(batch=64, fast=True))
 
 
-def test_answering_alone_uses_the_graph_that_only_answers():
-    assert plan(MANY, BOARD, Wish(adapt=False)).graphs == ("predict-1",)
-    assert plan(MANY, BOARD, Wish(adapt=False, fast=True)).graphs == ("predict-1",), "steps alone come in a fast kind"
+def test_answering_alone_uses_the_graph_that_answers_and_observes():
+    assert plan(MANY, BOARD, Wish(adapt=False)).graphs == ("observe-1",)
+    assert plan(MANY, BOARD, Wish(adapt=False, fast=True)).graphs == ("observe-1",), "steps alone come in a fast kind"
+    tracking = MethodPorts.of_ecotta(4, "running", "tracked")
+    assert plan(replace(MANY, method=tracking), BOARD, Wish(adapt=False)).graphs == ("predict-1",), "of version 4"
 
 
 def test_many_frames_can_be_answered_one_after_the_other():
     way = plan(MANY, BOARD, Wish(adapt=False, batch=64))
 
-    assert (way.graphs, way.batch, way.frame_by_frame) == (("predict-1",), 64, True)
+    assert (way.graphs, way.batch, way.frame_by_frame) == (("observe-1",), 64, True)
     assert plan(MANY, BOARD, Wish(adapt=False, frame_by_frame=True)).batch == 1
 
 

@@ -41,15 +41,14 @@ class NormByHand(nn.Module):
         self.mean, self.variance = norm.running_mean.clone(), norm.running_var.clone()
 
     def forward(self, x):
-        seen_mean, seen_variance = x.mean((0, 2, 3)), x.var((0, 2, 3), unbiased=False)
         mean, variance = self.mean, self.variance
         if self.mode == "batch":
-            mean, variance = seen_mean, seen_variance
+            mean, variance = x.mean((0, 2, 3)), x.var((0, 2, 3), unbiased=False)
         elif self.mode == "running":
-            d = seen_mean - mean
-            variance = (1 - MOMENTUM) * (variance + MOMENTUM * d**2) + MOMENTUM * seen_variance
-            self.mean = mean = mean + MOMENTUM * d
-            self.variance = variance
+            for seen_mean, seen_variance in zip(x.mean((2, 3)), x.var((2, 3), unbiased=False), strict=True):
+                d = seen_mean - self.mean
+                self.variance = (1 - MOMENTUM) * (self.variance + MOMENTUM * d**2) + MOMENTUM * seen_variance
+                self.mean = self.mean + MOMENTUM * d
         scale = self.norm.weight / (variance + self.norm.eps).sqrt()
         return (x - mean[:, None, None]) * scale[:, None, None] + self.norm.bias[:, None, None]
 

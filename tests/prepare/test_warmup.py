@@ -198,7 +198,7 @@ def test_with_measured_statistics_source_mode_predicts_as_batch_mode_does(networ
     state = state._replace(statistics=measure_statistics(network, state, source[0], batch=96))
     frames = torch.from_numpy(source[0]).permute(0, 3, 1, 2).float() / 255
 
-    by_source, _ = Step(network, StepOptions(normalisation="source")).predict(state, frames)
-    by_batch, _ = Step(network, StepOptions(normalisation="batch")).predict(state, frames)
+    by_source = Step(network, StepOptions(normalisation="source")).predict(state, frames)
+    by_batch = Step(network, StepOptions(normalisation="batch")).predict(state, frames)
 
     torch.testing.assert_close(by_source, by_batch, rtol=1e-3, atol=1e-3)

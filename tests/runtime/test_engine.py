@@ -96,7 +96,7 @@ def test_step_after_step_it_does_what_torch_does(load, torch_engine, tiny, norma
 
 @pytest.mark.parametrize("normalisation", ["running", "source"])
 def test_frame_by_frame_it_does_what_torch_does_frame_by_frame(load, torch_engine, tiny, normalisation):
-    """While the statistics move with each frame; of a number of frames that no graph is made for."""
+    """Of a number of frames that no graph is made for."""
     runtime, engine = (
         load(normalisation, batch=3, frame_by_frame=True),
         torch_engine(normalisation, frame_by_frame=True),
@@ -125,8 +125,10 @@ def test_a_long_run_forgets_none_of_its_buffers(load, torch_engine, tiny):
     assert_alike(runtime.state, engine.state, tolerance=1e-3)  # free-running
 
 
-def test_frame_by_frame_equals_the_whole_batch_where_statistics_never_move(load, tiny):
-    whole, single = load("source"), load("source", frame_by_frame=True)
+@pytest.mark.parametrize("normalisation", ["source", "running"])
+def test_frame_by_frame_equals_the_whole_batch(load, tiny, normalisation):
+    """Statistics that follow the frames do so when all of them have been answered."""
+    whole, single = load(normalisation), load(normalisation, frame_by_frame=True)
 
     for seed in range(3):
         frames = tiny.floats(seed=seed)
@@ -138,7 +140,7 @@ def test_frame_by_frame_equals_the_whole_batch_where_statistics_never_move(load,
 
 
 def test_frame_by_frame_equals_the_whole_batch_with_statistics_held(tiny, tmp_path):
-    """In running mode with a statistics momentum of 0: then no frame sees what another one left."""
+    """In running mode with a statistics momentum of 0."""
     network = tiny.network()
     state = to_adapt_state(initial_state(network), network.digest())
     options = tiny.options("running", statistics_momentum=0.0, frame_by_frame=True)
@@ -204,9 +206,9 @@ def test_predicting_frame_by_frame_takes_any_number(load, torch_engine, tiny):
     runtime, engine = load("running", batch=3, frame_by_frame=True), torch_engine("running")
 
     prediction = runtime.predict(tiny.floats(3))
-    expected = [engine.predict(torch.from_numpy(frame[None])) for frame in tiny.floats(3)]
+    expected = engine.predict(torch.from_numpy(tiny.floats(3)))
 
-    np.testing.assert_allclose(prediction.probabilities, torch.cat(expected).softmax(1).numpy(), atol=2e-6)
+    np.testing.assert_allclose(prediction.probabilities, expected.softmax(1).numpy(), atol=2e-6)
     assert_alike(runtime.state, engine.state)
 
 
@@ -307,8 +309,7 @@ def test_what_overflows_is_refused_with_all_of_its_step(load, tiny, beyond_range
                     prediction = runtime(frames) if learns else runtime.predict(frames)
 
                     assert (prediction.adapted, prediction.why) == (False, "not-finite")
-                    if learns or not frame_by_frame:
-                        assert_equal(runtime.state, before)
+                    assert_equal(runtime.state, before)
                     assert all(np.isfinite(array).all() for array in runtime.state.statistics.values())
 
                 assert runtime(tiny.floats(seed=3)).why == "adapted"
@@ -545,7 +546,7 @@ def test_a_runtime_that_does_not_learn_loads_no_graph_that_does(load, tiny, monk
 
     prediction = runtime.predict(tiny.floats())
 
-    assert opened == ["predict-4"]
+    assert opened == ["observe-4"]
     assert prediction.why == "off"
     assert runtime.graph is None
     with pytest.raises(UsageError, match="loaded with adapt=False; call predict"):
@@ -555,7 +556,7 @@ def test_a_runtime_that_does_not_learn_loads_no_graph_that_does(load, tiny, monk
 def test_answering_needs_no_graph_that_learns(tiny):
     """A bundle that was made for a small device may have left it out."""
     bundle = read_bundle(tiny.bundle("running"))
-    bundle.manifest = replace(bundle.manifest, graphs=tuple(g for g in bundle.manifest.graphs if g.kind == "predict"))
+    bundle.manifest = replace(bundle.manifest, graphs=tuple(g for g in bundle.manifest.graphs if "step" not in g.kind))
 
     assert Runtime(bundle, batch=4, adapt=False).predict(tiny.floats()).why == "off"
     assert Runtime(bundle, adapt=False).batch == 1
@@ -633,7 +634,7 @@ def test_what_the_device_has_no_room_for_is_refused_before_anything_is_loaded(lo
 
 @pytest.mark.parametrize(
     ("keywords", "graph"),
-    [({"adapt": False}, "predict-"), ({"frame_by_frame": True}, "accumulate and update"), ({}, "step-4")],
+    [({"adapt": False}, "observe-"), ({"frame_by_frame": True}, "accumulate and update"), ({}, "step-4")],
 )
 def test_a_refusal_names_the_graphs_that_were_asked_for(load, small_device, keywords, graph):
     with pytest.raises(BudgetExceeded, match=f"the smallest way to run this bundle \\({graph}"):

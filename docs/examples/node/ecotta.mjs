@@ -73,6 +73,22 @@ export function firstState({ manifest, parts }) {
   };
 }
 
+/** The statistics moved towards those `seen` in each frame, [N, S]: an exponential average of whole distributions. */
+function moved({ layout, options }, statistics, seen) {
+  const u = options.statistics_momentum, next = Float32Array.from(statistics), count = next.length;
+  for (let frame = 0; frame < seen.length; frame += count)
+    for (let place = 0, at = 0; at < layout.statistics.length; at += 2) {
+      const channels = layout.statistics[at].shape[0]; // NORM.mean, and behind it NORM.variance
+      for (let i = place; i < place + channels; i++) {
+        const d = seen[frame + i] - next[i], v = i + channels;
+        next[v] = (1 - u) * (next[v] + u * d * d) + u * seen[frame + v];
+        next[i] += u * d;
+      }
+      place += 2 * channels;
+    }
+  return next;
+}
+
 /** Pixels as a canvas gives them, 8-bit RGBA, or RGB -> float32 [channels, height, width] in [0, 1]. */
 export function toFrame(pixels, { channels, height, width }) {
   const stride = pixels.length / (height * width);
@@ -122,11 +138,12 @@ export class Graph {
       return { logits, probabilities, label: this.manifest.classes[label] };
     });
     const next = { ...state };
-    const finite = [out.logits, out.next_parameters, out.next_momentum, out.next_statistics].every(
+    const finite = [out.logits, out.next_parameters, out.next_momentum, out.seen].every(
       (tensor) => !tensor || tensor.data.every(Number.isFinite),
     );
     // What is not finite is not taken over, as the Python runtime does it.
     if (finite) for (const name of Object.keys(state)) if (out[`next_${name}`]) next[name] = out[`next_${name}`].data;
+    if (finite && out.seen) next.statistics = moved(this.manifest, state.statistics, out.seen.data);
     return { answers, learned: finite && Boolean(out.moved?.data[0]), state: next };
   }
 }

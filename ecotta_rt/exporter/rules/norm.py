@@ -54,40 +54,13 @@ def _native_batch_norm(
     return y, mean, inverse
 
 
-@rule("ecotta.tracked_moments")
-def _tracked_moments(
-    g: GraphBuilder, node: fx.Node, x: ir.Value, mean: ir.Value, variance: ir.Value, momentum: float
-) -> tuple[ir.Value, ir.Value]:
-    """M' = m + u d and v' = (1 - u)(v + u d^2) + u bv, by the norm operator in training mode.
-
-    That gives m' and (1 - u) v + u bv, with the biased bv, in one pass over `x`; its other result, `x` normalised by
-    its own moments, is not used. What is missing is u (1 - u) d^2 = (1 - u) / u (m' - m)^2.
-
-    onnxruntime lets that operator overwrite the moments that go in, whoever else reads them: so nobody else may, and m
-    for the difference comes from a negated copy of the whole vector.
-    """
-    source: Any = node.args[0]
-    channels = shape_at(source)[1]
-    one, zero = g.constant(np.ones(channels, np.float32)), g.constant(np.zeros(channels, np.float32))
-    _, moved, spread = g.ops(
-        "BatchNormalization", 3, x, one, zero, mean, variance, training_mode=1, momentum=1 - momentum
-    )
-    distance = g.op("Add", moved, _negated(g, mean))
-    between = g.op("Mul", g.op("Mul", distance, distance), g.scalar((1 - momentum) / momentum))
-    return moved, g.op("Add", spread, between)
-
-
-def _negated(g: GraphBuilder, piece: ir.Value) -> ir.Value:
-    """-piece, from a second Split of the same vector; the vector is negated and split once for all its pieces."""
-    split = piece.producer()
-    assert split is not None and split.op_type == "Split", "tracked moments are pieces of the statistics vector"
-    if split not in g.memory:
-        negative = g.op("Neg", split.inputs[0])
-        g.memory[split] = g.ops("Split", len(split.outputs), negative, split.inputs[1], axis=0)
-        for mirrored, known in zip(g.memory[split], split.outputs, strict=True):
-            mirrored.shape, mirrored.type = known.shape, known.type
-    pieces: tuple[ir.Value, ...] = g.memory[split]
-    return pieces[split.outputs.index(piece)]
+@rule("ecotta.frame_moments")
+def _frame_moments(g: GraphBuilder, node: fx.Node, x: ir.Value) -> tuple[ir.Value, ir.Value]:
+    axes = g.ints(2, 3)
+    mean = g.op("ReduceMean", x, axes, keepdims=1)
+    centred = g.op("Sub", x, mean)
+    variance = g.op("ReduceMean", g.op("Mul", centred, centred), axes, keepdims=0)
+    return g.op("Reshape", mean, g.ints(*shape_at(node.args[0])[:2])), variance  # type: ignore[arg-type]
 
 
 def _start_moments(g: GraphBuilder, x: ir.Value, node: fx.Node) -> Iterator[ir.Value]:
