@@ -5,13 +5,14 @@
 
 A table stands between `<!-- BEGIN RESULTS: NAME -->` and `<!-- END RESULTS: NAME -->` and comes from NAME.json, or from
 all files of a folder NAME: what `ecotta-bench --memory` or `--latency` wrote with `--json`, or measure_runs.py,
-measure_passes.py, measure_sessions.py, measure_start.py, measure_starts.py, profile_operators.py or compare_budgets.py.
-Runs of several seeds make the table of compare_seeds.py. `BEGIN RESULTS: NAME source,tent` makes a shorter table of
-these methods. A test fails when a table and its file differ.
+measure_passes.py, measure_sessions.py, measure_start.py, measure_starts.py, measure_warm_ups.py, profile_operators.py
+or compare_budgets.py. Runs of several seeds make the table of compare_seeds.py. `BEGIN RESULTS: NAME source,tent`
+makes a shorter table of these methods. A test fails when a table and its file differ.
 """
 
 import json
 import re
+import statistics
 import sys
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,12 @@ STARTS_HEADER = (
     "| --- | ---: | --- | ---: | ---: | ---: | ---: | ---: |"
 )
 
+WARM_UPS_HEADER = (
+    "| recipe | learns | images x epochs | minutes of one core | clean, error % | six other corruptions "
+    "| the 15, batch of 64 | the 15, one at a time | seeds |\n"
+    "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
+)
+
 LIMITS_NOTE = (
     'Each in a memory control group without swap. "Of the limit": the larger of load and run. "Control group": the '
     "most it was charged for, which leaves out pages of libraries that other processes had read before."
@@ -122,6 +129,8 @@ def render(reports: dict[str, dict[str, Any]]) -> str:
         return _render_step_sizes(first)
     if first.get("measured") == "starts":
         return _render_starts(first)
+    if first.get("measured") == "warm-ups":
+        return _render_warm_ups(first)
     if first.get("measured") == "operators":
         return _render_operators(first)
     if first.get("measured") == "latency":
@@ -296,6 +305,34 @@ def _render_starts(report: dict[str, Any]) -> str:
         f"Minutes: processor time. {_machine(rows[0], 'torch')}"
     )
     return "\n".join([*lines, "", note, ""])
+
+
+def _render_warm_ups(report: dict[str, Any]) -> str:
+    """What each recipe costs and brings, in the mean of its seeds."""
+    lines, about = [WARM_UPS_HEADER], report["about"]
+    rows = list(report["rows"].values())
+    kinds = ("recipe", "draws", "trained", "images", "epochs", "parts", "kernel")
+    for kind in dict.fromkeys(tuple(row[key] for key in kinds) for row in rows):
+        same = [row for row in rows if tuple(row[key] for key in kinds) == kind]
+        recipe, draws, trained, images, epochs, parts, kernel = kind
+        shape = f"K={parts}, {kernel}x{kernel}" if trained == "groups" else "all weights"
+        shared = "" if draws is None else f" ({draws} a batch)"
+        cells = [recipe.replace(",", ", ") + shared, shape, f"{images:,} x {epochs}"]
+        cells += [f"{_mean(same, key):.1f}" for key in ("minutes", "clean_error_percent", "error_percent")]
+        for way in ("batch", "running" if trained == "groups" else "tent"):
+            found = [statistics.mean(row["confirmed"][way].values()) for row in same if "confirmed" in row]
+            cells.append(f"{statistics.mean(found):.1f}" + (" (TENT)" if way == "tent" else "") if found else "")
+        lines.append(f"| {' | '.join([*cells, ', '.join(str(row['seed']) for row in same)])} |")
+    note = (
+        f"{about['network']}, not learning (but for TENT); held-out training images, {about['frames']} a corruption, "
+        f"severity {about['severity']}, batch {about['batch']} with batch statistics, or one frame at a time with "
+        f"`running` ones. Minutes: processor time. {_machine(rows[0], 'torch')}"
+    )
+    return "\n".join([*lines, "", note, ""])
+
+
+def _mean(rows: list[dict[str, Any]], key: str) -> float:
+    return statistics.mean(row[key] for row in rows)
 
 
 def _render_operators(report: dict[str, Any]) -> str:
