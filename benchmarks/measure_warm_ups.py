@@ -4,9 +4,10 @@ r"""Which recipe of the warm-up is best: tried on training images, chosen by cor
         --recipes jitter:0.4,blur:0.2,grey:0.1 jitter:0.4,blur:0.2,grey:0.1,textures:0.4 --seeds 0 1
 
 Each recipe warms groups up on the same training images. They are then played without learning, in batches of 64 with
-batch statistics, on 5,000 other training images under six corruptions (`other_corruptions.py`). With `--confirm` also
-under the 15 of the test, in batches and one frame at a time (`running`). With `--control` the same recipe trains all
-weights of the plain network instead, which is played with batch statistics, and with TENT where --confirm is given.
+batch statistics, on training images that no recipe sees, under six corruptions (`other_corruptions.py`). With
+`--confirm` also under the 15 of the test, in batches and one frame at a time (`running`). With `--control` the same
+recipe trains all weights of the plain network instead, which is played with batch statistics, and with TENT where
+--confirm is given.
 A seed decides the choice of images, their order and the augmentation. Minutes are processor time of one core.
 Written to benchmarks/results/warm-ups.json after every row; what is there already is not run again.
 """
@@ -45,6 +46,8 @@ from other_corruptions import OTHER_CORRUPTIONS, corrupt_otherwise
 SPLIT_SEED, HELD_OUT = 1000, 5000
 BATCH, SEVERITY = 64, 5
 STATISTICS_FRAMES = 3000
+WAYS = {"batch": BATCH, "running": 1}  # frames a step
+CONTROL_WAYS = {"batch": BATCH, "tent": BATCH}
 CONTROL_LR = 0.005
 """A trained network is harmed by steps as large as those of new groups: as for the embedded control."""
 
@@ -57,9 +60,9 @@ def main(argv: list[str] | None = None) -> int:
     torch.set_num_threads(1)
     origin = about(args)
     read_rows(args.out, origin)  # what would be refused is refused now
-    everything = source_frames(args.data, None, SPLIT_SEED)
-    training, held_out = ((part[:-HELD_OUT] for part in everything), tuple(part[-HELD_OUT:] for part in everything))
-    training = tuple(training)
+    frames, labels = source_frames(args.data, None, SPLIT_SEED)
+    training = frames[:-HELD_OUT], labels[:-HELD_OUT]
+    held_out = frames[-args.frames :], labels[-args.frames :]
     others = {name: corrupt_otherwise(held_out[0], name, 0) for name in OTHER_CORRUPTIONS}
     for seed in args.seeds:
         for recipe in args.recipes:
@@ -115,11 +118,11 @@ def measure(
     play = made(args, how, seed, *(part[places] for part in training))
     row = {**facts, "minutes": (time.process_time() - began_s) / 60}
     answers = play("batch")
-    row["clean_error_percent"] = error(answers, held_out[0], held_out[1], BATCH, args.frames)
-    row["errors_percent"] = {name: error(answers, x, held_out[1], BATCH, args.frames) for name, x in others.items()}
+    row["clean_error_percent"] = error(answers, *held_out, BATCH)
+    row["errors_percent"] = {other: error(answers, x, held_out[1], BATCH) for other, x in others.items()}
     row["error_percent"] = float(np.mean(list(row["errors_percent"].values())))
     if args.confirm:
-        row["confirmed"] = confirmed(args, play, *held_out)
+        row["confirmed"] = confirmed(play, *held_out, ways=CONTROL_WAYS if args.control else WAYS)
     row["environment"] = asdict(read_environment(1))
     print(f"{name}: {row['error_percent']:.2f} %, clean {row['clean_error_percent']:.2f} %", flush=True)
     rows = read_rows(args.out, origin) | {name: row}
@@ -150,24 +153,23 @@ def made(
 
 
 def confirmed(
-    args: argparse.Namespace, play: Callable[[str], Answer], frames: Frames, labels: Labels
+    play: Callable[[str], Answer], frames: Frames, labels: Labels, *, ways: Mapping[str, int]
 ) -> dict[str, dict[str, float]]:
     """Errors under the 15 corruptions of the test, continually, by way of playing and corruption."""
-    ways = {"batch": BATCH, "tent": BATCH} if args.control else {"batch": BATCH, "running": 1}
     methods = {way: play(way) for way in ways}
     found: dict[str, dict[str, float]] = {way: {} for way in ways}
     for name in CORRUPTIONS:
-        corrupted = corrupt(frames[: args.frames], name, severity=SEVERITY, seed=0)
+        corrupted = corrupt(frames, name, severity=SEVERITY, seed=0)
         for way, batch in ways.items():
-            found[way][name] = error(methods[way], corrupted, labels, batch, args.frames)
+            found[way][name] = error(methods[way], corrupted, labels, batch)
     return found
 
 
-def error(answer: Answer, frames: Frames, labels: Labels, batch: int, count: int) -> float:
-    """Percent of the first `count` frames that are answered wrongly."""
-    pieces = [torch.from_numpy(frames[i : i + batch]) for i in range(0, count, batch)]
+def error(answer: Answer, frames: Frames, labels: Labels, batch: int) -> float:
+    """Percent of the frames that are answered wrongly."""
+    pieces = [torch.from_numpy(frames[i : i + batch]) for i in range(0, len(frames), batch)]
     answers = [answer(piece.permute(0, 3, 1, 2).float().div_(255)).argmax(1) for piece in pieces]
-    return 100 * float(np.mean(torch.cat(answers).numpy() != labels[:count]))
+    return 100 * float(np.mean(torch.cat(answers).numpy() != labels))
 
 
 def read_rows(path: Path, origin: dict[str, Any]) -> dict[str, dict[str, Any]]:

@@ -174,6 +174,13 @@ def test_the_help_names_every_augmentation_with_its_usual_strength():
     assert Augmentation.parse(default) == Augmentation()
 
 
+def test_the_page_names_every_augmentation_with_its_usual_strength_and_what_it_is_near_to(checkout):
+    page = (checkout / "docs" / "how-to" / "prepare.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([a-z]+)` \|.*\| (0\.[0-9]+) \| (.*?) ?\|$", page, re.MULTILINE)
+    told = [(name, float(usual), near.replace("defocus blur", "defocus_blur")) for name, usual, near in rows]
+    assert told == [(name, known.usual, known.near) for name, known in AUGMENTATIONS.items()]
+
+
 def test_what_an_augmentation_comes_near_to_is_a_corruption_of_the_test():
     near = {name for known in AUGMENTATIONS.values() for name in filter(None, known.near.split(", "))}
     assert near <= set(CORRUPTIONS)
