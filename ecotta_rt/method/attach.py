@@ -21,7 +21,11 @@ _MOMENTA = "momenta"
 
 
 def attach(
-    partition: Partition, kernel: int = 3, momenta: Mapping[str, float] = MappingProxyType({})
+    partition: Partition,
+    kernel: int = 3,
+    momenta: Mapping[str, float] = MappingProxyType({}),
+    *,
+    norms_learn: bool = False,
 ) -> AdaptableNetwork:
     """Freeze the network behind `partition` and put a fresh meta group beside each part.
 
@@ -32,6 +36,7 @@ def attach(
         kernel: Side of the meta convolutions' window, odd. 3 for 32x32 networks; 1 for ResNet-50, where 3 would add
             24.9 M parameters.
         momenta: By norm name, the momentum of norms that have one of their own: 0 holds a norm's statistics.
+        norms_learn: Let scale and shift of the frozen norms behind the stem learn, too.
 
     Raises:
         UsageError: An even or non-positive kernel, or a momentum of no norm.
@@ -42,11 +47,11 @@ def attach(
         raise UsageError(f"kernel={kernel}: a meta convolution needs an odd window, 1 or 3")
     _require_plain_norms(partition)
     groups = [MetaGroup(part.in_channels, part.out_channels, part.stride, kernel) for part in partition.parts]
-    return AdaptableNetwork(partition, groups, momenta)
+    return AdaptableNetwork(partition, groups, momenta, norms_learn)
 
 
 def attach_as(partition: Partition, state: AdaptState) -> AdaptableNetwork:
-    """The groups that `state` was made with beside each part: their window and the momenta are read off it.
+    """The groups that `state` was made with beside each part: window, momenta and what else learns are read off it.
 
     Args:
         partition: Into as many parts as the state has groups.
@@ -60,7 +65,8 @@ def attach_as(partition: Partition, state: AdaptState) -> AdaptableNetwork:
         raise InputFileError("this state has no groups.0.conv.weight [C', C, k, k], so it holds no meta groups")
     try:
         momenta = {str(name): float(u) for name, u in json.loads(state.metadata.get(_MOMENTA, "{}")).items()}
-        return attach(partition, int(weight.shape[-1]), momenta)
+        norms_learn = any(not name.startswith("groups.") for name in state.parameters)
+        return attach(partition, int(weight.shape[-1]), momenta, norms_learn=norms_learn)
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise InputFileError(f"this state's momenta do not fit the network: {error}") from error
 

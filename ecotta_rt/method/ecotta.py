@@ -3,11 +3,14 @@
     x~_k = BN_k(f_k(x~_{k-1})) + ReLU(BN'_k(Conv_k(x~_{k-1})))         f_k: the frozen part
     loss = mean over confident frames of H(softmax(logits))  +  lambda * sum_k mean |x~_k - f_k(x~_{k-1})|
 
+Where nothing was warmed up, the scale and shift of the norms in f_k and in the head may learn beside the groups, as
+TENT's do; f_k is still computed again part by part, so they cost no feature maps that would be kept.
+
 Source:
     Song et al. 2023, EcoTTA, arXiv 2303.01904, sections 3.1 and 3.2, figure 3.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +19,7 @@ from torch import Tensor, nn
 from ecotta_rt.bundle.ports import ReportPort
 from ecotta_rt.method.base import Gated, Loss, Method, Named
 from ecotta_rt.method.cut.partition import Partition
+from ecotta_rt.method.lean.frozen import norms_of
 from ecotta_rt.method.losses import entropy_nats, entropy_threshold_nats
 from ecotta_rt.method.plain import Plain
 from ecotta_rt.method.statistics import Statistics
@@ -54,15 +58,21 @@ class AdaptableNetwork(Method):
 
     `forward` is ordinary modules with ordinary autograd, for the warm-up. Its norms use the statistics of the batch,
     and never move their buffers.
+
+    Attributes:
+        learning_norms: Names of the frozen norms whose scale and shift learn, too.
     """
 
     name = "ecotta"
     losses = (Loss("entropy", "kept"), Loss("l1", "frames", weight="l1_weight"))
 
-    def __init__(self, partition: Partition, groups: list[MetaGroup], momenta: Mapping[str, float]) -> None:
+    def __init__(
+        self, partition: Partition, groups: list[MetaGroup], momenta: Mapping[str, float], norms_learn: bool = False
+    ) -> None:
         super().__init__(partition)
         self.groups = nn.ModuleList(groups)
         self.meta_groups = tuple(groups)  # the same modules, by their type
+        self.learning_norms = tuple(self._affine_norms()) if norms_learn else ()
         self.set_momenta(momenta)
 
     def forward(self, frames: Tensor) -> Tensor:
@@ -103,14 +113,14 @@ class AdaptableNetwork(Method):
             own, size = x, options.segment_cells
             for start in range(0, len(part.cells), size):
                 again = k < parts - options.kept_parts(parts)
-                own = form.run(part.cells[start : start + size], own, statistics, again=again)
+                own = form.run(part.cells[start : start + size], own, statistics, parameters, again)
             adapted = group(k, x, own)
             if "l1" in wanted:
                 near = group(k, x.detach(), own.detach()) if options.l1_gradient == "local" else adapted
                 distances.append(form.l1(near, own))
             x = adapted
         l1 = torch.stack(distances) if distances else torch.zeros(parts)
-        return form.run([self.partition.head], x, statistics), {"l1": l1}
+        return form.run([self.partition.head], x, statistics, parameters), {"l1": l1}
 
     def gate(self, logits: Tensor, options: StepOptions) -> Gated:
         """Only confident frames learn.
@@ -135,6 +145,15 @@ class AdaptableNetwork(Method):
         return found
 
     def learned_parameters(self) -> Named:
-        """The groups' parameters, by name (`groups.0.conv.weight`)."""
+        """The groups' parameters, by name (`groups.0.conv.weight`); then those of `learning_norms`."""
         own = dict(self.groups.named_parameters(prefix="groups"))
-        return {f"groups.{k}.{p}": own[f"groups.{k}.{p}"].detach() for k in range(len(self.groups)) for p in _LEARNS}
+        learned = {f"groups.{k}.{p}": own[f"groups.{k}.{p}"].detach() for k in range(len(self.groups)) for p in _LEARNS}
+        norms = super().norms()
+        for name in self.learning_norms:
+            learned |= {f"{name}.weight": norms[name].weight.detach(), f"{name}.bias": norms[name].bias.detach()}
+        return learned
+
+    def _affine_norms(self) -> Iterator[str]:
+        """Those behind the stem that have a scale and a shift: nothing before the first group learns."""
+        behind = (*(part.module for part in self.partition.parts), self.partition.head)
+        return (name for piece in behind for name, norm in norms_of(piece).items() if norm.affine)

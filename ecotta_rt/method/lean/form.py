@@ -32,14 +32,22 @@ class Lean(Plain):
         parameters: Mapping[str, Tensor] = NOTHING,
         again: bool = False,
     ) -> Tensor:
-        def through(features: Tensor) -> Tensor:
-            for piece in pieces:
-                if piece not in self._runs:
-                    self._runs[piece] = FrozenRun(piece, self._exact)
-                features = self._runs[piece](features, statistics, parameters)
+        runs = [self._run_of(piece) for piece in pieces]
+        learned = {name: parameters[name] for run in runs for name in run.learnable if name in parameters}
+
+        def through(features: Tensor, *values: Tensor) -> Tensor:
+            learn = dict(zip(learned, values, strict=True))
+            for run in runs:
+                features = run(features, statistics, learn)
             return features
 
-        return recompute(through, x) if again and self._recomputes else through(x)
+        values = tuple(learned.values())
+        return recompute(through, x, values) if again and self._recomputes else through(x, *values)
+
+    def _run_of(self, piece: fx.GraphModule) -> FrozenRun:
+        if piece not in self._runs:
+            self._runs[piece] = FrozenRun(piece, self._exact)
+        return self._runs[piece]
 
     def norm(
         self, name: str, norm: nn.BatchNorm2d, x: Tensor, parameters: Mapping[str, Tensor], statistics: Statistics

@@ -33,10 +33,14 @@ class FrozenRun(fx.Interpreter):
     Args:
         module: The stretch, `[N, C, H, W]` in and out. None of its own parameters may require a gradient.
         exact: Follow the gradient through batch statistics, instead of treating them as constants.
+
+    Attributes:
+        learnable: Names of the scales and shifts of its norms.
     """
 
     def __init__(self, module: fx.GraphModule, exact: bool) -> None:
         super().__init__(module)
+        self.learnable = tuple(f"{name}.{which}" for name in norms_of(module) for which in ("weight", "bias"))
         self._exact = exact
         self._statistics: Statistics | None = None
         self._learn = _NOTHING

@@ -15,7 +15,7 @@ the stream so far. To treat the statistics of the current batch as constants is 
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -72,13 +72,14 @@ def frozen_norm(
     return _apply(kind, x, norm, name, statistics, relu)
 
 
-def recompute(run: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """`run(x)`, keeping only `x`: the backward runs it again, with gradients this time.
+def recompute(run: Callable[..., Tensor], x: Tensor, learned: Sequence[Tensor] = ()) -> Tensor:
+    """`run(x, *learned)`, keeping only these: the backward runs it again, with gradients this time.
 
-    torch.utils.checkpoint does the same for any function; this one skips what a frozen, deterministic segment does not
-    need (random states, tensors found in closures), and packs no bits in the first pass.
+    torch.utils.checkpoint does the same for any function; this one skips what a deterministic segment does not need
+    (random states, tensors found in closures), and packs no bits in the first pass. What learns inside must be in
+    `learned`: a gradient reaches nothing else.
     """
-    return _apply(_Recomputed, x, run) if _differentiates(x) else run(x)
+    return _apply(_Recomputed, run, x, *learned) if any(map(_differentiates, (x, *learned))) else run(x, *learned)
 
 
 def lean_l1(adapted: Tensor, frozen: Tensor) -> Tensor:
@@ -175,18 +176,21 @@ class _ExactNorm(torch.autograd.Function):
 
 class _Recomputed(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, run: Callable[[Tensor], Tensor]) -> Tensor:
+    def forward(ctx: Any, run: Callable[..., Tensor], x: Tensor, *learned: Tensor) -> Tensor:
         ctx.run = run
-        ctx.save_for_backward(x)
-        return run(x)
+        ctx.save_for_backward(x, *learned)
+        return run(x, *learned)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        (x,) = ctx.saved_tensors
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, *learned = ctx.saved_tensors
+        wanted = ctx.needs_input_grad[1:]
         with torch.enable_grad():
-            again = hold_back(x.detach(), gradient).requires_grad_()
-            return torch.autograd.grad(ctx.run(again), again, gradient)[0], None
+            inputs = [hold_back(x.detach(), gradient), *(value.detach() for value in learned)]
+            leaves = [value.requires_grad_() for value, wants in zip(inputs, wanted, strict=True) if wants]
+            found = iter(torch.autograd.grad(ctx.run(*inputs), leaves, gradient))
+        return None, *(next(found) if wants else None for wants in wanted)
 
 
 class _MeanAbsoluteDifference(torch.autograd.Function):
