@@ -40,6 +40,7 @@ FIXED: tuple[Normalisation, ...] = ("source",)
 Schedule = Literal["one-step", "two-step"]
 FrozenGradient = Literal["exact", "constant"]
 L1Gradient = Literal["full", "local"]
+Optimiser = Literal["sgd", "signum"]
 
 _MANY_PARTS = 4
 """From here on the last part is small; of 2 or 3 it is where the step's peak would move to."""
@@ -70,7 +71,10 @@ class StepOptions:
             does; `local` stops it at its own group.
         l1_weight: lambda, the weight of the summed L1 terms.
         entropy_margin: Frames above `entropy_margin * ln C` nats do not learn.
-        lr: Step size of SGD.
+        optimiser: `sgd`, with momentum; or `signum`, which goes along the sign of SGD's velocity, by `lr` in every
+            parameter: much as Adam does, without Adam's second vector of state. Bernstein et al. 2018, arXiv
+            1802.04434, algorithm 2.
+        lr: Step size of the optimiser.
         lr_batch: The number of frames that `lr` is meant for: a step of n < `lr_batch` frames goes lr * n / `lr_batch`.
             None: `lr` as it is. A single frame's gradient is as long as a batch's and there are 64 times as many of
             them: with the paper's 5e-3 (for 64) a ResNet-20, hardly warmed up, collapsed within 50 frames here.
@@ -94,6 +98,7 @@ class StepOptions:
     l1_gradient: L1Gradient = "full"
     l1_weight: float = 0.5
     entropy_margin: float = 0.4
+    optimiser: Optimiser = "sgd"
     lr: float = 5e-3
     lr_batch: int | None = None
     sgd_momentum: float = 0.9
@@ -108,6 +113,7 @@ class StepOptions:
         _require_choice("frozen_gradient", self.frozen_gradient, get_args(FrozenGradient))
         _require_choice("schedule", self.schedule, get_args(Schedule))
         _require_choice("l1_gradient", self.l1_gradient, get_args(L1Gradient))
+        _require_choice("optimiser", self.optimiser, get_args(Optimiser))
         _require_range("l1_weight", self.l1_weight, 0.0, float("inf"))
         _require_range("entropy_margin", self.entropy_margin, 0.0, 1.0)
         _require_range("lr", self.lr, 0.0, float("inf"))

@@ -219,7 +219,7 @@ class Step:
         moves: Tensor,
         frames: int | Tensor,
     ) -> tuple[StepState, Tensor]:
-        """SGD with momentum, as torch.optim.SGD computes it; keeps everything where `moves` (bool `[]`) is false.
+        """SGD with momentum, as torch.optim.SGD computes it, or its sign; keeps all where `moves` (bool `[]`) is false.
 
         Returns the next state and whether anything moved.
         """
@@ -232,7 +232,8 @@ class Step:
         faster = options.sgd_momentum * velocity + gradient
         # `where` and not `if`: the same function is traced into a graph, which has no branches on data.
         momentum = torch.where(moves, faster, velocity)
-        moved = torch.where(moves, parameters - self._lr(frames) * faster, parameters)
+        direction = faster.sign() if options.optimiser == "signum" else faster
+        moved = torch.where(moves, parameters - self._lr(frames) * direction, parameters)
         return state._replace(parameters=unflatten(moved, shapes), momentum=unflatten(momentum, shapes)), moves
 
     def _lr(self, frames: int | Tensor) -> float | Tensor:
