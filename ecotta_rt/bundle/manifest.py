@@ -14,7 +14,9 @@ from typing import Annotated, Any, ClassVar, Literal, get_args
 from ecotta_rt.bundle.figures import SessionFigures
 from ecotta_rt.bundle.layout import ArrayShape, Shape, StateLayout, find_twice
 from ecotta_rt.bundle.ports import SEEN, SINGLE_FRAME, MethodPorts, find_other_port, required_ports
+from ecotta_rt.bundle.tables import TableShapes
 from ecotta_rt.errors import InputFileError
+from ecotta_rt.files.digest import sha256
 from ecotta_rt.files.fields import Document, Limit, Matches, OneOf, Since
 from ecotta_rt.files.json_text import parse_json
 from ecotta_rt.options import NORMALISATIONS
@@ -66,6 +68,7 @@ _LAST_WITHOUT_METHOD = 3
 _LAST_TRACKED = 4
 _COLOURS = {1: "grey", 3: "RGB"}
 _FLOAT_BYTES = 4
+_OF_NOTHING = sha256(b"").hexdigest()
 
 _Bytes = Annotated[int, Limit(0, 1 << 30)]
 _PlannedBytes = Annotated[int, Limit(0, 1 << 50)]
@@ -76,7 +79,6 @@ _Ports = Annotated[tuple[ArrayShape, ...], Limit(most=64), find_twice]
 
 
 _Setting = Annotated[str, Limit(most=200)] | float | int | bool
-Adaptation = Mapping[_Name, _Setting]
 
 
 def _graph_name(name: str) -> str | None:
@@ -237,6 +239,8 @@ class Manifest:
         metadata: Free text by name: how network and state came about.
         method: What its graphs take and give.
         adaptation: How the device follows the stream: names and values of the recipe.
+        tables: The arrays of `tables.safetensors` that the recipe needs; empty where there is no such member.
+        tables_sha256: Digest of that member, hexadecimal; without one, of nothing.
     """
 
     made_with: Annotated[Mapping[_Name, _Name], Limit(most=256)]
@@ -255,7 +259,9 @@ class Manifest:
     state_sha256: _Sha256
     metadata: Annotated[Mapping[str, str], Limit(most=256), Since(1)] = field(default_factory=dict)
     method: Annotated[MethodPorts | None, Since(4), _method] = None
-    adaptation: Annotated[Adaptation, Limit(most=256), Since(5)] = field(default_factory=dict)
+    adaptation: Annotated[Mapping[_Name, _Setting], Limit(most=256), Since(5)] = field(default_factory=dict)
+    tables: Annotated[TableShapes, Since(5)] = ()
+    tables_sha256: Annotated[_Sha256, Since(5)] = _OF_NOTHING
 
     def graph(self, name: str) -> GraphEntry | None:
         """The graph of this name, or None."""

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from ecotta_rt.bundle.graph_check import WEIGHTS, check_entry, check_graph
 from ecotta_rt.bundle.manifest import MAX_GRAPHS, MAX_MANIFEST_BYTES, Manifest
 from ecotta_rt.bundle.relocate import relocate
+from ecotta_rt.bundle.tables import TABLES, Table, most_table_bytes, read_tables
 from ecotta_rt.bundle.weight_bytes import WeightBytes
 from ecotta_rt.bundle.writing import MANIFEST, MAX_BUNDLE_BYTES, PAGE_BYTES, STATE
 from ecotta_rt.errors import InputFileError, UsageError
@@ -131,6 +132,17 @@ class Bundle:
             raise InputFileError(f"{origin}: {error}") from error
         return state
 
+    def tables(self) -> dict[str, Table]:
+        """The arrays that the manifest's `adaptation` needs, by name; none where it needs none.
+
+        Raises:
+            InputFileError: They are not what the manifest says.
+        """
+        if not self.manifest.tables:
+            return {}
+        content = self._read(TABLES, self.manifest.tables_sha256)
+        return read_tables(content, self.manifest.tables, f"{self.path}, {TABLES}")
+
     def _read(self, name: str, expected: str) -> bytes:
         member = self._members[name]
         content = self._mapped[member.start : member.start + member.size].tobytes()
@@ -162,7 +174,7 @@ def read_bundle(path: str | os.PathLike[str], *, verify: bool = True) -> Bundle:
         if not path.exists():
             raise InputFileError(f"{path}: no such file")
         with open_regular(path) as file:
-            listed = read_directory(file, str(path), max_bytes=MAX_BUNDLE_BYTES, max_members=MAX_GRAPHS + 3)
+            listed = read_directory(file, str(path), max_bytes=MAX_BUNDLE_BYTES, max_members=MAX_GRAPHS + 4)
             manifest = _read_manifest(file, listed[0], path)
             members = _expected_members(listed, manifest, path)
             if verify:
@@ -196,11 +208,13 @@ def _expected_members(listed: Sequence[Member], manifest: Manifest, path: Path) 
     """The members by name, if they are those that the manifest promises."""
     members = {member.name: member for member in listed}
     sizes = {entry.member: entry.bytes for entry in manifest.graphs} | {WEIGHTS: manifest.weights_bytes}
-    for name in (*sizes, STATE):
+    most_tables = most_table_bytes(manifest.tables)
+    others = (MANIFEST, STATE, TABLES) if most_tables else (MANIFEST, STATE)
+    for name in (*sizes, *others):
         if name not in members:
             raise InputFileError(f"{path}: member {name!r} is missing")
     for name, member in members.items():
-        if name not in sizes and name not in (MANIFEST, STATE):
+        if name not in sizes and name not in others:
             raise InputFileError(f"{path}: member {name!r} is not in the manifest")
         if member.size != sizes.get(name, member.size):
             raise InputFileError(f"{path}, {name}: {member.size} bytes, and the manifest says {sizes[name]}")
@@ -209,6 +223,10 @@ def _expected_members(listed: Sequence[Member], manifest: Manifest, path: Path) 
     if members[STATE].size > most:
         raise InputFileError(
             f"{path}, {STATE}: {members[STATE].size} bytes, more than the {most} that a state of this layout can have"
+        )
+    if most_tables and members[TABLES].size > most_tables:
+        raise InputFileError(
+            f"{path}, {TABLES}: {members[TABLES].size} bytes, more than the {most_tables} that such tables can have"
         )
     if members[WEIGHTS].start % PAGE_BYTES:
         raise InputFileError(

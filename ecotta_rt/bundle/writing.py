@@ -21,6 +21,7 @@ from ecotta_rt.bundle.manifest import (
     place_weights,
 )
 from ecotta_rt.bundle.ports import MethodPorts
+from ecotta_rt.bundle.tables import TABLES, Table, read_tables, table_shapes, tables_content
 from ecotta_rt.errors import InputFileError, UsageError
 from ecotta_rt.files.atomic import open_atomic
 from ecotta_rt.files.digest import sha256
@@ -77,6 +78,7 @@ def write_bundle(
     metadata: Mapping[str, str] | None = None,
     method: MethodPorts | None = None,
     adaptation: Mapping[str, str | float | int | bool] | None = None,
+    tables: Mapping[str, Table] | None = None,
 ) -> Manifest:
     """Write a bundle, whole or not at all. Equal content gives equal bytes.
 
@@ -98,6 +100,7 @@ def write_bundle(
         metadata: Free text by name.
         method: What the graphs take and give; None: those of EcoTTA.
         adaptation: How the device follows the stream.
+        tables: Arrays that this needs, float32 or float16, by name.
 
     Returns:
         The manifest that was written.
@@ -111,7 +114,7 @@ def write_bundle(
         if array.dtype != np.float32:
             raise UsageError(f"{path} was not written: weight {name!r} is {array.dtype}, expected float32")
     weights_digest, weights_crc32 = _digests(_weight_pieces(entries, weights))
-    state_content = state.to_bytes()
+    state_content, tables_member = state.to_bytes(), tables_content(tables or {})
     try:
         if state.network_digest != network_digest:
             raise InputFileError(f"the state belongs to network {state.network_digest}, not to {network_digest}")
@@ -134,9 +137,12 @@ def write_bundle(
             metadata=dict(metadata or {}),
             method=method or MethodPorts.of_ecotta(parts, normalisation),
             adaptation=dict(adaptation or {}),
+            tables=table_shapes(tables or {}),
+            tables_sha256=sha256(tables_member).hexdigest(),
         )
         manifest_content = manifest.to_json().encode()
         Manifest.from_json(manifest_content, MANIFEST)  # the reader's checks are the writer's
+        read_tables(tables_member, manifest.tables, TABLES)
     except ValueError as error:  # InputFileError of the checks, and JSON's on NaN
         raise UsageError(f"{path} was not written: {error}") from error
     members = [
@@ -144,6 +150,7 @@ def write_bundle(
         *(_member(entry.member, graphs[entry.name][1]) for entry in manifest.graphs),
         NewMember(WEIGHTS, manifest.weights_bytes, weights_crc32, lambda: _weight_pieces(entries, weights), PAGE_BYTES),
         _member(STATE, state_content),
+        *([_member(TABLES, tables_member)] if manifest.tables else []),
     ]
     total_bytes = sum(member.size + 1024 for member in members) + PAGE_BYTES
     if total_bytes > MAX_BUNDLE_BYTES:

@@ -9,9 +9,11 @@ of its own state.
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from ecotta_rt.bundle import GraphFacts, Manifest, write_bundle
+from ecotta_rt.bundle.tables import Table
 from ecotta_rt.exporter.code_digest import code_digest
 from ecotta_rt.exporter.fitting import fitting_graphs, planned
 from ecotta_rt.files.temporary import temporary_folder
@@ -43,15 +45,28 @@ class Compiled:
         """Whether `state` is of the network that they were compiled for."""
         return str(self.contents["network_digest"]) == state.network_digest
 
-    def write(self, path: Path, state: AdaptState) -> Manifest:
+    def write(
+        self,
+        path: Path,
+        state: AdaptState,
+        adaptation: Mapping[str, str | float | int | bool] = MappingProxyType({}),
+        tables: Mapping[str, Table] = MappingProxyType({}),
+    ) -> Manifest:
         """Write them as a bundle that begins with `state`.
+
+        Args:
+            path: Where to.
+            state: Of the network that they were compiled for.
+            adaptation: How the device follows the stream.
+            tables: Arrays that this needs, float32 or float16, by name.
 
         Raises:
             UsageError: `state` belongs to another network.
             TransferError: `path` cannot be written.
         """
         metadata = {**state.metadata, "exporter": code_digest()}
-        return write_bundle(path, graphs=self.graphs, state=state, metadata=metadata, **self.contents)
+        recipe = {"adaptation": adaptation, "tables": tables}
+        return write_bundle(path, graphs=self.graphs, state=state, metadata=metadata, **recipe, **self.contents)  # type: ignore[arg-type]
 
     def with_plans(self, path: Path, state: AdaptState, device: DeviceProfile | None) -> "Compiled":
         """With what running each graph needs, and without those that `device` has no room for.

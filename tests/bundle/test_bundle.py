@@ -122,6 +122,21 @@ def test_a_bundle_of_the_fifth_version_is_read_for_ever(small):
     assert bundle.initial_state().parameters["group.scale"].tolist() == [1, 2]
 
 
+def test_a_recipe_and_its_tables_come_back_as_they_were_given(parts, tmp_path):
+    recipe = {"statistics": "de-classed", "filter": True, "momentum": 0.01, "views": 2}
+    tables = {"rows": np.ones((2, 3), np.float32), "mix": np.arange(4, dtype=np.float16)}
+
+    write_bundle(tmp_path / "n.ecotta", **parts, adaptation=recipe, tables=tables)
+
+    bundle = read_bundle(tmp_path / "n.ecotta")
+    assert bundle.manifest.adaptation == recipe
+    assert {name: (table.dtype, table.tolist()) for name, table in bundle.tables().items()} == {
+        name: (table.dtype, table.tolist()) for name, table in tables.items()
+    }
+    with pytest.raises(UsageError, match="n.ecotta was not written: .*'rows' is float64"):
+        write_bundle(tmp_path / "n.ecotta", **parts, tables={"rows": np.ones(2)})
+
+
 def test_the_small_bundle_is_what_its_script_makes(small, tmp_path):
     pytest.importorskip("onnx")
     spec = importlib.util.spec_from_file_location("make_small_bundle", small.with_name("make_small_bundle.py"))

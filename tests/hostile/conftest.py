@@ -37,6 +37,12 @@ class TakenApart:
         self.manifest["state_sha256"] = hashlib.sha256(content).hexdigest()
         self.members["state.safetensors"] = content
 
+    def put_tables(self, content: bytes, **arrays: dict) -> None:
+        """Give it tables, as the manifest shall describe them."""
+        self.manifest["tables"] = [{"name": name, **described} for name, described in arrays.items()]
+        self.manifest["tables_sha256"] = hashlib.sha256(content).hexdigest()
+        self.members["tables.safetensors"] = content
+
     def pack(self, *, manifest: bytes | None = None, page_bytes: int = 4096) -> Path:
         """Write a zip of the members, well-formed as a zip."""
         text = json.dumps(self.manifest).encode() if manifest is None else manifest

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ecotta_rt.bundle import MAX_BUNDLE_BYTES, MAX_GRAPHS, MAX_MANIFEST_BYTES, Manifest, read_bundle
+from ecotta_rt.bundle.tables import tables_content
 from ecotta_rt.errors import InputFileError
 from ecotta_rt.state import AdaptState
 
@@ -139,7 +140,7 @@ def patched(small, path, mark, member, offset, value):
         (END, b"", 4, b"\x01\x00", "several disks"),
         (END, b"", 8, b"\x04\x00", "several disks"),
         (END, b"", 8, b"\x00\x00\x00\x00", "0 members"),
-        (END, b"", 8, b"\xff\xff\xff\xff", "65535 members, expected 1 to 67"),
+        (END, b"", 8, b"\xff\xff\xff\xff", "65535 members, expected 1 to 68"),
         (END, b"", 8, b"\x04\x00\x04\x00", "bytes after its last entry"),
         (END, b"", 8, b"\x07\x00\x07\x00", "entry at its byte .* is damaged"),
         (END, b"", 12, b"\x00\x00\x00\x00", "the directory is said to end at byte"),
@@ -233,7 +234,7 @@ def test_a_name_of_other_letters_is_refused(parts, small, read_all):
 def test_more_members_than_a_bundle_can_have_are_refused(parts, read_all):
     parts.members |= {f"graphs/{number}.onnx": b"" for number in range(MAX_GRAPHS)}
 
-    refused(parts.pack(), f"70 members, expected 1 to {MAX_GRAPHS + 3}", read_all)
+    refused(parts.pack(), f"70 members, expected 1 to {MAX_GRAPHS + 4}", read_all)
 
 
 # Members and manifest.
@@ -320,7 +321,8 @@ def put(*path, value):
 
 def as_of_version(version, manifest):
     """Say of the manifest that it is as old, without the fields that it must not have then."""
-    manifest.pop("adaptation")
+    for name in ("adaptation", "tables", "tables_sha256"):
+        manifest.pop(name)
     manifest["layout"].pop("held")
     manifest.pop("method" if version < 4 else "nothing", None)
     manifest["version"] = version
@@ -718,3 +720,78 @@ def test_no_file_stays_open(small):
     assert weights["pick.bias"].tolist() == [0.5, 0.25]  # the views keep the mapping
     del weights
     assert (len(os.listdir("/proc/self/fd")) if before else 0) <= before
+
+
+# Tables
+
+
+MIX = np.arange(6, dtype=np.float16).reshape(2, 3)
+LISTED = {"mix": {"shape": [2, 3], "dtype": "float16"}, "rows": {"shape": [4]}}
+
+
+def tables(**changes):
+    return tables_content({"mix": MIX, "rows": np.ones(4, np.float32), **changes})
+
+
+def test_tables_are_read_as_they_were_written(parts):
+    parts.put_tables(tables(), **LISTED)
+
+    found = read_bundle(parts.pack()).tables()
+
+    assert found["mix"].dtype == np.float16 and found["rows"].dtype == np.float32
+    np.testing.assert_array_equal(found["mix"], MIX)
+    np.testing.assert_array_equal(found["rows"], np.ones(4))
+
+
+@pytest.mark.parametrize(
+    ("content", "listed", "reason"),
+    [
+        (tables(more=np.ones(1, np.float32)), LISTED, "'more' is not in the manifest"),
+        (tables(), {**LISTED, "more": {"shape": [1]}}, "lacks 'more'"),
+        (
+            tables(),
+            {**LISTED, "mix": {"shape": [3, 2], "dtype": "float16"}},
+            r"'mix' is F16 \[2, 3\], and the manifest",
+        ),
+        (tables(), {**LISTED, "mix": {"shape": [2, 3]}}, r"the manifest says float32 \[2, 3\]"),
+        (tables(rows=np.array([1, np.inf, 1, 1], np.float32)), LISTED, "'rows' holds NaN or infinity"),
+        (tables(mix=MIX * np.float16(np.nan)), LISTED, "'mix' holds NaN or infinity"),
+        (b"PK no tables", LISTED, "a header of"),
+        (tables()[:-1], LISTED, "not a safetensors file, or a truncated one"),
+        ((2 << 20).to_bytes(8, "little") + bytes(100), LISTED, "a header of 2097152 bytes, more than 1048576"),
+        (b"", LISTED, "not a safetensors file"),
+    ],
+)
+def test_tables_that_are_not_what_the_manifest_says_are_refused(parts, content, listed, reason):
+    parts.put_tables(content, **listed)
+
+    refused(parts.pack(), f"tables.safetensors: .*{reason}", lambda path: read_bundle(path).tables())
+
+
+@pytest.mark.parametrize(
+    ("listed", "reason"),
+    [
+        ({"mix": {"shape": [2, 3], "dtype": "int8"}}, "'tables': 'mix' is int8, expected float32 or float16"),
+        ({"mix": {"shape": [1 << 24, 2]}}, "'tables': 134217728 bytes of tables, more than 67108864"),
+        ({str(number): {"shape": [1]} for number in range(257)}, "'tables': 257 entries, more than 256"),
+    ],
+)
+def test_tables_that_no_reader_takes_are_refused_by_the_manifest_alone(parts, listed, reason):
+    parts.put_tables(tables(), **listed)
+
+    refused(parts.pack(), f"field {reason}", read_bundle)
+
+
+def test_tables_that_nobody_listed_or_that_are_too_long_or_damaged_are_refused(parts):
+    parts.members["tables.safetensors"] = tables()
+    refused(parts.pack(), "member 'tables.safetensors' is not in the manifest", read_bundle)
+
+    parts.put_tables(bytes(2 << 20), **LISTED)
+    refused(parts.pack(), "tables.safetensors: 2097152 bytes, more than the 1048604 that such tables", read_bundle)
+
+    parts.put_tables(tables(), **LISTED)
+    parts.members["tables.safetensors"] = tables(rows=np.zeros(4, np.float32))
+    refused(parts.pack(), "its SHA-256 is", lambda path: read_bundle(path).tables())
+
+    del parts.members["tables.safetensors"]
+    refused(parts.pack(), "member 'tables.safetensors' is missing", read_bundle)
