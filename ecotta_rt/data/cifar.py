@@ -88,6 +88,7 @@ class CifarC:
 
     Attributes:
         count: N, frames a severity.
+        labels: int64 `[N]`, the same at every severity.
         classes: Names by label; 100 when the folder's name says so or a label is above 9.
 
     Raises:
@@ -104,6 +105,7 @@ class CifarC:
         self.count = len(labels) // SEVERITIES
         self.classes = _classes(folder, labels)
         check_labels(folder / LABELS, labels, len(self.classes))
+        self.labels: NDArray[np.int64] = np.asarray(labels[: self.count], np.int64)
 
     def read(self, corruption: str, severity: int) -> Images:
         """One corruption at one severity: frames uint8 `[N, 32, 32, 3]`, mapped from the file, and labels int64 `[N]`.

@@ -44,11 +44,18 @@ class ImageSet(Protocol):
         """Class names by label."""
 
     @property
+    def labels(self) -> NDArray[np.int64]:
+        """Of all test images, int64 `[count]`."""
+
+    @property
     def count(self) -> int:
         """Number of test images."""
 
     def read(self, corruption: str, severity: int, places: NDArray[np.int64], seed: int) -> Images:
         """The test images at `places` under a corruption."""
+
+    def clean(self, places: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """The test images at `places` as they are, uint8 `[n, 32, 32, 3]`."""
 
     def training(self) -> Images:
         """All training images, clean."""
@@ -70,12 +77,19 @@ class _CorruptedHere:
         return _read_clean(self.folder, self.layout, "test")
 
     @property
+    def labels(self) -> NDArray[np.int64]:
+        return self._test[1]
+
+    @property
     def count(self) -> int:
-        return len(self._test[1])
+        return len(self.labels)
 
     def read(self, corruption: str, severity: int, places: NDArray[np.int64], seed: int) -> Images:
         frames, labels = self._test
-        return corrupted_frames(frames[places], corruption, severity, seed, places, self.cache), labels[places]
+        return corrupted_frames(frames, corruption, severity, seed, places, self.cache), labels[places]
+
+    def clean(self, places: NDArray[np.int64]) -> NDArray[np.uint8]:
+        return self._test[0][places]
 
     def training(self) -> Images:
         return _read_clean(self.folder, self.layout, "train")
@@ -94,6 +108,10 @@ class _Published:
         return self.files.classes
 
     @property
+    def labels(self) -> NDArray[np.int64]:
+        return self.files.labels
+
+    @property
     def count(self) -> int:
         return self.files.count
 
@@ -101,15 +119,26 @@ class _Published:
         frames, labels = self.files.read(corruption, severity)
         return frames[places], labels[places]
 
+    def clean(self, places: NDArray[np.int64]) -> NDArray[np.uint8]:
+        frames, labels = self._beside("test")
+        # The corrupted ones are the first of the test images, in their order.
+        if len(labels) < self.count or (labels[: self.count] != self.labels).any():
+            raise InputFileError(f"{self.folder}: the test images beside it are not those that were corrupted")
+        return frames[places]
+
     def training(self) -> Images:
+        return self._beside("train")
+
+    def _beside(self, split: str) -> Images:
         layout = BINARIES[len(self.classes) == 100]
         name = SUBFOLDERS[len(self.classes) == 100]
         beside = self.folder.resolve().parent / name
         if binary_in(beside) is not layout:
+            images = "training" if split == "train" else "clean"
             raise UsageError(
-                f"{self.folder} holds no training images: put {layout.name}'s binary version beside it, as {beside}"
+                f"{self.folder} holds no {images} images: put {layout.name}'s binary version beside it, as {beside}"
             )
-        return _read_clean(beside, layout, "train")
+        return _read_clean(beside, layout, split)
 
 
 def assets_folder() -> Path:
