@@ -25,6 +25,7 @@ class Case:
         batch: Frames a step.
         threads: Threads of the process.
         normalisation: `batch`, `running` or `source`, for EcoTTA; the peers have their own.
+        stream: Play the frames of a stream, batch after batch whatever changes between them, and tell every answer.
         timed: Take turns in a race with others, instead of playing the stream once.
         gradient: `exact` or `constant`, for EcoTTA.
         seed: Seed of whatever the method draws at random.
@@ -50,6 +51,7 @@ class Case:
     batch: int
     threads: int
     normalisation: str
+    stream: bool = False
     timed: bool = False
     gradient: str = "exact"
     seed: int = 0

@@ -6,6 +6,7 @@ measured on top of them. So this side never imports torch: it starts `ecotta_rt.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from ecotta_rt.bench.case import Case
 from ecotta_rt.bench.child import module_command, started
@@ -13,7 +14,7 @@ from ecotta_rt.bench.memory_cage import MemoryCage, limit_in_words
 from ecotta_rt.bench.results import Failure, Row
 from ecotta_rt.errors import BudgetExceeded
 
-__all__ = ["WORKER", "Seen", "measure_case"]
+__all__ = ["WORKER", "Seen", "measure_case", "measured"]
 
 WORKER = module_command("ecotta_rt.bench.worker")
 """The command of a measured process."""
@@ -47,13 +48,22 @@ def measure_case(
     Returns:
         The row, with `fits` still empty, or what went wrong.
     """
+    outcome = measured(case, on_progress, cage)
+    return outcome if isinstance(outcome, Failure) else Row(**outcome)
+
+
+def measured(
+    case: Case, on_progress: Callable[[Seen], None] = lambda seen: None, cage: MemoryCage | None = None
+) -> dict[str, Any] | Failure:
+    """The same, but the fields of a row, which are others where the case plays a stream."""
     command, way_out = (WORKER, None) if cage is None else (cage.command(WORKER), cage.way_out)
     seen = Seen()
     with started(command, case.threads, case.allocator) as child:
         child.tell(replace(case, way_out=way_out).to_json())
         for message in child.messages():
             if "row" in message:
-                return Row(**message["row"])
+                row: dict[str, Any] = message["row"]
+                return row
             if "error" in message:
                 return Failure(case.label, message["error"], message["exit_code"])
             seen = replace(seen, **message)

@@ -151,6 +151,12 @@ class _FromBundle(_OnnxStep):
         labels: NDArray[np.int64] = prediction.labels
         return labels
 
+    def answers(self, prediction: Any) -> dict[str, NDArray[np.int64]]:
+        """The network's own answer; and the filter's, where there is one."""
+        own, filtered = prediction.unfiltered, prediction.filtered
+        answers = {"unfiltered": own.argmax(axis=1)}
+        return answers if filtered is own else answers | {"filtered": filtered.argmax(axis=1)}
+
 
 def _graphs(graphs: tuple[Any, ...], learning: str | None, case: Case) -> list[Any]:
     """The graphs that a step runs."""

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ecotta_rt.bench.bundles import BundleOrder, ForwardOrder, check_bundle, normalisation_of
+from ecotta_rt.bench.bundles import BundleOrder, check_bundle, normalisation_of
 from ecotta_rt.bench.case import Case
 from ecotta_rt.bench.contestants import line_up
 from ecotta_rt.bench.memory_cage import MemoryCage
@@ -16,7 +16,16 @@ from ecotta_rt.data.image_sets import find_image_set
 from ecotta_rt.errors import EcottaError, Unavailable, UsageError
 from ecotta_rt.machine.device import DeviceProfile, load_device
 
-__all__ = ["DEFAULT_FRAMES", "BenchPlan", "make_plan"]
+__all__ = [
+    "DEFAULT_FRAMES",
+    "BenchPlan",
+    "bundle_orders",
+    "make_plan",
+    "named_bundles",
+    "unfit",
+    "why_not",
+    "with_files",
+]
 
 DEFAULT_FRAMES = 64
 
@@ -48,10 +57,6 @@ class BenchPlan:
     left_out: Mapping[str, str] = field(default_factory=dict)
     enforced: Enforced | None = None
 
-    def forward(self, batch: int) -> ForwardOrder:
-        """The inference-only graph for so many frames, which may have to be made."""
-        return ForwardOrder(str(self.files.network), batch)
-
     def beside(self) -> dict[str, str]:
         """What methods take beside the network, `ecotta-k4`, `fine-tuned`, and the SHA-256 of its file."""
         paths = sorted({Path(case.resource) for case in self.cases if case.resource is not None})
@@ -75,16 +80,16 @@ def make_plan(request: Request) -> BenchPlan:
     request = _closed(request, images.count)
     cases, left_out = _line_up(methods, request)
     strict = request.timed or bool(request.methods)  # of the default set some may be left out
-    cases, refused = _able([_with_files(case, request, files) for case in cases], _why_not, strict)
+    cases, refused = _able([with_files(case, request, files) for case in cases], why_not, strict)
     left_out |= refused
     if request.engine == "onnx" and request.frames is not None and request.frames % request.batches[0]:
         raise UsageError(
             f"--frames {request.frames}: a graph takes exactly --batch {request.batches[0]} frames; "
             "choose a multiple of that"
         )
-    orders = _orders(cases, request, tuple(images.classes))
-    named = _named_bundles(request)
-    _, refused = _able([case for case in cases if case.from_bundle], _unfit(orders, named), strict)
+    orders = bundle_orders(cases, request, tuple(images.classes))
+    named = named_bundles(request)
+    _, refused = _able([case for case in cases if case.from_bundle], unfit(orders, named), strict)
     return BenchPlan(
         request,
         files,
@@ -125,7 +130,8 @@ def _line_up(methods: Sequence[str], request: Request) -> tuple[list[Case], dict
     return cases, left_out
 
 
-def _with_files(case: Case, request: Request, files: NetworkFiles) -> Case:
+def with_files(case: Case, request: Request, files: NetworkFiles) -> Case:
+    """The case with what the request says of it, and the files that are there."""
     kind = METHODS[case.method].resource
     return replace(
         case,
@@ -154,7 +160,8 @@ def _able(cases: Sequence[Case], why_not: _WhyNot, strict: bool) -> tuple[list[C
     return kept, {label: str(error) for label, error in errors.items()}
 
 
-def _why_not(case: Case) -> EcottaError | None:
+def why_not(case: Case) -> EcottaError | None:
+    """Why a case with its files cannot run; None where it can."""
     reason = None if case.timed else _no_graph(case) or _batch_too_small(case) or _twin(case)
     if reason is not None:
         return UsageError(reason)
@@ -192,7 +199,9 @@ def _twin(case: Case) -> str | None:
     return None
 
 
-def _orders(cases: Sequence[Case], request: Request, classes: tuple[str, ...]) -> dict[tuple[str, str], BundleOrder]:
+def bundle_orders(
+    cases: Sequence[Case], request: Request, classes: tuple[str, ...]
+) -> dict[tuple[str, str], BundleOrder]:
     """The bundles that these cases need: one a method and normalisation, with a graph for each batch."""
     orders: dict[tuple[str, str], BundleOrder] = {}
     for case in cases:
@@ -214,13 +223,14 @@ def _orders(cases: Sequence[Case], request: Request, classes: tuple[str, ...]) -
     return orders
 
 
-def _named_bundles(request: Request) -> dict[str, Path]:
-    if request.timed:
+def named_bundles(request: Request) -> dict[str, Path]:
+    """Normalisation -> bundle that the user named."""
+    if request.timed or request.streams:
         return {normalisation_of(path): path for path in request.bundles}
     return dict(zip(request.normalisations, request.bundles, strict=False))  # one that has another is then refused
 
 
-def _unfit(orders: Mapping[tuple[str, str], BundleOrder], named: Mapping[str, Path]) -> _WhyNot:
+def unfit(orders: Mapping[tuple[str, str], BundleOrder], named: Mapping[str, Path]) -> _WhyNot:
     """Why a case cannot run from the bundle that the user named for it."""
 
     def why_not(case: Case) -> UsageError | None:

@@ -4,7 +4,9 @@ The frames are read batch by batch, as a camera would give them. Held in memory 
 (a mapped file page by page, as it is touched), and a long stream would not fit a device on which each step does.
 """
 
+import base64
 import json
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -15,7 +17,16 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:  # the measured process plays streams and need not carry what makes them
     from ecotta_rt.data.stream import Segment
 
-__all__ = ["Recording", "Span", "cut_batches", "write_recording"]
+__all__ = [
+    "Recording",
+    "Span",
+    "cut_batches",
+    "heard_answers",
+    "told_answers",
+    "write_frames",
+    "write_recording",
+    "written",
+]
 
 _INDEX, _FRAMES, _LABELS = "index.json", "frames.bin", "labels.npy"
 
@@ -35,15 +46,12 @@ class Span(NamedTuple):
 
 def write_recording(folder: Path, segments: "Sequence[Segment]") -> None:
     """Write segments into an existing folder, in the order they are played. All frames have one shape."""
-    with (folder / _FRAMES).open("wb") as file:
-        for segment in segments:
-            np.ascontiguousarray(segment.frames).tofile(file)
-    np.save(folder / _LABELS, np.concatenate([segment.labels for segment in segments]))
-    index = {
-        "frame_shape": segments[0].frames.shape[1:],
-        "segments": [(segment.corruption, len(segment.frames)) for segment in segments],
-    }
-    (folder / _INDEX).write_text(json.dumps(index), encoding="utf-8")
+    write_frames(
+        folder,
+        np.concatenate([segment.frames for segment in segments]),
+        np.concatenate([segment.labels for segment in segments]),
+        [(segment.corruption, len(segment.frames)) for segment in segments],
+    )
 
 
 class Recording:
@@ -79,6 +87,26 @@ def _spans(segments: Sequence[tuple[str, int]]) -> Iterator[Span]:
         start += frames
 
 
+def written(folder: Path, segments: "Sequence[Segment]") -> str:
+    """Make a folder, write segments into it, and name it."""
+    folder.mkdir()
+    write_recording(folder, segments)
+    return str(folder)
+
+
+def write_frames(
+    folder: Path, frames: NDArray[np.uint8], labels: NDArray[np.int64], spans: Sequence[tuple[str, int]]
+) -> None:
+    """Write frames uint8 `[N, H, W, 3]` into an existing folder; a span is a corruption's name and its frames.
+
+    Labels are int64 `[N]`, -1 for a frame whose answer does not count.
+    """
+    np.ascontiguousarray(frames).tofile(folder / _FRAMES)
+    np.save(folder / _LABELS, labels)
+    index = {"frame_shape": frames.shape[1:], "segments": spans}
+    (folder / _INDEX).write_text(json.dumps(index), encoding="utf-8")
+
+
 def cut_batches(span: Span, batch: int) -> Iterator[Span]:
     """Cut a span into batches.
 
@@ -99,3 +127,13 @@ def cut_batches(span: Span, batch: int) -> Iterator[Span]:
             stop = span.stop
         yield Span(span.corruption, start, stop)
         start = stop
+
+
+def told_answers(labels: NDArray[np.int16]) -> str:
+    """The label of each frame, int16 `[N]`, as text."""
+    return base64.b64encode(zlib.compress(labels.astype("<i2").tobytes())).decode("ascii")
+
+
+def heard_answers(text: str) -> NDArray[np.int16]:
+    """What `told_answers` was told."""
+    return np.frombuffer(zlib.decompress(base64.b64decode(text)), "<i2").astype(np.int16)

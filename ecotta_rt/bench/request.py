@@ -11,6 +11,7 @@ from ecotta_rt.bench.adaptation import HYPERPARAMETERS
 from ecotta_rt.bench.allocator import ALLOCATORS
 from ecotta_rt.bench.contestants import check_latency_methods
 from ecotta_rt.bench.peers import METHODS, expand
+from ecotta_rt.bench.streams.protocols import PROTOCOLS
 from ecotta_rt.data.corruptions import CORRUPTIONS, SEVERITIES, check_corruption
 from ecotta_rt.data.image_sets import EMBEDDED
 from ecotta_rt.errors import Unavailable, UsageError
@@ -23,6 +24,7 @@ __all__ = [
     "LATENCY",
     "MEMORY_FORMATS",
     "ORDERS",
+    "STREAMS",
     "Request",
     "check_request",
     "load_devices",
@@ -67,6 +69,10 @@ class Request:
         devices: Device ids, or `all`.
         frame_by_frame: Learn from each batch in the memory of one frame; onnx only.
         fast: Prefer the step of more memory and less time; onnx only.
+        streams: Protocols that are played, each with each of `seeds`; none where memory or time is measured.
+        seeds: Of stream and methods, where streams are played.
+        engines: Of streams: those that run a method, each on its own; none for the one that suits the method.
+        keep: Keep what another version of the code has measured of the same cases.
         enforce: A hard limit for each method's process, in bytes, or the device whose default limit it is; None for
             none.
     """
@@ -96,10 +102,18 @@ class Request:
     frame_by_frame: bool = False
     fast: bool = False
     enforce: int | str | None = None
+    streams: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = (0,)
+    engines: tuple[str, ...] = ()
+    keep: bool = False
 
 
 LATENCY = Request(timed=True, batches=(1, 64), threads=(1, 2), normalisations=("source", "running", "batch"))
 """What is asked for by `--latency` alone."""
+
+
+STREAMS = Request(streams=("continual",), batches=(1, 64), normalisations=(), frames=1000)
+"""What is asked for by `--stream` alone."""
 
 
 def check_request(request: Request) -> tuple[str, ...]:
@@ -113,7 +127,7 @@ def check_request(request: Request) -> tuple[str, ...]:
     """
     _check_words(request)
     _check_numbers(request)
-    if not request.timed:
+    if not request.timed and not request.streams:
         _check_memory(request)
     methods = check_latency_methods(request.methods) if request.timed else expand(request.methods)
     if request.hyperparameters and not any("warmed" in METHODS[method].takes for method in methods):
@@ -123,7 +137,7 @@ def check_request(request: Request) -> tuple[str, ...]:
     load_devices(request.devices)
     if isinstance(request.enforce, str):
         load_device(request.enforce)
-    if (request.timed or request.engine == "torch") and find_spec("torch") is None:
+    if (request.timed or request.streams or request.engine == "torch") and find_spec("torch") is None:
         raise Unavailable("measuring methods needs torch, which is not installed: pip install 'ecotta_rt[bench]'")
     return methods
 
@@ -135,7 +149,8 @@ def _check_words(request: Request) -> None:
         ("--order", (request.order,), ORDERS),
         ("--memory-format", (request.memory_format,), MEMORY_FORMATS),
         ("--allocator", (request.allocator or "libc",), tuple(ALLOCATORS)),
-        ("--engine", (request.engine,), ENGINES),
+        ("--engine", (request.engine, *request.engines), ENGINES),
+        ("--stream", request.streams, tuple(PROTOCOLS)),
         ("--optimisation", (request.optimisation,), OPTIMISATIONS),
         ("--memory-kind", (request.memory_kind,), MEMORY_KINDS),
     ):
@@ -152,6 +167,7 @@ def _check_numbers(request: Request) -> None:
         ("--rounds", (request.rounds,), 1),
         ("--frames", () if request.frames is None else (request.frames,), 1),
         ("--seed", (request.seed,), 0),
+        ("--seeds", request.seeds, 0),
     ):
         given = ",".join(map(str, numbers))
         if min(numbers, default=least) < least:
@@ -162,8 +178,8 @@ def _check_numbers(request: Request) -> None:
         raise UsageError(f"--step-lr {lr}: a step size is a finite number above 0")
     if not 0 <= (weight := request.hyperparameters.get("l1_weight", 0.0)) < inf:
         raise UsageError(f"--l1-weight {weight}: a weight is a finite number, 0 or above")
-    if request.seed > _LARGEST_SEED:
-        raise UsageError(f"--seed {request.seed}: torch takes seeds up to {_LARGEST_SEED}")
+    if (largest := max(request.seed, *request.seeds)) > _LARGEST_SEED:
+        raise UsageError(f"--seed {largest}: torch takes seeds up to {_LARGEST_SEED}")
     if request.severity not in SEVERITIES:
         raise UsageError(f"--severity {request.severity}: it goes from {SEVERITIES[0]} (slight) to {SEVERITIES[-1]}")
 

@@ -10,23 +10,22 @@ from typing import Any, Protocol
 from ecotta_rt.bench.bundles import graph_for, note_on_code
 from ecotta_rt.bench.case import Case
 from ecotta_rt.bench.environment import read_environment
-from ecotta_rt.bench.exporting import bundle_for, forward_for
+from ecotta_rt.bench.graphs import Graphs
 from ecotta_rt.bench.measure import Seen, measure_case
 from ecotta_rt.bench.memory_cage import CageRecord, MemoryCage
-from ecotta_rt.bench.peers import METHODS
 from ecotta_rt.bench.plan import BenchPlan
 from ecotta_rt.bench.race import Race
-from ecotta_rt.bench.recording import write_recording
+from ecotta_rt.bench.record_source import record_source
+from ecotta_rt.bench.recording import written
 from ecotta_rt.bench.results import BenchReport, Failure, ModelFacts, Row, StreamFacts
 from ecotta_rt.bundle import read_bundle
 from ecotta_rt.data.corruptions import CORRUPTIONS
-from ecotta_rt.data.stream import Segment, open_stream, source_frames
-from ecotta_rt.errors import EcottaError, InputFileError, UsageError
+from ecotta_rt.data.stream import open_stream
+from ecotta_rt.errors import EcottaError, InputFileError
 from ecotta_rt.files.temporary import temporary_folder
 
 __all__ = ["BenchProgress", "BenchRun"]
 
-_SOURCE_FRAMES = 2000  # what EATA looks at before it adapts (arXiv 2204.02610, section 5.1)
 _TIMED_FRAMES = 256  # more would not change a time
 _TIMED_CORRUPTION = CORRUPTIONS[:1]
 
@@ -67,7 +66,7 @@ class BenchRun:
         self._model = ModelFacts(plan.files.model, None, plan.files.digest())
         self._beside = None if plan.request.timed else plan.beside()
         self._held: dict[str, CageRecord] = {}
-        self._bundles: dict[tuple[str, str], Path | EcottaError] = {}
+        self._graphs = Graphs(plan.files, plan.orders, plan.named, progress.doing)
 
     def run(self) -> None:
         """Measure all cases of the plan.
@@ -143,24 +142,15 @@ class BenchRun:
         self._stream = StreamFacts(
             stream.name, stream.frames_per_corruption, played, stream.severity, request.order, stream.seed
         )
-        self._data["recording"] = _written(folder / "stream", stream.segments)
+        self._data["recording"] = written(folder / "stream", stream.segments)
 
     def _record_source(self, folder: Path) -> None:
-        """Clean training images for the methods that look at some; nothing where there are none or nobody asks."""
-        if not any("source_frames" in METHODS[case.method].takes for case in self._plan.cases):
-            return
-        try:
-            frames, labels = source_frames(self._plan.request.data, seed=self._plan.request.seed)
-        except UsageError as error:
-            self._progress.doing(f"eata runs as eta, without its regulariser: {error}")
-            return
-        clean = Segment("none", frames[:_SOURCE_FRAMES], labels[:_SOURCE_FRAMES])
-        self._data["source_recording"] = _written(folder / "source", (clean,))
+        self._data |= record_source(self._plan.cases, self._plan.request, folder, self._progress.doing)
 
     def _measure_each(self) -> None:
         for case in self._plan.cases:
             try:
-                outcome = self._measured(self._with_graphs(replace(case, **self._data)))
+                outcome = self._measured(self._graphs.given(replace(case, **self._data)))
             except EcottaError as error:  # of a graph, or the cage's
                 outcome = Failure(case.label, str(error), error.exit_code)
             if isinstance(outcome, Failure):
@@ -188,33 +178,9 @@ class BenchRun:
             self._model = replace(self._model, parameters=seen.parameters)
         self._progress.advanced(seen.frames, f"error {100 * seen.wrong / seen.frames:.1f} %" if seen.frames else "")
 
-    def _with_graphs(self, case: Case) -> Case:
-        """The case with the files that the onnx engine needs; those that are missing are made first."""
-        if case.engine != "onnx":
-            return case
-        forward = forward_for(self._plan.forward(case.batch), self._progress.doing)
-        if not case.from_bundle:
-            return replace(case, forward=str(forward))
-        return replace(case, forward=str(forward), bundle=str(self._bundle(case.method, case.normalisation)))
-
-    def _bundle(self, method: str, normalisation: str) -> Path:
-        """Found, or made, once: contestants of several races share one."""
-        key = (method, normalisation)
-        if key not in self._bundles:
-            try:
-                self._bundles[key] = self._plan.named.get(normalisation) or bundle_for(
-                    self._plan.orders[key], self._progress.doing
-                )
-            except EcottaError as error:
-                self._bundles[key] = error
-        bundle = self._bundles[key]
-        if isinstance(bundle, EcottaError):
-            raise bundle
-        return bundle
-
     def _hold_races(self) -> None:
         for batch in self._plan.request.batches:  # what nobody can race without
-            forward_for(self._plan.forward(batch), self._progress.doing)
+            self._graphs.forward(batch)
         lines_up = [list(self._racing(cases)) for cases in _races(self._plan.cases)]
         rounds = self._plan.request.rounds
         for cases in lines_up:
@@ -228,7 +194,7 @@ class BenchRun:
         """The cases with their files, but for those that cannot have them."""
         for case in cases:
             try:
-                ready = self._with_graphs(replace(case, **self._data))
+                ready = self._graphs.given(replace(case, **self._data))
             except EcottaError as error:
                 failure = Failure(f"onnx {case.method} {case.normalisation}", str(error), error.exit_code)
                 if failure not in self._failures:  # it is to take part in several races
@@ -242,12 +208,6 @@ class BenchRun:
 
 def _races(cases: tuple[Case, ...]) -> list[list[Case]]:
     return [list(race) for _, race in groupby(cases, key=lambda case: (case.batch, case.threads))]
-
-
-def _written(folder: Path, segments: tuple[Segment, ...]) -> str:
-    folder.mkdir()
-    write_recording(folder, segments)
-    return str(folder)
 
 
 def _has_fast_step(bundle: Path, batch: int) -> bool:

@@ -5,6 +5,8 @@
                              {"frames": n, "wrong": k}          n frames done, k of them wrong
                              {"row": {...}}                     done; the row without `fits`, which the parent knows
 
+    stdout, of a stream      the same, but of answers: row["answers"], see `told_answers`, in place of the errors
+
     stdout, of one that is timed   {"ready": {"normalisation": ..., "session_options": {...}}}, after a step to warm up
     stdin, for each turn           {"steps": n, "untimed": k}
     stdout                         {"step_ms": [...], "process_peak_bytes": p}
@@ -25,7 +27,8 @@ import json
 import os
 import sys
 import time
-from collections.abc import Mapping
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping
 from itertools import cycle
 from typing import Any, Protocol
 
@@ -36,12 +39,13 @@ from ecotta_rt.bench.allocator import describe_allocator, keep_freed_memory
 from ecotta_rt.bench.case import Case
 from ecotta_rt.bench.memory_cage import leave_cage
 from ecotta_rt.bench.parent import Tell, answer_parent
-from ecotta_rt.bench.recording import Recording, cut_batches
+from ecotta_rt.bench.recording import Recording, cut_batches, told_answers
 from ecotta_rt.errors import Unavailable, UsageError
 from ecotta_rt.machine.process_memory import peak_resident_bytes, reset_peak, resident_bytes
 
 __all__ = ["MeasuredStep", "main"]
 
+_TOLD_EVERY_S = 0.5
 _MOST_BATCHES = 4  # of one that is timed, held ready
 
 
@@ -121,14 +125,14 @@ def _measure(case: Case, engine: Any, tell: Tell) -> dict[str, Any]:
         tell({"parameters": step.parameters})
     load_peak = peak_resident_bytes()
     reset_peak()
-    played = _play(step, recording, case.batch, tell)
+    play = _play_stream if case.stream else _play
+    played = play(step, recording, case.batch, tell)
     process_peak = peak_resident_bytes()
 
     if case.way_out is not None:  # what follows is not the method's, and must not be its end
         leave_cage(case.way_out)
     keep_freed_memory()
-    example = next(cut_batches(recording.spans[-1], case.batch))
-    prepared = step.prepare(recording.frames(example.start, example.stop))
+    prepared = step.prepare(_example(recording, case))
     forward_ms, parameters = engine.forward_ms(case, prepared)
     if parameters is not None:
         tell({"parameters": parameters})
@@ -173,6 +177,67 @@ def _play(step: MeasuredStep, recording: Recording, batch: int, tell: Tell) -> d
         },
         "ms_per_frame": sum(ms for ms, _ in counted) / sum(count for _, count in counted),
     }
+
+
+def _example(recording: Recording, case: Case) -> NDArray[np.uint8]:
+    """A batch to measure a step on, of those that were played."""
+    if case.stream:
+        return next(_batches(recording, case.batch))[1]
+    example = next(cut_batches(recording.spans[-1], case.batch))
+    return recording.frames(example.start, example.stop)
+
+
+def _play_stream(step: MeasuredStep, recording: Recording, batch: int, tell: Tell) -> dict[str, Any]:
+    """Play every frame once, in order, in whole batches: a camera does not say where something changes.
+
+    Returns:
+        The fields of a row that follow from answers and times.
+    """
+    labels, starts = recording.labels, [span.start for span in recording.spans]
+    answers: dict[str, NDArray[np.int16]] = {}
+    wrong, spent_s, first_s, told_s = 0, 0.0, 0.0, time.monotonic()
+    for place, frames in _batches(recording, batch):
+        stop = min(place + batch, len(labels))
+        for span in recording.spans[bisect_left(starts, place) : bisect_left(starts, stop)]:
+            step.begin_corruption(span.corruption)
+        prepared = step.prepare(frames)
+        start_s = time.perf_counter()
+        answer = step(prepared)
+        took_s = time.perf_counter() - start_s
+        spent_s += took_s
+        first_s = first_s or took_s
+        for name, given in _by_name(step, answer).items():
+            if name not in answers:
+                answers[name] = np.zeros(len(labels), np.int16)
+            answers[name][place:stop] = given[: stop - place]
+        now_s = time.monotonic()
+        if now_s - told_s > _TOLD_EVERY_S:
+            told_s = now_s
+            wrong = int(((labels != answers["unfiltered"]) & (labels >= 0))[:stop].sum())
+            tell({"frames": stop, "wrong": wrong})
+    counted = len(labels) - (batch if len(labels) > batch else 0)  # the first batch warms the caches
+    spent_s -= first_s if len(labels) > batch else 0.0
+    return {
+        "frames": len(labels),
+        "answers": {name: told_answers(given) for name, given in answers.items()},
+        "ms_per_frame": 1e3 * spent_s / counted,
+    }
+
+
+def _batches(recording: Recording, batch: int) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    """Where each begins, and its frames; the last is filled up from the beginning, and that is not counted."""
+    count = len(recording.labels)
+    for start in range(0, count, batch):
+        frames = recording.frames(start, min(start + batch, count))
+        while len(frames) < batch:
+            frames = np.concatenate([frames, recording.frames(0, min(batch - len(frames), count))])
+        yield start, frames
+
+
+def _by_name(step: MeasuredStep, answer: Any) -> Mapping[str, NDArray[np.int64]]:
+    """The answers of a step: `unfiltered`, which every method has, and what else it says."""
+    several = getattr(step, "answers", None)
+    return {"unfiltered": step.labels(answer)} if several is None else several(answer)
 
 
 def _take_turns(case: Case, engine: Any, tell: Tell) -> None:

@@ -10,11 +10,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from ecotta_rt.bench.bundles import cache_folder
 from ecotta_rt.bench.plan import make_plan
 from ecotta_rt.bench.plot import check_plot, draw_plot
 from ecotta_rt.bench.report import print_report
+from ecotta_rt.bench.request import Request
 from ecotta_rt.bench.results import BenchReport
 from ecotta_rt.bench.run import BenchRun
+from ecotta_rt.bench.streams.plan import make_stream_plan
+from ecotta_rt.bench.streams.plot import draw_streams
+from ecotta_rt.bench.streams.report import print_streams
+from ecotta_rt.bench.streams.results import StreamsFile, Subject
+from ecotta_rt.bench.streams.run import StreamRun
 from ecotta_rt.cli.bench_options import STDOUT, bench_parser, bench_request
 from ecotta_rt.cli.main import run_command
 from ecotta_rt.cli.progress import RunProgress
@@ -33,7 +40,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _bench(argv: Sequence[str]) -> int:
     args = bench_parser().parse_args(argv)
     _check_outputs(args)
-    plan = make_plan(bench_request(args))
+    request = bench_request(args)
+    if request.streams:
+        return _play_streams(args, request)
+    plan = make_plan(request)
     parts = len({(case.batch, case.threads) for case in plan.cases}) if plan.request.timed else len(plan.cases)
     interrupted = False
     with RunProgress(parts) as progress:
@@ -54,6 +64,31 @@ def _bench(argv: Sequence[str]) -> int:
         tell("ecotta-bench", f"interrupted, {run.state}")
         return EXIT_INTERRUPTED
     return report.failures[0].exit_code if report is not None and report.failures else 0
+
+
+def _play_streams(args: argparse.Namespace, request: Request) -> int:
+    plan = make_stream_plan(request, cache_folder() / "pixels")
+    path = None if args.json == STDOUT else args.json
+    subject = Subject(plan.files.model, plan.files.digest(), plan.images.name)
+    interrupted = False
+    with RunProgress(len(plan.cases) * len(request.streams) * len(request.seeds)) as progress:
+        run = StreamRun(plan, StreamsFile(path, subject), progress)
+        try:
+            with _terminate_as_interrupt():
+                run.run()
+        except KeyboardInterrupt:  # every row that was done is in the file
+            interrupted = True
+    report = run.report()
+    if args.json == STDOUT:
+        sys.stdout.write(report.to_json())
+    else:
+        print_streams(report, run.failures, sys.stdout)
+    if args.plot is not None and report.rows:
+        draw_streams(report, args.plot)
+    if interrupted:
+        tell("ecotta-bench", f"interrupted, rows that are there: {len(report.rows)}")
+        return EXIT_INTERRUPTED
+    return run.failures[0].exit_code if run.failures else 0
 
 
 def _write(report: BenchReport, json: Path | None) -> None:

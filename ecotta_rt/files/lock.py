@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,9 +11,11 @@ from ecotta_rt.errors import TransferError, UsageError
 
 __all__ = ["locked"]
 
+_RETRY_S = 0.05
+
 
 @contextlib.contextmanager
-def locked(path: str | os.PathLike[str]) -> Iterator[None]:
+def locked(path: str | os.PathLike[str], wait_s: float = 0.0) -> Iterator[None]:
     """Keep other processes that ask for the same lock out while the block runs.
 
     A hidden file beside `path` is locked, not the file itself, which an atomic write replaces. Where the file system
@@ -20,6 +23,7 @@ def locked(path: str | os.PathLike[str]) -> Iterator[None]:
 
     Args:
         path: The file that is to be ours, links followed; it need not exist, its folder must.
+        wait_s: Seconds to wait for another process to be done with it.
 
     Raises:
         UsageError: Another process has it; the message names it.
@@ -29,6 +33,10 @@ def locked(path: str | os.PathLike[str]) -> Iterator[None]:
     lock = target.with_name(f".{target.name}.lock")
     try:
         descriptor = _acquired(lock)
+        give_up_s = time.monotonic() + wait_s
+        while descriptor is None and time.monotonic() < give_up_s:
+            time.sleep(_RETRY_S)
+            descriptor = _acquired(lock)
     except OSError as error:
         raise TransferError(f"{lock} cannot be written: {error.strerror or error}. Check the folder") from error
     if descriptor is None:

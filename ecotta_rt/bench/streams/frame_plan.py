@@ -102,7 +102,8 @@ class FramePlan:
     @property
     def valid(self) -> NDArray[np.bool_]:
         """Which frames count, bool `[N]`."""
-        return self.kinds == Kind.VALID
+        valid: NDArray[np.bool_] = self.kinds == Kind.VALID
+        return valid
 
     @property
     def distinct_images(self) -> int:

@@ -69,7 +69,7 @@ class Setting:
 
     @staticmethod
     def _rounds(generator: np.random.Generator, places: Places, count: int) -> Places:
-        rounds = -(-count // len(places))
+        rounds = max(1, -(-count // len(places)))
         return np.concatenate([generator.permutation(places) for _ in range(rounds)])[:count]
 
 
@@ -154,8 +154,7 @@ def gradual(setting: Setting) -> Iterator[Piece]:
         for grade, images in zip(
             _GRADES, np.array_split(setting.images(name, setting.frames), len(_GRADES)), strict=True
         ):
-            if len(images):
-                yield Piece(images, name, grade, part=f"severity {grade}")
+            yield Piece(images, name, grade, part=f"severity {grade}")
 
 
 def sudden(setting: Setting) -> Iterator[Piece]:
@@ -252,7 +251,13 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
 
 
 def plan_stream(
-    protocol: str, labels: NDArray[np.int64], corruptions: Sequence[str], frames: int, *, severity: int = 5, seed: int = 0
+    protocol: str,
+    labels: NDArray[np.int64],
+    corruptions: Sequence[str],
+    frames: int,
+    *,
+    severity: int = 5,
+    seed: int = 0,
 ) -> FramePlan:
     """The frames of a stream.
 
@@ -265,7 +270,8 @@ def plan_stream(
         seed: Of all that is drawn.
     """
     setting = Setting(labels, tuple(corruptions), frames, severity, seed)
-    return joined(tuple(PROTOCOLS[protocol].pieces(setting)), labels, corruptions, protocol, seed)
+    pieces = [piece for piece in PROTOCOLS[protocol].pieces(setting) if len(piece.images)]
+    return joined(pieces, labels, corruptions, protocol, seed)
 
 
 def _in_runs(images: Places, setting: Setting, *what: int) -> Places:

@@ -1,0 +1,100 @@
+"""Check a request for streams against what there is, and list the cases of every stream."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ecotta_rt.bench.bundles import BundleOrder
+from ecotta_rt.bench.case import Case
+from ecotta_rt.bench.network_files import NetworkFiles, dataset_of, find_network
+from ecotta_rt.bench.peers import METHODS
+from ecotta_rt.bench.plan import bundle_orders, named_bundles, unfit, why_not, with_files
+from ecotta_rt.bench.request import Request, check_request
+from ecotta_rt.data.image_sets import ImageSet, find_image_set
+from ecotta_rt.errors import EcottaError
+
+__all__ = ["StreamPlan", "label", "make_stream_plan"]
+
+
+@dataclass(frozen=True)
+class StreamPlan:
+    """A request for streams that can be met.
+
+    Attributes:
+        request: As asked.
+        files: The trained network.
+        images: What the streams are made of.
+        cases: What plays each stream, without seed and recording.
+        orders: (method id, normalisation) -> bundle, which may have to be made; onnx only.
+        named: Normalisation -> bundle that the user named.
+        left_out: Cases that cannot run, by label, each with the reason.
+    """
+
+    request: Request
+    files: NetworkFiles
+    images: ImageSet
+    cases: tuple[Case, ...]
+    orders: Mapping[tuple[str, str], BundleOrder]
+    named: Mapping[str, Path]
+    left_out: Mapping[str, str] = field(default_factory=dict)
+
+
+def label(case: Case) -> str:
+    """What a row is called: `ecotta-k4 onnx running, batch 1`."""
+    norms = f" {case.normalisation}" if "warmed" in METHODS[case.method].takes else ""
+    return f"{case.method} {case.engine}{norms}, batch {case.batch}"
+
+
+def make_stream_plan(request: Request, cache: Path) -> StreamPlan:
+    """Check a request; imports no torch and corrupts no image.
+
+    Args:
+        request: What was asked for.
+        cache: Folder that keeps corrupted images.
+
+    Raises:
+        UsageError, InputFileError, Unavailable, ConfigurationError: As `ecotta_rt.bench.plan.make_plan`; a method that
+            was named and cannot run in any engine, batch size or normalisation that was asked for is one of them.
+    """
+    methods = check_request(request)
+    images = find_image_set(request.data, cache)
+    files = find_network(request.model, dataset_of(images.name))
+    offered = [with_files(case, request, files) for case in _offered(methods, request)]
+    able, refused = _sifted(offered, why_not)
+    orders, named = bundle_orders(able, request, tuple(images.classes)), named_bundles(request)
+    fit = unfit(orders, named)
+    able, unfitting = _sifted(able, lambda case: fit(case) if case.from_bundle else None)
+    refused |= unfitting
+    running = {case.method for case in able}
+    for case in offered:
+        if case.method not in running and (request.methods or not able):
+            error = refused[label(case)]
+            raise type(error)(f"{label(case)} cannot run: {error}")
+    left_out = {who: str(error) for who, error in refused.items()}
+    return StreamPlan(request, files, images, tuple(able), orders, named, left_out)
+
+
+def _offered(methods: Sequence[str], request: Request) -> Iterator[Case]:
+    for method in methods:
+        entry = METHODS[method]
+        engines = request.engines or ("onnx" if entry.graph == "forward" or "warmed" in entry.takes else "torch",)
+        for engine in engines:
+            for batch in request.batches:
+                for normalisation in _normalisations(method, batch, request):
+                    allocator = request.allocator or ("libc" if engine == "onnx" else "returning")
+                    yield Case(method, engine, batch, request.threads[0], normalisation, True, allocator=allocator)
+
+
+def _normalisations(method: str, batch: int, request: Request) -> Sequence[str]:
+    """Those of ours; a peer has its own, and its case says `batch`."""
+    if "warmed" not in METHODS[method].takes:
+        return ("source",) if METHODS[method].graph == "forward" else ("batch",)
+    return request.normalisations or ("running" if batch == 1 else "batch",)
+
+
+def _sifted(
+    cases: Sequence[Case], reason: Callable[[Case], EcottaError | None]
+) -> tuple[list[Case], dict[str, EcottaError]]:
+    """Those that can run, and of the others the reason by label."""
+    refused = {label(case): error for case in cases if (error := reason(case)) is not None}
+    return [case for case in cases if label(case) not in refused], refused

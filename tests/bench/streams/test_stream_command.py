@@ -1,0 +1,185 @@
+"""`ecotta-bench --stream`, with a few lines of Python in place of the measured processes."""
+
+import json
+import sys
+
+import pytest
+
+from ecotta_rt.bench import measure
+from ecotta_rt.bench.streams.results import read_report
+from ecotta_rt.cli import bench
+from ecotta_rt.errors import EXIT_INTERRUPTED, InputFileError
+
+# Answers every frame rightly, but the first of the stream; as another answer nothing but 0.
+WORKER = """
+import json, os, sys
+import numpy as np
+from ecotta_rt.bench.case import Case
+from ecotta_rt.bench.recording import Recording, told_answers
+
+case = Case.from_json(sys.stdin.readline())
+with open(os.environ["PLAYED"], "a") as played:
+    print(case.method, case.engine, case.batch, case.seed, file=played)
+if case.method == os.environ.get("FAILS"):
+    sys.exit("no luck")
+recording = Recording(case.recording)
+right = recording.labels.astype(np.int16)
+right[0] += 1
+print(json.dumps({"frames": 3, "wrong": 1}))
+answers = {"unfiltered": told_answers(right), "filtered": told_answers(np.zeros_like(right))}
+print(json.dumps({"row": {
+    "method": case.method, "engine": case.engine, "batch": case.batch, "normalisation": case.normalisation,
+    "frames": len(right), "answers": answers, "ms_per_frame": 2.0, "forward_ms_per_frame": 1.0,
+    "activation_bytes": 2**20, "step_peak_bytes": 2**21, "process_baseline_bytes": 2**25, "load_peak_bytes": 2**26,
+    "process_peak_bytes": 2**27, "trainable_parameters": 3, "session_options": {"threads": case.threads}}}))
+"""
+
+SMALL = ("--corruptions", "brightness,contrast", "--frames", "8")
+
+
+@pytest.fixture
+def played(tmp_path, checkout, monkeypatch):
+    """The embedded images, an empty file where a network should be, a stand-in for processes; what it was told."""
+    assets = tmp_path / "assets"
+    (assets / "networks").mkdir(parents=True)
+    (assets / "data").symlink_to(checkout / "benchmarks" / "data")
+    (assets / "networks" / "wrn-40-2-fashion-mnist.safetensors").touch()
+    monkeypatch.setenv("ECOTTA_ASSETS", str(assets))
+    monkeypatch.setenv("ECOTTA_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PLAYED", str(tmp_path / "played"))
+    monkeypatch.setattr(measure, "WORKER", (sys.executable, "-c", WORKER))
+    return lambda: (tmp_path / "played").read_text().splitlines() if (tmp_path / "played").exists() else []
+
+
+def run(capsys, *arguments):
+    code = bench.main(["--stream", *arguments])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def test_every_stream_is_played_to_every_case_that_can_be(played, capsys, tmp_path):
+    target = tmp_path / "streams.json"
+    code, out, err = run(
+        capsys, "continual,sorted", *SMALL, "--methods", "tent,bn", "--seeds", "0,1", "--json", str(target)
+    )
+
+    rows = read_report(target).rows
+    assert code == 0
+    assert [(row.protocol, row.seed, row.method, row.batch) for row in rows] == [
+        (protocol, seed, method, 64)
+        for seed in (0, 1)
+        for protocol in ("continual", "sorted")
+        for method in ("tent", "bn")
+    ]
+    assert {row.answers["unfiltered"].error_percent for row in rows} == {6.25}
+    assert len({row.stream for row in rows}) == 4
+    assert "tent torch, batch 1 is left out: it uses the statistics of the batch" in err
+    assert "8/8  sorted, seed 1: bn torch, batch 64  unfiltered 6.25 %" in err
+    assert "6.2 +- 0.0" in out
+
+
+def test_what_is_in_the_file_is_not_measured_again(played, capsys, tmp_path):
+    options = (*SMALL, "--methods", "tent", "--json", str(tmp_path / "streams.json"))
+    run(capsys, "continual", *options)
+    first = (tmp_path / "streams.json").read_text()
+
+    run(capsys, "continual", *options)
+    assert (tmp_path / "streams.json").read_text() == first
+    run(capsys, "continual", *options, "--seeds", "0,1")
+
+    assert played() == ["tent torch 64 0", "tent torch 64 1"]
+    assert len(read_report(tmp_path / "streams.json").rows) == 2
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_rows_of_other_code_are_measured_again_unless_they_are_to_be_kept(played, capsys, tmp_path, keep):
+    options = (*SMALL, "--methods", "tent", "--json", str(tmp_path / "streams.json"))
+    run(capsys, "continual", *options)
+    found = json.loads((tmp_path / "streams.json").read_text())
+    found["rows"][0]["made"] = "other"
+    (tmp_path / "streams.json").write_text(json.dumps(found))
+
+    run(capsys, "continual", *options, *(["--keep"] if keep else []))
+
+    assert len(played()) == (1 if keep else 2)
+    assert len(read_report(tmp_path / "streams.json").rows) == 1
+
+
+def test_a_case_that_fails_does_not_stop_the_others_and_is_tried_again(played, capsys, monkeypatch, tmp_path):
+    options = ("continual", *SMALL, "--methods", "tent,bn", "--json", str(tmp_path / "streams.json"))
+    monkeypatch.setenv("FAILS", "tent")
+    code, out, _ = run(capsys, *options)
+    assert code == 1
+    assert "no luck" in out
+    monkeypatch.delenv("FAILS")
+
+    code, _, _ = run(capsys, *options)
+
+    assert code == 0
+    assert [line.split()[0] for line in played()] == ["tent", "bn", "tent"]
+
+
+def test_ctrl_c_keeps_what_is_done(played, capsys, monkeypatch, tmp_path):
+    from ecotta_rt.bench.streams import run as running
+
+    measured = running.measured
+
+    def interrupted(case, on_progress):
+        if case.method == "bn":
+            raise KeyboardInterrupt
+        return measured(case, on_progress)
+
+    monkeypatch.setattr(running, "measured", interrupted)
+
+    code, _, err = run(capsys, "continual", *SMALL, "--methods", "tent,bn", "--json", str(tmp_path / "streams.json"))
+
+    assert code == EXIT_INTERRUPTED
+    assert "interrupted, rows that are there: 1" in err
+    assert len(read_report(tmp_path / "streams.json").rows) == 1
+
+
+def test_a_step_with_two_answers_has_an_error_of_each(played, capsys, tmp_path):
+    plot = tmp_path / "plot.svg"
+    code, out, _ = run(capsys, "sudden", *SMALL, "--methods", "tent", "--json", "--plot", str(plot))
+
+    (row,) = json.loads(out)["rows"]
+    assert code == 0
+    assert row["answers"]["unfiltered"]["error_percent"] == 6.25
+    assert row["answers"]["filtered"]["error_percent"] > 50
+    assert plot.read_text().startswith("<?xml")
+
+
+def test_a_file_about_another_network_is_refused(played, capsys, tmp_path):
+    options = (*SMALL, "--methods", "tent", "--json", str(tmp_path / "streams.json"))
+    run(capsys, "continual", *options)
+    found = json.loads((tmp_path / "streams.json").read_text())
+    (tmp_path / "streams.json").write_text(json.dumps(found | {"network": "resnet-56"}))
+
+    code, _, err = run(capsys, "continual", *options)
+
+    assert code == 2
+    assert "it is about resnet-56 on fashion-mnist-c" in err
+    (tmp_path / "streams.json").write_text("{}")
+    with pytest.raises(InputFileError, match="not what ecotta-bench --stream wrote"):
+        read_report(tmp_path / "streams.json")
+
+
+def test_a_mistake_is_one_line_and_an_exit_code(played, capsys, tmp_path, subtests):
+    for arguments, code, message in [
+        (("continuall",), 2, "did you mean continual?"),
+        (("continual", "--methods", "tnet"), 2, "did you mean tent?"),
+        (("continual", "--engine", "onnx", "--methods", "eata"), 2, "use --engine torch"),
+        (("continual", "--methods", "tent", "--batch", "1"), 2, "a single frame has none"),
+        (("continual", "--rounds", "3"), 2, "--rounds: only for --latency"),
+        (("continual", "--enforce", "512MB"), 2, "--enforce: only for --memory"),
+        (("continual", "--seed", "1"), 2, "--seed: only for"),
+        (("continual", "--seeds", "1,1"), 2, "--seeds 1,1"),
+        (("continual", "--json", "none/streams.json"), 2, "no folder"),
+        (("continual", "--methods", "ecotta-k4"), 69, "ecotta-k4.safetensors is missing"),
+    ]:
+        with subtests.test(arguments=arguments):
+            found, out, err = run(capsys, *arguments, *SMALL)
+
+            assert (found, out) == (code, "")
+            assert err.startswith("ecotta-bench: error: ")
+            assert message in err
