@@ -6,8 +6,9 @@
 A table stands between `<!-- BEGIN RESULTS: NAME -->` and `<!-- END RESULTS: NAME -->` and comes from NAME.json, or from
 all files of a folder NAME: what `ecotta-bench --memory` or `--latency` wrote with `--json`, or measure_runs.py,
 measure_passes.py, measure_sessions.py, measure_start.py, measure_starts.py, measure_warm_ups.py, profile_operators.py
-or compare_budgets.py. Runs of several seeds make the table of compare_seeds.py. `BEGIN RESULTS: NAME source,tent`
-makes a shorter table of these methods. A test fails when a table and its file differ.
+or compare_budgets.py. The files of `streams/`, one a network, are from `ecotta-bench --stream`; see stream_tables.py.
+Runs of several seeds make the table of compare_seeds.py. `BEGIN RESULTS: NAME source,tent` makes a shorter table of
+these methods. A test fails when a table and its file differ.
 """
 
 import json
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import compare_seeds
+from stream_tables import render_streams
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 BLOCK = re.compile(r"(<!-- BEGIN RESULTS: (\S+)(?: ([\w,-]+))? -->\n)(.*?)(<!-- END RESULTS: \2 -->)", re.DOTALL)
@@ -465,6 +467,8 @@ def rendered(text: str, results: Path) -> str:
     def write(match: re.Match[str]) -> str:
         file, folder = results / f"{match[2]}.json", results / match[2]
         files = [file] if file.is_file() else sorted(folder.glob("*.json"))
+        if match[2] == "streams" and files:
+            return f"{match[1]}{render_streams(files)}{match[5]}"
         reports = {path.name: json.loads(path.read_text()) for path in files}
         if match[3]:
             body = _render_few_methods(next(iter(reports.values())), match[3].split(","))

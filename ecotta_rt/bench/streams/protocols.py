@@ -16,7 +16,22 @@ from ecotta_rt.bench.streams.frame_plan import CLEAN, MIXED, FramePlan, Kind, Pi
 from ecotta_rt.data.corruptions import CORRUPTIONS
 from ecotta_rt.data.stream import FRAME_ORDER
 
-__all__ = ["PROTOCOLS", "Protocol", "Setting", "plan_stream"]
+__all__ = [
+    "PROTOCOLS",
+    "Protocol",
+    "Setting",
+    "by_class",
+    "clean",
+    "continual",
+    "garbage",
+    "gradual",
+    "mixed",
+    "one_class",
+    "plan_stream",
+    "practical",
+    "recurring",
+    "sudden",
+]
 
 Places = NDArray[np.int64]
 

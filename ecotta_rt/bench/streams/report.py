@@ -1,7 +1,8 @@
-"""Tables of streams for people: protocol by method, mean and spread over seeds, with cost and memory beside it."""
+"""Tables of streams: protocol by method, mean and spread over seeds, with cost and memory beside it."""
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TextIO
 
 from ecotta_rt.bench.results import Failure
@@ -10,27 +11,63 @@ from ecotta_rt.bench.streams.protocols import PROTOCOLS
 from ecotta_rt.bench.streams.results import StreamReport, StreamRow
 from ecotta_rt.messages import in_columns, show
 
-__all__ = ["answers_of", "mean_and_spread", "print_streams"]
+__all__ = ["DETAILS", "answers_of", "cost_cells", "detail_table", "error_table", "print_streams"]
 
 _MIB = 2**20
 
+_COSTS = ("x forward", "ms/frame", "activations MiB", "process MiB")
+
 _LEGEND = (
-    "error in % of valid frames, mean +- standard deviation over seeds; (n): so many seeds where others have more",
-    "x forward: a step over the fastest inference-only forward of the same batch and engine; activations: kept for a "
-    "backward; process: peak while the stream ran; all of the first protocol in the table that the method has played",
+    "error: in 100 valid frames, mean +- standard deviation over seeds; (n): so many seeds, where others have more",
+    "x forward: a step over the fastest inference-only forward of the same batch, timed in the same process, median; "
+    "activations: kept for a backward; process: peak while the stream ran, the largest",
 )
+
+Figure = Callable[[Errors], float | None]
+
+DETAILS: Mapping[str, tuple[str, Figure]] = MappingProxyType(
+    {
+        "continual: first 50": ("continual", lambda errors: errors.after_change.first_50),
+        "first 100": ("continual", lambda errors: errors.after_change.first_100),
+        "practical: first 100": ("practical", lambda errors: errors.after_change.first_100),
+        "sudden: visit 1": ("sudden", lambda errors: _visit(errors, "1")),
+        "visit 2 on": ("sudden", lambda errors: _later_visits(errors)),
+        "recurring: visit 1": ("recurring", lambda errors: _visit(errors, "1")),
+        "visit 20": ("recurring", lambda errors: _visit(errors, "20")),
+        "one class: during": ("one-class", lambda errors: _part(errors, "one class")),
+        "100 after": ("one-class", lambda errors: _first_100(errors, "at random after")),
+        "clean: between": ("clean", lambda errors: _part(errors, "clean between")),
+        "at the end": ("clean", lambda errors: _part(errors, "clean after")),
+    }
+)
+"""Title -> protocol and figure: what a mean over the whole stream does not show."""
 
 
 def print_streams(report: StreamReport, failures: Sequence[Failure], file: TextIO) -> None:
     """Print tables of all rows, as plain text."""
     show(f"{report.subject.network} on {report.subject.images}", file)
-    if report.rows:
-        show(_table(report.rows, "error", lambda errors: errors.error_percent), file)
-        show(_table(report.rows, "first 100 after a change", lambda errors: errors.after_change.first_100), file)
+    for table in (error_table(report.rows), detail_table(report.rows)) if report.rows else ():
+        print(f"\n{in_columns(table, set(range(1, len(table[0]))))}\n", file=file)
     for failure in failures:
         show(f"{failure.method}: no result: {failure.message}", file)
     for line in _LEGEND if report.rows else ():
         show(line, file)
+
+
+def error_table(rows: Sequence[StreamRow]) -> list[list[str]]:
+    """A head and a line a method and answer: its error in each protocol, and its costs.
+
+    Args:
+        rows: At least one.
+    """
+    protocols = [name for name in PROTOCOLS if any(row.protocol == name for row in rows)]
+    return _table(rows, {name: (name, _whole) for name in protocols}, costs=True)
+
+
+def detail_table(rows: Sequence[StreamRow]) -> list[list[str]]:
+    """The same of `DETAILS`, as far as there are rows for them."""
+    there = {row.protocol for row in rows}
+    return _table(rows, {title: which for title, which in DETAILS.items() if which[0] in there}, costs=False)
 
 
 def answers_of(rows: Sequence[StreamRow]) -> dict[str, list[tuple[StreamRow, Errors]]]:
@@ -43,32 +80,52 @@ def answers_of(rows: Sequence[StreamRow]) -> dict[str, list[tuple[StreamRow, Err
     return found
 
 
-def mean_and_spread(values: Sequence[float]) -> str:
-    """`21.3 +- 0.4`, or the value of a single seed."""
-    mean = f"{statistics.fmean(values):.1f}"
-    return mean if len(values) == 1 else f"{mean} +- {statistics.stdev(values):.1f}"
-
-
-def _table(rows: Sequence[StreamRow], what: str, figure: Callable[[Errors], float]) -> str:
-    protocols = [name for name in PROTOCOLS if any(row.protocol == name for row in rows)]
-    seeds = {name: len({row.seed for row in rows if row.protocol == name}) for name in protocols}
-    lines = [[what, *protocols, "x forward", "ms/frame", "activations MiB", "process MiB"]]
-    for title, found in answers_of(rows).items():
-        cells = []
-        for name in protocols:
-            values = [figure(errors) for row, errors in found if row.protocol == name]
-            few = f" ({len(values)})" if 0 < len(values) < seeds[name] else ""
-            cells.append(f"{mean_and_spread(values)}{few}" if values else "-")
-        lines.append([title, *cells, *_costs([row for row, _ in found])])
-    return f"\n{in_columns(lines, set(range(1, len(lines[0]))))}\n"
-
-
-def _costs(rows: Sequence[StreamRow]) -> tuple[str, ...]:
-    first = min(rows, key=lambda row: list(PROTOCOLS).index(row.protocol)).protocol
-    rows = [row for row in rows if row.protocol == first]
+def cost_cells(rows: Sequence[StreamRow]) -> list[str]:
+    """What the rows of one method cost, under the titles of `_COSTS`."""
     forward = statistics.median(row.ms_per_frame / row.forward_ms_per_frame for row in rows)
-    time = statistics.median(row.ms_per_frame for row in rows)
-    activations, process = (
-        max(sizes) / _MIB for sizes in zip(*((r.activation_bytes, r.process_peak_bytes) for r in rows), strict=True)
-    )
-    return f"{forward:.2f}", f"{time:.2f}", f"{activations:.1f}", f"{process:.0f}"
+    milliseconds = statistics.median(row.ms_per_frame for row in rows)
+    activations = max(row.activation_bytes for row in rows) / _MIB
+    process = max(row.process_peak_bytes for row in rows) / _MIB
+    return [f"{forward:.2f}", f"{milliseconds:.2f}", f"{activations:.1f}", f"{process:.0f}"]
+
+
+def _table(rows: Sequence[StreamRow], columns: Mapping[str, tuple[str, Figure]], *, costs: bool) -> list[list[str]]:
+    seeds = {name: len({row.seed for row in rows if row.protocol == name}) for name in PROTOCOLS}
+    lines = [["error, %", *columns, *(_COSTS if costs else ())]]
+    for title, found in answers_of(rows).items():
+        cells = [
+            _cell([figure(errors) for row, errors in found if row.protocol == protocol], seeds[protocol])
+            for protocol, figure in columns.values()
+        ]
+        lines.append([title, *cells, *(cost_cells([row for row, _ in found]) if costs else ())])
+    return lines
+
+
+def _cell(values: Sequence[float | None], seeds: int) -> str:
+    there = [value for value in values if value is not None]
+    if not there:
+        return "-"
+    spread = f" +- {statistics.stdev(there):.1f}" if len(there) > 1 else ""
+    return f"{statistics.fmean(there):.1f}{spread}" + (f" ({len(there)})" if len(there) < seeds else "")
+
+
+def _whole(errors: Errors) -> float:
+    return errors.error_percent
+
+
+def _visit(errors: Errors, number: str) -> float | None:
+    return errors.by_visit[number].error_percent if number in errors.by_visit else None
+
+
+def _later_visits(errors: Errors) -> float | None:
+    later = [group for number, group in errors.by_visit.items() if number != "1"]
+    frames = sum(group.frames for group in later)
+    return sum(group.error_percent * group.frames for group in later) / frames if frames else None
+
+
+def _part(errors: Errors, name: str) -> float | None:
+    return errors.by_part[name].error_percent if name in errors.by_part else None
+
+
+def _first_100(errors: Errors, name: str) -> float | None:
+    return errors.by_part[name].first_100 if name in errors.by_part else None
