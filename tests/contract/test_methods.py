@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ecotta_rt.bench.peers import METHODS, build_method
 from ecotta_rt.bench.peers.ecotta import Ecotta
-from ecotta_rt.bench.peers.peer import Peer
+from ecotta_rt.bench.peers.peer import LabelledPeer, Peer
 from ecotta_rt.errors import BadFrames, EcottaError, UsageError
 from ecotta_rt.method.attach import attach
 from ecotta_rt.method.cut.partition import partition
@@ -49,15 +49,29 @@ def _warmed(parts: int) -> AdaptState:
 
 def _build(name: str, network: nn.Module, **options: object) -> Peer:
     parts = 5 if name == "ecotta-k5" else 4
-    return build_method(
+    method = build_method(
         name,
         network,
         classes=CLASSES,
         source_frames=_frames(16, seed=5),
-        warmed=_warmed(parts) if name.startswith("ecotta") else None,
+        warmed=_warmed(parts) if "warmed" in METHODS[name].takes else None,
         fine_tuned=_network(seed=2),
         **(_QUICK.get(name, {}) | options),
     )
+    if isinstance(method, LabelledPeer):
+        method._answer = _then_taught(method, method._answer)
+    return method
+
+
+def _then_taught(method: LabelledPeer, answer: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """What learns from labels gets some after each answer, so that all that is promised below holds for it too."""
+
+    def answer_and_teach(frames: Tensor) -> Tensor:
+        logits = answer(frames)
+        method.teach(torch.arange(len(frames)) % CLASSES)
+        return logits
+
+    return answer_and_teach
 
 
 _NOT_OF_THE_BATCH = {"source": "source", "lame": "source", "rotta": "running", "note": "running"}
@@ -87,7 +101,11 @@ def _snapshot(method: Peer) -> dict[str, Tensor]:
         held = {name: torch.from_numpy(array) for name, array in method.engine.state.parameters.items()}
     else:
         held = dict(method.network.named_parameters())
-    frozen = {f"frozen.{name}": tensor for name, tensor in method.network.state_dict().items() if name not in held}
+    counters = "num_batches_tracked"  # in no formula
+    others = {
+        name: t for name, t in method.network.state_dict().items() if name not in held and not name.endswith(counters)
+    }
+    frozen = {f"frozen.{name}": tensor for name, tensor in others.items()}
     return {name: tensor.detach().clone() for name, tensor in {**held, **frozen}.items()}
 
 
@@ -193,7 +211,7 @@ def test_two_of_the_same_seed_agree_and_the_global_random_state_does_not_matter(
 
 # Some predict with something else than the network and the statistics of the batch: these are tested below and in
 # their own files.
-_OTHER = {*_NOT_OF_THE_BATCH, "cotta", "roid", "tent-fine-tuned"}
+_OTHER = {*_NOT_OF_THE_BATCH, "cotta", "roid", "tent-fine-tuned", "oracle-k4"}
 _PLAIN = [name for name in METHODS if name not in _OTHER and "ecotta" not in name]
 
 
@@ -324,3 +342,29 @@ def test_a_new_corruption_is_heard_without_complaint(name):
 def test_what_needs_preparation_says_so_when_it_is_missing(name):
     with pytest.raises(EcottaError, match=rf"{name} needs"):
         build_method(name, _network(), classes=CLASSES)
+
+
+@EVERY
+def test_only_what_says_that_it_takes_labels_has_a_door_for_them(name):
+    method = _build(name, _network())
+
+    assert hasattr(method, "teach") == isinstance(method, LabelledPeer) == ("labels" in METHODS[name].takes)
+
+
+@EVERY
+def test_with_two_views_it_answers_with_the_mean_of_a_frame_and_its_mirror_image_and_learns_as_with_one(name):
+    one, two, mirrored = (_build(name, _network()) for _ in range(3))
+    two.views = 2
+    for seed in range(2):  # the same state before each answer: that is why all three go on
+        frames = _frames(4, seed)
+        others = mirrored._predict(frames.flip(3)).softmax(1)
+        mirrored(frames)
+        answer = two(frames)
+
+        torch.testing.assert_close(answer.exp(), (one(frames).softmax(1) + others) / 2, rtol=1e-5, atol=1e-6)
+    assert _changed(_snapshot(one), _snapshot(two)) == set()
+
+
+def test_neither_one_view_nor_two_is_refused():
+    with pytest.raises(UsageError, match="views=3: 1 is the frame alone"):
+        build_method("source", _network(), classes=CLASSES, views=3)

@@ -68,7 +68,7 @@ class Cotta(Peer):
 
     def _answer(self, frames: Tensor) -> Tensor:
         # Teacher before student, so that the student's graph is not kept through 32 forward passes.
-        target = self._predict(frames)
+        target = self._teach(frames)
         require_classes(target.shape[1])
         with torch.enable_grad():
             torch.autograd.backward(F.cross_entropy(self.network(frames), target.softmax(1)))
@@ -87,8 +87,14 @@ class Cotta(Peer):
         self._optimiser = torch.optim.Adam(self.network.parameters(), self._learning_rate, betas=(0.9, 0.999))
         self._generator.manual_seed(self._seed)
 
-    @torch.no_grad()
     def _predict(self, frames: Tensor) -> Tensor:
+        before = self._generator.get_state()
+        logits = self._teach(frames)
+        self._generator.set_state(before)  # so that the step goes the way it would have gone
+        return logits
+
+    @torch.no_grad()
+    def _teach(self, frames: Tensor) -> Tensor:
         """Augmentation-averaged pseudo-labels: the teacher's logits, over 32 views where the source is unsure."""
         confidence = self.anchor(frames).softmax(1).amax(1).mean()
         if float(confidence) >= self._confidence:

@@ -67,10 +67,13 @@ class Ecotta(Peer):
         self.trainable_parameters = self.engine.trainable_parameters if adapting else 0
 
     def _answer(self, frames: Tensor) -> Tensor:
-        return self.engine(frames) if self._adapting else self._predict(frames)
+        return self.engine(frames) if self._adapting else self.engine.predict(frames)
 
     def _predict(self, frames: Tensor) -> Tensor:
-        return self.engine.predict(frames)
+        before = self.engine.state
+        logits = self.engine.predict(frames)
+        self.engine.restore(before)  # in `running` normalisation the statistics have followed
+        return logits
 
     def reset(self) -> None:
         self.engine.reset()

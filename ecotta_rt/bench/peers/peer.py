@@ -7,6 +7,7 @@ the weights.
 """
 
 import copy
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 
@@ -16,7 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ecotta_rt.errors import BadFrames, NetworkError, UsageError
 
-__all__ = ["Peer", "affine_parameters", "require_classes", "use_batch_statistics"]
+__all__ = ["LabelledPeer", "Peer", "affine_parameters", "require_classes", "use_batch_statistics"]
 
 
 class Peer(ABC):
@@ -34,11 +35,14 @@ class Peer(ABC):
         normalisation: Where the norms take their statistics from: `batch`, `running` or `source`.
         trainable_parameters: How many parameters the method changes: elements, not tensors.
         update_every: Frames from one update to the next; 1 where every call is an update.
+        views: 1, or 2 to answer with the mean of the probabilities of a frame and its mirror image. The mirrored frames
+            get an answer and nothing else: what the method learns from, and how, is as with 1.
     """
 
     normalisation: str = "batch"
     trainable_parameters: int = 0
     update_every: int = 1
+    views: int = 1
 
     def __init__(self, network: nn.Module, name: str, *, single_frames: bool = False) -> None:
         self.name = name
@@ -54,7 +58,7 @@ class Peer(ABC):
             frames: float32 `[N, C, H, W]` in [0, 1].
 
         Returns:
-            Logits `[N, classes]` from the forward before the update, detached.
+            Logits `[N, classes]` from the forward before the update, detached; with 2 views log probabilities.
 
         Raises:
             BadFrames: Not float32, not four axes, no frame at all, another channel count, NaN or infinity in them,
@@ -62,7 +66,10 @@ class Peer(ABC):
             UsageError: The network has one class, and the method minimises an entropy.
         """
         self._require(frames)
-        return self._answer(frames)
+        if self.views == 1:
+            return self._answer(frames)
+        mirrored = self._predict(frames.flip(3))  # first: after the answer comes the update
+        return _mean_answer(self._answer(frames), mirrored)
 
     @abstractmethod
     def _answer(self, frames: Tensor) -> Tensor:
@@ -70,7 +77,7 @@ class Peer(ABC):
 
     @torch.no_grad()
     def _predict(self, frames: Tensor) -> Tensor:
-        """The logits that `_answer` would give, and nothing is learnt."""
+        """The logits that `_answer` would give; nothing is learnt, and no statistics follow."""
         logits: Tensor = self.network(frames)
         return logits
 
@@ -104,6 +111,21 @@ class Peer(ABC):
                 "batch statistics need at least 2 frames in a batch, got 1; send larger batches, "
                 "use the method `source`, or EcoTTA with `running` normalisation, which takes one frame at a time"
             )
+
+
+class LabelledPeer(Peer):
+    """A method that learns from the true labels: no peer, but a bound on what learning can bring.
+
+    This is the one door for labels. `__call__` answers and learns nothing; `teach` follows it.
+    """
+
+    @abstractmethod
+    def teach(self, labels: Tensor) -> None:
+        """Learn from the frames of the last call.
+
+        Args:
+            labels: int64 `[N]`; below 0 where a frame has none.
+        """
 
 
 def require_classes(classes: int) -> None:
@@ -158,6 +180,12 @@ def affine_parameters(network: nn.Module) -> dict[str, nn.Parameter]:
     for parameter in affine.values():
         parameter.requires_grad_(True)
     return affine
+
+
+def _mean_answer(logits: Tensor, others: Tensor) -> Tensor:
+    """Log of the mean of two softmaxes."""
+    both = torch.stack([logits.log_softmax(1), others.log_softmax(1)])
+    return both.logsumexp(0) - math.log(2)
 
 
 def _named_norms(network: nn.Module) -> Iterator[tuple[str, _BatchNorm]]:

@@ -149,6 +149,14 @@ METHODS: Mapping[str, MethodEntry] = MappingProxyType(
             {"parts": 4, "adapting": False},
             ("warmed",),
         ),
+        "oracle-k4": MethodEntry(
+            "ecotta-k4 learning from the true labels: a bound on what learning can bring",
+            "meta groups",
+            "oracle:Oracle",
+            {"parts": 4},
+            ("warmed", "labels"),
+            untimed="it learns from true labels, which no camera has",
+        ),
         # EcoTTA's warm-up shows labelled source frames to the meta groups, so part of its lead may be that second
         # training. Here the source network gets the same frames, augmentation, schedule and number of steps
         # (`ecotta_rt.prepare.warmup.fine_tune`), with all its weights training; then TENT adapts it as usual.
@@ -204,6 +212,7 @@ def build_method(
     warmed: "AdaptState | None" = None,
     fine_tuned: "nn.Module | None" = None,
     seed: int = 0,
+    views: int = 1,
     **options: Any,
 ) -> "Peer":
     """Build a method around a copy of the network.
@@ -217,16 +226,20 @@ def build_method(
         warmed: Warmed-up meta groups; for the EcoTTA methods.
         fine_tuned: The network fine-tuned on the warm-up data; `tent-fine-tuned` adapts it instead.
         seed: Of whatever the method draws at random.
+        views: 2 averages the answers to each frame and its mirror image; see `Peer`.
         **options: Hyper-parameters of the method, by the name they have in its class.
 
     Raises:
-        UsageError: An unknown method or option, fewer than 2 classes, or something missing that the method needs.
+        UsageError: An unknown method or option, fewer than 2 classes, neither 1 nor 2 views, or something missing that
+            the method needs.
         NetworkError: The network has nothing that the method could adapt.
     """
     entry = _entry(name)
     from ecotta_rt.bench.peers.peer import require_classes  # imports torch
 
     require_classes(classes)
+    if views not in (1, 2):
+        raise UsageError(f"views={views}: 1 is the frame alone, 2 the frame and its mirror image")
     maker = _maker(entry)
     _require_options(name, entry, maker, options)
     if "fine_tuned" in entry.takes:
@@ -234,6 +247,7 @@ def build_method(
     resources = {"classes": classes, "source_frames": source_frames, "warmed": warmed, "seed": seed}
     wanted = {key: resources[key] for key in entry.takes if key in resources}
     method: Peer = maker(network, **entry.fixed, **wanted, **options)
+    method.views = views
     return method
 
 

@@ -55,6 +55,7 @@ def test_the_design_names_these_methods():
         "ecotta-k5",
         "ecotta-k4-constant",
         "ecotta-k4-warmed",
+        "oracle-k4",
         "tent-fine-tuned",
     ]
 
