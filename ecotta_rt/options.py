@@ -1,7 +1,7 @@
 """How a step adapts and how a session runs it: every choice by name, checked once. No torch, no array library."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, get_args
 
 from ecotta_rt.errors import UsageError
@@ -14,6 +14,7 @@ __all__ = [
     "LEARNING",
     "MEMORY_KINDS",
     "NORMALISATIONS",
+    "NORMS_STEP",
     "ON_DEVICE",
     "OPTIMISATIONS",
     "STATISTICS_RULES",
@@ -141,6 +142,10 @@ class StepOptions:
 
 ON_DEVICE = StepOptions(normalisation="running", lr_batch=64)
 """How a bundle adapts unless asked otherwise: the stream's statistics, and the paper's step size for 64 frames."""
+
+NORMS_STEP = replace(ON_DEVICE, optimiser="signum", lr=2e-3, entropy_margin=1.0, l1_weight=0.0)
+"""How a bundle adapts in which the network's own norms learn, too: towards certain answers from every frame, and held
+by nothing. For networks that were not warmed up: a warm-up leaves little to learn."""
 
 TENT_STEP = StepOptions(normalisation="running", lr=2.5e-4, lr_batch=64)
 """How a bundle with TENT adapts: the authors' step size and momentum for ImageNet, SGD (Wang et al. 2021, arXiv

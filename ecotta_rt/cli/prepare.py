@@ -35,11 +35,12 @@ from typing import TYPE_CHECKING, Any
 
 from ecotta_rt.cli.json_option import STDOUT, check_json, write_json
 from ecotta_rt.cli.parser import key_mapping
-from ecotta_rt.cli.prepare_options import add_options, class_names, export_options, warm_up_options
+from ecotta_rt.cli.prepare_options import add_options, class_names, export_options, wants_norms, warm_up_options
 from ecotta_rt.errors import UsageError
 from ecotta_rt.files.atomic import check_target
 from ecotta_rt.messages import tell
 from ecotta_rt.options import TRACKED
+from ecotta_rt.state import AdaptState
 
 if TYPE_CHECKING:
     from ecotta_rt.bundle import FrameSpec
@@ -61,6 +62,7 @@ def run(args: argparse.Namespace) -> int:
     """Warm up, export, save."""
     from ecotta_rt.cli.prepare_data import choose_frame, open_data, require_a_batch
     from ecotta_rt.cli.progress import WorkProgress
+    from ecotta_rt.method.attach import norms_learn_in
     from ecotta_rt.prepare import pipeline
     from ecotta_rt.prepare.networks import MODELS
     from ecotta_rt.prepare.preflight import preflight
@@ -78,7 +80,9 @@ def run(args: argparse.Namespace) -> int:
     for path in filter(None, (target, bundle)):
         check_target(path)
     check_json(args.json, args.network, args.checkpoint, target, bundle)
-    options, wanted = warm_up_options(args), export_options(args)
+    reused = target.exists() and not args.force
+    norms_learn = norms_learn_in(AdaptState.load(target)) if reused else wants_norms(args)
+    options, wanted = warm_up_options(args), export_options(args, norms_learn)
     pipeline.use_threads(args.threads)
     data = open_data(args)
     if data is not None:
@@ -98,9 +102,9 @@ def run(args: argparse.Namespace) -> int:
         frame = choose_frame(args, network, data)
     wanted = replace(wanted, model=pipeline.model_name(args.network), frame=frame, classes=names)
     kernel = pipeline.default_kernel(args.network) if args.kernel is None else args.kernel
-    geometry = {"parts": args.parts, "kernel": kernel}
+    geometry: dict[str, Any] = {"parts": args.parts, "kernel": kernel, "norms_learn": norms_learn}
     compiled, found = None, dict[str, Any]()
-    if target.exists() and not args.force:
+    if reused:
         _tell(f"{target} exists and is exported as it is; --force warms up again")
     else:
         with WorkProgress("ecotta prepare", bar=False) as progress:
@@ -154,6 +158,7 @@ def _warm_up(
     origin: str,
     parts: int,
     kernel: int,
+    norms_learn: bool,
 ) -> dict[str, Any]:
     from ecotta_rt.cli.progress import TrainingProgress
     from ecotta_rt.data import Labelled, remove_store
@@ -173,6 +178,7 @@ def _warm_up(
                 out,
                 parts=parts,
                 kernel=kernel,
+                norms_learn=norms_learn,
                 options=options,
                 origin=origin,
                 report=progress,

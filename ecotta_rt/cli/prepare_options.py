@@ -11,13 +11,13 @@ from ecotta_rt.cli.parser import add_key_mapping, batch_size, integer, thread_co
 from ecotta_rt.errors import InputFileError, UsageError
 from ecotta_rt.machine.device import load_device
 from ecotta_rt.machine.this_machine import require_bfloat16
-from ecotta_rt.options import COUPLED, NORMALISATIONS, ON_DEVICE
+from ecotta_rt.options import COUPLED, NORMALISATIONS, NORMS_STEP, ON_DEVICE
 
 if TYPE_CHECKING:
     from ecotta_rt.exporter.request import ExportOptions
     from ecotta_rt.prepare.warmup import WarmUpOptions
 
-__all__ = ["add_options", "class_names", "export_options", "frame_size", "warm_up_options"]
+__all__ = ["add_options", "class_names", "export_options", "frame_size", "wants_norms", "warm_up_options"]
 
 _USUAL_AUGMENTATION = "jitter:0.4,blur:0.2,grey:0.1"
 
@@ -140,9 +140,25 @@ def _add_bundle(bundle: "argparse._ArgumentGroup") -> None:
         metavar="N",
         help="frames a step, a graph for each number (default 1; 64 with batch normalisation)",
     )
-    usual = ON_DEVICE.lr, ON_DEVICE.l1_weight
-    add("--step-lr", type=float, default=usual[0], metavar="LR", help="step size for 64 frames, less for fewer (0.005)")
-    add("--l1-weight", type=float, default=usual[1], metavar="L", help="lambda, of the L1 that holds features (0.5)")
+    add(
+        "--learn",
+        choices=("groups", "norms"),
+        help="what learns on the device: the groups, or with them scale and shift of the network's own norms, as in "
+        "TENT (default: groups; norms without --data and with batch normalisation, where that was measured to pay)",
+    )
+    groups, norms = ON_DEVICE, NORMS_STEP
+    add(
+        "--step-lr",
+        type=float,
+        metavar="LR",
+        help=f"step size for 64 frames, less for fewer ({groups.lr:g}; {norms.lr:g} where norms learn)",
+    )
+    add(
+        "--l1-weight",
+        type=float,
+        metavar="L",
+        help=f"lambda, of the L1 that holds features ({groups.l1_weight:g}; {norms.l1_weight:g} where norms learn)",
+    )
     add("--frame-by-frame", action="store_true", help="add graphs that learn from many frames in the memory of one")
     add("--fast", action="store_true", help="add steps that take more memory for less time, where there are some")
     add("--device", metavar="ID", help="leave out graphs that do not fit there; an error when none does")
@@ -178,17 +194,29 @@ def class_names(args: argparse.Namespace) -> tuple[str, ...]:
     return names
 
 
-def export_options(args: argparse.Namespace) -> "ExportOptions":
-    """What the bundle shall hold, as far as the command says it: what cannot be exported is said before the warm-up."""
+def wants_norms(args: argparse.Namespace) -> bool:
+    """Whether scale and shift of the network's own norms shall learn."""
+    if args.learn is None:
+        return args.data is None and args.normalisation in COUPLED
+    return bool(args.learn == "norms")
+
+
+def export_options(args: argparse.Namespace, norms_learn: bool) -> "ExportOptions":
+    """What the bundle shall hold, as far as the command says it: what cannot be exported is said before the warm-up.
+
+    Args:
+        args: The command's.
+        norms_learn: Whether the network's own norms learn.
+    """
     from ecotta_rt.exporter.request import ExportOptions
 
+    asked = {"lr": args.step_lr, "l1_weight": args.l1_weight}
     step = replace(
-        ON_DEVICE,
+        NORMS_STEP if norms_learn else ON_DEVICE,
         normalisation=args.normalisation,
         frozen_gradient=args.gradient,
         frame_by_frame=args.frame_by_frame,
-        lr=args.step_lr,
-        l1_weight=args.l1_weight,
+        **{name: value for name, value in asked.items() if value is not None},
     )
     batches = tuple(args.step_batch or ((64,) if step.normalisation in COUPLED else (1,)))
     device = None if args.device is None else load_device(args.device)

@@ -14,7 +14,7 @@ from ecotta_rt.method.cut.partition import Partition
 from ecotta_rt.method.ecotta import AdaptableNetwork, MetaGroup
 from ecotta_rt.state import AdaptState
 
-__all__ = ["attach", "attach_as", "momenta_note"]
+__all__ = ["attach", "attach_as", "momenta_note", "norms_learn_in"]
 
 _MOMENTA = "momenta"
 """Name among a state's metadata."""
@@ -65,10 +65,14 @@ def attach_as(partition: Partition, state: AdaptState) -> AdaptableNetwork:
         raise InputFileError("this state has no groups.0.conv.weight [C', C, k, k], so it holds no meta groups")
     try:
         momenta = {str(name): float(u) for name, u in json.loads(state.metadata.get(_MOMENTA, "{}")).items()}
-        norms_learn = any(not name.startswith("groups.") for name in state.parameters)
-        return attach(partition, int(weight.shape[-1]), momenta, norms_learn=norms_learn)
+        return attach(partition, int(weight.shape[-1]), momenta, norms_learn=norms_learn_in(state))
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise InputFileError(f"this state's momenta do not fit the network: {error}") from error
+
+
+def norms_learn_in(state: AdaptState) -> bool:
+    """Whether frozen norms learn in a network that `state` was made with."""
+    return any(not name.startswith("groups.") for name in state.parameters)
 
 
 def momenta_note(network: AdaptableNetwork) -> dict[str, str]:

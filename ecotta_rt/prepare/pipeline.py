@@ -143,6 +143,7 @@ def prepare(
     *,
     parts: int,
     kernel: int,
+    norms_learn: bool = False,
     options: WarmUpOptions,
     origin: str = "",
     report: WarmUpCallback | None = None,
@@ -158,6 +159,7 @@ def prepare(
             run that finds one goes on from it.
         parts: K.
         kernel: Side of the meta convolutions.
+        norms_learn: Let scale and shift of the frozen norms learn on the device; the warm-up leaves them alone.
         options: The warm-up's recipe.
         origin: What the data was, for the record.
         report: Called after each step.
@@ -187,7 +189,8 @@ def prepare(
             "warning: the network is hardly better than guessing; is the order of the classes (--classes) that of its "
             "outputs, and does it get its frames as it was trained (--mean, --std, --size)?"
         )
-    adaptable = attach(partition(network, torch.zeros(1, channels, height, width), parts), kernel)
+    pieces = partition(network, torch.zeros(1, channels, height, width), parts)
+    adaptable = attach(pieces, kernel, norms_learn=norms_learn)
     target = warmed_path(out, parts)
     snapshot = _snapshot_beside(target)
     labels: Labels
@@ -213,7 +216,9 @@ def _snapshot_beside(target: Path) -> Path:
     return snapshot
 
 
-def prepare_without_data(network: nn.Module, out: Path, *, frame: FrameSpec, parts: int, kernel: int) -> AdaptState:
+def prepare_without_data(
+    network: nn.Module, out: Path, *, frame: FrameSpec, parts: int, kernel: int, norms_learn: bool = False
+) -> AdaptState:
     """Cut, attach and save, with groups that change nothing yet: the network answers as it does now, and learns later.
 
     Args:
@@ -222,12 +227,14 @@ def prepare_without_data(network: nn.Module, out: Path, *, frame: FrameSpec, par
         frame: What the network takes.
         parts: K.
         kernel: Side of the meta convolutions.
+        norms_learn: Let scale and shift of the frozen norms learn, too.
 
     Returns:
         The state that was saved.
     """
     network.eval()
-    adaptable = attach(partition(network, torch.zeros(1, frame.channels, *frame.size), parts), kernel)
+    pieces = partition(network, torch.zeros(1, frame.channels, *frame.size), parts)
+    adaptable = attach(pieces, kernel, norms_learn=norms_learn)
     state = identity_state(adaptable)
     state = replace(state, metadata={**state.metadata, "parts": str(parts), "kernel": str(kernel)})
     state.save(warmed_path(out, parts))

@@ -48,6 +48,7 @@ def preflight(
     parts: int,
     kernel: int,
     identity: bool = False,
+    norms_learn: bool = False,
     report: ExportCallback | None = None,
     tell: Tell | None = None,
 ) -> Compiled | None:
@@ -60,6 +61,7 @@ def preflight(
         parts: K.
         kernel: Side of the meta convolutions.
         identity: The groups will start as an identity and not be warmed up.
+        norms_learn: Scale and shift of the frozen norms will learn, too.
         report: Called for each graph.
         tell: Called with one line for each finding.
 
@@ -80,7 +82,7 @@ def preflight(
     for note in pieces.notes:
         say(note)
     frames, answers = require_answers(network, pieces, (frame.channels, *frame.size), options.classes, options.batches)
-    adaptable = attach(pieces, kernel)
+    adaptable = attach(pieces, kernel, norms_learn=norms_learn)
     if identity:
         start_as_identity(adaptable)
     _require_same(_frozen_answer(adaptable, frames), answers)
