@@ -30,6 +30,7 @@ class Case:
         gradient: `exact` or `constant`, for EcoTTA.
         seed: Seed of whatever the method draws at random.
         hyperparameters: What EcoTTA's step has otherwise than `ADAPTATION`; torch only.
+        views: 2 averages the answers to each frame and its mirror image; torch only.
         memory_format: `channels_last` or `contiguous`; torch only. Where it is timed, the faster one is found by trial.
         allocator: One of `ALLOCATORS`.
         frame_by_frame: Learn from a batch in the memory of one frame; onnx only, as all below but the files.
@@ -56,6 +57,7 @@ class Case:
     gradient: str = "exact"
     seed: int = 0
     hyperparameters: Mapping[str, float] = field(default_factory=dict)
+    views: int = 1
     memory_format: str = "channels_last"
     allocator: str = "libc"
     frame_by_frame: bool = False

@@ -67,6 +67,7 @@ class _OnnxStep:
     """
 
     parameters = None
+    teach = None
     normalisation: str
     session_options: dict[str, str | int | float]
     _memory: tuple[int, int]  # as planned when the graph was made: nothing measures it here

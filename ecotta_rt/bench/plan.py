@@ -138,6 +138,7 @@ def with_files(case: Case, request: Request, files: NetworkFiles) -> Case:
         gradient=request.gradient,
         seed=request.seed,
         hyperparameters=dict(request.hyperparameters),
+        views=request.views,
         memory_format=request.memory_format,
         allocator=request.allocator or "libc",
         frame_by_frame=request.frame_by_frame,
@@ -162,7 +163,7 @@ def _able(cases: Sequence[Case], why_not: _WhyNot, strict: bool) -> tuple[list[C
 
 def why_not(case: Case) -> EcottaError | None:
     """Why a case with its files cannot run; None where it can."""
-    reason = None if case.timed else _no_graph(case) or _batch_too_small(case) or _twin(case)
+    reason = None if case.timed else _no_graph(case) or _one_view(case) or _batch_too_small(case) or _twin(case)
     if reason is not None:
         return UsageError(reason)
     if case.resource is None or Path(case.resource).is_file():
@@ -176,6 +177,12 @@ def _no_graph(case: Case) -> str | None:
     if case.engine == "torch" or METHODS[case.method].graph is not None:
         return None
     return "onnxruntime computes no gradients; those of EcoTTA and TENT alone are compiled; use --engine torch"
+
+
+def _one_view(case: Case) -> str | None:
+    if case.views == 1 or case.engine == "torch":
+        return None
+    return f"--views {case.views} is for --engine torch: graphs answer one view a frame"
 
 
 def _batch_too_small(case: Case) -> str | None:

@@ -63,6 +63,7 @@ class Request:
         order: One of `ORDERS`.
         hyperparameters: What EcoTTA's step is to have otherwise than `ADAPTATION`, by its names. Torch only: a bundle
             has its own.
+        views: 2 averages the answers to each frame and its mirror image, of ours and of every peer; torch only.
         memory_format: One of `MEMORY_FORMATS`, of networks and frames; torch only.
         allocator: One of `ALLOCATORS`: whether freed memory goes back to the system at once. None for the engine's
             own: `returning` with torch; with onnx `libc`, since its sessions have `memory_kind`.
@@ -96,6 +97,7 @@ class Request:
     severity: int = 5
     order: str = "official"
     hyperparameters: Mapping[str, float] = field(default_factory=dict)
+    views: int = 1
     memory_format: str = "channels_last"
     allocator: str | None = None
     devices: tuple[str, ...] = ()
@@ -174,6 +176,8 @@ def _check_numbers(request: Request) -> None:
             raise UsageError(f"{option} {given}: it must be at least {least}")
         if len(set(numbers)) < len(numbers):
             raise UsageError(f"{option} {given}: give one or more different numbers")
+    if request.views not in (1, 2):
+        raise UsageError(f"--views {request.views}: 1 is the frame alone, 2 the frame and its mirror image")
     if not 0 < (lr := request.hyperparameters.get("lr", 1.0)) < inf:
         raise UsageError(f"--step-lr {lr}: a step size is a finite number above 0")
     if not 0 <= (weight := request.hyperparameters.get("l1_weight", 0.0)) < inf:

@@ -58,8 +58,8 @@ class Row:
             It keeps its freed memory, whatever allocator the method ran with: `returning` slows the method alone.
             Of the same engine, in the layout or with the session options that suit it best.
         trainable_parameters: Scalars the method may change by gradient.
-        session_options: What else was set: threads, memory format, gradient, allocator, `lr` and `l1_weight` where they
-            were chosen; with onnx optimisation, memory and the graph.
+        session_options: What else was set: threads, memory format, gradient, allocator; `views`, `lr` and `l1_weight`
+            where they were chosen; with onnx optimisation, memory and the graph.
         fits: Device id -> whether the larger of load and run fits its memory.
     """
 

@@ -28,7 +28,7 @@ import os
 import sys
 import time
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import cycle
 from typing import Any, Protocol
 
@@ -79,6 +79,10 @@ class MeasuredStep(Protocol):
 
     def begin_corruption(self, corruption: str, /) -> None:
         """Hear that the stream changes corruption."""
+
+    @property
+    def teach(self) -> Callable[[NDArray[np.int64]], None] | None:
+        """Takes the true labels of the frames just answered; None for all methods but those that declare it."""
 
     def memory(self, prepared: Any, /) -> tuple[int, int]:
         """activation_bytes and step_peak_bytes of a step on these frames."""
@@ -163,7 +167,7 @@ def _play(step: MeasuredStep, recording: Recording, batch: int, tell: Tell) -> d
         wrong[span.corruption] = 0
         for piece in cut_batches(span, batch):
             prepared = step.prepare(recording.frames(piece.start, piece.stop))
-            answer, ms = _timed(step, prepared)
+            answer, ms = _timed(step, prepared, recording.labels[piece.start : piece.stop])
             times.append((ms, piece.stop - piece.start))
             wrong[span.corruption] += int((step.labels(answer) != recording.labels[piece.start : piece.stop]).sum())
             tell({"frames": piece.stop, "wrong": sum(wrong.values())})
@@ -201,9 +205,8 @@ def _play_stream(step: MeasuredStep, recording: Recording, batch: int, tell: Tel
         for span in recording.spans[bisect_left(starts, place) : bisect_left(starts, stop)]:
             step.begin_corruption(span.corruption)
         prepared = step.prepare(frames)
-        start_s = time.perf_counter()
-        answer = step(prepared)
-        took_s = time.perf_counter() - start_s
+        answer, took_ms = _timed(step, prepared, _filled_up(labels[place:stop], batch))
+        took_s = took_ms / 1e3
         spent_s += took_s
         first_s = first_s or took_s
         for name, given in _by_name(step, answer).items():
@@ -234,6 +237,11 @@ def _batches(recording: Recording, batch: int) -> Iterator[tuple[int, NDArray[np
         yield start, frames
 
 
+def _filled_up(labels: NDArray[np.int64], batch: int) -> NDArray[np.int64]:
+    """With no label for the frames that fill up a batch."""
+    return np.concatenate([labels, np.full(batch - len(labels), -1)])
+
+
 def _by_name(step: MeasuredStep, answer: Any) -> Mapping[str, NDArray[np.int64]]:
     """The answers of a step: `unfiltered`, which every method has, and what else it says."""
     several = getattr(step, "answers", None)
@@ -259,10 +267,12 @@ def _take_turns(case: Case, engine: Any, tell: Tell) -> None:
         tell({"step_ms": step_ms, "process_peak_bytes": _peak_bytes()})
 
 
-def _timed(step: MeasuredStep, prepared: Any) -> tuple[Any, float]:
-    """What the step answers, and the milliseconds it took."""
+def _timed(step: MeasuredStep, prepared: Any, labels: NDArray[np.int64] | None = None) -> tuple[Any, float]:
+    """What the step answers, and the milliseconds it took; labels go to who learns from them, after the answer."""
     start = time.perf_counter()
     answer = step(prepared)
+    if labels is not None and step.teach is not None:
+        step.teach(labels)
     return answer, 1e3 * (time.perf_counter() - start)
 
 

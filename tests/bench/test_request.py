@@ -53,6 +53,7 @@ def test_each_method_gets_the_file_it_needs(asked, tmp_path):
         "ecotta-k4-constant": "ecotta-k4",
         "ecotta-k5": "ecotta-k5",
         "ecotta-k4-warmed": "ecotta-k4",
+        "oracle-k4": "ecotta-k4",
         "tent-fine-tuned": "fine-tuned",
     }
 
@@ -92,6 +93,10 @@ def test_what_cannot_be_meant_is_refused_before_any_work(asked, subtests):
         ({"threads": (0,)}, r"--threads 0"),
         ({"seed": -1}, r"--seed -1"),
         ({"seed": 2**63}, r"--seed 9223372036854775808: torch takes"),
+        ({"views": 3}, r"--views 3: 1 is the frame alone, 2 the frame and its mirror image"),
+        ({"engine": "onnx", "views": 2}, r"cannot run: --views 2 is for --engine torch"),
+        ({"batches": (1,), "methods": ("lame",)}, r"lame cannot run: a frame alone has no neighbours"),
+        ({"engine": "onnx", "methods": ("oracle-k4",)}, r"oracle-k4 cannot run: onnxruntime computes no gradients"),
         ({"severity": 6}, r"--severity 6: it goes from 1"),
         ({"hyperparameters": {"lr": 0.0}}, r"--step-lr 0.0: a step size is a finite number above 0"),
         ({"hyperparameters": {"lr": float("nan")}}, r"--step-lr nan: a step size"),

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from ecotta_rt.bench.adaptation import step_options
 from ecotta_rt.bench.case import Case
 from ecotta_rt.bench.peers.forward_time import fastest_forward_ms
 from ecotta_rt.bench.peers.memory_format import MEMORY_FORMATS, to_memory_format
+from ecotta_rt.bench.peers.peer import LabelledPeer
 from ecotta_rt.bench.peers.registry import METHODS, build_method
 from ecotta_rt.bench.recording import Recording
 from ecotta_rt.prepare.checkpoint import load_network, read_network_file
@@ -39,10 +41,14 @@ class TorchStep:
         network = to_memory_format(load_network(case.network), memory_format)
         self.parameters = sum(parameter.numel() for parameter in network.parameters())
         needs = self._needs(case, memory_format)
-        self._method = build_method(case.method, network, classes=self.classes, seed=case.seed, **needs)
+        self._method = build_method(
+            case.method, network, classes=self.classes, seed=case.seed, views=case.views, **needs
+        )
         self.name, self.normalisation = self._method.name, self._method.normalisation
         self.trainable_parameters = self._method.trainable_parameters
         self.session_options: dict[str, str | int | float] = {"threads": case.threads, "memory_format": memory_format}
+        if case.views != 1:
+            self.session_options["views"] = case.views
         entry = METHODS[case.method]
         if "warmed" in entry.takes and not case.timed:
             self.session_options["gradient"] = entry.fixed.get("frozen_gradient", case.gradient)
@@ -58,6 +64,12 @@ class TorchStep:
         """Predict, then adapt: logits."""
         return self._method(frames)
 
+    @property
+    def teach(self) -> Callable[[NDArray[np.int64]], None] | None:
+        """The door for labels, of a method that has one."""
+        method = self._method
+        return (lambda labels: method.teach(torch.from_numpy(labels))) if isinstance(method, LabelledPeer) else None
+
     def labels(self, logits: Tensor) -> NDArray[np.int64]:
         labels: NDArray[np.int64] = logits.argmax(1).numpy()
         return labels
@@ -69,9 +81,13 @@ class TorchStep:
         """
         calls = math.ceil(self._method.update_every / len(frames))
 
+        labels = np.zeros(len(frames), np.int64)  # any will do: memory asks nothing of their values
+
         def steps() -> None:
             for _ in range(calls):
                 self._method(frames)
+                if self.teach is not None:
+                    self.teach(labels)
 
         measured = profile_step(steps)
         return measured.activation_bytes, measured.step_peak_bytes

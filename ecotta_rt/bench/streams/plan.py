@@ -7,7 +7,7 @@ from pathlib import Path
 from ecotta_rt.bench.bundles import BundleOrder
 from ecotta_rt.bench.case import Case
 from ecotta_rt.bench.network_files import NetworkFiles, dataset_of, find_network
-from ecotta_rt.bench.peers import METHODS
+from ecotta_rt.bench.peers import METHODS, MethodEntry
 from ecotta_rt.bench.plan import bundle_orders, named_bundles, unfit, why_not, with_files
 from ecotta_rt.bench.request import Request, check_request
 from ecotta_rt.data.image_sets import ImageSet, find_image_set
@@ -42,7 +42,8 @@ class StreamPlan:
 def label(case: Case) -> str:
     """What a row is called: `ecotta-k4 onnx running, batch 1`."""
     norms = f" {case.normalisation}" if "warmed" in METHODS[case.method].takes else ""
-    return f"{case.method} {case.engine}{norms}, batch {case.batch}"
+    views = "" if case.views == 1 else f", {case.views} views"
+    return f"{case.method} {case.engine}{norms}, batch {case.batch}{views}"
 
 
 def make_stream_plan(request: Request, cache: Path) -> StreamPlan:
@@ -77,12 +78,17 @@ def make_stream_plan(request: Request, cache: Path) -> StreamPlan:
 def _offered(methods: Sequence[str], request: Request) -> Iterator[Case]:
     for method in methods:
         entry = METHODS[method]
-        engines = request.engines or ("onnx" if entry.graph == "forward" or "warmed" in entry.takes else "torch",)
+        engines = request.engines or (_usual_engine(entry, request.views),)
         for engine in engines:
             for batch in request.batches:
                 for normalisation in _normalisations(method, batch, request):
                     allocator = request.allocator or ("libc" if engine == "onnx" else "returning")
                     yield Case(method, engine, batch, request.threads[0], normalisation, True, allocator=allocator)
+
+
+def _usual_engine(entry: MethodEntry, views: int) -> str:
+    ours = entry.graph == "forward" or (entry.graph is not None and "warmed" in entry.takes)
+    return "onnx" if ours and views == 1 else "torch"
 
 
 def _normalisations(method: str, batch: int, request: Request) -> Sequence[str]:

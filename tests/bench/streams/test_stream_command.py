@@ -57,6 +57,14 @@ def run(capsys, *arguments):
     return code, captured.out, captured.err
 
 
+def test_with_two_views_all_run_in_torch_and_rows_say_so(played, capsys):
+    code, _, err = run(capsys, "continual", *SMALL, "--methods", "source,rotta", "--views", "2", "--batch", "64")
+
+    assert code == 0
+    assert [line.split()[:3] for line in played()] == [["source", "torch", "64"], ["rotta", "torch", "64"]]
+    assert "rotta torch, batch 64, 2 views" in err
+
+
 def test_every_stream_is_played_to_every_case_that_can_be(played, capsys, tmp_path):
     target = tmp_path / "streams.json"
     code, out, err = run(
