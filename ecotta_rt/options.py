@@ -178,11 +178,8 @@ class AdaptationOptions:
 
     Attributes:
         statistics: One of `STATISTICS_RULES`.
-        early_momentum: u of the norms in which classes differ little, in [0, 1]: how far one frame moves them.
-        deep_momentum: u of the norms in which classes differ; 0 holds them at the source's values.
-        leak: How far each frame pulls the deep norms back to the source's values, in [0, 1].
-        gate: Frames whose entropy is above `gate * ln C` nats do not move the deep norms; 1: all do.
-        boost: How many times faster the early norms move when the surroundings have changed; 1: no faster.
+        momentum: u, how far one frame moves the statistics, in [0, 1]; after a change of surroundings more.
+        leak: How far each frame pulls them back to the source's values, in [0, 1].
         filter_rate: How fast the filter learns for how long a class stays, in [0, 1].
         most_trust: The most that the filter trusts in the class staying, in [0, 1). Above 0.8 it can lock in: errors
             confirm themselves.
@@ -197,11 +194,8 @@ class AdaptationOptions:
     """
 
     statistics: StatisticsRule = "de-classed"
-    early_momentum: float = 0.01
-    deep_momentum: float = 0.01
-    leak: float = 0.01
-    gate: float = 0.5
-    boost: float = 1.0
+    momentum: float = 0.01
+    leak: float = 0.002
     filter_rate: float = 0.03
     most_trust: float = 0.8
     answer: AnswerKind = DEFAULT_ANSWER
@@ -212,9 +206,8 @@ class AdaptationOptions:
 
     def __post_init__(self) -> None:
         _require_choice("statistics", self.statistics, STATISTICS_RULES)
-        for name in ("early_momentum", "deep_momentum", "leak", "gate", "filter_rate"):
+        for name in ("momentum", "leak", "filter_rate"):
             _require_range(name, getattr(self, name), 0.0, 1.0)
-        _require_range("boost", self.boost, 1.0, 100.0)
         _require_range("most_trust", self.most_trust, 0.0, 1.0)
         if self.most_trust == 1.0:
             raise UsageError("most_trust=1.0: the filter would never leave a class; choose less than 1, such as 0.8")

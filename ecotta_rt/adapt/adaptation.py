@@ -2,19 +2,20 @@
 
     recipe = Recipe(options, classes, followed)       # of a bundle; cameras share it
     adaptation = Adaptation(recipe)
-    filtered = adaptation.take(probabilities, entropy, seen)
+    filtered = adaptation.filter(probabilities)
+    adaptation.follow(seen, filtered)
     adaptation.statistics                             # to answer the next batch with
 
 Plain numpy on flat vectors: it knows no graph.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ecotta_rt.adapt.channels import Moments
 from ecotta_rt.adapt.filter import AnswerFilter
 from ecotta_rt.adapt.follower import Followed, StatisticsFollower
 from ecotta_rt.errors import UsageError
@@ -51,23 +52,21 @@ class Adaptation:
     """
 
     def __init__(self, recipe: Recipe) -> None:
-        self.recipe, options = recipe, recipe.options
+        self.recipe, options, followed = recipe, recipe.options, recipe.followed
         self._filter = AnswerFilter(recipe.classes, options.filter_rate, options.most_trust)
-        self._follower = None if recipe.followed is None else StatisticsFollower(recipe.followed, options)
-        self._most_entropy = options.gate * math.log(recipe.classes)
+        self._follower = None if followed is None else StatisticsFollower(followed, options)
+        self._statistics = None if followed is None else followed.source.copy()
 
     @property
     def statistics(self) -> Floats | None:
         """float32 `[S]`, to answer the next batch with: one array, moved in place. None: nothing follows."""
-        return None if self._follower is None else self._follower.now
+        return self._statistics
 
-    def take(self, probabilities: Floats, entropy: Floats, seen: Floats | None = None) -> Floats:
-        """Filter the answers to the frames of a batch, and let the statistics follow what was seen in them.
+    def filter(self, probabilities: Floats) -> Floats:
+        """The filtered answers to the frames of a batch, in their order.
 
         Args:
-            probabilities: float32 `[N, K]`, the network's. A frame for which they are not finite moves nothing.
-            entropy: float32 `[N]`, nats.
-            seen: float32 `[N, S]`, each frame's own means and variances; None: the statistics stay as they are.
+            probabilities: float32 `[N, K]`, the network's. A frame for which they are not finite changes nothing.
 
         Returns:
             float32 `[N, K]`.
@@ -75,18 +74,39 @@ class Adaptation:
         Raises:
             UsageError: Of another size.
         """
-        filtered = self._filter(probabilities)
-        if seen is not None and self._follower is not None:
-            finite = np.isfinite(probabilities).all(axis=1)
-            self._follower.take(seen[finite], filtered[finite], entropy[finite] < self._most_entropy)
-        return filtered
+        return self._filter(probabilities)
+
+    def follow(self, seen: Floats, weights: Floats) -> bool:
+        """Let the statistics follow what was seen in the frames of a batch, in their order.
+
+        Args:
+            seen: float32 `[N, S]`, each frame's own means and variances.
+            weights: float32 `[N, K]`, how much each frame is of each class: the filtered probabilities.
+
+        Returns:
+            Whether all came out finite; where not, the statistics have not moved.
+        """
+        followed, statistics = self.recipe.followed, self._statistics
+        if followed is None or statistics is None:
+            return True
+        if not np.isfinite(seen).all():
+            return False
+        channels, now = followed.channels, followed.channels.moments(statistics)
+        with np.errstate(over="ignore", invalid="ignore"):
+            for vector, classes in zip(seen, weights, strict=True):
+                now = self._after_frame(now, channels.moments(vector), classes)
+        if not all(np.isfinite(moments).all() for moments in now):
+            return False
+        channels.put(now, statistics)
+        return True
+
+    def _after_frame(self, now: Moments, frame: Moments, classes: Floats) -> Moments:
+        assert self._follower is not None
+        return self._follower.moved(now, frame, classes, self.recipe.options.momentum)
 
     def arrays(self) -> dict[str, Floats]:
         """All that stays from frame to frame beside the statistics, as copies: to save it, or to put it back."""
-        arrays = {f"filter.{name}": array for name, array in self._filter.arrays().items()}
-        if self._follower is not None:
-            arrays |= {f"statistics.{name}": array for name, array in self._follower.arrays().items()}
-        return arrays
+        return {f"filter.{name}": array for name, array in self._filter.arrays().items()}
 
     def restore(self, statistics: Floats | None, arrays: Mapping[str, Floats]) -> None:
         """Go on from statistics and from what `arrays` gave. When it fails, all is as it was.
@@ -99,13 +119,13 @@ class Adaptation:
             UsageError: They are of another network, or were saved with other options.
         """
         fresh = Adaptation(self.recipe)
-        expected = fresh.arrays()
         if arrays:
-            _require_alike(arrays, expected)
-        given = {**expected, **arrays}
-        fresh._filter.restore(_part(given, "filter."))
-        if self._follower is not None and statistics is not None:
-            self._follower.restore(statistics, _part(given, "statistics."))
+            _require_alike(arrays, fresh.arrays())
+            fresh._filter.restore(_part(arrays, "filter."))
+        if statistics is not None and self._statistics is not None:
+            if statistics.shape != self._statistics.shape:
+                raise UsageError(f"statistics {list(statistics.shape)} are of another network")
+            self._statistics[:] = statistics
         self._filter = fresh._filter
 
 

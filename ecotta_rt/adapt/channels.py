@@ -2,15 +2,24 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ecotta_rt.errors import UsageError
 
-__all__ = ["Channels"]
+__all__ = ["Channels", "Moments"]
 
-Places = NDArray[np.intp]
+Floats = NDArray[np.float32]
+Indices = NDArray[np.intp]
+
+
+class Moments(NamedTuple):
+    """Of all channels, each float32 `[C]`."""
+
+    means: Floats
+    variances: Floats
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,8 +35,8 @@ class Channels:
 
     norms: tuple[str, ...]
     sizes: tuple[int, ...]
-    means: Places
-    variances: Places
+    means: Indices
+    variances: Indices
 
     @classmethod
     def of(cls, arrays: Iterable[tuple[str, int]]) -> "Channels":
@@ -40,7 +49,7 @@ class Channels:
         Raises:
             UsageError: Another name, or one of the two is missing or of another length.
         """
-        found: dict[str, dict[str, Places]] = {}
+        found: dict[str, dict[str, Indices]] = {}
         start = 0
         for name, count in arrays:
             norm, _, what = name.rpartition(".")
@@ -54,6 +63,14 @@ class Channels:
         means, variances = (_joined(places[what] for places in found.values()) for what in ("mean", "variance"))
         return cls(tuple(found), tuple(len(places["mean"]) for places in found.values()), means, variances)
 
+    def moments(self, vector: Floats) -> Moments:
+        """Copies of the means and variances in a vector of statistics, or in what was seen in a frame."""
+        return Moments(vector[self.means], vector[self.variances])
+
+    def put(self, moments: Moments, vector: Floats) -> None:
+        """Write means and variances where they are in a vector of statistics."""
+        vector[self.means], vector[self.variances] = moments
+
     @property
     def count(self) -> int:
         """C, the channels of all norms."""
@@ -64,5 +81,5 @@ class Channels:
         return np.repeat(np.array(tuple(by_norm), np.float32), self.sizes)
 
 
-def _joined(places: Iterable[Places]) -> Places:
+def _joined(places: Iterable[Indices]) -> Indices:
     return np.concatenate([np.empty(0, np.intp), *places])

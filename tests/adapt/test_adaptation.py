@@ -17,34 +17,39 @@ CLASSES = 4
 
 
 def stream(count, seed=0):
-    """probabilities, entropy and what is seen."""
+    """Probabilities and what is seen."""
     rng = np.random.default_rng(seed)
     logits = rng.normal(0, 3, (count, CLASSES))
     probabilities = (np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)).astype(np.float32)
-    entropy = -(probabilities * np.log(probabilities)).sum(axis=1)
     seen = rng.normal(size=(count, 10))
     seen[:, CHANNELS.variances] = rng.uniform(0.5, 2, (count, 5))
-    return probabilities, entropy, seen.astype(np.float32)
+    return probabilities, seen.astype(np.float32)
 
 
 @pytest.fixture(scope="module")
 def recipe():
-    _, _, seen = stream(40, 5)
+    _, seen = stream(40, 5)
     tables = measure_classes([(seen, np.eye(CLASSES, dtype=np.float32)[np.arange(40) % CLASSES])], CHANNELS)
-    deep = np.array([False, False, False, True, True])
-    return Recipe(AdaptationOptions(boost=4.0), CLASSES, Followed(CHANNELS, seen[0], deep, tables))
+    return Recipe(AdaptationOptions(places=2), CLASSES, Followed(CHANNELS, seen[0], tables))
+
+
+def play(adaptation, batches):
+    answers = []
+    for probabilities, seen in batches:
+        answers.append(adaptation.filter(probabilities))
+        assert adaptation.follow(seen, answers[-1])
+    return answers
 
 
 @given(cut=st.integers(0, 20), seed=st.integers(0, 99), batch=st.sampled_from([1, 4]))
 def test_a_stream_that_is_saved_and_taken_up_goes_on_bit_for_bit(recipe, cut, seed, batch):
-    cut -= cut % batch
     whole, first, second = Adaptation(recipe), Adaptation(recipe), Adaptation(recipe)
     batches = [[part[start : start + batch] for part in stream(20, seed)] for start in range(0, 20, batch)]
 
-    answers = [whole.take(*each) for each in batches]
-    before = [first.take(*each) for each in batches[: cut // batch]]
+    answers = play(whole, batches)
+    before = play(first, batches[: cut // batch])
     second.restore(first.statistics, first.arrays())
-    after = [second.take(*each) for each in batches[cut // batch :]]
+    after = play(second, batches[cut // batch :])
 
     assert np.array_equal(np.concatenate(answers), np.concatenate([*before, *after]))
     assert np.array_equal(second.statistics, whole.statistics)
@@ -55,7 +60,7 @@ def test_the_statistics_are_one_array_that_graphs_may_keep_reading(recipe):
     adaptation = Adaptation(recipe)
     statistics = adaptation.statistics
 
-    adaptation.take(*stream(3))
+    play(adaptation, [stream(3)])
     moved = statistics.copy()
     adaptation.restore(recipe.followed.source, {})
 
@@ -66,44 +71,44 @@ def test_the_statistics_are_one_array_that_graphs_may_keep_reading(recipe):
 
 def test_cameras_of_one_recipe_know_nothing_of_each_other(recipe):
     one, other = Adaptation(recipe), Adaptation(recipe)
-    one.take(*stream(9))
+    play(one, [stream(9)])
 
     assert np.array_equal(other.statistics, recipe.followed.source)
-    assert np.array_equal(other.take(*stream(1, 3)), Adaptation(recipe).take(*stream(1, 3)))
+    assert np.array_equal(other.filter(stream(1, 3)[0]), Adaptation(recipe).filter(stream(1, 3)[0]))
 
 
-def test_statistics_stay_where_nothing_was_seen_and_answers_are_filtered_all_the_same(recipe):
-    probabilities, entropy, _ = stream(6)
+def test_without_statistics_that_follow_answers_are_filtered_all_the_same(recipe):
+    probabilities, seen = stream(6)
+    alone = Adaptation(replace(recipe, followed=None))
+
+    filtered = alone.filter(probabilities)
+
+    assert np.array_equal(filtered, Adaptation(recipe).filter(probabilities))
+    assert alone.follow(seen, filtered)
+    assert alone.statistics is None
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_batch_with_a_frame_that_does_not_come_out_finite_moves_no_statistics(recipe, bad):
+    probabilities, seen = stream(3)
+    seen[1, 4] = bad
     adaptation = Adaptation(recipe)
 
-    filtered = adaptation.take(probabilities, entropy)
-
+    assert not adaptation.follow(seen, probabilities)
     assert np.array_equal(adaptation.statistics, recipe.followed.source)
-    assert np.array_equal(filtered, Adaptation(Recipe(recipe.options, CLASSES)).take(probabilities, entropy))
+    assert all(np.isfinite(array).all() for array in adaptation.arrays().values())
 
 
-def test_a_frame_whose_answer_is_not_finite_moves_nothing(recipe):
-    probabilities, entropy, seen = stream(3)
-    probabilities[1], entropy[1] = np.nan, np.nan
-    good = [0, 2]
-    one, other = Adaptation(recipe), Adaptation(recipe)
+def test_without_class_tables_the_plain_rule_follows(recipe):
+    _, seen = stream(2)
+    options = AdaptationOptions(statistics="plain", leak=0.0)
+    plain = Adaptation(Recipe(options, CLASSES, replace(recipe.followed, tables=None)))
 
-    filtered = one.take(probabilities, entropy, seen)
+    play(plain, [stream(2)])
 
-    assert np.array_equal(filtered[good], other.take(probabilities[good], entropy[good], seen[good]))
-    assert np.isnan(filtered[1]).all()
-    assert np.array_equal(one.statistics, other.statistics)
-
-
-def test_uncertain_frames_leave_the_deep_norms_where_they_are(recipe):
-    unsure = replace(recipe, options=replace(recipe.options, gate=0.0, leak=0.0))
-    adaptation = Adaptation(unsure)
-
-    adaptation.take(*stream(5))
-
-    moved = adaptation.statistics != recipe.followed.source
-    assert not moved[CHANNELS.means[3:]].any()
-    assert moved[CHANNELS.means[:3]].all()
+    source = recipe.followed.source[CHANNELS.means]
+    first = source + 0.01 * (seen[0][CHANNELS.means] - source)
+    assert plain.statistics[CHANNELS.means] == pytest.approx(first + 0.01 * (seen[1][CHANNELS.means] - first), abs=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +122,7 @@ def test_uncertain_frames_leave_the_deep_norms_where_they_are(recipe):
 )
 def test_what_was_saved_with_something_else_is_refused_and_all_stays_as_it_was(recipe, change, what):
     adaptation = Adaptation(recipe)
-    adaptation.take(*stream(5))
+    play(adaptation, [stream(5)])
     arrays, statistics = adaptation.arrays(), adaptation.statistics.copy()
     change(arrays)
 
