@@ -9,6 +9,7 @@ that reads well wherever it is shown. Kinds:
     API        signature and docstring of a public name, read from the source
     DEVICES    the table of boards and phones, from devices/
     BOARDS     the smallest board for each network, from benchmarks/results/budgets.json
+    STREAMS    the protocols of `ecotta-bench --stream`
     ERRORS     the errors and their exit codes
     EXAMPLE    a file of docs/examples/
     COPY       a section of another page; NAME is FILE#heading
@@ -27,11 +28,12 @@ from pathlib import Path
 
 import api_pages
 from ecotta_rt import errors
+from ecotta_rt.bench.streams import PROTOCOLS
 from ecotta_rt.cli.bench_options import bench_parser
 from ecotta_rt.machine.device import DeviceProfile, device_ids, load_device
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-_KINDS = "COMMAND|API|DEVICES|BOARDS|ERRORS|EXAMPLE|COPY"
+_KINDS = "COMMAND|API|DEVICES|BOARDS|STREAMS|ERRORS|EXAMPLE|COPY"
 BLOCK = re.compile(rf"(<!-- BEGIN ({_KINDS}): (.*?) -->\n)(.*?)(<!-- END \2: \3 -->)", re.DOTALL)
 LANGUAGES = {".py": "python", ".mjs": "javascript", ".toml": "toml", ".service": "ini", ".json": "json", ".sh": "bash"}
 _MIB = 2**20
@@ -129,6 +131,14 @@ def _smallest(need_bytes: int) -> str:
     return f"{_mib(need_bytes)} MiB: {names[-1] if names else 'none of the boards'}"
 
 
+def streams(_: str) -> str:
+    """One row a protocol."""
+    lines = ["| stream | shows | asks | source |", "| --- | --- | --- | --- |"]
+    for protocol in PROTOCOLS.values():
+        lines.append(f"| `{protocol.name}` | {protocol.summary} | {protocol.asks} | {protocol.source} |")
+    return "\n".join([*lines, ""])
+
+
 def errors_table(_: str) -> str:
     """One row an error, in the order of the tree."""
     lines = ["| error | exit code | also a | means |", "| --- | ---: | --- | --- |"]
@@ -166,6 +176,7 @@ FILLERS: dict[str, Callable[[str], str]] = {
     "API": api,
     "DEVICES": devices,
     "BOARDS": boards,
+    "STREAMS": streams,
     "ERRORS": errors_table,
     "EXAMPLE": example,
     "COPY": copy,

@@ -91,7 +91,8 @@ class Setting:
 def continual(setting: Setting) -> Iterator[Piece]:
     """One corruption after the other, classes at random.
 
-    Source: CoTTA (Wang et al. 2022, arXiv 2203.13591, section 4.1), and EcoTTA (arXiv 2303.01904) after it.
+    Asks: does a method adapt at all, and does it last?
+    Source: CoTTA (Wang et al. 2022, arXiv 2203.13591), and EcoTTA (arXiv 2303.01904) after it.
     """
     for name in setting.corruptions:
         yield Piece(setting.images(name, setting.frames), name, setting.severity)
@@ -100,9 +101,11 @@ def continual(setting: Setting) -> Iterator[Piece]:
 def practical(setting: Setting) -> Iterator[Piece]:
     """The same frames, in each corruption with classes that come in runs: Dirichlet(0.1).
 
-    Source: practical test-time adaptation of RoTTA (Yuan et al. 2023, arXiv 2303.13899, section 4.1). As in the
-    authors' sampler the images of each class are dealt out to as many slots as there are classes, at most 100, by
-    shares drawn from the Dirichlet distribution; slot follows slot, and in one the classes follow each other.
+    As in the authors' sampler the images of each class are dealt out to as many slots as there are classes, at most
+    100, by shares drawn from the Dirichlet distribution; slot follows slot, and in one the classes follow each other.
+
+    Asks: does it take the class that has just gone by for the weather?
+    Source: practical test-time adaptation of RoTTA (Yuan et al. 2023, arXiv 2303.13899).
     """
     for place, name in enumerate(setting.corruptions):
         images = setting.images(name, setting.frames)
@@ -112,7 +115,8 @@ def practical(setting: Setting) -> Iterator[Piece]:
 def by_class(setting: Setting) -> Iterator[Piece]:
     """The same frames, in each corruption class after class, in an order of its own.
 
-    Source: SAR (Niu et al. 2023, arXiv 2302.12400, section 5), label shift of imbalance ratio infinity.
+    Asks: the same, at its worst.
+    Source: SAR (Niu et al. 2023, arXiv 2302.12400), label shift of imbalance ratio infinity.
     """
     for place, name in enumerate(setting.corruptions):
         images = setting.images(name, setting.frames)
@@ -123,6 +127,7 @@ def by_class(setting: Setting) -> Iterator[Piece]:
 def one_class(setting: Setting) -> Iterator[Piece]:
     """In each corruption one class for 600 of 1,000 frames, then classes at random.
 
+    Asks: does it lock in, and how fast does it come back?
     Source: ours; the limit of RoTTA's setting, a camera before which nothing else comes by for minutes.
     """
     present = np.unique(setting.labels)
@@ -138,6 +143,7 @@ def one_class(setting: Setting) -> Iterator[Piece]:
 def recurring(setting: Setting) -> Iterator[Piece]:
     """The practical stream 20 times over: a tenth of the frames of each corruption a visit, the same at each.
 
+    Asks: does it grow worse with time, and does it know a place again?
     Source: recurring test-time adaptation of PeTTA (Hoang et al. 2024, arXiv 2311.18193), which shows all images of a
     corruption at each visit; a tenth keeps the stream twice as long as the others instead of twenty times.
     """
@@ -151,7 +157,8 @@ def recurring(setting: Setting) -> Iterator[Piece]:
 def mixed(setting: Setting) -> Iterator[Piece]:
     """The continual stream's frames, all shuffled: every frame has a corruption of its own.
 
-    Source: mixed shifts of SAR (Niu et al. 2023, arXiv 2302.12400, section 5).
+    Asks: what is it worth where there is no common shift to adapt to?
+    Source: mixed shifts of SAR (Niu et al. 2023, arXiv 2302.12400).
     """
     images = np.concatenate([setting.images(name, setting.frames) for name in setting.corruptions])
     names = np.repeat(setting.corruptions, setting.frames)
@@ -162,7 +169,8 @@ def mixed(setting: Setting) -> Iterator[Piece]:
 def gradual(setting: Setting) -> Iterator[Piece]:
     """In each corruption the severity goes 1 2 3 4 5 4 3 2 1, a ninth of its frames each, classes at random.
 
-    Source: the gradual set-up of CoTTA (Wang et al. 2022, arXiv 2203.13591, section 4.3), which shows all images at
+    Asks: does it follow small steps?
+    Source: the gradual set-up of CoTTA (Wang et al. 2022, arXiv 2203.13591), which shows all images at
     each severity.
     """
     for name in setting.corruptions:
@@ -175,6 +183,7 @@ def gradual(setting: Setting) -> Iterator[Piece]:
 def sudden(setting: Setting) -> Iterator[Piece]:
     """Short visits: 100 frames a corruption, ten times over in a random order, classes at random.
 
+    Asks: how fast is it after a change?
     Source: ours; as CCC (Press et al. 2023, arXiv 2306.05401) in that no place lasts, but without its transitions.
     """
     rounds = -(-setting.frames // _SHORT_VISIT)
@@ -193,7 +202,9 @@ def garbage(setting: Setting) -> Iterator[Piece]:
     """The continual stream, with 30 % of all frames noise, black, or of another data set, a third each.
 
     Only the answers to valid frames are counted.
-    Source: noisy streams of SoTTA (Gong et al. 2023, arXiv 2310.10074, section 4), with kinds and share of our own.
+
+    Asks: does it learn from what is no picture at all?
+    Source: noisy streams of SoTTA (Gong et al. 2023, arXiv 2310.10074), with kinds and share of our own.
     """
     for place, name in enumerate(setting.corruptions):
         generator = setting.drawn(_GARBAGE, place)
@@ -211,7 +222,8 @@ def garbage(setting: Setting) -> Iterator[Piece]:
 def clean(setting: Setting) -> Iterator[Piece]:
     """The continual stream, a quarter as many clean frames after each corruption, and a corruption's number at the end.
 
-    Source: forgetting on clean images as EATA measures it (Niu et al. 2022, arXiv 2204.02610, section 5.2).
+    Asks: does it forget how to see what it was trained on?
+    Source: forgetting on clean images as EATA measures it (Niu et al. 2022, arXiv 2204.02610).
     """
     between = max(1, setting.frames // 4)
     images = setting.clean_images(between * len(setting.corruptions) + setting.frames)
@@ -238,6 +250,11 @@ class Protocol:
     def summary(self) -> str:
         """What it is, in one sentence."""
         return " ".join((self.pieces.__doc__ or "").partition("\n\n")[0].split())
+
+    @property
+    def asks(self) -> str:
+        """What it wants to know of a method."""
+        return " ".join((self.pieces.__doc__ or "").partition("Asks: ")[2].partition("Source: ")[0].split())
 
     @property
     def source(self) -> str:
