@@ -11,18 +11,19 @@ __all__ = ["render_streams"]
 
 def render_streams(files: Sequence[Path]) -> str:
     """Two tables a network in Markdown, and under them what they were measured on."""
-    return "\n".join(part for report in map(read_report, files) for part in _parts(report))
+    parts = (_parts(report, rows) for report in map(read_report, files) for rows in report.settings().values())
+    return "\n".join(part for one in parts for part in one)
 
 
-def _parts(report: StreamReport) -> list[str]:
+def _parts(report: StreamReport, rows: Sequence[StreamRow]) -> list[str]:
     return [
         f"**{report.subject.network}** on {report.subject.images}:",
         "",
-        *_markdown(error_table(report.rows)),
+        *_markdown(error_table(rows)),
         "",
-        *_markdown(detail_table(report.rows)),
+        *_markdown(detail_table(rows)),
         "",
-        _origin(report.rows),
+        _origin(rows),
         "",
     ]
 
@@ -34,13 +35,11 @@ def _markdown(table: list[list[str]]) -> list[str]:
 
 
 def _origin(rows: Sequence[StreamRow]) -> str:
-    each = sorted({(row.corruptions, row.frames_each, row.severity) for row in rows})
-    sizes = " and ".join(
-        f"{corruptions} corruptions x {frames} frames, severity {s}" for corruptions, frames, s in each
-    )
+    corruptions, frames, severity = rows[0].setting
     return (
-        f"{sizes}, seeds {_list(row.seed for row in rows)}; {_list(row.session_options['threads'] for row in rows)} "
-        f"thread; {_list(row.cpu for row in rows)}; commits {_list((row.commit or '-')[:7] for row in rows)}."
+        f"{corruptions} corruptions x {frames} frames, severity {severity}, seeds {_list(row.seed for row in rows)}; "
+        f"{_list(row.session_options['threads'] for row in rows)} thread; {_list(row.cpu for row in rows)}; "
+        f"commits {_list((row.commit or '-')[:7] for row in rows)}."
     )
 
 

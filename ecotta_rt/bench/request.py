@@ -129,7 +129,9 @@ def check_request(request: Request) -> tuple[str, ...]:
     """
     _check_words(request)
     _check_numbers(request)
-    if not request.timed and not request.streams:
+    if request.streams:
+        _check_streams(request)
+    elif not request.timed:
         _check_memory(request)
     methods = check_latency_methods(request.methods) if request.timed else expand(request.methods)
     if request.hyperparameters and not any("warmed" in METHODS[method].takes for method in methods):
@@ -190,6 +192,13 @@ def _check_numbers(request: Request) -> None:
 
 def _named(hyperparameters: Mapping[str, float]) -> str:
     return HYPERPARAMETERS[next(iter(hyperparameters))]
+
+
+def _check_streams(request: Request) -> None:
+    if len(request.threads) > 1:
+        raise UsageError(f"--threads {','.join(map(str, request.threads))}: --stream takes one; run it once for each")
+    if request.hyperparameters and request.engines != ("torch",):
+        raise UsageError(f"{_named(request.hyperparameters)} is for --engine torch; bundles run with the paper's value")
 
 
 def _check_memory(request: Request) -> None:

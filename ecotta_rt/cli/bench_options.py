@@ -107,7 +107,7 @@ _MEMORY_ONLY = (
 )
 _LATENCY_ONLY = ("rounds",)
 _STREAM_ONLY = ("seeds", "keep")
-_NOT_OF_STREAMS = ("order", "device", "enforce", "frame_by_frame", "fast", "seed")
+_NOT_OF_STREAMS = ("order", "device", "enforce", "frame_by_frame", "fast")
 
 
 def bench_parser() -> argparse.ArgumentParser:
@@ -147,7 +147,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     add("--gradient", metavar="MODE", default=usual.gradient, help=_one_of(GRADIENTS, "through EcoTTA's frozen norms"))
     add("--data", metavar="DATA", default=usual.data, help=f"{usual.data}, or a folder with CIFAR-10-C, CIFAR-10 ...")
     add("--seed", metavar="S", type=integer, help=f"of stream and methods ({usual.seed})")
-    add("--seeds", metavar="S,S", type=_seeds, default=(), help="--stream: in place of --seed")
+    add("--seeds", metavar="S,S", type=_seeds, default=(), help="--stream: several seeds")
     add("--keep", action="store_true", help="--stream: keep rows that other code has measured")
     add("--json", metavar="FILE", type=Path, nargs="?", const=STDOUT, help="write the figures (to stdout alone)")
     onnx = parser.add_argument_group("onnx")
@@ -201,8 +201,9 @@ def bench_request(args: argparse.Namespace) -> Request:
     given["enforce"] = _limit(args.enforce)
     if not args.streams:
         given["engine"] = _one_engine(given.pop("engines"))
-    elif "all" in args.streams:
-        given["streams"] = tuple(PROTOCOLS)
+    else:
+        given["streams"] = tuple(PROTOCOLS) if "all" in args.streams else args.streams
+        given["seeds"] = args.seeds or (() if args.seed is None else (args.seed,))
     given["bundles"] = tuple(args.bundle)
     given["devices"] = tuple(device for devices in args.device for device in devices)
     learning = (("lr", args.step_lr), ("l1_weight", args.l1_weight))

@@ -46,8 +46,11 @@ DETAILS: Mapping[str, tuple[str, Figure]] = MappingProxyType(
 def print_streams(report: StreamReport, failures: Sequence[Failure], file: TextIO) -> None:
     """Print tables of all rows, as plain text."""
     show(f"{report.subject.network} on {report.subject.images}", file)
-    for table in (error_table(report.rows), detail_table(report.rows)) if report.rows else ():
-        print(f"\n{in_columns(table, set(range(1, len(table[0]))))}\n", file=file)
+    for (corruptions, frames, severity), rows in report.settings().items():
+        show(f"\n{corruptions} corruptions x {frames} frames, severity {severity}", file)
+        for table in (error_table(rows), detail_table(rows)):
+            print(f"\n{in_columns(table, set(range(1, len(table[0]))))}", file=file)
+        show("", file)
     for failure in failures:
         show(f"{failure.method}: no result: {failure.message}", file)
     for line in _LEGEND if report.rows else ():

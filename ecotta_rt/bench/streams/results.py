@@ -101,9 +101,14 @@ class StreamRow:
         return f"{self.method}{norms} {self.engine} {self.batch}"
 
     @property
-    def place(self) -> tuple[str, int, str, str, int, str, str]:
+    def setting(self) -> tuple[int, int, int]:
+        """Corruptions, frames of each, severity: rows that differ in them do not belong in one table."""
+        return self.corruptions, self.frames_each, self.severity
+
+    @property
+    def place(self) -> tuple[object, ...]:
         """A newer row of the same place is put in this one's stead."""
-        return self.protocol, self.seed, self.method, self.engine, self.batch, self.normalisation, self.request
+        return self.setting, self.protocol, self.seed, self.method, self.engine, self.batch, self.normalisation
 
 
 @dataclass(frozen=True)
@@ -117,6 +122,11 @@ class StreamReport:
 
     subject: Subject
     rows: tuple[StreamRow, ...] = field(default_factory=tuple)
+
+    def settings(self) -> dict[tuple[int, int, int], list[StreamRow]]:
+        """Setting -> its rows, the largest first."""
+        settings = sorted({row.setting for row in self.rows}, reverse=True)
+        return {setting: [row for row in self.rows if row.setting == setting] for setting in settings}
 
     def to_json(self) -> str:
         """The object of `--json`; a line a row."""

@@ -93,7 +93,7 @@ class StreamRun:
             if not waiting:
                 continue
             if source is None:
-                source = record_source(waiting, request, folder, self._progress.doing)
+                source = record_source(cases, request, folder, self._progress.doing)
             with temporary_folder(str(folder), f"{protocol}-") as place:
                 record_plan(plan, self._plan.images, place, self._progress.doing)
                 for case in waiting:

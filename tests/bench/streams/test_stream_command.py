@@ -1,12 +1,14 @@
 """`ecotta-bench --stream`, with a few lines of Python in place of the measured processes."""
 
+import dataclasses
 import json
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from ecotta_rt.bench import measure
-from ecotta_rt.bench.streams.results import read_report
+from ecotta_rt.bench.streams.results import StreamsFile, read_report
 from ecotta_rt.cli import bench
 from ecotta_rt.errors import EXIT_INTERRUPTED, InputFileError
 
@@ -113,6 +115,30 @@ def test_rows_of_other_code_are_measured_again_unless_they_are_to_be_kept(played
     assert len(read_report(tmp_path / "streams.json").rows) == 1
 
 
+def test_rows_of_other_frames_are_kept_and_have_tables_of_their_own(played, capsys, tmp_path):
+    options = ("continual", "--corruptions", "contrast", "--methods", "tent", "--json", str(tmp_path / "streams.json"))
+    run(capsys, *options, "--frames", "8")
+
+    _, out, _ = run(capsys, *options, "--frames", "4", "--seed", "1")
+
+    assert [(row.frames_each, row.seed) for row in read_report(tmp_path / "streams.json").rows] == [(8, 0), (4, 1)]
+    assert out.index("1 corruptions x 8 frames") < out.index("1 corruptions x 4 frames")
+    assert "+-" not in out.partition("error:")[0]
+
+
+def test_two_processes_may_write_one_file(played, capsys, tmp_path):
+    target = tmp_path / "streams.json"
+    run(capsys, "continual", *SMALL, "--methods", "tent", "--json", str(target))
+    (row,) = read_report(target).rows
+    file = StreamsFile(target, read_report(target).subject)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda seed: file.add(dataclasses.replace(row, seed=seed)), range(12)))
+
+    assert sorted(row.seed for row in read_report(target).rows) == list(range(12))
+    assert not list(tmp_path.glob(".streams*"))
+
+
 def test_a_case_that_fails_does_not_stop_the_others_and_is_tried_again(played, capsys, monkeypatch, tmp_path):
     options = ("continual", *SMALL, "--methods", "tent,bn", "--json", str(tmp_path / "streams.json"))
     monkeypatch.setenv("FAILS", "tent")
@@ -180,7 +206,8 @@ def test_a_mistake_is_one_line_and_an_exit_code(played, capsys, tmp_path, subtes
         (("continual", "--methods", "tent", "--batch", "1"), 2, "a single frame has none"),
         (("continual", "--rounds", "3"), 2, "--rounds: only for --latency"),
         (("continual", "--enforce", "512MB"), 2, "--enforce: only for --memory"),
-        (("continual", "--seed", "1"), 2, "--seed: only for"),
+        (("continual", "--step-lr", "1", "--methods", "ecotta-k4"), 2, "--step-lr is for --engine torch"),
+        (("continual", "--threads", "1,2"), 2, "--threads 1,2: --stream takes one"),
         (("continual", "--seeds", "1,1"), 2, "--seeds 1,1"),
         (("continual", "--json", "none/streams.json"), 2, "no folder"),
         (("continual", "--methods", "ecotta-k4"), 69, "ecotta-k4.safetensors is missing"),
