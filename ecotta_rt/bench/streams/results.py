@@ -97,8 +97,14 @@ class StreamRow:
     @property
     def label(self) -> str:
         """Method, engine, norms and batch."""
-        norms = f" {self.normalisation}" if self.method.startswith("ecotta") else ""
-        return f"{self.method}{norms} {self.engine} {self.batch}"
+        norms = f" {self.normalisation}" if self.method.startswith(("ecotta", "oracle")) else ""
+        views = "" if self.views == 1 else f" x{self.views}"
+        return f"{self.method}{views}{norms} {self.engine} {self.batch}"
+
+    @property
+    def views(self) -> int:
+        """2: it answered with the mean over a frame and its mirror image."""
+        return int(self.session_options.get("views", 1))
 
     @property
     def setting(self) -> tuple[int, int, int]:
@@ -108,7 +114,8 @@ class StreamRow:
     @property
     def place(self) -> tuple[object, ...]:
         """A newer row of the same place is put in this one's stead."""
-        return self.setting, self.protocol, self.seed, self.method, self.engine, self.batch, self.normalisation
+        method = (self.method, self.engine, self.batch, self.normalisation, self.views)
+        return self.setting, self.protocol, self.seed, *method
 
 
 @dataclass(frozen=True)

@@ -62,6 +62,13 @@ def test_a_line_has_the_mean_and_the_deviation_over_seeds_and_says_where_seeds_a
     assert bn[1] == "5.0 (1)"
 
 
+def test_two_views_are_a_row_of_their_own():
+    one, two = row("continual"), row("continual", wrong=5, session_options={"threads": 1, "views": 2})
+
+    assert [line[0] for line in error_table([one, two])[1:]] == ["tent torch 64", "tent x2 torch 64"]
+    assert StreamReport(SUBJECT, (one,)).with_row(two).rows == (one, two)
+
+
 def test_filtered_answers_have_a_line_of_their_own():
     several = row("continual", wrong=10).answers["unfiltered"]
     both = {"unfiltered": several, "filtered": row("continual", wrong=2).answers["unfiltered"]}
