@@ -83,6 +83,10 @@ STEP_SIZES_HEADER = (
     "| method | step size | lambda | error % | minus not learning's | clearest gain | clearest loss |\n"
     "| --- | ---: | ---: | ---: | ---: | ---: | ---: |"
 )
+PEERS_STEP_SIZES_HEADER = (
+    "| method | step size | other constant | error % | minus the paper's | clearest gain | clearest loss |\n"
+    "| --- | ---: | ---: | ---: | ---: | ---: | ---: |"
+)
 
 START_HEADER = (
     "| way | from start to first adapted frame, s | slowest, s | interpreter, imports, load, step, s |\n"
@@ -264,12 +268,19 @@ def _render_passes(report: dict[str, Any]) -> str:
 
 
 def _render_step_sizes(report: dict[str, Any]) -> str:
-    """What learning changes, by step size and lambda; against the same method with a step size of zero."""
-    lines, about = [STEP_SIZES_HEADER], report["about"]
-    still = {row["method"]: row for row in report["rows"].values() if row["factor"] == 0}
-    for row in report["rows"].values():
-        cells = [row["method"], f"{row['step_size']:g}", f"{row.get('l1_weight', '')}", f"{row['error_percent']:.2f}"]
-        base = still.get(row["method"], row)
+    """What a step size or another constant changes.
+
+    Against the same method with a step size of zero; where nobody has that, against it with its paper's constants.
+    """
+    rows, about = list(report["rows"].values()), report["about"]
+    bases = {row["method"]: row for row in rows if row["factor"] == 0}
+    lines = [STEP_SIZES_HEADER if bases else PEERS_STEP_SIZES_HEADER]
+    bases = bases or {row["method"]: row for row in rows if row["factor"] == 1 and "constant" not in row}
+    for row in sorted(rows, key=lambda row: [other["method"] for other in rows].index(row["method"])):
+        step_size = "" if row["step_size"] is None else f"{row['step_size']:g}"
+        constant = "{} {:g}".format(*row["constant"]) if "constant" in row else f"{row.get('l1_weight', '')}"
+        cells = [row["method"], step_size, constant, f"{row['error_percent']:.2f}"]
+        base = bases.get(row["method"], row)
         changes = {name: error - base["errors_percent"][name] for name, error in row["errors_percent"].items()}
         extremes = min(changes, key=changes.__getitem__), max(changes, key=changes.__getitem__)
         cells.append("" if base is row else f"{row['error_percent'] - base['error_percent']:+.2f}")

@@ -145,6 +145,27 @@ def test_what_learning_changes_stands_beside_each_step_size():
     assert "| ecotta-k4 | 0.005 | 0.5 | 15.75 | -0.25 | fog -1.0 | snow +0.5 |" in table
 
 
+def test_a_peers_constants_stand_beside_its_papers():
+    def row(method, factor, step_size, error, **more):
+        known = {"method": method, "factor": factor, "step_size": step_size, "error_percent": error}
+        return {**known, "errors_percent": {"fog": error, "snow": error}, "environment": ENVIRONMENT, **more}
+
+    rows = {
+        "rotta x 1": row("rotta", 1.0, 0.001, 20.0),
+        "lame x 1": row("lame", 1.0, None, 30.0),
+        "rotta x 4": row("rotta", 4.0, 0.004, 19.5),
+        "lame x 1, neighbours 3": row("lame", 1.0, None, 31.0, constant=["neighbours", 3.0]),
+    }
+    about = {"network": "net", "corruptions": 2, "frames": 100, "severity": 5, "batch": 64, "seed": 1000}
+    report = {"measured": "step sizes", "about": about, "rows": rows}
+
+    table = render_results.render({"step-sizes.peers.json": report})
+
+    assert "minus the paper's" in table
+    assert table.index("| rotta | 0.004 |  | 19.50 | -0.50 |") < table.index("| lame |  |  | 30.00 |  |")
+    assert "| lame |  | neighbours 3 | 31.00 | +1.00 | fog +1.0 | fog +1.0 |" in table
+
+
 def test_a_start_stands_with_what_it_costs_and_what_learning_adds_over_the_same_seeds():
     def row(start, images, learning, seed, error):
         known = {"start": start, "images": images, "learning": learning, "seed": seed, "error_percent": error}
