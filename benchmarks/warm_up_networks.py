@@ -17,6 +17,7 @@ from ecotta_rt.cli.progress import TrainingProgress
 from ecotta_rt.data import Labelled, SourceData
 from ecotta_rt.data.stream import source_frames
 from ecotta_rt.machine.this_machine import require_bfloat16
+from ecotta_rt.prepare.augment import Augmentation
 from ecotta_rt.prepare.checkpoint import load_network, read_network_file, save_network
 from ecotta_rt.prepare.pipeline import default_kernel, prepare, warmed_path
 from ecotta_rt.prepare.warmup import WarmUpOptions, fine_tune
@@ -32,13 +33,19 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--statistics-frames", type=int)
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--fine-tune-lr", type=float, help="step size of the control alone (default: as the groups')")
+    parser.add_argument("--augment", default=str(Augmentation()), help="as `ecotta prepare` takes it")
+    parser.add_argument("--augment-draws", type=int)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)
     if args.precision == "bfloat16":
         require_bfloat16()
     frames, labels = source_frames(args.data, args.frames, args.seed)
     options = WarmUpOptions(
-        epochs=args.epochs, precision=args.precision, statistics_frames=args.statistics_frames, seed=args.seed
+        epochs=args.epochs,
+        augmentation=Augmentation.parse(args.augment, args.augment_draws),
+        precision=args.precision,
+        statistics_frames=args.statistics_frames,
+        seed=args.seed,
     )
     # New groups learn from nothing; a trained network is harmed by steps as large as theirs.
     tuning = options if args.fine_tune_lr is None else replace(options, lr=args.fine_tune_lr)
