@@ -143,7 +143,7 @@ class StepOptions:
 ON_DEVICE = StepOptions(normalisation="running", lr_batch=64)
 """How a bundle adapts unless asked otherwise: the stream's statistics, and the paper's step size for 64 frames."""
 
-NORMS_STEP = replace(ON_DEVICE, optimiser="signum", lr=2e-3, entropy_margin=1.0, l1_weight=0.0)
+NORMS_STEP = replace(ON_DEVICE, optimiser="signum", lr=1e-3, entropy_margin=1.0, l1_weight=0.0)
 """How a bundle adapts in which the network's own norms learn, too: towards certain answers from every frame, and held
 by nothing. For networks that were not warmed up: a warm-up leaves little to learn."""
 

@@ -83,7 +83,7 @@ def test_in_batches_the_norms_of_a_checkpoint_alone_learn_too_unless_the_groups_
     assert main([*words, *batches, "--force"]) == 0
     assert main([*words, *batches, "--bundle", str(tmp_path / "again.ecotta")]) == 0
     again = read_bundle(tmp_path / "again.ecotta").manifest
-    assert (again.options["optimiser"], again.options["lr"]) == ("signum", 2e-3)
+    assert (again.options["optimiser"], again.options["lr"]) == ("signum", 1e-3)
 
 
 def test_names_may_be_given_to_a_checkpoint_alone(owned, tmp_path, capsys):
