@@ -69,15 +69,20 @@ def unflatten(flat: Tensor, shapes: Mapping[str, torch.Size]) -> Named:
     return {name: piece.view(shape) for (name, shape), piece in zip(shapes.items(), pieces, strict=True)}
 
 
-def seen_vectors(state: StepState, seen: Mapping[str, Moments]) -> Tensor | None:
+def seen_vectors(state: StepState, seen: Mapping[str, Moments], frames: int) -> Tensor | None:
     """Each frame's own statistics in the order of the state's vector, `[N, S]`; None where none were told.
 
     Args:
         state: Gives the order.
-        seen: By norm name, mean and variance `[N, C]`.
+        seen: By norm name, mean and variance `[N C]`.
+        frames: N.
     """
     ordered = [moment for name in state.statistics if name not in state.held for moment in seen.get(name, ())]
-    return torch.cat(ordered, 1) if ordered else None
+    if not ordered:
+        return None
+    if frames == 1:  # one reshape in a graph, and not one a vector
+        return torch.cat(ordered).view(1, -1)
+    return torch.cat([moment.view(frames, -1) for moment in ordered], 1)
 
 
 def _like(flat: Tensor, named: Named) -> Named:

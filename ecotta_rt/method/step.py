@@ -144,7 +144,7 @@ class Step:
     def observe(self, state: StepState, frames: Tensor) -> tuple[Tensor, Tensor]:
         """Logits without learning, and in `running` mode each frame's own statistics, `[N, S]`."""
         logits, statistics = self._forward(state, frames)
-        seen = seen_vectors(state, statistics.seen)
+        seen = seen_vectors(state, statistics.seen, len(frames))
         assert seen is not None, "only `running` mode observes"
         return logits, seen
 
@@ -175,7 +175,7 @@ class Step:
                 _add_up(sums.setdefault(name, {}), gradient, share)
             logits.append(piece_logits)
             reports.append(report)
-            seen.append(seen_vectors(state, statistics.seen))
+            seen.append(seen_vectors(state, statistics.seen, len(piece)))
         per_frame = {port.name for port in self.ports.report if port.per == "frame"}
         merged = {
             name: torch.cat(values) if name in per_frame else torch.stack(values).mean(0)
