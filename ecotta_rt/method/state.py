@@ -74,15 +74,13 @@ def seen_vectors(state: StepState, seen: Mapping[str, Moments], frames: int) -> 
 
     Args:
         state: Gives the order.
-        seen: By norm name, mean and variance `[N C]`.
+        seen: By norm name, mean and variance `[N, C]`; of one frame `[C]`.
         frames: N.
     """
     ordered = [moment for name in state.statistics if name not in state.held for moment in seen.get(name, ())]
     if not ordered:
         return None
-    if frames == 1:  # one reshape in a graph, and not one a vector
-        return torch.cat(ordered).view(1, -1)
-    return torch.cat([moment.view(frames, -1) for moment in ordered], 1)
+    return torch.cat(ordered).view(1, -1) if frames == 1 else torch.cat(ordered, 1)
 
 
 def _like(flat: Tensor, named: Named) -> Named:

@@ -22,7 +22,7 @@ from ecotta_rt.options import TRACKED, Normalisation
 __all__ = ["Moments", "Statistics", "batch_moments", "frame_moments"]
 
 Moments = tuple[Tensor, Tensor]
-"""Per-channel mean and biased variance, each float32 `[C]`; of each frame, `[N C]`: those of one behind the other."""
+"""Per-channel mean and biased variance, each float32 `[C]`; of each of several frames, `[N, C]`."""
 
 
 class Statistics:
@@ -36,7 +36,7 @@ class Statistics:
 
     Attributes:
         used: By norm name, the moments of the batch, `[C]`, that were used; `batch` mode alone.
-        seen: By norm name, each frame's own moments, `[N C]`, of norms that are not held; `running` mode alone.
+        seen: By norm name, each frame's own moments, see `frame_moments`; in `running` mode, of norms not held.
     """
 
     def __init__(
@@ -91,18 +91,18 @@ class Statistics:
 
 @torch.library.custom_op("ecotta::frame_moments", mutates_args=())
 def frame_moments(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Each frame's own mean and biased variance a channel, float32 `[N C]` each, of `[N, C, H, W]`.
+    """Each frame's own mean and biased variance a channel, of `[N, C, H, W]`: `[N, C]` each, of a single frame `[C]`.
 
     One operator, so that a trace shows what it is and not how it is done.
     """
     variance, mean = torch.var_mean(x, (2, 3), correction=0)
-    return mean.flatten(), variance.flatten()
+    return (mean[0], variance[0]) if len(x) == 1 else (mean, variance)
 
 
 @frame_moments.register_fake
 def _(x: Tensor) -> tuple[Tensor, Tensor]:
-    count = x.shape[0] * x.shape[1]
-    return x.new_empty(count), x.new_empty(count)
+    shape = x.shape[1:2] if len(x) == 1 else x.shape[:2]
+    return x.new_empty(shape), x.new_empty(shape)
 
 
 def batch_moments(x: Tensor) -> Moments:

@@ -5,6 +5,9 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ecotta_rt.bundle import Bundle, Manifest
 from ecotta_rt.bundle.figures import SessionFigures, Tenant
 from ecotta_rt.files.onnx_graph import Graph, Initializer, Node
@@ -78,8 +81,19 @@ def _optimised_graph(bundle: Bundle, name: str, optimisation: str) -> Graph:
     """The graph as a session would run it here: with "all", the width of this processor's vectors decides."""
     with temporary_folder(tempfile.gettempdir(), "ecotta-plan-") as folder:
         path = folder / "optimised.onnx"
-        open_session(bundle, name, SessionOptions(optimisation=optimisation), optimised=path)
+        options = SessionOptions(optimisation=optimisation)
+        open_session(bundle, name, options, optimised=path, constants=_constants(bundle, name))
         return read_model(path.read_bytes(), f"{name}, as onnxruntime has optimised it").graph
+
+
+def _constants(bundle: Bundle, name: str) -> dict[str, NDArray[np.float32]]:
+    """What learns, in graphs that only answer: they run with it as constants."""
+    entry = bundle.manifest.graph(name)
+    if entry is None or entry.kind not in ("predict", "observe"):
+        return {}
+    parameters = bundle.manifest.layout.pack(bundle.initial_state())[0]
+    learned = [vector.name for vector in bundle.manifest.ports.state if vector.role == "learned"]
+    return dict.fromkeys(learned, parameters)
 
 
 def _described(name: str, makers: Mapping[str, Node], graph: Graph, weights: Mapping[str, Initializer]) -> str:

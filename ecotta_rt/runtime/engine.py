@@ -304,7 +304,11 @@ class Runtime:
                 f"this state belongs to network {state.network_digest[:12]}, and the bundle {self._bundle.path} to "
                 f"{digest[:12]}; it was adapted with another bundle"
             )
+        before = self._vectors.copy_of(self._vectors.learned)
         self._vectors.restore(state)
+        if any(not np.array_equal(before[name], vector) for name, vector in self._vectors.learned.items()):
+            self._graphs.close_fixed()
+            self._graphs.open(self.level)
         self._metadata = dict(state.metadata)
 
     @_one_at_a_time

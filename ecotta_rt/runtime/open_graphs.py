@@ -1,4 +1,7 @@
-"""The graphs of a bundle that are open: those of one rung of the ladder, with the buffers they need and no more."""
+"""The graphs of a bundle that are open: those of one rung of the ladder, with the buffers they need and no more.
+
+As long as nothing is learned the parameters are constants of the graphs that answer, which makes them faster.
+"""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -44,6 +47,7 @@ class OpenGraphs:
         self._learning, self._piece = learning, piece
         self._frame_shape = (bundle.manifest.frame.channels, *bundle.manifest.frame.size)
         self.step_options, self.answer_options = run_options(), run_options()
+        self._learns = False
         self.runs: dict[str, GraphRun] = {}
         self.frames: dict[int, Floats] = {}
 
@@ -51,7 +55,8 @@ class OpenGraphs:
         """The graph of that name, opened where it is not."""
         if name not in self.runs:
             ends_by = self.step_options if name in self._learning else self.answer_options
-            self.runs[name] = GraphRun(self._bundle, name, self._options, ends_by)
+            constants = {} if self._learns else self._vectors.learned
+            self.runs[name] = GraphRun(self._bundle, name, self._options, ends_by, constants)
         return self.runs[name]
 
     def answering(self, piece: int, follows: bool) -> GraphRun:
@@ -69,7 +74,9 @@ class OpenGraphs:
 
     def close_others(self, level: Level) -> None:
         """Close what a level does without, and give its memory back to the system."""
-        others = self.runs.keys() - self._wanted(level)
+        self._learns = bool(self._learning) and level.learns
+        fixed = {name for name, run in self.runs.items() if run.fixed and self._learns}
+        others = (self.runs.keys() - self._wanted(level)) | fixed
         for name in others:
             del self.runs[name]
         in_use = {run.entry.batch for run in self.runs.values()}
@@ -82,9 +89,14 @@ class OpenGraphs:
 
     def open(self, level: Level) -> None:
         """Open what a level wants."""
+        self._learns = bool(self._learning) and level.learns
         self._vectors.keep_for(self._kinds(level))
         for name in self._wanted(level):
             self.run(name)
+
+    def close_fixed(self) -> None:
+        """Close those that have the parameters as constants: there are other ones now."""
+        self.runs = {name: run for name, run in self.runs.items() if not run.fixed}
 
     def transient_bytes(self) -> int:
         """What the next batch will take for its tensors above what is held now, by the bundle's figures."""

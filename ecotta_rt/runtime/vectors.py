@@ -86,6 +86,11 @@ class StateVectors:
         """Those that graphs move with each frame, whether it is learned from or not: of bundles up to version 4."""
         return self._ports.written_by("accumulate")
 
+    @property
+    def learned(self) -> dict[str, Floats]:
+        """What learns, by name."""
+        return {vector.name: self.now[vector.name] for vector in self._ports.state if vector.role == "learned"}
+
     def copy_of(self, names: Iterable[str]) -> dict[str, Floats]:
         """The current values of these."""
         return {name: self.now[name].copy() for name in names}

@@ -1,6 +1,7 @@
 """One graph of a bundle, started and bound to the buffers that it reads and writes."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -25,24 +26,34 @@ class GraphRun:
         graph: Its name.
         options: How to run it.
         run_options: onnxruntime's, by which somebody else may end a run; None where nobody does.
+        constants: Inputs that shall have these values as long as it is open, by name.
 
     Attributes:
         entry: What the manifest says of it.
+        fixed: Whether there are such inputs.
         writes: Parts of the state that it gives back.
         has_run: Whether its tensors have had their memory.
     """
 
-    def __init__(self, bundle: Bundle, graph: str, options: SessionOptions, run_options: Any) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        graph: str,
+        options: SessionOptions,
+        run_options: Any,
+        constants: Mapping[str, NDArray[np.float32]] = MappingProxyType({}),
+    ) -> None:
         entry = bundle.manifest.graph(graph)
         assert entry is not None
         self.entry = entry
         self.has_run = False
         self._origin = f"{bundle.path}, graph {graph!r}"
         self._options = options
-        self._session = open_session(bundle, graph, options)
+        self.fixed = bool(constants)
+        self._session = open_session(bundle, graph, options, constants=constants)
         self._run_options = run_options
         self._binding = self._session.io_binding()
-        self._inputs = [port.name for port in entry.inputs]
+        self._inputs = [port.name for port in entry.inputs if port.name not in constants]
         self._state_outputs = {port.name: port.name.removeprefix("next_") for port in entry.outputs}
         self.writes = tuple(self._state_outputs[name] for name in self._state_outputs if name.startswith("next_"))
         self._results = {

@@ -18,12 +18,18 @@ copies them: all but those that the exporter keeps out of its reach.
 
 import ctypes
 import re
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock
+from types import MappingProxyType
 from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ecotta_rt.bundle import Bundle
+from ecotta_rt.bundle.fixing import with_constants
 from ecotta_rt.errors import BudgetExceeded, InputFileError
 from ecotta_rt.options import SessionOptions
 from ecotta_rt.session.costs import DOUBLING_SLACK, arena_doubles
@@ -39,7 +45,13 @@ _NO_MEMORY = re.compile(
 _AT_NODE = re.compile(r"while running (\w+) node")
 
 
-def open_session(bundle: Bundle, graph: str, options: SessionOptions, optimised: Path | None = None) -> Any:
+def open_session(
+    bundle: Bundle,
+    graph: str,
+    options: SessionOptions,
+    optimised: Path | None = None,
+    constants: Mapping[str, NDArray[np.float32]] = MappingProxyType({}),
+) -> Any:
     """An onnxruntime.InferenceSession of one graph.
 
     Args:
@@ -47,6 +59,7 @@ def open_session(bundle: Bundle, graph: str, options: SessionOptions, optimised:
         graph: Its name.
         options: How to run it.
         optimised: A file for the graph as onnxruntime has optimised it.
+        constants: Inputs that shall be constants, see `ecotta_rt.bundle.fixing`.
 
     Raises:
         UsageError: The bundle has no such graph.
@@ -62,6 +75,8 @@ def open_session(bundle: Bundle, graph: str, options: SessionOptions, optimised:
     folder = str(bundle.file.parent)
     settings.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
     content = bundle.relocated_graph(graph)
+    if constants:
+        content = with_constants(content, constants)
     # onnxruntime opens the file anew, by its name. Asked on both sides: only so nothing was replaced in between.
     bundle.require_unreplaced()
     try:

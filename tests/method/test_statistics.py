@@ -16,13 +16,15 @@ def test_batch_moments_are_mean_and_biased_variance(layout):
     np.testing.assert_allclose(variance, by_hand.var(1), rtol=1e-10)
 
 
-def test_frame_moments_are_those_of_each_frame_by_itself():
-    x = torch.randn(3, 4, 5, 6, dtype=torch.float64)
+@pytest.mark.parametrize("frames", [1, 3])
+def test_frame_moments_are_those_of_each_frame_by_itself(frames):
+    x = torch.randn(frames, 4, 5, 6, dtype=torch.float64)
 
     mean, variance = frame_moments(x)
 
-    np.testing.assert_allclose(mean, x.numpy().mean((2, 3)).ravel(), rtol=1e-10, atol=1e-12)
-    np.testing.assert_allclose(variance, x.numpy().var((2, 3)).ravel(), rtol=1e-10)
+    assert mean.shape == variance.shape == ((4,) if frames == 1 else (3, 4))
+    np.testing.assert_allclose(mean, x.numpy().mean((2, 3)).reshape(mean.shape), rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(variance, x.numpy().var((2, 3)).reshape(mean.shape), rtol=1e-10)
 
 
 KNOWN = {"bn": (torch.tensor([0.0, 1.0, 2.0]), torch.tensor([1.0, 2.0, 3.0]))}

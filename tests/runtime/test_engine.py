@@ -532,9 +532,9 @@ def test_what_a_bundle_has_no_graph_for_is_refused(load, subtests):
 
 
 def recording(opened):
-    def record(bundle, graph, options):
+    def record(bundle, graph, options, **keywords):
         opened.append(graph)
-        return open_session(bundle, graph, options)
+        return open_session(bundle, graph, options, **keywords)
 
     return record
 

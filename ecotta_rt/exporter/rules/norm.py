@@ -1,8 +1,8 @@
 """Batch norms, their statistics and their gradients, as ONNX.
 
 ONNX's BatchNormalization in training mode returns the *biased* running variance where torch's module keeps the unbiased
-one. The step wants the biased one everywhere, so the operator fits as it is. It is also the fastest way to moments: one
-node, where mean, difference, square and mean are four.
+one. The step wants the biased one everywhere, so the operator fits as it is. It is also the fastest way to the moments
+of one frame: one node, where mean, difference, square and mean are four.
 """
 
 from collections.abc import Iterator, Sequence
@@ -44,13 +44,21 @@ def _native_batch_norm(
 
 @rule("ecotta.frame_moments")
 def _frame_moments(g: GraphBuilder, node: fx.Node, x: ir.Value) -> tuple[ir.Value, ir.Value]:
-    """Each channel of each frame is a channel of one frame; what is normalised by its own moments is not used."""
+    """Of one frame by a norm whose other result is not used: the norm behind it takes over that memory.
+
+    Of several, that result would have another shape than theirs. onnxruntime gives back what nobody reads only when the
+    run ends, and it would be all feature maps.
+    """
     source: Any = node.args[0]
-    frames, channels, height, width = shape_at(source)
-    if frames > 1:
-        x = g.op("Reshape", x, g.ints(1, frames * channels, height, width))
-    _, mean, variance = _in_training(g, node, x, frames * channels)
-    return mean, variance
+    frames, channels = shape_at(source)[:2]
+    if frames == 1:
+        _, mean, variance = _in_training(g, node, x, channels)
+        return mean, variance
+    axes = g.ints(2, 3)
+    mean = g.op("ReduceMean", x, axes, keepdims=1)
+    centred = g.op("Sub", x, mean)
+    variance = g.op("ReduceMean", g.op("Mul", centred, centred), axes, keepdims=0)
+    return g.op("Reshape", mean, g.ints(frames, channels)), variance
 
 
 def _in_training(
@@ -95,7 +103,8 @@ def _moments_of(node: fx.Node) -> int:
     """How many means a node asks a norm in training mode for; 0 where it asks for none."""
     source: Any = node.args[0] if node.args else None
     if str(node.target) == "ecotta.frame_moments.default":
-        return int(np.prod(shape_at(source)[:2]))
+        frames, channels = shape_at(source)[:2]
+        return channels if frames == 1 else 0
     if str(node.target) == "aten.native_batch_norm.default" and node.args[5]:
         return shape_at(source)[1]
     return 0
