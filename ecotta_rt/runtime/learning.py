@@ -1,14 +1,29 @@
 """Whether a batch is learned from, merely answered, or answered with everything held."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
+from ecotta_rt.options import Learning
 from ecotta_rt.records import Frame, Level
 
-__all__ = ["Act", "LearningPolicy"]
+__all__ = ["Act", "LearningPolicy", "learning_pays"]
 
 Act = Literal["learn", "answer", "hold"]
 """What to do with a batch: learn from it; answer it while the statistics follow; answer it and hold them, too."""
+
+
+def learning_pays(learning: Learning, metadata: Mapping[str, str]) -> bool:
+    """Whether a bundle is to learn by gradients; what it is to do with a batch is `LearningPolicy`'s.
+
+    `auto` learns where no group was warmed up. After a warm-up learning gained 0.2 points of 25 on ResNet-56, and true
+    labels no more than 0.6 on WRN-40-2: less than the two more forward passes that it costs are worth. Without one, it
+    gained more than a point in 30 batches. Signs in the stream are not asked yet.
+
+    Args:
+        learning: What the recipe says; `ecotta tune` writes `on` or `off` there when it has measured.
+        metadata: Of the bundle; `warm_up` says how its groups came about.
+    """
+    return learning == "on" or (learning == "auto" and metadata.get("warm_up", "").startswith("none"))
 
 
 class LearningPolicy:

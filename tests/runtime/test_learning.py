@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from ecotta_rt.records import Frame, Level
-from ecotta_rt.runtime.learning import LearningPolicy
+from ecotta_rt.runtime.learning import LearningPolicy, learning_pays
 
 FRAME = Frame(np.zeros((2, 2, 3), np.uint8), 0, 0.0)
 DAMAGED = Frame(FRAME.pixels, 0, 0.0, damaged=True)
@@ -46,3 +46,11 @@ def test_only_whole_batches_that_are_seen_for_the_first_time_count():
     policy.choose([FRAME, FRAME], Level.FULL, again=True)
 
     assert policy.choose([FRAME, FRAME], Level.FULL) == "learn"
+
+
+def test_unless_told_otherwise_a_bundle_learns_where_nothing_was_warmed_up():
+    identity, warmed = {"warm_up": "none: the groups start as an identity"}, {"warm_up": "WarmUpOptions(epochs=1)"}
+
+    assert [learning_pays("auto", of) for of in (identity, warmed, {})] == [True, False, False]
+    assert [learning_pays("on", of) for of in (identity, warmed)] == [True, True]
+    assert [learning_pays("off", of) for of in (identity, warmed)] == [False, False]
