@@ -3,6 +3,8 @@
 A bundle is looked for in this order; the first that has what is wanted is taken:
 
     named by the user                                                     must have it
+    beside the network, where `ecotta prepare` wrote it, for a method     net.ecotta, which has a rule
+        that follows the stream by the bundle's own rule
     beside the network, or in the folder `bundles` beside that, and       wrn-40-2-cifar-10.ecotta-k4.running.ecotta
         written by this very code
     in the cache, $ECOTTA_CACHE or ~/.cache/ecotta_rt                     its name has a digest of all it was made from
@@ -21,7 +23,7 @@ from pathlib import Path
 from ecotta_rt.bench.adaptation import ADAPTATION, TENT_ADAPTATION
 from ecotta_rt.bench.network_files import sha256_of
 from ecotta_rt.bundle import GraphEntry, Manifest, read_bundle
-from ecotta_rt.errors import InputFileError, UsageError
+from ecotta_rt.errors import InputFileError, Unavailable, UsageError
 from ecotta_rt.exporter.code_digest import code_digest
 from ecotta_rt.state import AdaptState
 
@@ -81,6 +83,8 @@ class BundleOrder:
         fast: Whether the steps of more memory and less time are wanted too.
         classes: Class names by logit.
         frame_size: Height and width.
+        follows: Whether it has to have a rule of its own by which statistics follow the stream; for methods that do not
+            learn. Such a bundle is found and never made here: the rule is found with the source data.
     """
 
     network: str
@@ -92,6 +96,7 @@ class BundleOrder:
     fast: bool
     classes: tuple[str, ...]
     frame_size: tuple[int, int] = (32, 32)
+    follows: bool = False
 
     @property
     def mode(self) -> str:
@@ -138,16 +143,22 @@ def find_bundle(order: BundleOrder, say: Callable[[str], None]) -> Path | None:
 
     Raises:
         InputFileError: The order's warmed-up meta groups cannot be read.
+        Unavailable: There is none, and none can be made without source data.
     """
     state_sha256 = _state_sha256(order)
     network = Path(order.network)
-    name = f"{order.name}.ecotta"
-    for path in (network.with_name(name), network.parent.parent / "bundles" / name):
+    names = [f"{order.name}.ecotta", *([f"{_stem(order.network)}.ecotta"] if order.follows else [])]
+    for path in (folder / name for name in names for folder in (network.parent, network.parent.parent / "bundles")):
         if path.is_file():
             reason = _unusable(path, order, state_sha256)
             if reason is None:
                 return path
             say(f"{path} is passed over: {reason}")
+    if order.follows:
+        raise Unavailable(
+            f"{network.with_name(names[-1])} is missing: it says by which rule statistics follow the stream, and "
+            "`ecotta prepare NETWORK --data SOURCE` finds it; or name a bundle with --bundle"
+        )
     cached = order.cached_path()
     return cached if cached.is_file() else None
 
@@ -233,17 +244,21 @@ def _lacks(manifest: Manifest, order: BundleOrder, state_sha256: str | None) -> 
         return f"it was not made from {order.network}"
     if state_sha256 not in (None, manifest.state_sha256):
         return f"it was not made from {order.warmed}"
+    if order.follows and not manifest.adaptation:
+        return "it has no rule by which statistics follow the stream; prepare it again"
     other = [
         f"{name} {manifest.options.get(name, 'not set')} where the bench has {value}"
         for name, value in (TENT_ADAPTATION if order.warmed is None else ADAPTATION).items()
+        if not order.follows
         if manifest.options.get(name) != value
     ]
     if other:
         return f"it adapts otherwise than the other contestants: {', '.join(other)}; export it again with the bench's"
     for batch in order.batches:
-        missing = [kind for kind in ("step", "predict") if graph_for(manifest, kind, batch) is None]
+        kinds = ("observe", "predict") if order.follows else ("step", "predict")
+        missing = [kind for kind in kinds if graph_for(manifest, kind, batch) is None]
         if missing:
-            sizes = sorted({graph.batch for graph in manifest.graphs if graph.kind == "step"})
+            sizes = sorted({graph.batch for graph in manifest.graphs if graph.kind == kinds[0]})
             return f"it has no {missing[0]} for {batch} frames, only for {sizes}; change --batch, or export it again"
     if order.frame_by_frame and graph_for(manifest, "accumulate", 1) is None:
         return "it has no graph that learns frame by frame; export it again with --frame-by-frame"

@@ -71,6 +71,9 @@ def _engines_and_modes(method: str, fast: bool, modes: Sequence[str]) -> Iterato
         return
     constant = entry.fixed.get("frozen_gradient") == "constant"
     own = [mode for mode in modes if mode == "batch" or not constant]
+    if entry.follows:
+        yield from (("onnx", mode) for mode in own if mode == "running")
+        return
     yield from (("onnx", mode) for mode in own)
     if own and not fast:
         # One mode will do: the paper's where it can be had, that for single frames where not.

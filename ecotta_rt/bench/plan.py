@@ -79,7 +79,8 @@ def make_plan(request: Request) -> BenchPlan:
     files = find_network(request.model, dataset_of(images.name))
     request = _closed(request, images.count)
     cases, left_out = _line_up(methods, request)
-    strict = request.timed or bool(request.methods)  # of the default set some may be left out
+    # Of the default set and of all some may be left out.
+    strict = request.timed or bool({*request.methods} - {"all"})
     cases, refused = _able([with_files(case, request, files) for case in cases], why_not, strict)
     left_out |= refused
     if request.engine == "onnx" and request.frames is not None and request.frames % request.batches[0]:
@@ -174,6 +175,8 @@ def why_not(case: Case) -> EcottaError | None:
 
 
 def _no_graph(case: Case) -> str | None:
+    if METHODS[case.method].follows and (case.engine == "torch" or case.normalisation != "running"):
+        return "it runs a bundle by its own rule; use --engine onnx --normalisation running"
     if case.engine == "torch" or METHODS[case.method].graph is not None:
         return None
     return "onnxruntime computes no gradients; those of EcoTTA and TENT alone are compiled; use --engine torch"
@@ -224,6 +227,7 @@ def bundle_orders(
             frame_by_frame=case.frame_by_frame,
             # Of those that race unasked the fast one is taken where a bundle has it, and not worth making one.
             fast=request.fast or f"{case.method}-fast" in request.methods,
+            follows=METHODS[case.method].follows,
             classes=classes,
         )
         orders[key] = replace(order, batches=tuple(dict.fromkeys((*order.batches, batch))))

@@ -17,7 +17,8 @@ from ecotta_rt.bench.bundles import (
     normalisation_of,
     note_on_code,
 )
-from ecotta_rt.errors import InputFileError, UsageError
+from ecotta_rt.bundle import read_bundle
+from ecotta_rt.errors import InputFileError, Unavailable, UsageError
 from ecotta_rt.options import StepOptions
 
 NAME = "net.ecotta-k4.running.ecotta"
@@ -193,3 +194,23 @@ def test_a_user_without_a_home_is_told_which_variable_to_set(monkeypatch):
 
     with pytest.raises(UsageError, match="no home folder .* set ECOTTA_CACHE to a folder"):
         cache_folder()
+
+
+def test_a_bundle_with_a_rule_of_its_own_is_found_where_prepare_wrote_it_and_never_made(order, small_network):
+    order = replace(order, follows=True)
+    said = []
+    shutil.copy(small_network.bundle, Path(order.network).with_suffix(".ecotta"))
+
+    with pytest.raises(Unavailable, match="ecotta prepare NETWORK --data SOURCE"):
+        find_bundle(order, said.append)
+
+    assert "passed over: it has no rule by which statistics follow the stream" in said[0]
+
+
+def test_a_bundle_that_has_a_rule_is_taken_as_it_is(small_network):
+    manifest = read_bundle(small_network.bundle).manifest
+    ruled = replace(manifest, adaptation={"statistics": "de-classed"}, options={**manifest.options, "lr": 7.0})
+
+    assert "adapts otherwise" in bundles._lacks(ruled, small_network.order, manifest.state_sha256)
+    found = bundles._lacks(ruled, replace(small_network.order, follows=True), manifest.state_sha256)
+    assert found is None

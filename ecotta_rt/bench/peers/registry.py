@@ -32,6 +32,8 @@ class MethodEntry:
         fixed: Keywords that make it this method and no other.
         takes: Which of `build_method`'s own keywords it wants.
         one_by_one: Whether it takes a single frame as it takes a batch; EcoTTA's depends on its normalisation.
+        follows: Whether it runs a bundle as it is meant to run on a device: its statistics follow by the bundle's own
+            rule and its answers are filtered, in onnxruntime alone and in `running` normalisation.
         untimed: Why its step alone cannot be timed; None where it can.
     """
 
@@ -41,6 +43,7 @@ class MethodEntry:
     fixed: Mapping[str, Any] = field(default_factory=dict)
     takes: tuple[str, ...] = ()
     one_by_one: bool = False
+    follows: bool = False
     untimed: str | None = None
 
     @property
@@ -149,6 +152,14 @@ METHODS: Mapping[str, MethodEntry] = MappingProxyType(
             {"parts": 4, "adapting": False},
             ("warmed",),
         ),
+        "ecotta-k4-followed": MethodEntry(
+            "the device's default: statistics by the bundle's own rule, filtered answers, not learning; onnx alone",
+            "nothing",
+            "ecotta:Ecotta",
+            {"parts": 4, "adapting": False},
+            ("warmed",),
+            follows=True,
+        ),
         "oracle-k4": MethodEntry(
             "ecotta-k4 learning from the true labels: a bound on what learning can bring",
             "meta groups",
@@ -238,6 +249,8 @@ def build_method(
     from ecotta_rt.bench.peers.peer import require_classes  # imports torch
 
     require_classes(classes)
+    if entry.follows:
+        raise UsageError(f"{name} runs a bundle by its own rule, in onnxruntime alone; use --engine onnx")
     if views not in (1, 2):
         raise UsageError(f"views={views}: 1 is the frame alone, 2 the frame and its mirror image")
     maker = _maker(entry)

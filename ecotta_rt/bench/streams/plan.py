@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ecotta_rt.bench.bundles import BundleOrder
+from ecotta_rt.bench.bundles import BundleOrder, find_bundle
 from ecotta_rt.bench.case import Case
 from ecotta_rt.bench.network_files import NetworkFiles, dataset_of, find_network
 from ecotta_rt.bench.peers import METHODS, MethodEntry
@@ -62,17 +62,30 @@ def make_stream_plan(request: Request, cache: Path) -> StreamPlan:
     files = find_network(request.model, dataset_of(images.name))
     offered = [with_files(case, request, files) for case in _offered(methods, request)]
     able, refused = _sifted(offered, why_not)
-    orders, named = bundle_orders(able, request, tuple(images.classes)), named_bundles(request)
-    fit = unfit(orders, named)
-    able, unfitting = _sifted(able, lambda case: fit(case) if case.from_bundle else None)
-    refused |= unfitting
+    classes, named = tuple(images.classes), named_bundles(request)
+    able, without = _sifted(able, lambda case: _no_bundle(case, request, classes, named))
+    refused |= without
     running = {case.method for case in able}
     for case in offered:
         if case.method not in running and (request.methods or not able):
             error = refused[label(case)]
             raise type(error)(f"{label(case)} cannot run: {error}")
     left_out = {who: str(error) for who, error in refused.items()}
+    orders = bundle_orders(able, request, classes)
     return StreamPlan(request, files, images, tuple(able), orders, named, left_out)
+
+
+def _no_bundle(case: Case, request: Request, classes: tuple[str, ...], named: Mapping[str, Path]) -> EcottaError | None:
+    """Why a case cannot run from the bundle that was named, or from one that only `ecotta prepare` can make."""
+    if not case.from_bundle:
+        return None
+    orders = bundle_orders([case], request, classes)
+    try:
+        if METHODS[case.method].follows and case.normalisation not in named:
+            find_bundle(orders[case.method, case.normalisation], lambda line: None)
+    except EcottaError as error:
+        return error
+    return unfit(orders, named)(case)
 
 
 def _offered(methods: Sequence[str], request: Request) -> Iterator[Case]:
@@ -95,6 +108,8 @@ def _normalisations(method: str, batch: int, request: Request) -> Sequence[str]:
     """Those of ours; a peer has its own, and its case says `batch`."""
     if "warmed" not in METHODS[method].takes:
         return ("source",) if METHODS[method].graph == "forward" else ("batch",)
+    if METHODS[method].follows:
+        return ("running",)
     return request.normalisations or ("running" if batch == 1 else "batch",)
 
 

@@ -34,6 +34,7 @@ def test_each_method_says_by_which_graph_onnxruntime_runs_it():
         "ecotta-k5": "step",
         "ecotta-k4-constant": "step",
         "ecotta-k4-warmed": "predict",
+        "ecotta-k4-followed": "predict",
     }
 
 
@@ -55,6 +56,7 @@ def test_the_design_names_these_methods():
         "ecotta-k5",
         "ecotta-k4-constant",
         "ecotta-k4-warmed",
+        "ecotta-k4-followed",
         "oracle-k4",
         "tent-fine-tuned",
     ]
