@@ -74,11 +74,11 @@ def detail_table(rows: Sequence[StreamRow]) -> list[list[str]]:
 
 
 def answers_of(rows: Sequence[StreamRow]) -> dict[str, list[tuple[StreamRow, Errors]]]:
-    """Label and answer -> its rows, in the order of the rows; the answer is named where a method has several."""
+    """Label and answer -> its rows, in the order of the rows; an answer that is not the network's own is named."""
     found: dict[str, list[tuple[StreamRow, Errors]]] = {}
     for row in rows:
         for name, errors in row.answers.items():
-            title = row.label if len(row.answers) == 1 else f"{row.label} {name}"
+            title = row.label if name == "unfiltered" else f"{row.label} {name}"
             found.setdefault(title, []).append((row, errors))
     return found
 

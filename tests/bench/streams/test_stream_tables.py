@@ -76,7 +76,7 @@ def test_filtered_answers_have_a_line_of_their_own():
     table = error_table([row("continual", method="ecotta-k4", normalisation="running", answers=both)])
 
     assert [line[:2] for line in table[1:]] == [
-        ["ecotta-k4 running torch 64 unfiltered", "10.0"],
+        ["ecotta-k4 running torch 64", "10.0"],
         ["ecotta-k4 running torch 64 filtered", "2.0"],
     ]
 
