@@ -6,11 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ecotta_rt.data.cifar import CIFAR_10
+from ecotta_rt.data.cifar import CIFAR_10, read_binary
 from ecotta_rt.data.corruptions import CORRUPTIONS, corrupt
 from ecotta_rt.data.fashion_mnist import CLASSES, read_fashion_mnist
+from ecotta_rt.data.image_sets import find_image_set
 from ecotta_rt.data.stream import open_stream, source_frames
 from ecotta_rt.errors import InputFileError, Unavailable, UsageError
+from ecotta_rt.files.cifar import BINARIES
 
 SAMPLE = Path(__file__).parents[2] / "benchmarks" / "data" / "fashion-mnist-sample"
 CHEAP = ("contrast", "brightness", "impulse_noise")
@@ -190,6 +192,20 @@ def test_a_cifar_c_folder_finds_its_training_images_beside_it(cifar_10, cifar_10
 def test_a_cifar_c_folder_alone_has_no_training_images(cifar_10_c):
     with pytest.raises(UsageError, match=r"holds no training images: put .* beside it, as .*cifar-10-batches-bin"):
         source_frames(cifar_10_c)
+
+
+def test_a_cifar_c_folder_finds_its_clean_images_beside_it_where_they_are_those_that_were_corrupted(
+    cifar_10, cifar_10_c
+):
+    images = find_image_set(cifar_10_c)
+
+    expected = read_binary(cifar_10, BINARIES[0], "test")[0][[3, 0]]
+    np.testing.assert_array_equal(images.clean(np.array([3, 0])), expected)
+    assert images.labels.tolist() == [0, 1, 2, 3]
+
+    np.save(cifar_10_c / "labels.npy", np.tile(np.arange(4)[::-1], 5))
+    with pytest.raises(InputFileError, match="the test images beside it are not those that were corrupted"):
+        find_image_set(cifar_10_c).clean(np.array([0]))
 
 
 def test_more_training_images_than_there_are_is_refused():

@@ -58,3 +58,34 @@ def test_a_cache_that_cannot_be_written_is_an_error_and_leaves_nothing(tmp_path,
         opened(tmp_path)
 
     assert list(tmp_path.iterdir()) == []
+
+
+def test_one_damaged_frame_is_made_anew(tmp_path):
+    plain = opened(tmp_path)
+    (path,) = tmp_path.iterdir()
+    content = bytearray(path.read_bytes())
+    at = content.index(plain[1].tobytes())
+    content[at] ^= 1
+    path.write_bytes(content)
+
+    np.testing.assert_array_equal(opened(tmp_path), plain)
+
+    assert path.read_bytes()[at : at + plain[1].nbytes] == plain[1].tobytes()
+
+
+def test_more_images_are_added_to_the_same_file(tmp_path, monkeypatch):
+    opened(tmp_path)
+    asked = []
+    really = corrupted.corrupt
+
+    def counted(frames, *args, **kwargs):
+        asked.append(len(frames))
+        return really(frames, *args, **kwargs)
+
+    monkeypatch.setattr(corrupted, "corrupt", counted)
+
+    frames = open_stream(corruptions="fog", frames=5, cache=tmp_path).segments[0].frames
+
+    assert asked == [2]
+    np.testing.assert_array_equal(frames, open_stream(corruptions="fog", frames=5).segments[0].frames)
+    assert len(list(tmp_path.iterdir())) == 1
