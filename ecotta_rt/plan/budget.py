@@ -313,6 +313,7 @@ def _plan(
         Tenant("weights, laid out anew", sum(session.copied_bytes for session in sessions)),
         Tenant(_TENSORS, _tensor_bytes(sessions, memory, choice.frames_a_run)),
         Tenant("state", _state_bytes(manifest, choice)),
+        Tenant("tables", _FLOAT_BYTES * sum(table.count for table in manifest.tables)),
         Tenant("frames", _frame_bytes(manifest, choice)),
     ]
     margin = Tenant("margin", int(costs.MARGIN * sum(part.bytes for part in parts)))

@@ -105,6 +105,17 @@ def test_answering_alone_writes_nothing_but_statistics():
     assert state == 4 * (206_000 + 6_000 + 6_000), "the next ones, and what was seen"
 
 
+def test_tables_are_held_as_floats_however_they_are_stored():
+    """Where a bundle has some."""
+    tables = (ArrayShape("mix", (10, 100), "float16"), ArrayShape("rows", (7,)))
+    ways = (plan(ONE, BOARD), plan(replace(ONE, tables=tables), BOARD))
+
+    without, held = ({part.name: part.bytes for part in way.parts} for way in ways)
+
+    assert "tables" not in without
+    assert held["tables"] == 4 * (1_000 + 7)
+
+
 def test_a_phone_has_no_interpreter():
     parts = {part.name: part.bytes for part in plan(ONE, load_device("pixel")).parts}
 
