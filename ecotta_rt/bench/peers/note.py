@@ -49,8 +49,12 @@ class InstanceAwareNorm(ReplacedNorm):
             far_mean, far_variance = own_mean - mean, own_variance - variance
             mean = mean + _shrunk(far_mean, self.k * (spread / pixels).sqrt())
             variance = (variance + _shrunk(far_variance, self.k * spread * (2 / (pixels - 1)) ** 0.5)).relu()
-        out = (x - mean) * (variance + self.eps).rsqrt()
-        return out * channelwise(self.weight, x) + channelwise(self.bias, x) if self.affine else out
+        scale = (variance + self.eps).rsqrt()
+        if self.affine:
+            scale = scale * channelwise(self.weight, x)
+        # x is all that autograd keeps of an [N, C, ...]: no intermediate of that size is needed again.
+        out = x * scale - mean * scale
+        return out + channelwise(self.bias, x) if self.affine else out
 
     def _own(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The norm's mean and variance, `[C]` each."""
