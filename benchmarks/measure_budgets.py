@@ -25,7 +25,7 @@ from ecotta_rt.bundle import GraphEntry, Manifest, read_bundle
 from ecotta_rt.errors import InputFileError
 from ecotta_rt.files.atomic import write_atomic
 from ecotta_rt.machine.this_machine import available_memory_bytes
-from ecotta_rt.options import MEMORY_KINDS, OPTIMISATIONS, SessionOptions
+from ecotta_rt.options import MEMORY_KINDS, OPTIMISATIONS, TRACKED, SessionOptions
 
 HERE = Path(__file__).parent
 CASES = HERE / "bundles" / "cases"
@@ -56,7 +56,8 @@ class Use:
 
 
 USES = (
-    Use("predict-1", 1, adapt=False),
+    Use("predict-1", 1, adapt=False),  # where statistics do not follow the frames
+    Use("observe-1", 1, adapt=False),  # where they do
     Use("step-1", 1),
     Use("step-1-fast", 1, fast=True),
     Use("accumulate", 64, frame_by_frame=True),
@@ -120,6 +121,9 @@ def wanted_runs(args: argparse.Namespace) -> Iterator[Run]:
     for network in args.networks or NETWORKS:
         for mode in args.normalisation:
             for use in USES:
+                follows = mode in TRACKED
+                if use.graph == ("predict-1" if follows else "observe-1"):
+                    continue
                 if args.graphs and use.graph not in args.graphs:
                     continue
                 for options in options_of(network, use):

@@ -90,7 +90,7 @@ TWO = (
     Variant("spinning on", {"threads": 2}, {"session.intra_op.allow_spinning": "1"}),
     Variant("1 thread", {"threads": 1}),
 )
-BOTH = ("predict-1", "step-1")
+BOTH = ("observe-1", "step-1")
 FUSION = {"optimization.disable_specified_optimizers": ""}
 CASES = (
     Case("running, 1 frame", "running", ("step-1",), 1, 40, (*SINGLE, DOUBLING)),
@@ -107,7 +107,7 @@ CASES = (
             Variant("product fusion on", {"optimisation": "extended"}, FUSION),
         ),
     ),
-    Case("1 frame, answering alone", "running", ("predict-1",), 1, 40, (PLAIN,)),
+    Case("1 frame, answering alone", "running", ("observe-1",), 1, 40, (PLAIN,)),
     Case("1 frame, answering and learning: two sessions, one weights member", "running", BOTH, 1, 40, (PLAIN,)),
     Case("1 frame, answering and learning: one graph, an If (fast)", "running", ("step-1-fast",), 1, 40, (PLAIN,)),
 )
