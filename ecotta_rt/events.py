@@ -94,6 +94,7 @@ class BatchAnswered(Event):
         offered: Whether it was given to learn from.
         adapted: Whether it moved the parameters.
         why: See `ecotta_rt.records.Why`.
+        followed: Whether what follows the stream without gradients was free to follow it.
     """
 
     frames: int
@@ -102,6 +103,7 @@ class BatchAnswered(Event):
     offered: bool
     adapted: bool
     why: Why
+    followed: bool = False
 
 
 @dataclass(frozen=True)

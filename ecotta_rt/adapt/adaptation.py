@@ -40,6 +40,10 @@ class Recipe:
     classes: int
     followed: Followed | None = None
 
+    def check(self) -> None:
+        """Raise `UsageError` where it contradicts itself."""
+        Adaptation(self)
+
 
 class Adaptation:
     """Filter, statistics and memory of one stream.
@@ -102,7 +106,8 @@ class Adaptation:
 
     def _after_frame(self, now: Moments, frame: Moments, classes: Floats) -> Moments:
         assert self._follower is not None
-        return self._follower.moved(now, frame, classes, self.recipe.options.momentum)
+        assert self.recipe.followed is not None
+        return self._follower.moved(now, frame, classes, self.recipe.followed.momentum)
 
     def arrays(self) -> dict[str, Floats]:
         """All that stays from frame to frame beside the statistics, as copies: to save it, or to put it back."""

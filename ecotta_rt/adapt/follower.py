@@ -43,11 +43,13 @@ class Followed:
     Attributes:
         channels: Where means and variances are in a vector of statistics.
         source: float32 `[S]`, the statistics at the source: to begin with, and what the leak pulls to.
+        momentum: float32 `[C]`, u of each channel where nothing has changed, in [0, 1].
         tables: For the rule `de-classed`.
     """
 
     channels: Channels
     source: Floats
+    momentum: Floats
     tables: ClassTables | None = None
 
 
@@ -64,8 +66,9 @@ class StatisticsFollower:
 
     def __init__(self, followed: Followed, options: AdaptationOptions) -> None:
         channels, tables = followed.channels.count, followed.tables
-        if followed.source.shape != (2 * channels,):
-            raise UsageError(f"statistics {list(followed.source.shape)} for {channels} channels")
+        if followed.source.shape != (2 * channels,) or followed.momentum.shape != (channels,):
+            sizes = f"{list(followed.source.shape)} and momenta {list(followed.momentum.shape)}"
+            raise UsageError(f"statistics {sizes} for {channels} channels")
         if options.statistics == "plain":
             tables = None
         elif tables is None:
@@ -73,16 +76,16 @@ class StatisticsFollower:
         self._tables, self._leak = tables, np.float32(options.leak)
         self._source = followed.channels.moments(followed.source)
 
-    def moved(self, now: Moments, frame: Moments, weights: Floats, gain: float) -> Moments:
+    def moved(self, now: Moments, frame: Moments, weights: Floats, gain: Floats) -> Moments:
         """The statistics after one frame.
 
         Args:
             now: Those before it.
             frame: Its own.
             weights: float32 `[K]`, how much it is of each class.
-            gain: u, in [0, 1].
+            gain: float32 `[C]`, u of each channel for this frame, in [0, 1].
         """
-        (means, variances), u = now, np.float32(gain)
+        (means, variances), u = now, gain
         distance = frame.means - means
         step, growth = distance, frame.variances - variances + (1 - u) * distance * distance
         if self._tables is not None:

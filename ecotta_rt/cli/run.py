@@ -1,4 +1,4 @@
-"""Run a bundle over a stream: every frame is answered, and the network learns from the stream as it goes.
+"""Run a bundle over a stream: every frame is answered, and the network adapts to the stream as it goes.
 
 SOURCE is one of
   FOLDER                                a folder of pictures, in natural order (also a single picture)
@@ -6,6 +6,9 @@ SOURCE is one of
   /dev/video0                           a camera of this machine
   rtsp://HOST/PATH                      a camera on the network
   replay:FOLDER[:CORRUPTION[:SEVERITY]] CIFAR-10-C or CIFAR-10 files, whose classes are known
+
+The statistics of its norms follow the stream, and answers are filtered by the frames around them; where the bundle or
+--learning says so, it learns by gradients, too. A line has both answers, filtered and unfiltered.
 
 Each frame gives one JSON line: its answer, or why it was refused. Cameras drop the frames that the network has no time
 for; files wait. What was learned is kept in a file beside the bundle and taken up by the next run; one run at a time
@@ -24,6 +27,8 @@ examples:
   ecotta run net.ecotta rtsp://user:secret@192.168.1.20/stream1 --state front-door.safetensors
   ecotta run net.ecotta replay:CIFAR-10-C:fog:5 --fresh --limit 1000
   ecotta run net.ecotta film.mp4 --realtime --no-adapt
+  ecotta run net.ecotta pictures/ --answer unfiltered                 pictures that have nothing to do with each other
+  ecotta run net.ecotta /dev/video0 --learning on --adapt-every 4
   ecotta run net.ecotta pictures/ --batch 16 --frame-by-frame
   ecotta run net.ecotta /dev/video0 --device raspberry-pi-zero-2w     its default limit
   ecotta run net.ecotta /dev/video0 --memory-limit 150MiB --max-temperature 70
@@ -45,6 +50,7 @@ from ecotta_rt.cli.parser import MOST_FRAMES, batch_size, byte_size, integer, in
 from ecotta_rt.cli.signal_watch import ENDING, signals_watched, stopped_by_signals
 from ecotta_rt.errors import EXIT_INTERRUPTED
 from ecotta_rt.messages import tell
+from ecotta_rt.options import ANSWERS, LEARNING
 from ecotta_rt.run.options import STATE_SUFFIX, RunOptions
 
 if TYPE_CHECKING:
@@ -67,15 +73,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--limit", metavar="N", type=integer_up_to(MOST_FRAMES), help="end after N frames")
     add("--realtime", action="store_true", help="play a film at its own rate, dropping what comes too fast")
     add("--stretch", action="store_true", help="squeeze frames into shape (default: as the bundle says)")
+    add(
+        "--answer",
+        choices=ANSWERS,
+        help="what `label` and `correct` say: the network's own answer to a frame, or the one that is filtered by the "
+        "frames around it, for streams that stay with a class for a while (default: as the bundle says); each line has "
+        "both",
+    )
+    add(
+        "--views",
+        metavar="N",
+        type=int,
+        choices=(1, 2),
+        help="2: average the answers to each frame and its mirror image, where mirroring keeps the class; one more "
+        "forward pass (default: as the bundle says)",
+    )
     group = parser.add_argument_group("learning")
     learning = group.add_mutually_exclusive_group()
     learning.add_argument("--adapt-every", metavar="N", type=integer, default=1, help="learn from every N-th batch (1)")
     learning.add_argument(
         "--no-adapt",
         action="store_true",
-        help="answer only; in running normalisation the statistics still follow the stream",
+        help="learn nothing and save nothing; in running normalisation the statistics still follow the stream",
     )
     add = group.add_argument
+    add(
+        "--learning",
+        choices=LEARNING,
+        help="learn by gradients: never (off), where it is measured to pay (auto) or from each batch (on); default: as "
+        "the bundle says. Statistics follow the stream and answers are filtered in any case",
+    )
     add("--batch", metavar="N", type=batch_size, help="frames a step (default: the fewest the bundle has a graph for)")
     add(
         "--frame-by-frame",

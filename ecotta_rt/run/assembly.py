@@ -106,7 +106,7 @@ def opened(
         loop = Loop(
             source,
             runtime,
-            adapt_every=0 if options.no_adapt else options.adapt_every,
+            adapt_every=options.adapt_every if runtime.graph is not None else 0,
             limit=options.limit,
             resize="stretch" if options.stretch else None,
             guard=guard,
@@ -151,7 +151,7 @@ def _try(options: RunOptions, ways: dict[str, Any], say: Say) -> None:
 def _keeper(options: RunOptions, runtime: "Runtime", sinks: FanOut, say: Say) -> list[Sink]:
     if options.no_state:
         return []
-    keeper = StateKeeper(options.state_path, runtime, options.save_every, sinks.take)
+    keeper = StateKeeper(options.state_path, runtime, options.save_every, sinks.take, saves=options.learns)
     if not options.fresh and keeper.take_up():
         say(f"going on from {options.state_path}")
     return [keeper]

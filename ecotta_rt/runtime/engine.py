@@ -1,8 +1,11 @@
 """The device's engine: a bundle, a state, and a step for each batch of frames; numpy and onnxruntime, never torch.
 
     runtime = Runtime.load("net.ecotta")
-    prediction = runtime(frames)            # uint8 [N, H, W, 3]; answered first, then learned from
+    prediction = runtime(frames)            # uint8 [N, H, W, 3]; answered first, then followed or learned from
     runtime.save_state("adapted.safetensors")
+
+The statistics of the norms follow the stream, answers are filtered by the frames around them, and where the bundle or
+the caller says so the network learns by gradients, too.
 
 Where memory runs short `set_level` closes the graphs that learn and gives back what they held; the state stays.
 
@@ -10,6 +13,7 @@ Threads may share one: a call begins when the one before it has ended.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import wraps
 from pathlib import Path
 from threading import RLock
@@ -18,17 +22,21 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ecotta_rt.bundle import Bundle, read_bundle
+from ecotta_rt.adapt.adaptation import Adaptation
+from ecotta_rt.bundle import Bundle, Manifest, read_bundle
 from ecotta_rt.bundle.ports import SEEN, SINGLE_FRAME
 from ecotta_rt.errors import InputFileError, UsageError
-from ecotta_rt.options import SessionOptions
-from ecotta_rt.records import Level, Prediction
+from ecotta_rt.options import AnswerKind, SessionOptions
+from ecotta_rt.records import Level, Prediction, Why
 from ecotta_rt.runtime.choosing import choose_batch, graph_name, with_ceiling
 from ecotta_rt.runtime.frame_check import require_frames
+from ecotta_rt.runtime.learning import learning_pays
 from ecotta_rt.runtime.open_graphs import OpenGraphs
-from ecotta_rt.runtime.predicting import predicted, why_moved
+from ecotta_rt.runtime.predicting import predicted, probabilities_of, why_moved
 from ecotta_rt.runtime.preprocess import preprocess
+from ecotta_rt.runtime.recipe import adaptation_options, recipe_of
 from ecotta_rt.runtime.vectors import StateVectors
+from ecotta_rt.runtime.views import averaged, mirrored
 from ecotta_rt.state import AdaptState
 
 __all__ = ["Runtime"]
@@ -51,7 +59,10 @@ def _one_at_a_time(method: "Callable[Concatenate[Runtime, P], R]") -> "Callable[
 
 
 class Runtime:
-    """Answers frames and learns from them; made by `load`.
+    """Answers frames and adapts to them; made by `load`.
+
+    One Runtime can serve several cameras of one network in turn: what each stream has taught is an `Adaptation`, see
+    `new_adaptation` and `use`. What is learned by gradients is shared by all.
 
     Threads may share one. Their calls are made one after the other, each whole: a step and what it does to the state, a
     change of level, a state that is read or put back. `interrupt` alone does not wait. Two threads are no faster than
@@ -63,7 +74,9 @@ class Runtime:
         frame: What one of them is, and how a picture becomes one.
         frame_size: Their height and width in pixels.
         class_names: By class.
-        graph: The graph that learns; None with `adapt=False`.
+        graph: The graph that learns; None where nothing does.
+        options: How the stream is followed: `ecotta_rt.options.AdaptationOptions`.
+        adaptation: What the present camera's stream has taught without gradients.
         session_options: How it is run.
         level: Rung of the ladder, see `set_level`.
     """
@@ -75,10 +88,15 @@ class Runtime:
         batch: int | None = None,
         frame_by_frame: bool = False,
         fast: bool = False,
-        adapt: bool = True,
+        adapt: bool | None = None,
+        answer: AnswerKind | None = None,
+        views: int | None = None,
         options: SessionOptions | None = None,
     ) -> None:
         manifest = bundle.manifest
+        self.options = adaptation_options(manifest, answer=answer, views=views)
+        self._may_learn = adapt is not False
+        adapt = _learns(manifest) if adapt is None else adapt
         self._lock = RLock()  # anew, since some methods use others
         self.session_options = options or SessionOptions()
         self.class_names = manifest.classes
@@ -91,10 +109,16 @@ class Runtime:
         initial = bundle.initial_state()
         self._metadata = dict(initial.metadata)
         self._vectors = StateVectors(manifest, initial)
+        self._recipe = recipe_of(bundle, self.options)
+        self.adaptation = self.new_adaptation()
+        self._vectors.use_statistics(self.adaptation.statistics)
         kinds = SINGLE_FRAME if frame_by_frame else ("step",)
         self._learning = {graph_name(bundle, kind, self._piece, fast): kind for kind in kinds} if adapt else {}
         self.graph = next(iter(self._learning), None)
-        self._graphs = OpenGraphs(bundle, self._vectors, self.session_options, self._learning, self._piece)
+        answers_too = self.options.views > 1  # the mirror image is answered, and not learned from
+        self._graphs = OpenGraphs(
+            bundle, self._vectors, self.session_options, self._learning, self._piece, answers_too=answers_too
+        )
         self._graphs.open(self.level)
 
     @classmethod
@@ -105,7 +129,9 @@ class Runtime:
         batch: int | None = None,
         frame_by_frame: bool = False,
         fast: bool = False,
-        adapt: bool = True,
+        adapt: bool | None = None,
+        answer: AnswerKind | None = None,
+        views: int | None = None,
         device: str | None = None,
         threads: int | None = None,
         options: SessionOptions | None = None,
@@ -119,7 +145,11 @@ class Runtime:
             batch: Frames a step; default: the smallest that the bundle has a graph for.
             frame_by_frame: Learn from `batch` frames (any number) at once, in the memory of one.
             fast: Prefer a step that takes more memory for less time, where the bundle has one.
-            adapt: Off: only `predict` is used, and the graph that learns is not loaded.
+            adapt: Whether to learn by gradients; default: as the bundle says. Off: the graph that learns is not loaded,
+                and it is an error to ask for learning.
+            answer: Which of its two answers a `Prediction` gives as `labels`; default: as the bundle says.
+            views: 2: average the answers to each frame and its mirror image, where mirroring keeps the class; default:
+                as the bundle says.
             device: Id or file of a device profile. The fastest way to run the bundle that fits there is chosen: the
                 step, the session options and their threads, as far as the other arguments leave them open.
             threads: Threads within one operator; default 1, or with `device` what is planned for it.
@@ -141,7 +171,7 @@ class Runtime:
 
             wish = Wish(
                 batch=batch,
-                adapt=adapt,
+                adapt=_learns(bundle.manifest) if adapt is None else adapt,
                 threads=threads,
                 frame_by_frame=frame_by_frame or None,
                 fast=fast or None,
@@ -158,6 +188,8 @@ class Runtime:
             frame_by_frame=frame_by_frame,
             fast=fast,
             adapt=adapt,
+            answer=answer,
+            views=views,
             options=with_ceiling(
                 options or SessionOptions(threads=1 if threads is None else threads), memory_limit_bytes
             ),
@@ -165,7 +197,7 @@ class Runtime:
 
     @_one_at_a_time
     def __call__(self, frames: NDArray[np.uint8] | Floats) -> Prediction:
-        """Answer `frames`, then learn from them.
+        """Answer `frames`, then learn from them; where the bundle does not learn, `predict`.
 
         Args:
             frames: uint8 `[N, H, W, 3]` RGB (OpenCV's are BGR: `frames[..., ::-1]`), or float32 `[N, 3, H, W]` in
@@ -185,6 +217,8 @@ class Runtime:
             UsageError: Loaded with `adapt=False`, or on a level that does not learn.
             Interrupted: Somebody called `interrupt`; the state is as it was.
         """
+        if self.graph is None and self._may_learn:
+            return self.predict(frames)
         if self.graph is None:
             raise UsageError("this runtime was loaded with adapt=False; call predict, or load it again to learn")
         if not self.level.learns:
@@ -220,7 +254,9 @@ class Runtime:
             self._graphs.answer_options.terminate = True
 
     @_one_at_a_time
-    def predict(self, frames: NDArray[np.uint8] | Floats, hold_statistics: bool = False) -> Prediction:
+    def predict(
+        self, frames: NDArray[np.uint8] | Floats, hold_statistics: bool = False, count: int | None = None
+    ) -> Prediction:
         """Answer without learning; in `running` normalisation the statistics still follow the frames afterwards.
 
         `why` is "off", or "not-finite" when an answer or the next statistics are NaN or infinite: the statistics then
@@ -231,6 +267,7 @@ class Runtime:
             hold_statistics: Leave the statistics as they are, which is the fastest. Each frame is then answered in the
                 memory of one, where the bundle has a graph for single frames and the answer does not hang on the
                 batch's own statistics.
+            count: How many frames there are: those behind them only fill the batch, and nothing follows them.
 
         Raises:
             BadFrames, InputFileError, BudgetExceeded: As calling it.
@@ -238,22 +275,31 @@ class Runtime:
         """
         require_frames(frames, self.batch, self.frame)
         self._graphs.answer_options.terminate = False
-        piece = self._graphs.held_piece if hold_statistics else self._piece
-        run = self._graphs.answering(piece, follows=not hold_statistics)
-        logits, seen, finite = [], [], True
-        for frames_of_run in self._graphs.pieces(frames, piece):
-            results = run(frames_of_run, self._vectors.now, self._vectors.next)
-            logits.append(results["logits"].copy())
-            if not np.isfinite(logits[-1]).all() or not self._vectors.written_are_finite(run.writes):
-                finite = False
-            elif not hold_statistics:
-                self._vectors.take_over(run.writes)
-            seen += [results[SEEN].copy()] if SEEN in results else []
-        if seen and finite:
-            followed = self._vectors.follow(np.concatenate(seen))
-            finite = self._vectors.written_are_finite(followed)
-            self._vectors.take_over(followed if finite else ())
-        return predicted(np.concatenate(logits), self.class_names, "off" if finite else "not-finite")
+        logits, seen, finite = self._answered(frames, hold_statistics)
+        return self._followed(logits, seen, "off" if finite else "not-finite", count=count)
+
+    def new_adaptation(self) -> Adaptation:
+        """What the stream of another camera of this network begins with; see `use`."""
+        return Adaptation(self._recipe)
+
+    @_one_at_a_time
+    def use(self, adaptation: Adaptation) -> Adaptation:
+        """Go on with another camera: statistics, filter and places are its own from here on. Nothing is copied.
+
+        Args:
+            adaptation: From `new_adaptation` of this Runtime.
+
+        Returns:
+            The one before.
+
+        Raises:
+            UsageError: It is of another Runtime.
+        """
+        if adaptation.recipe is not self._recipe:
+            raise UsageError("this adaptation is of another Runtime; take one from new_adaptation()")
+        before, self.adaptation = self.adaptation, adaptation
+        self._vectors.use_statistics(adaptation.statistics)
+        return before
 
     @_one_at_a_time
     def set_level(self, level: Level) -> None:
@@ -284,7 +330,7 @@ class Runtime:
     @_one_at_a_time
     def state(self) -> AdaptState:
         """The present state as a value."""
-        return self._vectors.as_state(self._metadata)
+        return replace(self._vectors.as_state(self._metadata), adaptation=self.adaptation.arrays())
 
     @_one_at_a_time
     def restore(self, state: AdaptState | str | Path) -> None:
@@ -304,8 +350,13 @@ class Runtime:
                 f"this state belongs to network {state.network_digest[:12]}, and the bundle {self._bundle.path} to "
                 f"{digest[:12]}; it was adapted with another bundle"
             )
+        vectors = self._vectors.unpacked(state)
+        try:
+            self.adaptation.restore(vectors["statistics"], state.adaptation)
+        except UsageError as error:
+            raise InputFileError(f"this state cannot be gone on from: {error}") from error
         before = self._vectors.copy_of(self._vectors.learned)
-        self._vectors.restore(state)
+        self._vectors.put_back(vectors)
         if any(not np.array_equal(before[name], vector) for name, vector in self._vectors.learned.items()):
             self._graphs.close_fixed()
             self._graphs.open(self.level)
@@ -326,17 +377,57 @@ class Runtime:
         """
         self.state.save(path)
 
+    def _answered(self, frames: NDArray[Any], hold_statistics: bool) -> tuple[Floats, Floats | None, bool]:
+        """Logits `[N, C]` of all views, what was seen in each frame `[N, S]`, and whether all of it is finite."""
+        logits, seen, finite = self._viewed(frames, hold_statistics)
+        if self.options.views == 1:
+            return logits, seen, finite
+        return _both(logits, seen, finite, *self._viewed(mirrored(frames), hold_statistics))
+
+    def _viewed(self, frames: NDArray[Any], hold_statistics: bool) -> tuple[Floats, Floats | None, bool]:
+        piece = self._graphs.held_piece if hold_statistics else self._piece
+        run = self._graphs.answering(piece, follows=not hold_statistics)
+        logits, seen, finite = [], [], True
+        for frames_of_run in self._graphs.pieces(frames, piece):
+            results = run(frames_of_run, self._vectors.now, self._vectors.next)
+            logits.append(results["logits"].copy())
+            if not np.isfinite(logits[-1]).all() or not self._vectors.written_are_finite(run.writes):
+                finite = False
+            elif not hold_statistics:
+                self._vectors.take_over(run.writes)
+            seen += [results[SEEN].copy()] if SEEN in results else []
+        return np.concatenate(logits), np.concatenate(seen) if seen else None, finite
+
+    def _followed(
+        self,
+        logits: Floats,
+        seen: Floats | None,
+        why: Why,
+        kept: NDArray[np.bool_] | None = None,
+        written: tuple[str, ...] = (),
+        count: int | None = None,
+    ) -> Prediction:
+        """Filter the answers, let the statistics follow and take over what was written, unless `why` forbids it."""
+        filtered = probabilities_of(logits)[0]
+        filtered[:count] = self.adaptation.filter(filtered[:count])
+        if why != "not-finite" and seen is not None and not self.adaptation.follow(seen[:count], filtered[:count]):
+            why = "not-finite"
+        if why != "not-finite":
+            self._vectors.take_over(written)
+        return predicted(logits, self.class_names, why, kept, filtered=filtered, answer=self.options.answer)
+
     def _stepped(self, frames: NDArray[Any]) -> Prediction:
         assert self.graph is not None
+        other = self._viewed(mirrored(frames), hold_statistics=False) if self.options.views > 1 else None
         run, vectors = self._graphs.run(self.graph), self._vectors
         results = run(self._graphs.scaled(frames), vectors.now, vectors.next)
         logits, kept = results["logits"].copy(), results["kept"].copy()
-        written = (*run.writes, *vectors.follow(results.get(SEEN)))
-        finite = bool(np.isfinite(logits).all()) and vectors.written_are_finite(written)
+        finite = bool(np.isfinite(logits).all()) and vectors.written_are_finite(run.writes)
+        seen = results.get(SEEN)
+        if other is not None:
+            logits, seen, finite = _both(logits, seen, finite, *other)
         why = why_moved(bool(results["moved"]), kept, finite)
-        if why != "not-finite":
-            vectors.take_over(written)
-        return predicted(logits, self.class_names, why, kept)
+        return self._followed(logits, seen, why, kept, run.writes)
 
     def _accumulated(self, frames: NDArray[Any]) -> Prediction:
         """`batch` runs of one frame, then one update; nothing is taken over before all of them are finite."""
@@ -352,6 +443,7 @@ class Runtime:
 
     def _accumulate_and_update(self, frames: NDArray[Any]) -> Prediction:
         """Of a bundle up to version 4 it leaves the statistics moved, whatever comes of it."""
+        other = self._viewed(mirrored(frames), hold_statistics=False) if self.options.views > 1 else None
         accumulate, update = (self._graphs.run(name) for name in self._learning)
         vectors = self._vectors
         vectors.clear_sums()
@@ -367,13 +459,27 @@ class Runtime:
             kept.append(results["kept"].copy())
             seen += [results[SEEN].copy()] if SEEN in results else []
         all_logits, all_kept = np.concatenate(logits), np.concatenate(kept)
+        all_seen = np.concatenate(seen) if seen else None
         counts = {
             "kept_count": np.array(all_kept.sum(), np.float32),
             "frame_count": np.array(self.batch, np.float32),
         }
         results = update(None, {**vectors.now, **counts}, vectors.next)
-        written = (*update.writes, *vectors.follow(np.concatenate(seen) if seen else None))
-        why = why_moved(bool(results["moved"]), all_kept, finite and vectors.written_are_finite(written))
-        if why != "not-finite":
-            vectors.take_over(written)
-        return predicted(all_logits, self.class_names, why, all_kept)
+        finite = finite and vectors.written_are_finite(update.writes)
+        if other is not None:
+            all_logits, all_seen, finite = _both(all_logits, all_seen, finite, *other)
+        why = why_moved(bool(results["moved"]), all_kept, finite)
+        return self._followed(all_logits, all_seen, why, all_kept, update.writes)
+
+
+def _learns(manifest: Manifest) -> bool:
+    """Whether a bundle learns by gradients unless asked otherwise."""
+    return learning_pays(adaptation_options(manifest).learning, manifest.metadata)
+
+
+def _both(
+    logits: Floats, seen: Floats | None, finite: bool, others: Floats, others_seen: Floats | None, others_finite: bool
+) -> tuple[Floats, Floats | None, bool]:
+    """Two views as one: the mean of their probabilities, and of what was seen in them."""
+    mean = None if seen is None or others_seen is None else np.float32(0.5) * (seen + others_seen)
+    return averaged(logits, others), mean, finite and others_finite

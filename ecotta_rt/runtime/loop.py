@@ -226,6 +226,7 @@ class Loop:
             offered=act == "learn",
             adapted=prediction.adapted,
             why=prediction.why,
+            followed=act != "hold",
         )
         answers = answers_to(batch, prediction, self._engine.class_names, self._clock.now_s(), self.dropped)
         return [summary, *answers]
@@ -238,7 +239,7 @@ class Loop:
                 return self._engine(frames)
             finally:
                 self._learning = False
-        prediction = self._engine.predict(frames, hold_statistics=act == "hold")
+        prediction = self._engine.predict(frames, hold_statistics=act == "hold", count=len(batch))
         return replace(prediction, why="damaged") if any(frame.damaged for frame in batch) else prediction
 
 

@@ -32,6 +32,7 @@ class OpenGraphs:
         options: How they are run.
         learning: Name -> kind of those that learn.
         piece: Frames a run.
+        answers_too: Whether a graph that answers is wanted beside those that learn from each batch.
 
     Attributes:
         step_options: onnxruntime's, by which somebody may end a run that learns.
@@ -41,10 +42,17 @@ class OpenGraphs:
     """
 
     def __init__(
-        self, bundle: Bundle, vectors: StateVectors, options: SessionOptions, learning: Mapping[str, str], piece: int
+        self,
+        bundle: Bundle,
+        vectors: StateVectors,
+        options: SessionOptions,
+        learning: Mapping[str, str],
+        piece: int,
+        *,
+        answers_too: bool = False,
     ) -> None:
         self._bundle, self._vectors, self._options = bundle, vectors, options
-        self._learning, self._piece = learning, piece
+        self._learning, self._piece, self._answers_too = learning, piece, answers_too
         self._frame_shape = (bundle.manifest.frame.channels, *bundle.manifest.frame.size)
         self.step_options, self.answer_options = run_options(), run_options()
         self._learns = False
@@ -126,7 +134,7 @@ class OpenGraphs:
         if level == Level.DROP:
             return []
         learning = [*self._learning] if level.learns else []
-        if learning and level == Level.FULL:
+        if learning and level == Level.FULL and not self._answers_too:
             return learning
         holds = level == Level.INFERENCE
         kind, piece = self._answering_kind(not holds), self.held_piece if holds else self._piece

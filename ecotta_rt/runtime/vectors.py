@@ -1,20 +1,17 @@
 """The state's vectors twice, side by side: a run reads one copy and writes the other.
 
 What was written becomes current by a change of roles. So nothing is copied, and a result that is not to be trusted is
-simply not taken over. Which vectors there are, and which graphs write them, is declared in the bundle; statistics that
-graphs only tell of are moved here.
+simply not taken over. Which vectors there are, and which graphs write them, is declared in the bundle. Statistics that
+graphs only tell of belong to the camera's `Adaptation`, which moves them in place.
 """
 
-import json
 from collections.abc import Collection, Iterable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ecotta_rt.adapt.moving import Moving
 from ecotta_rt.bundle import Manifest
 from ecotta_rt.errors import InputFileError
-from ecotta_rt.options import ON_DEVICE
 from ecotta_rt.state import SECTIONS, AdaptState
 
 __all__ = ["StateVectors"]
@@ -41,13 +38,11 @@ class StateVectors:
         self.now: dict[str, Floats] = dict(zip(SECTIONS, self._layout.pack(state), strict=True))
         self.next: dict[str, Floats] = {}
         self._held = self._layout.held_of(state)
-        self._moving = _moving(manifest)
 
     def keep_for(self, kinds: Collection[str]) -> None:
         """Have what graphs of these kinds write, and let go of the rest."""
         sums = self._ports.gradients if "accumulate" in kinds else ()
         written = {name for kind in kinds for name in self._ports.written_by(kind)}
-        written |= {_STATISTICS} if self._ports.observes else set()
         self.next = {name: vector for name, vector in self.next.items() if name in (*written, *sums)}
         self.now = {name: vector for name, vector in self.now.items() if name in (*SECTIONS, *sums)}
         for name in sums:
@@ -56,12 +51,10 @@ class StateVectors:
             if name not in self.next:
                 self.next[name] = np.zeros_like(self.now[name])
 
-    def follow(self, seen: Floats | None) -> tuple[str, ...]:
-        """Write what the statistics become by each frame's own, `[N, S]`; returns the names that were written."""
-        if seen is None:
-            return ()
-        self._moving(self.now[_STATISTICS], seen, self.next[_STATISTICS])
-        return (_STATISTICS,)
+    def use_statistics(self, vector: Floats | None) -> None:
+        """Have runs read this vector, which somebody else moves; None: the one there is."""
+        if vector is not None:
+            self.now[_STATISTICS] = vector
 
     def take_over(self, names: Iterable[str]) -> None:
         """Let what was written of these be current."""
@@ -105,8 +98,8 @@ class StateVectors:
         parameters, momentum, statistics = (self.now[name] for name in SECTIONS)
         return self._layout.unpack(parameters, momentum, statistics, self._digest, metadata, self._held)
 
-    def restore(self, state: AdaptState) -> None:
-        """Go on from `state`.
+    def unpacked(self, state: AdaptState) -> dict[str, Floats]:
+        """The vectors of a state, by name, to be `put_back`.
 
         Raises:
             InputFileError: It lacks something, or has something more.
@@ -118,16 +111,4 @@ class StateVectors:
                 f"this state has another {other} than the graphs, which hold it: it comes from another warm-up; take "
                 "the bundle that was made with it"
             )
-        self.put_back(dict(zip(SECTIONS, self._layout.pack(state), strict=True)))
-
-
-def _moving(manifest: Manifest) -> Moving:
-    """How the bundle's statistics move. Raises `InputFileError` where it does not say it right."""
-    momentum = manifest.options.get("statistics_momentum", ON_DEVICE.statistics_momentum)
-    try:
-        momenta = json.loads(manifest.metadata.get("momenta", "{}"))
-        if not all(type(u) in (int, float) and 0 <= u <= 1 for u in (momentum, *momenta.values())):
-            raise ValueError("not all of them numbers in [0, 1]")
-    except (ValueError, AttributeError, RecursionError) as error:
-        raise InputFileError(f"the bundle's momenta of the statistics cannot be used: {error}") from error
-    return Moving([(array.name, array.count) for array in manifest.layout.statistics], float(momentum), momenta)
+        return dict(zip(SECTIONS, self._layout.pack(state), strict=True))

@@ -27,13 +27,21 @@ class StateKeeper:
         every_s: Seconds between two saves, at least.
         report: Hears of each `StateSaved`, and of each `StateNotSaved` while the run goes on.
         clock: Tells when the time has come.
+        saves: Off: the file is only read.
 
     Raises:
         UsageError: `every_s` is not above 0.
     """
 
     def __init__(
-        self, path: Path, engine: "Runtime", every_s: float, report: Callable[[Event], None], clock: Clock | None = None
+        self,
+        path: Path,
+        engine: "Runtime",
+        every_s: float,
+        report: Callable[[Event], None],
+        clock: Clock | None = None,
+        *,
+        saves: bool = True,
     ) -> None:
         if not every_s > 0:
             raise UsageError(f"save every {every_s:g} seconds: give a number above 0")
@@ -41,9 +49,10 @@ class StateKeeper:
         self._engine = engine
         self._every_s = every_s
         self._report = report
+        self._saves = saves
         self._clock = clock or SystemClock()
         self._tried_s = self._clock.now_s()
-        self._learned = False  # since the last save
+        self._moved = False  # since the last save
         self._to_come = 0  # answers of the last batch
 
     def take_up(self) -> bool:
@@ -75,7 +84,7 @@ class StateKeeper:
         A card that is slow to write must not hold up the answers to the batch, so it waits for the last of them.
         """
         if isinstance(event, BatchAnswered):
-            self._learned |= event.offered
+            self._moved |= event.offered or event.followed
             self._to_come = event.frames
             return
         if not isinstance(event, Answer):
@@ -92,18 +101,18 @@ class StateKeeper:
         self.save()
 
     def save(self) -> None:
-        """Save now, unless nothing was learned since. A state that has diverged is reported and not written.
+        """Save now, unless nothing has moved since. A state that has diverged is reported and not written.
 
         Raises:
             TransferError: The file cannot be written.
         """
         self._tried_s = self._clock.now_s()
-        if not self._learned:
+        if not self._moved or not self._saves:
             return
         try:
             self._engine.save_state(self._path)
         except UsageError as error:  # NaN in it: the last good file stays
             self._report(StateNotSaved(str(self._path), str(error)))
         else:
-            self._learned = False
+            self._moved = False
             self._report(StateSaved(str(self._path)))

@@ -30,7 +30,9 @@ def stream(count, seed=0):
 def recipe():
     _, seen = stream(40, 5)
     tables = measure_classes([(seen, np.eye(CLASSES, dtype=np.float32)[np.arange(40) % CLASSES])], CHANNELS)
-    return Recipe(AdaptationOptions(places=2), CLASSES, Followed(CHANNELS, seen[0], tables))
+    return Recipe(
+        AdaptationOptions(places=2), CLASSES, Followed(CHANNELS, seen[0], np.full(5, 0.01, np.float32), tables)
+    )
 
 
 def play(adaptation, batches):

@@ -30,14 +30,14 @@ def tables(seed=1):
     return measure_classes([(seen, np.eye(CLASSES, dtype=np.float32)[labels])], CHANNELS)
 
 
-FOLLOWED = Followed(CHANNELS, seen_frames(1, 9)[0], tables())
+FOLLOWED = Followed(CHANNELS, seen_frames(1, 9)[0], np.full(5, 0.01, np.float32), tables())
 
 
 def after(options, seen, weights, gain, followed=FOLLOWED):
     """The moments after all frames."""
     follower, now = StatisticsFollower(followed, options), followed.channels.moments(followed.source)
     for frame, classes in zip(seen, weights, strict=True):
-        now = follower.moved(now, followed.channels.moments(frame), classes, gain)
+        now = follower.moved(now, followed.channels.moments(frame), classes, np.full(5, gain, np.float32))
     return now
 
 
@@ -115,7 +115,7 @@ def test_with_a_leak_they_go_back_to_the_source():
     far = replace(FOLLOWED, source=FOLLOWED.source)
     follower, now = StatisticsFollower(far, AdaptationOptions(leak=0.1)), far.channels.moments(seen_frames(1, 4)[0])
     for _ in range(100):
-        now = follower.moved(now, now, weights_of(1)[0], 0.0)
+        now = follower.moved(now, now, weights_of(1)[0], np.zeros(5, np.float32))
 
     assert now[0] == pytest.approx(FOLLOWED.channels.moments(FOLLOWED.source)[0], abs=1e-3)
     assert now[1] == pytest.approx(FOLLOWED.channels.moments(FOLLOWED.source)[1], abs=1e-3)
@@ -132,5 +132,5 @@ def test_a_channel_without_variance_can_come_to_life():
 def test_what_does_not_fit_is_refused():
     with pytest.raises(UsageError, match="needs class tables"):
         StatisticsFollower(replace(FOLLOWED, tables=None), OPTIONS)
-    with pytest.raises(UsageError, match=r"\[9\] for 5 channels"):
+    with pytest.raises(UsageError, match=r"\[9\] and momenta \[5\] for 5 channels"):
         StatisticsFollower(replace(FOLLOWED, source=np.zeros(9, np.float32)), OPTIONS)

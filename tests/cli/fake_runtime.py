@@ -28,10 +28,12 @@ class Runtime:
         self.state = self._state(0)
 
     @classmethod
-    def load(cls, path, device=None, adapt=True, **options):
+    def load(cls, path, device=None, adapt=None, **options):
         """Keeps what it was called with in `loaded`."""
         cls.loaded = {"path": path, "device": device, "adapt": adapt, **options}
-        return cls(int(path.read_text()))
+        runtime = cls(int(path.read_text()))
+        runtime.graph = None if adapt is False else "step"
+        return runtime
 
     def restore(self, state):
         self.state = state
@@ -45,7 +47,7 @@ class Runtime:
         self.state = self._state(np.nan if str(self.calls) == os.environ.get("FAKE_DIVERGE") else count)
         return answer
 
-    def predict(self, frames, hold_statistics=False):
+    def predict(self, frames, hold_statistics=False, count=None):
         return self._answer(frames, False)
 
     def interrupt(self, answers=False):

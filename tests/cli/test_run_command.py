@@ -85,6 +85,7 @@ def test_options_reach_the_loop_and_the_runtime(runtime, bundle, replay, tmp_pat
     code = run(
         *(bundle, replay, "--out", out, "--adapt-every", 5, "--limit", 12),
         *("--device", "raspberry-pi-4-2gb", "--threads", 2, "--stretch"),
+        *("--learning", "on", "--answer", "unfiltered", "--views", 2),
     )
 
     assert code == 0
@@ -93,6 +94,8 @@ def test_options_reach_the_loop_and_the_runtime(runtime, bundle, replay, tmp_pat
         "path": bundle,
         "device": "raspberry-pi-4-2gb",
         "adapt": True,
+        "answer": "unfiltered",
+        "views": 2,
         "threads": 2,
         "batch": None,
         "frame_by_frame": False,
@@ -154,6 +157,7 @@ def test_options_that_cannot_be_meant_are_usage_errors(runtime, bundle, replay, 
         (["--realtime"], "--realtime is for films"),
         (["--state", "x", "--no-state"], "not allowed with"),
         (["--adapt-every", "2", "--no-adapt"], "not allowed with"),
+        (["--learning", "on", "--no-adapt"], "leave out one of the two"),
         (["--memory-limit", "much"], "'much' is not a size"),
         (["--max-temperature", "353"], "ceiling of 353 degrees"),
         (["--guard", "off", "--max-temperature", "70"], "are for the guard"),

@@ -53,6 +53,24 @@ def test_a_state_that_cannot_be_read_is_refused(kept):
         kept.keeper.take_up()
 
 
+def test_statistics_that_have_followed_are_saved_too(kept):
+    kept.keeper.take(BatchAnswered(1, 0, Level.FULL, False, False, "off", followed=True))
+
+    kept.keeper.close()
+
+    assert kept.told == [StateSaved(str(kept.path))]
+
+
+def test_a_keeper_that_only_reads_saves_nothing(kept):
+    reading = StateKeeper(kept.path, kept.engine, 60, kept.told.append, kept.clock, saves=False)
+    take_batch(reading)
+
+    reading.close()
+
+    assert kept.told == []
+    assert not kept.path.exists()
+
+
 def test_it_is_saved_when_the_time_has_come_and_not_before(kept):
     for saves in (0, 0, 1, 1):
         kept.clock.advance_s(25)

@@ -1,0 +1,81 @@
+"""From what a bundle says of following its stream to a recipe for `ecotta_rt.adapt`."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+from ecotta_rt.adapt.adaptation import Recipe
+from ecotta_rt.adapt.channels import Channels
+from ecotta_rt.adapt.class_tables import ClassTables
+from ecotta_rt.adapt.follower import Followed
+from ecotta_rt.bundle import Bundle, Manifest
+from ecotta_rt.errors import InputFileError, UsageError
+from ecotta_rt.options import ON_DEVICE, AdaptationOptions
+
+__all__ = ["adaptation_options", "recipe_of"]
+
+
+def adaptation_options(manifest: Manifest, **changes: Any) -> AdaptationOptions:
+    """How a bundle wants its stream to be followed.
+
+    One that says nothing of it was made before there was a choice, or by somebody who wants none: it learns from each
+    batch, its statistics follow by the plain rule, and the answer is the network's own.
+
+    Args:
+        manifest: Of the bundle.
+        changes: Options to have other values; those that are None change nothing.
+
+    Raises:
+        InputFileError: The manifest has something else than options.
+        UsageError: `changes` cannot be meant.
+    """
+    try:
+        options = AdaptationOptions.of(manifest.adaptation) if manifest.adaptation else _before(manifest)
+    except UsageError as error:
+        raise InputFileError(f"the bundle's adaptation cannot be used: {error}") from error
+    return replace(options, **{name: value for name, value in changes.items() if value is not None})
+
+
+def _before(manifest: Manifest) -> AdaptationOptions:
+    momentum = manifest.options.get("statistics_momentum", ON_DEVICE.statistics_momentum)
+    said = {"statistics": "plain", "momentum": momentum, "leak": 0.0, "answer": "unfiltered", "learning": "on"}
+    return AdaptationOptions.of(said)
+
+
+def recipe_of(bundle: Bundle, options: AdaptationOptions) -> Recipe:
+    """What the adaptations of all cameras of a bundle have in common.
+
+    Args:
+        bundle: Has the tables, and the statistics at the source.
+        options: See `adaptation_options`.
+
+    Raises:
+        InputFileError: Tables or momenta that do not fit the network.
+    """
+    manifest = bundle.manifest
+    classes = len(manifest.classes)
+    if not manifest.ports.observes or not manifest.layout.statistics:
+        return Recipe(options, classes)
+    channels = Channels.of([(array.name, array.count) for array in manifest.layout.statistics])
+    source = manifest.layout.pack(bundle.initial_state())[2]
+    own = _momenta(manifest)
+    momentum = channels.each(own.get(norm, options.momentum) if options.momentum else 0.0 for norm in channels.norms)
+    stored = bundle.tables()
+    try:
+        tables = ClassTables.from_arrays(stored, classes, channels.count) if stored else None
+        recipe = Recipe(options, classes, Followed(channels, source, momentum, tables))
+        recipe.check()
+    except UsageError as error:
+        raise InputFileError(f"{bundle.path}: {error}") from error
+    return recipe
+
+
+def _momenta(manifest: Manifest) -> dict[str, float]:
+    """Of norms that have one of their own."""
+    try:
+        momenta: dict[str, float] = json.loads(manifest.metadata.get("momenta", "{}"))
+        if not all(type(u) in (int, float) and 0 <= u <= 1 for u in momenta.values()):
+            raise ValueError("not all of them numbers in [0, 1]")
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise InputFileError(f"the bundle's momenta of the statistics cannot be used: {error}") from error
+    return momenta

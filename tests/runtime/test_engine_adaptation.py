@@ -1,0 +1,219 @@
+"""What the engine does without gradients, against the same done by hand with torch and `ecotta_rt.adapt`."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from ecotta_rt.adapt.adaptation import Adaptation
+from ecotta_rt.adapt.channels import Channels
+from ecotta_rt.adapt.class_tables import measure_classes
+from ecotta_rt.bundle import read_bundle
+from ecotta_rt.errors import InputFileError, UsageError
+from ecotta_rt.exporter.export import compile_graphs
+from ecotta_rt.exporter.request import ExportOptions
+from ecotta_rt.method.state import initial_state, to_adapt_state
+from ecotta_rt.method.step import Step
+from ecotta_rt.options import AdaptationOptions
+from ecotta_rt.runtime.engine import Runtime
+from ecotta_rt.runtime.recipe import adaptation_options, recipe_of
+from ecotta_rt.state import AdaptState
+
+CLASSES = 5
+
+
+@pytest.fixture(scope="module")
+def seen_by_torch(tiny):
+    """Logits and each frame's statistics, from a vector of statistics and frames."""
+    network = tiny.network()
+    step, start = Step(network, tiny.options("running")), initial_state(network)
+
+    def observe(frames, statistics=None):
+        floats = torch.from_numpy(np.ascontiguousarray(frames.transpose(0, 3, 1, 2)).astype(np.float32) / 255)
+        state = start if statistics is None else start.with_vectors(statistics=torch.from_numpy(statistics.copy()))
+        logits, seen = step.observe(state, floats)
+        return logits.numpy(), seen.numpy()
+
+    return observe
+
+
+@pytest.fixture(scope="module")
+def with_recipe(tiny, seen_by_torch, tmp_path_factory):
+    """Makes a tiny bundle with a recipe, by options that differ from the defaults."""
+    network = tiny.network()
+    state = to_adapt_state(initial_state(network), network.digest())
+    step = tiny.options("running")
+    options = ExportOptions(model="tiny", classes=["ant", "bee", "cat", "dog", "elk"], batches=(1, 4), step=step)
+    folder = tmp_path_factory.mktemp("recipe")
+    compiled = compile_graphs(network, state, folder / "tiny.ecotta", options)
+    channels = Channels.of([(array.name, array.count) for array in compiled.contents["layout"].statistics])
+    labels = np.eye(CLASSES, dtype=np.float32)[np.arange(60) % CLASSES]
+    tables = measure_classes([(seen_by_torch(tiny.frames(60, 3))[1], labels)], channels).arrays()
+
+    def make(**changes):
+        path = folder / f"{abs(hash(tuple(changes.items())))}.ecotta"
+        compiled.write(path, state, vars(AdaptationOptions(**{"momentum": 0.1, **changes})), tables)
+        return path
+
+    return make
+
+
+def softmax(logits):
+    exponents = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return exponents / exponents.sum(axis=1, keepdims=True)
+
+
+def by_hand(path, observe, batches):
+    """Filtered answers and the statistics after them."""
+    bundle = read_bundle(path)
+    adaptation = Adaptation(recipe_of(bundle, adaptation_options(bundle.manifest)))
+    answers = []
+    for frames in batches:
+        logits, seen = observe(frames, adaptation.statistics)
+        answers.append(adaptation.filter(softmax(logits)))
+        assert adaptation.follow(seen, answers[-1])
+    return answers, adaptation
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+@pytest.mark.parametrize("rule", ["de-classed", "plain"])
+def test_by_default_it_observes_follows_and_filters_and_learns_nothing(tiny, with_recipe, seen_by_torch, rule, batch):
+    path = with_recipe(statistics=rule)
+    runtime = Runtime.load(path, batch=batch)
+    batches = [tiny.frames(batch, seed) for seed in range(6)]
+    answers, adaptation = by_hand(path, seen_by_torch, batches)
+
+    predictions = [runtime(frames) for frames in batches]
+
+    assert runtime.graph is None
+    assert {prediction.why for prediction in predictions} == {"off"}
+    for prediction, expected in zip(predictions, answers, strict=True):
+        assert prediction.filtered == pytest.approx(expected, abs=1e-4)
+        assert np.array_equal(prediction.probabilities, prediction.filtered)
+        assert prediction.labels.tolist() == expected.argmax(axis=1).tolist()
+    assert runtime.adaptation.statistics == pytest.approx(adaptation.statistics, abs=1e-4)
+    assert not np.array_equal(adaptation.statistics, adaptation.recipe.followed.source)
+
+
+def test_the_answer_may_be_the_networks_own(tiny, with_recipe):
+    filtered, own = (Runtime.load(with_recipe(), answer=answer) for answer in ("filtered", "unfiltered"))
+    for seed in range(8):
+        one, other = filtered(tiny.frames(1, seed)), own(tiny.frames(1, seed))
+
+        assert np.array_equal(one.unfiltered, other.probabilities)
+        assert np.array_equal(one.probabilities, other.filtered)
+
+
+def test_a_run_that_is_saved_and_taken_up_goes_on_bit_for_bit(tiny, with_recipe, tmp_path):
+    path, file = with_recipe(places=2), tmp_path / "s.safetensors"
+    whole, first, second = (Runtime.load(path) for _ in range(3))
+    stream = [tiny.frames(1, seed) for seed in range(8)]
+
+    expected = [whole(frames).filtered for frames in stream]
+    found = [first(frames).filtered for frames in stream[:5]]
+    first.save_state(file)
+    second.restore(file)
+    found += [second(frames).filtered for frames in stream[5:]]
+
+    assert np.array_equal(found, expected)
+    assert second.state.to_bytes() == whole.state.to_bytes()
+    second.reset()
+    assert np.array_equal(second(stream[0]).filtered, expected[0])
+
+
+def test_cameras_take_turns_and_know_nothing_of_each_other(tiny, with_recipe):
+    path = with_recipe()
+    alone, shared = Runtime.load(path), Runtime.load(path)
+    other = shared.new_adaptation()
+
+    for seed in range(5):
+        expected = alone(tiny.frames(1, seed))
+        found = shared(tiny.frames(1, seed))
+        mine = shared.use(other)
+        shared(tiny.frames(1, 50 + seed))
+        other = shared.use(mine)
+
+        assert np.array_equal(found.filtered, expected.filtered)
+    assert np.array_equal(alone.adaptation.statistics, shared.adaptation.statistics)
+    with pytest.raises(UsageError, match="of another Runtime"):
+        shared.use(alone.new_adaptation())
+
+
+def test_two_views_are_the_mean_of_both_probabilities(tiny, with_recipe, seen_by_torch):
+    frames = tiny.frames(4)
+    (one, seen), (other, seen_too) = seen_by_torch(frames), seen_by_torch(frames[:, :, ::-1])
+    runtime = Runtime.load(with_recipe(), batch=4, views=2)
+
+    prediction = runtime(frames)
+
+    assert prediction.unfiltered == pytest.approx((softmax(one) + softmax(other)) / 2, abs=1e-5)
+    by_hand = Adaptation(runtime.adaptation.recipe)
+    by_hand.follow((seen + seen_too) / 2, prediction.filtered)
+    assert runtime.adaptation.statistics == pytest.approx(by_hand.statistics, abs=1e-4)
+
+
+def test_two_views_are_answered_and_one_is_learned_from(tiny, with_recipe):
+    learning = Runtime.load(with_recipe(learning="on", views=2), batch=4)
+    one_view = Runtime.load(with_recipe(learning="on"), batch=4)
+    answering = Runtime.load(with_recipe(views=2), batch=4)
+
+    prediction = learning(tiny.frames(4))
+    one_view(tiny.frames(4))
+
+    assert prediction.adapted
+    assert prediction.unfiltered == pytest.approx(answering(tiny.frames(4)).unfiltered, abs=1e-5)
+    for name, array in learning.state.parameters.items():
+        assert np.array_equal(array, one_view.state.parameters[name])
+
+
+def test_frames_that_only_fill_a_batch_move_nothing(tiny, with_recipe):
+    one, other = (Runtime.load(with_recipe(), batch=4) for _ in range(2))
+    frames = tiny.frames(4)
+
+    one.predict(frames, count=2)
+    other.predict(frames[[0, 1, 0, 1]], count=2)
+
+    assert np.array_equal(one.adaptation.statistics, other.adaptation.statistics)
+    assert all(np.array_equal(array, other.state.adaptation[name]) for name, array in one.state.adaptation.items())
+
+
+def test_held_statistics_stay_and_answers_are_filtered_all_the_same(tiny, with_recipe):
+    runtime = Runtime.load(with_recipe())
+    before = runtime.adaptation.statistics.copy()
+
+    runtime.predict(tiny.frames(1), hold_statistics=True)
+
+    assert np.array_equal(runtime.adaptation.statistics, before)
+    assert runtime.state.adaptation["filter.belief"].max() > 1 / CLASSES
+
+
+def test_a_state_that_was_saved_with_other_options_is_refused_with_the_reason(with_recipe):
+    runtime = Runtime.load(with_recipe())
+    foreign = replace(runtime.state, adaptation={"filter.belief": np.ones(3, np.float32) / 3})
+
+    with pytest.raises(InputFileError, match="was saved with other options"):
+        runtime.restore(foreign)
+
+
+def test_a_state_from_before_there_was_a_filter_is_taken_up(tiny, with_recipe, tmp_path):
+    runtime = Runtime.load(with_recipe())
+    runtime(tiny.frames(1))
+    replace(runtime.state, adaptation={}).save(tmp_path / "old.safetensors")
+    moved = runtime.adaptation.statistics.copy()
+
+    runtime.restore(tmp_path / "old.safetensors")
+
+    assert AdaptState.load(tmp_path / "old.safetensors").adaptation == {}
+    assert np.array_equal(runtime.adaptation.statistics, moved)
+    assert runtime.state.adaptation["filter.belief"] == pytest.approx(1 / CLASSES)
+
+
+def test_an_adaptation_that_cannot_be_meant_is_a_bad_bundle(with_recipe):
+    manifest = read_bundle(with_recipe()).manifest
+
+    with pytest.raises(InputFileError, match="leek=1 is no option"):
+        adaptation_options(replace(manifest, adaptation={"leek": 1}))
+    assert adaptation_options(replace(manifest, adaptation={})) == AdaptationOptions(
+        statistics="plain", leak=0.0, answer="unfiltered", learning="on"
+    )
