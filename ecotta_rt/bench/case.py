@@ -30,7 +30,7 @@ class Case:
         gradient: `exact` or `constant`, for EcoTTA.
         seed: Seed of whatever the method draws at random.
         hyperparameters: What EcoTTA's step has otherwise than `ADAPTATION`; torch only.
-        views: 2 averages the answers to each frame and its mirror image; torch only.
+        views: 2 averages the answers to each frame and its mirror image; not for inference alone in onnx.
         memory_format: `channels_last` or `contiguous`; torch only. Where it is timed, the faster one is found by trial.
         allocator: One of `ALLOCATORS`.
         frame_by_frame: Learn from a batch in the memory of one frame; onnx only, as all below but the files.

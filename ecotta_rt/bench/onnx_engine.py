@@ -130,6 +130,8 @@ class _FromBundle(_OnnxStep):
             frame_by_frame=case.frame_by_frame,
             fast=case.fast,
             adapt=learns,
+            # Who runs a bundle by its own rule leaves it the choice, where nobody has asked for two.
+            views=None if METHODS[case.method].follows and case.views == 1 else case.views,
             options=self._options,
         )
         self._answer = self._runtime if learns else self._runtime.predict
@@ -140,6 +142,8 @@ class _FromBundle(_OnnxStep):
         activations = max(graph.activation_bytes for graph in graphs) if learns else 0
         self._memory = (activations, max(graph.step_peak_bytes for graph in graphs))
         self.session_options = {**self._options.as_json(), "graph": ", ".join(graph.name for graph in graphs)}
+        if self._runtime.options.views != 1:
+            self.session_options["views"] = self._runtime.options.views
         if learns:
             self.session_options["gradient"] = str(manifest.options.get("frozen_gradient", ""))
         if not case.timed:

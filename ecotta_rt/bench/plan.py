@@ -183,9 +183,9 @@ def _no_graph(case: Case) -> str | None:
 
 
 def _one_view(case: Case) -> str | None:
-    if case.views == 1 or case.engine == "torch":
+    if case.views == 1 or case.engine == "torch" or case.from_bundle:
         return None
-    return f"--views {case.views} is for --engine torch: graphs answer one view a frame"
+    return f"--views {case.views} is for --engine torch: inference alone answers one view a frame"
 
 
 def _batch_too_small(case: Case) -> str | None:

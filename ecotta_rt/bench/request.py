@@ -63,7 +63,7 @@ class Request:
         order: One of `ORDERS`.
         hyperparameters: What EcoTTA's step is to have otherwise than `ADAPTATION`, by its names. Torch only: a bundle
             has its own.
-        views: 2 averages the answers to each frame and its mirror image, of ours and of every peer; torch only.
+        views: 2 averages the answers to each frame and its mirror image, of all methods; `source` in torch alone.
         memory_format: One of `MEMORY_FORMATS`, of networks and frames; torch only.
         allocator: One of `ALLOCATORS`: whether freed memory goes back to the system at once. None for the engine's
             own: `returning` with torch; with onnx `libc`, since its sessions have `memory_kind`.

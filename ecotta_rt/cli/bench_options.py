@@ -169,7 +169,7 @@ def _add_memory(parser: argparse.ArgumentParser) -> None:
     add("--order", metavar="ORDER", help=_one_of(ORDERS, "of the corruptions"))
     add("--step-lr", metavar="LR", type=float, help=f"torch: EcoTTA's step size for 64 frames ({ADAPTATION['lr']:g})")
     add("--l1-weight", metavar="L", type=float, help=f"torch: lambda of EcoTTA's L1 ({ADAPTATION['l1_weight']:g})")
-    add("--views", metavar="N", type=integer, help="torch: 2 averages each frame's answer and its mirror image's (1)")
+    add("--views", metavar="N", type=integer, help="2 averages each frame's answer and its mirror image's (1)")
     add("--memory-format", metavar="F", help=_one_of(MEMORY_FORMATS, "torch: of all tensors"))
     add("--allocator", metavar="A", help=f"freed memory: {', '.join(ALLOCATORS)} (torch: returning, onnx: libc)")
     add("--device", metavar="ID", type=_names, action="append", default=[], help="mark what fits this device, or all")

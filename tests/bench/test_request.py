@@ -94,7 +94,7 @@ def test_what_cannot_be_meant_is_refused_before_any_work(asked, subtests):
         ({"seed": -1}, r"--seed -1"),
         ({"seed": 2**63}, r"--seed 9223372036854775808: torch takes"),
         ({"views": 3}, r"--views 3: 1 is the frame alone, 2 the frame and its mirror image"),
-        ({"engine": "onnx", "views": 2}, r"cannot run: --views 2 is for --engine torch"),
+        ({"engine": "onnx", "methods": ("source",), "views": 2}, r"cannot run: --views 2 is for --engine torch"),
         ({"batches": (1,), "methods": ("lame",)}, r"lame cannot run: a frame alone has no neighbours"),
         ({"engine": "onnx", "methods": ("oracle-k4",)}, r"oracle-k4 cannot run: onnxruntime computes no gradients"),
         ({"severity": 6}, r"--severity 6: it goes from 1"),

@@ -100,8 +100,9 @@ def _offered(methods: Sequence[str], request: Request) -> Iterator[Case]:
 
 
 def _usual_engine(entry: MethodEntry, views: int) -> str:
-    ours = entry.graph == "forward" or (entry.graph is not None and "warmed" in entry.takes)
-    return "onnx" if ours and views == 1 else "torch"
+    if entry.graph == "forward":
+        return "onnx" if views == 1 else "torch"
+    return "onnx" if entry.graph is not None and "warmed" in entry.takes else "torch"
 
 
 def _normalisations(method: str, batch: int, request: Request) -> Sequence[str]:

@@ -59,7 +59,7 @@ def run(capsys, *arguments):
     return code, captured.out, captured.err
 
 
-def test_with_two_views_all_run_in_torch_and_rows_say_so(played, capsys):
+def test_with_two_views_inference_alone_and_peers_run_in_torch_and_rows_say_so(played, capsys):
     code, _, err = run(capsys, "continual", *SMALL, "--methods", "source,rotta", "--views", "2", "--batch", "64")
 
     assert code == 0
