@@ -8,7 +8,7 @@ import difflib
 import mmap
 import os
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import BinaryIO
@@ -16,6 +16,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from ecotta_rt.bundle.fixing import allows_constants
 from ecotta_rt.bundle.graph_check import WEIGHTS, check_entry, check_graph
 from ecotta_rt.bundle.manifest import MAX_GRAPHS, MAX_MANIFEST_BYTES, Manifest
 from ecotta_rt.bundle.relocate import relocate
@@ -25,6 +26,7 @@ from ecotta_rt.bundle.writing import MANIFEST, MAX_BUNDLE_BYTES, PAGE_BYTES, STA
 from ecotta_rt.errors import InputFileError, UsageError
 from ecotta_rt.files.digest import sha256
 from ecotta_rt.files.kinds import open_regular
+from ecotta_rt.files.onnx_reader import read_model
 from ecotta_rt.files.stored_zip import Member, checksum, read_directory
 from ecotta_rt.state import MAX_HEADER_BYTES, AdaptState
 
@@ -78,6 +80,10 @@ class Bundle:
         origin = f"{self.path}, {entry.member}"
         check_entry(check_graph(content, self._weights, origin), entry, origin)
         return content
+
+    def allows_constants(self, name: str, inputs: Collection[str]) -> bool:
+        """Whether these inputs of a graph may be constants of it, see `ecotta_rt.bundle.fixing`; raises as `graph`."""
+        return allows_constants(read_model(self.graph(name), f"{self.path}, graph {name!r}"), inputs)
 
     def relocated_graph(self, name: str) -> bytes:
         """As `graph`, its external tensors pointing into the bundle file itself: see `relocate`.

@@ -93,7 +93,7 @@ def _constants(bundle: Bundle, name: str) -> dict[str, NDArray[np.float32]]:
         return {}
     parameters = bundle.manifest.layout.pack(bundle.initial_state())[0]
     learned = [vector.name for vector in bundle.manifest.ports.state if vector.role == "learned"]
-    return dict.fromkeys(learned, parameters)
+    return dict.fromkeys(learned, parameters) if bundle.allows_constants(name, learned) else {}
 
 
 def _described(name: str, makers: Mapping[str, Node], graph: Graph, weights: Mapping[str, Initializer]) -> str:

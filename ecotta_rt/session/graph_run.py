@@ -26,7 +26,7 @@ class GraphRun:
         graph: Its name.
         options: How to run it.
         run_options: onnxruntime's, by which somebody else may end a run; None where nobody does.
-        constants: Inputs that shall have these values as long as it is open, by name.
+        constants: Inputs that shall have these values as long as it is open, by name; where the graph allows it.
 
     Attributes:
         entry: What the manifest says of it.
@@ -49,6 +49,8 @@ class GraphRun:
         self.has_run = False
         self._origin = f"{bundle.path}, graph {graph!r}"
         self._options = options
+        if constants and not bundle.allows_constants(graph, constants):
+            constants = {}
         self.fixed = bool(constants)
         self._session = open_session(bundle, graph, options, constants=constants)
         self._run_options = run_options
