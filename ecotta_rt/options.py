@@ -201,7 +201,7 @@ class AdaptationOptions:
     answer: AnswerKind = DEFAULT_ANSWER
     views: int = 1
     learning: Learning = "off"
-    places: int = 0
+    places: int = 8
     observe_every: int = 1
 
     def __post_init__(self) -> None:

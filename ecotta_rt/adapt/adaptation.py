@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from ecotta_rt.adapt.channels import Moments
 from ecotta_rt.adapt.filter import AnswerFilter
 from ecotta_rt.adapt.follower import Followed, StatisticsFollower
+from ecotta_rt.adapt.places import Places
 from ecotta_rt.errors import UsageError
 from ecotta_rt.options import AdaptationOptions
 
@@ -60,6 +61,7 @@ class Adaptation:
         self._filter = AnswerFilter(recipe.classes, options.filter_rate, options.most_trust)
         self._follower = None if followed is None else StatisticsFollower(followed, options)
         self._statistics = None if followed is None else followed.source.copy()
+        self._places = None if followed is None else _places(followed, options.places)
 
     @property
     def statistics(self) -> Floats | None:
@@ -105,13 +107,20 @@ class Adaptation:
         return True
 
     def _after_frame(self, now: Moments, frame: Moments, classes: Floats) -> Moments:
-        assert self._follower is not None
-        assert self.recipe.followed is not None
-        return self._follower.moved(now, frame, classes, self.recipe.followed.momentum)
+        followed = self.recipe.followed
+        assert self._follower is not None and followed is not None
+        gain = followed.momentum
+        if self._places is not None and followed.key is not None:
+            first = followed.channels.part(followed.key.norm)
+            key = followed.key.of(Moments(frame.means[first], frame.variances[first]))
+            now = self._places.notice(key, now) or now
+            gain = self._places.momentum(gain)
+        return self._follower.moved(now, frame, classes, gain)
 
     def arrays(self) -> dict[str, Floats]:
         """All that stays from frame to frame beside the statistics, as copies: to save it, or to put it back."""
-        return {f"filter.{name}": array for name, array in self._filter.arrays().items()}
+        parts = {"filter": self._filter, "places": self._places}
+        return {f"{part}.{name}": a for part, its in parts.items() if its for name, a in its.arrays().items()}
 
     def restore(self, statistics: Floats | None, arrays: Mapping[str, Floats]) -> None:
         """Go on from statistics and from what `arrays` gave. When it fails, all is as it was.
@@ -127,11 +136,20 @@ class Adaptation:
         if arrays:
             _require_alike(arrays, fresh.arrays())
             fresh._filter.restore(_part(arrays, "filter."))
+            if fresh._places is not None:
+                fresh._places.restore(_part(arrays, "places."))
         if statistics is not None and self._statistics is not None:
             if statistics.shape != self._statistics.shape:
                 raise UsageError(f"statistics {list(statistics.shape)} are of another network")
             self._statistics[:] = statistics
-        self._filter = fresh._filter
+        self._filter, self._places = fresh._filter, fresh._places
+
+
+def _places(followed: Followed, capacity: int) -> Places | None:
+    if followed.key is None:
+        return None
+    source = followed.channels.moments(followed.source)
+    return Places(source, len(followed.key.centre), capacity)
 
 
 def _part(arrays: Mapping[str, Floats], prefix: str) -> dict[str, Floats]:

@@ -71,6 +71,18 @@ class Channels:
         """Write means and variances where they are in a vector of statistics."""
         vector[self.means], vector[self.variances] = moments
 
+    def part(self, norm: str) -> slice:
+        """Where the channels of one norm are among all.
+
+        Raises:
+            UsageError: No norm of that name.
+        """
+        if norm not in self.norms:
+            raise UsageError(f"norm {norm!r} is none of those whose statistics follow")
+        index = self.norms.index(norm)
+        start = sum(self.sizes[:index])
+        return slice(start, start + self.sizes[index])
+
     @property
     def count(self) -> int:
         """C, the channels of all norms."""

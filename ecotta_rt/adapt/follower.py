@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from ecotta_rt.adapt.channels import Channels, Moments
 from ecotta_rt.adapt.class_tables import ClassTables
+from ecotta_rt.adapt.places import Key
 from ecotta_rt.errors import UsageError
 from ecotta_rt.options import AdaptationOptions
 
@@ -45,12 +46,14 @@ class Followed:
         source: float32 `[S]`, the statistics at the source: to begin with, and what the leak pulls to.
         momentum: float32 `[C]`, u of each channel where nothing has changed, in [0, 1].
         tables: For the rule `de-classed`.
+        key: Tells places apart; None: changes of place are not noticed.
     """
 
     channels: Channels
     source: Floats
     momentum: Floats
     tables: ClassTables | None = None
+    key: Key | None = None
 
 
 class StatisticsFollower:

@@ -8,6 +8,7 @@ from ecotta_rt.adapt.adaptation import Recipe
 from ecotta_rt.adapt.channels import Channels
 from ecotta_rt.adapt.class_tables import ClassTables
 from ecotta_rt.adapt.follower import Followed
+from ecotta_rt.adapt.places import Key
 from ecotta_rt.bundle import Bundle, Manifest
 from ecotta_rt.errors import InputFileError, UsageError
 from ecotta_rt.options import ON_DEVICE, AdaptationOptions
@@ -63,7 +64,8 @@ def recipe_of(bundle: Bundle, options: AdaptationOptions) -> Recipe:
     stored = bundle.tables()
     try:
         tables = ClassTables.from_arrays(stored, classes, channels.count) if stored else None
-        recipe = Recipe(options, classes, Followed(channels, source, momentum, tables))
+        key = Key.from_arrays(stored, channels)
+        recipe = Recipe(options, classes, Followed(channels, source, momentum, tables, key))
         recipe.check()
     except UsageError as error:
         raise InputFileError(f"{bundle.path}: {error}") from error
