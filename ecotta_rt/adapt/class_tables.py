@@ -29,10 +29,8 @@ Doubles = NDArray[np.float64]
 _LEAST_SPREAD = 0.05
 """A product of few rows only comes near the spread; what is below this is no spread."""
 
-_FEW_CLASSES = 32
-"""Up to here the tables are kept whole."""
-
-_RANK_FOR_MANY = 16
+_LEAST_RANK = 4
+_MOST_BYTES = 3 << 20  # of both tables
 _LEAST_FRAMES = 1e-3  # of a class; the weights of frames without labels are nowhere quite 0
 _LEAST_VARIANCE = 1e-12
 
@@ -85,6 +83,12 @@ class ClassTables:
         """
         return np.maximum(1 + _mixed(weights, self.spread_mix, self.spread_rows), np.float32(_LEAST_SPREAD))
 
+    def of_channels(self, chosen: NDArray[np.bool_]) -> "ClassTables":
+        """The tables of some channels, bool `[C]`."""
+        by_class = ("offset_mix", "spread_mix")
+        arrays = {name: array if name in by_class else array[..., chosen] for name, array in vars(self).items()}
+        return ClassTables(**arrays)
+
     def arrays(self) -> dict[str, Floats | Halves]:
         """To be stored, the products as float16: they are in units of the deviation."""
         return {name: _stored(name, array) for name, array in vars(self).items()}
@@ -130,7 +134,8 @@ def measure_classes(
             weights, float32 `[N, K]`: 1 at a frame's class or, where nobody knows that, the network's probabilities. A
             class that no frame has is taken for an average one.
         channels: Where the means and variances are in what was seen.
-        rank: Rows of the products; None: for up to 32 classes as many as there are, else 16.
+        rank: Rows of the products; None: as many as there are classes, where 3 MiB hold them as float32, else as many
+            as these hold.
 
     Raises:
         UsageError: No frames, or not as many weights.
@@ -146,7 +151,7 @@ def measure_classes(
     by_class = insides + within + offsets**2
     variance = np.maximum(by_class[known].mean(axis=0), _LEAST_VARIANCE)
     deviation, between = np.sqrt(variance), (offsets[known] ** 2).mean(axis=0)
-    rank = rank or (len(known) if len(known) <= _FEW_CLASSES else _RANK_FOR_MANY)
+    rank = rank or max(_LEAST_RANK, _MOST_BYTES // (8 * (len(known) + channels.count)))
     return ClassTables(
         *_product(offsets / deviation, rank),
         *_product(np.where(known[:, None], by_class / variance - 1, 0), rank),

@@ -242,7 +242,7 @@ def _lacks(manifest: Manifest, order: BundleOrder, state_sha256: str | None) -> 
         return f"its gradient is {gradient}, and {order.gradient} was asked for; add --gradient {gradient}"
     if state_sha256 is None and manifest.metadata.get("network_sha256") != sha256_of(Path(order.network)):
         return f"it was not made from {order.network}"
-    if state_sha256 not in (None, manifest.state_sha256):
+    if state_sha256 not in (None, manifest.state_sha256, manifest.metadata.get("warmed_sha256")):
         return f"it was not made from {order.warmed}"
     if order.follows and not manifest.adaptation:
         return "it has no rule by which statistics follow the stream; prepare it again"

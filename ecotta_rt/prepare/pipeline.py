@@ -18,7 +18,7 @@ from ecotta_rt.bundle import FrameSpec, Manifest
 from ecotta_rt.data import Labelled, SourceData
 from ecotta_rt.errors import InputFileError, UsageError
 from ecotta_rt.exporter.compiled import Compiled
-from ecotta_rt.exporter.export import ExportCallback, export
+from ecotta_rt.exporter.export import ExportCallback, compile_graphs
 from ecotta_rt.exporter.request import ExportOptions
 from ecotta_rt.method.attach import attach, attach_as
 from ecotta_rt.method.cut.partition import partition
@@ -31,6 +31,7 @@ from ecotta_rt.prepare.identity import identity_state
 from ecotta_rt.prepare.matching import KeyMapping
 from ecotta_rt.prepare.networks import MODELS
 from ecotta_rt.prepare.open_network import open_network
+from ecotta_rt.prepare.recipe import following, with_class_tables
 from ecotta_rt.prepare.warmup import Labels, WarmUpCallback, WarmUpOptions, warm_up
 from ecotta_rt.state import AdaptState
 
@@ -202,7 +203,7 @@ def prepare(
     held_out.measure("after it", TorchEngine(adaptable, StepOptions(normalisation="source"), state).predict)
     how = {"data": origin, "labels": whose}
     how |= {"parts": str(parts), "kernel": str(kernel), **held_out.record()}
-    state = replace(state, metadata={**state.metadata, **how})
+    state = with_class_tables(adaptable, replace(state, metadata={**state.metadata, **how}), frames, labels)
     state.save(target)
     snapshot.unlink(missing_ok=True)
     return state
@@ -266,8 +267,6 @@ def export_bundle(
         NetworkError: An operator that has no ONNX rule.
     """
     state = AdaptState.load(warmed)
-    if compiled is not None and compiled.fits(state):
-        return compiled.write(path, state)
     network.eval()
     # Graphs take plain row-by-row tensors; the warm-up may have chosen another layout.
     for parameter in network.parameters():
@@ -277,4 +276,8 @@ def export_bundle(
         raise InputFileError(f"{warmed}: holds no meta groups")
     assert options.frame is not None
     example = torch.zeros(1, options.frame.channels, *options.frame.size)
-    return export(attach_as(partition(network, example, len(weights)), state), state, path, options, report)
+    adaptable = attach_as(partition(network, example, len(weights)), state)
+    recipe = following(adaptable, state, options.step)
+    if compiled is None or not compiled.fits(recipe.state):
+        compiled = compile_graphs(adaptable, recipe.state, path, options, report)
+    return compiled.write(path, recipe.state, recipe.adaptation, recipe.tables)

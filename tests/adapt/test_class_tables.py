@@ -77,7 +77,7 @@ def test_a_product_of_few_rows_comes_near_where_there_are_many_classes():
     assert few.offset_rows.shape == (3, 90)
     for certain in np.eye(40, dtype=np.float32):
         assert few.offset(certain) == pytest.approx(whole.offset(certain), abs=1e-4)
-    assert measure_classes([(seen, one_hot(labels, 40))], many).offset_mix.shape == (40, 16)
+    assert measure_classes([(seen, one_hot(labels, 40))], many).offset_mix.shape == (40, 40)
 
 
 def test_a_class_without_frames_is_taken_for_an_average_one():
@@ -103,12 +103,26 @@ def test_tables_are_stored_in_few_bytes_and_read_again():
     assert tables.arrays()["offset_rows"].dtype == np.float16
 
 
-def test_the_tables_of_resnet_50_with_a_thousand_classes_stay_below_four_mebibytes():
-    classes, channels, rank = 1000, 26_560, 16
+def test_where_classes_and_channels_are_many_the_tables_keep_to_three_mebibytes():
+    many = Channels.of([("a.mean", 3000), ("a.variance", 3000)])
+    rng = np.random.default_rng(0)
+    seen = rng.uniform(0.5, 1, (300, 6000)).astype(np.float32)
 
-    stored = 2 * 2 * rank * (classes + channels) + 3 * 4 * channels
+    tables = measure_classes([(seen, one_hot(np.arange(300), 300))], many)
 
-    assert stored < 4 << 20
+    products = (tables.offset_mix, tables.offset_rows, tables.spread_mix, tables.spread_rows)
+    assert 2.9 * 2**20 < sum(array.nbytes for array in products) <= 3 << 20
+
+
+def test_the_tables_of_some_channels_are_those_of_all_where_these_are():
+    seen, labels = frames_of()
+    tables = measure_classes([(seen, one_hot(labels, 4))], CHANNELS)
+    chosen = np.array([True, False, False, True, True])
+    some, certain = tables.of_channels(chosen), one_hot([1], 4)[0]
+
+    assert some.offset(certain) == pytest.approx(tables.offset(certain)[chosen])
+    assert some.spread(certain) == pytest.approx(tables.spread(certain)[chosen])
+    assert some.fluctuation.tolist() == tables.fluctuation[chosen].tolist()
 
 
 @pytest.mark.parametrize(
