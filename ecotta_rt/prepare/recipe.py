@@ -1,11 +1,12 @@
 """How a bundle shall follow its stream: worked out from source frames, with the network as it is after the warm-up.
 
-Each frame's own statistics, by class, give the class tables; a norm whose channels tell classes apart is held at the
+Each frame's own statistics, by class, give the class tables, and those at the first norm the key that tells places
+apart; a norm whose channels tell classes apart is held at the
 source's statistics, and the others follow, with the class of each frame taken out. Labels are not needed: the tables
 from the network's own answers are as good.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
 
@@ -13,13 +14,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ecotta_rt.adapt.channels import Channels
+from ecotta_rt.adapt.channels import Channels, Moments
 from ecotta_rt.adapt.class_tables import ClassTables, between_class_share, measure_classes
+from ecotta_rt.adapt.places import Key
 from ecotta_rt.bundle.layout import StateLayout
 from ecotta_rt.bundle.tables import Table
 from ecotta_rt.method.attach import momenta_note
 from ecotta_rt.method.ecotta import AdaptableNetwork
-from ecotta_rt.method.state import to_step_state
+from ecotta_rt.method.state import to_adapt_state, to_step_state
 from ecotta_rt.method.step import Step
 from ecotta_rt.options import TRACKED, AdaptationOptions, StepOptions
 from ecotta_rt.state import AdaptState
@@ -46,9 +48,14 @@ def with_class_tables(
         frames: uint8 `[N, H, W, C]` of the source; up to 2,000 of them are looked at, drawn at random.
         labels: Classes `[N]`, or a probability for each, `[N, classes]`.
     """
-    channels = _channels(StateLayout.of(state, network.held))
-    tables = measure_classes(_seen(network, state, frames, labels), channels)
-    return replace(state, adaptation={f"{_PREFIX}{name}": array for name, array in vars(tables).items()})
+    channels = _channels(network, state)
+    batches = list(_seen(network, state, frames, labels))
+    tables = measure_classes(batches, channels)
+    first = channels.part(channels.norms[0])
+    moments = channels.moments(np.concatenate([seen for seen, _ in batches]).T)
+    key = Key.measured(channels.norms[0], Moments(moments.means[first].T, moments.variances[first].T))
+    found = {**vars(tables), **key.arrays(channels)}
+    return replace(state, adaptation={f"{_PREFIX}{name}": array for name, array in found.items()})
 
 
 def _seen(
@@ -65,8 +72,10 @@ def _seen(
         yield step.observe(start, floats)[1].numpy(), weights
 
 
-def _channels(layout: StateLayout) -> Channels:
-    return Channels.of([(array.name, array.count) for array in layout.statistics])
+def _channels(network: AdaptableNetwork, state: AdaptState) -> Channels:
+    """In the order of the step's vectors; a state from a file names its arrays in another one."""
+    ordered = to_adapt_state(to_step_state(network, state), state.network_digest)
+    return Channels.of([(array.name, array.count) for array in StateLayout.of(ordered, network.held).statistics])
 
 
 @dataclass(frozen=True)
@@ -96,17 +105,27 @@ def following(network: AdaptableNetwork, state: AdaptState, step: StepOptions) -
     plain = replace(state, adaptation={})
     if step.normalisation not in TRACKED:
         return Following(plain, {}, {})
-    channels = _channels(StateLayout.of(state, network.held))
+    channels = _channels(network, state)
     stored = {name.removeprefix(_PREFIX): array for name, array in state.adaptation.items()}
     options = AdaptationOptions(momentum=step.statistics_momentum, learning="auto")
     if not stored:
         warmed_up = not state.metadata.get("warm_up", "").startswith("none")
         return Following(plain, {} if warmed_up else vars(replace(options, statistics="plain")), {})
-    tables = ClassTables.from_arrays(stored, network.output_shape()[0], channels.count)
+    tables, key = _read(stored, network, channels)
     share = between_class_share(tables, channels)
     held = {norm: 0.0 for norm, part in share.items() if part >= HELD_FROM}
     network.set_momenta({**network.momenta, **held})
     followed = channels.each(norm not in held for norm in channels.norms) > 0
     metadata = {**state.metadata, **momenta_note(network), "warmed_sha256": sha256(state.to_bytes()).hexdigest()}
     begin = replace(plain, network_digest=network.digest(), metadata=metadata)
-    return Following(begin, vars(options), dict(tables.of_channels(followed).arrays()))
+    found = dict(tables.of_channels(followed).arrays())
+    if key is not None and key.norm not in held:
+        found |= key.arrays(_channels(network, begin))
+    return Following(begin, vars(options), found)
+
+
+def _read(
+    stored: Mapping[str, NDArray[np.float32]], network: AdaptableNetwork, channels: Channels
+) -> tuple[ClassTables, Key | None]:
+    tables = ClassTables.from_arrays(stored, network.output_shape()[0], channels.count)
+    return tables, Key.from_arrays(stored, channels)

@@ -6,6 +6,7 @@ import torch
 
 from ecotta_rt.adapt.channels import Channels
 from ecotta_rt.adapt.class_tables import ClassTables, measure_classes
+from ecotta_rt.adapt.places import Key
 from ecotta_rt.bundle import read_bundle
 from ecotta_rt.bundle.layout import StateLayout
 from ecotta_rt.exporter.export import compile_graphs
@@ -16,6 +17,7 @@ from ecotta_rt.options import AdaptationOptions
 from ecotta_rt.prepare import recipe
 from ecotta_rt.prepare.recipe import following, with_class_tables
 from ecotta_rt.runtime.engine import Runtime
+from ecotta_rt.state import AdaptState
 
 CLASSES = 5
 
@@ -43,6 +45,7 @@ def test_the_tables_are_those_of_what_the_step_sees_in_labelled_frames(tiny, war
     expected = measure_classes([(seen.numpy(), one_hot)], channels_of(network, state))
 
     stored = {name.removeprefix("tables."): array for name, array in state.adaptation.items()}
+    assert Key.from_arrays(stored, channels_of(network, state)).norm == "block1.bn1"
     for name, array in vars(ClassTables.from_arrays(stored, CLASSES, len(expected.share))).items():
         assert array == pytest.approx(getattr(expected, name), abs=1e-4), name
     soft = with_class_tables(network, state, frames, one_hot)
@@ -74,6 +77,34 @@ def test_a_bundle_holds_the_norms_that_see_classes_and_follows_the_others_de_cla
     before = runtime.adaptation.statistics.copy()
     assert runtime(tiny.frames(1)).why == "off"
     assert not np.array_equal(runtime.adaptation.statistics, before)
+
+
+def test_tables_from_a_file_are_of_the_same_norms(tiny, warmed, tmp_path, monkeypatch):
+    network, state, *_ = warmed
+    monkeypatch.setattr(recipe, "HELD_FROM", 0.3)
+    state.save(tmp_path / "warmed.safetensors")
+    loaded = AdaptState.load(tmp_path / "warmed.safetensors")
+
+    one = following(network, state, tiny.options("running"))
+    other = following(tiny.network(), loaded, tiny.options("running"))
+
+    assert list(loaded.statistics) != list(state.statistics), "a file has an order of its own"
+    assert one.tables.keys() == other.tables.keys()
+    assert all(np.array_equal(array, other.tables[name]) for name, array in one.tables.items())
+    assert one.state.network_digest == other.state.network_digest
+
+
+def test_the_key_of_places_is_that_of_the_first_norm(tiny, warmed):
+    network, state, *_ = warmed
+    first = channels_of(network, state).norms[0]
+
+    found = following(network, state, tiny.options("running"))
+
+    assert first == "block1.bn1"
+    channels = Channels.of([(a.name, a.count) for a in StateLayout.of(found.state, network.held).statistics])
+    key = Key.from_arrays(found.tables, channels)
+    assert (key is None) == (first in network.held)
+    assert key is None or key.norm == first
 
 
 def test_where_nothing_was_warmed_up_statistics_follow_by_the_plain_rule(tiny):
