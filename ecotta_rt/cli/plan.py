@@ -43,7 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("bundle", metavar="BUNDLE", type=Path, help="a bundle (.ecotta)")
     add("--device", metavar="ID", required=True, help="a device id, or a profile of your own: see ecotta devices")
     add("--batch", metavar="N", type=batch_size, help="frames a step (default: the fewest the bundle has a graph for)")
-    add("--no-adapt", action="store_true", help="plan for answering only")
+    learning = parser.add_mutually_exclusive_group().add_argument
+    learning("--learning", choices=("off", "on"), help="plan with or without learning (default: as the bundle does)")
+    learning("--no-adapt", action="store_true", help="as --learning off")
     add(
         "--threads",
         metavar="N",
@@ -68,6 +70,7 @@ def run(args: argparse.Namespace) -> int:
     from ecotta_rt.machine.device import load_device
     from ecotta_rt.plan.budget import Wish, alternatives, fastest
     from ecotta_rt.plan.figures import with_figures
+    from ecotta_rt.runtime.recipe import learns
 
     check_json(args.json, args.bundle, args.device)
     for option, value in (("--batch", args.batch), ("--threads", args.threads)):
@@ -75,7 +78,9 @@ def run(args: argparse.Namespace) -> int:
             raise UsageError(f"{option} {value}: give 1 or more")
     bundle, device = read_bundle(args.bundle), load_device(args.device)
     manifest = with_figures(bundle, anew=args.here)
-    wish = Wish(batch=args.batch, adapt=not args.no_adapt, threads=args.threads, limit_bytes=byte_size(args.limit))
+    asked = "off" if args.no_adapt else args.learning
+    adapt = learns(manifest) if asked is None else asked == "on"
+    wish = Wish(batch=args.batch, adapt=adapt, threads=args.threads, limit_bytes=byte_size(args.limit))
     ways = alternatives(manifest, device, wish)
     try:
         chosen, refusal = fastest(ways), None
@@ -83,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
         chosen, refusal = min(ways, key=lambda way: way.peak_bytes), error
     name, figures, timeline = _largest_run(bundle, chosen)
     shown_ways = ways if args.all else ()
-    tried = _tried(args.bundle, chosen, not args.no_adapt) if args.here and refusal is None else None
+    tried = _tried(args.bundle, chosen, adapt) if args.here and refusal is None else None
     write_json(args.json, _facts(chosen, shown_ways, timeline, tried))
     if args.json != STDOUT:
         lines = [*_verdict(args.bundle, device, chosen), *_trial_lines(chosen, tried)]

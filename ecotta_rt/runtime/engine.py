@@ -23,18 +23,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecotta_rt.adapt.adaptation import Adaptation
-from ecotta_rt.bundle import Bundle, Manifest, read_bundle
+from ecotta_rt.bundle import Bundle, read_bundle
 from ecotta_rt.bundle.ports import SEEN, SINGLE_FRAME
 from ecotta_rt.errors import InputFileError, UsageError
 from ecotta_rt.options import AnswerKind, SessionOptions
 from ecotta_rt.records import Level, Prediction, Why
 from ecotta_rt.runtime.choosing import choose_batch, graph_name, with_ceiling
 from ecotta_rt.runtime.frame_check import require_frames
-from ecotta_rt.runtime.learning import learning_pays
 from ecotta_rt.runtime.open_graphs import OpenGraphs
 from ecotta_rt.runtime.predicting import predicted, probabilities_of, why_moved
 from ecotta_rt.runtime.preprocess import preprocess
-from ecotta_rt.runtime.recipe import adaptation_options, recipe_of
+from ecotta_rt.runtime.recipe import adaptation_options, learns, recipe_of
 from ecotta_rt.runtime.vectors import StateVectors
 from ecotta_rt.runtime.views import averaged, mirrored
 from ecotta_rt.state import AdaptState
@@ -96,7 +95,7 @@ class Runtime:
         manifest = bundle.manifest
         self.options = adaptation_options(manifest, answer=answer, views=views)
         self._may_learn = adapt is not False
-        adapt = _learns(manifest) if adapt is None else adapt
+        adapt = learns(manifest) if adapt is None else adapt
         self._lock = RLock()  # anew, since some methods use others
         self.session_options = options or SessionOptions()
         self.class_names = manifest.classes
@@ -171,7 +170,7 @@ class Runtime:
 
             wish = Wish(
                 batch=batch,
-                adapt=_learns(bundle.manifest) if adapt is None else adapt,
+                adapt=learns(bundle.manifest) if adapt is None else adapt,
                 threads=threads,
                 frame_by_frame=frame_by_frame or None,
                 fast=fast or None,
@@ -470,11 +469,6 @@ class Runtime:
             all_logits, all_seen, finite = _both(all_logits, all_seen, finite, *other)
         why = why_moved(bool(results["moved"]), all_kept, finite)
         return self._followed(all_logits, all_seen, why, all_kept, update.writes)
-
-
-def _learns(manifest: Manifest) -> bool:
-    """Whether a bundle learns by gradients unless asked otherwise."""
-    return learning_pays(adaptation_options(manifest).learning, manifest.metadata)
 
 
 def _both(

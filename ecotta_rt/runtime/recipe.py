@@ -12,8 +12,9 @@ from ecotta_rt.adapt.places import Key
 from ecotta_rt.bundle import Bundle, Manifest
 from ecotta_rt.errors import InputFileError, UsageError
 from ecotta_rt.options import ON_DEVICE, AdaptationOptions
+from ecotta_rt.runtime.learning import learning_pays
 
-__all__ = ["adaptation_options", "recipe_of"]
+__all__ = ["adaptation_options", "learns", "recipe_of"]
 
 
 def adaptation_options(manifest: Manifest, **changes: Any) -> AdaptationOptions:
@@ -41,6 +42,11 @@ def _before(manifest: Manifest) -> AdaptationOptions:
     momentum = manifest.options.get("statistics_momentum", ON_DEVICE.statistics_momentum)
     said = {"statistics": "plain", "momentum": momentum, "leak": 0.0, "answer": "unfiltered", "learning": "on"}
     return AdaptationOptions.of(said)
+
+
+def learns(manifest: Manifest) -> bool:
+    """Whether a bundle learns by gradients unless asked otherwise; raises as `adaptation_options`."""
+    return learning_pays(adaptation_options(manifest).learning, manifest.metadata)
 
 
 def recipe_of(bundle: Bundle, options: AdaptationOptions) -> Recipe:

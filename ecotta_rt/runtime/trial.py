@@ -119,7 +119,7 @@ def _tried(path: str, ways: Mapping[str, Any]) -> Trial:
     runtime = Runtime.load(path, **{**ways, "options": None if options is None else SessionOptions(**options)})
     loaded_s = time.perf_counter()
     frames = np.full((runtime.batch, *runtime.frame_size, runtime.frame.channels), 128, np.uint8)
-    if ways.get("adapt", True):
+    if runtime.graph is not None:
         runtime(frames)
     else:
         runtime.predict(frames)

@@ -97,3 +97,19 @@ def test_a_bundle_of_the_first_version_is_planned_too(checkout, capsys):
 def test_a_missing_bundle_is_a_bad_file(capsys):
     assert main(["plan", "nowhere.ecotta", "--device", "pixel"]) == 4
     assert "no such file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "graph"),
+    [
+        ((), "step-1"),
+        (("--learning", "on"), "step-1"),
+        (("--learning", "off"), "observe-1"),
+        (("--no-adapt",), "observe-1"),
+    ],
+)
+def test_a_plan_is_for_learning_where_the_bundle_learns_or_where_asked(tiny, capsys, options, graph):
+    bundle = str(tiny.bundle("running"))
+
+    assert main(["plan", bundle, "--device", "pixel", "--batch", "1", *options]) == 0
+    assert graph in capsys.readouterr().out
