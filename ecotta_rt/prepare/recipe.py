@@ -113,13 +113,14 @@ def following(network: AdaptableNetwork, state: AdaptState, step: StepOptions) -
         return Following(plain, {} if warmed_up else vars(replace(options, statistics="plain")), {})
     tables, key = _read(stored, network, channels)
     share = between_class_share(tables, channels)
-    held = {norm: 0.0 for norm, part in share.items() if part >= HELD_FROM}
+    first = None if key is None else key.norm  # tells places apart by what is seen there, so it has to follow
+    held = {norm: 0.0 for norm, part in share.items() if part >= HELD_FROM and norm != first}
     network.set_momenta({**network.momenta, **held})
     followed = channels.each(norm not in held for norm in channels.norms) > 0
     metadata = {**state.metadata, **momenta_note(network), "warmed_sha256": sha256(state.to_bytes()).hexdigest()}
     begin = replace(plain, network_digest=network.digest(), metadata=metadata)
     found = dict(tables.of_channels(followed).arrays())
-    if key is not None and key.norm not in held:
+    if key is not None:
         found |= key.arrays(_channels(network, begin))
     return Following(begin, vars(options), found)
 
