@@ -187,7 +187,6 @@ class AdaptationOptions:
         views: 2: average the answers to a frame and to its mirror image. Only where mirroring keeps the class.
         learning: One of `LEARNING`.
         places: How many places' statistics are remembered, to be recalled when the stream returns; 0: none.
-        observe_every: Statistics follow each n-th batch; the others are answered by the cheapest graph.
 
     Raises:
         UsageError: A word that is no choice, or a number out of its range.
@@ -202,7 +201,6 @@ class AdaptationOptions:
     views: int = 1
     learning: Learning = "off"
     places: int = 8
-    observe_every: int = 1
 
     def __post_init__(self) -> None:
         _require_choice("statistics", self.statistics, STATISTICS_RULES)
@@ -213,7 +211,7 @@ class AdaptationOptions:
             raise UsageError("most_trust=1.0: the filter would never leave a class; choose less than 1, such as 0.8")
         _require_choice("answer", self.answer, ANSWERS)
         _require_choice("learning", self.learning, LEARNING)
-        for name, low, high in (("views", 1, 2), ("places", 0, _MOST_PLACES), ("observe_every", 1, 1 << 16)):
+        for name, low, high in (("views", 1, 2), ("places", 0, _MOST_PLACES)):
             _require_range(name, getattr(self, name), low, high)
 
     @classmethod

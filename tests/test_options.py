@@ -18,7 +18,6 @@ from ecotta_rt.options import ANSWERS, DEFAULT_ANSWER, AdaptationOptions
         ({"most_trust": 1.0}, "would never leave a class; choose less than 1, such as 0.8"),
         ({"views": 3}, "views=3"),
         ({"places": -1}, "places=-1"),
-        ({"observe_every": 0}, "observe_every=0"),
     ],
 )
 def test_an_adaptation_that_cannot_be_meant_is_refused_with_the_reason(wrong, what):
@@ -37,7 +36,7 @@ def test_an_adaptation_is_read_from_the_names_and_values_of_a_manifest():
     ("values", "what"),
     [
         ({"leek": 0.5}, "leek=0.5 is no option of an adaptation: known are statistics, "),
-        ({"places": 2.5}, "places=2.5: expected a value of the kind of 0"),
+        ({"places": 2.5}, "places=2.5: expected a value of the kind of"),
         ({"places": True}, "places=True"),
         ({"leak": "much"}, "leak='much'"),
         ({"statistics": 3}, "statistics=3"),

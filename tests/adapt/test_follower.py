@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from ecotta_rt.adapt.channels import Channels
 from ecotta_rt.adapt.class_tables import measure_classes
 from ecotta_rt.adapt.follower import Followed, StatisticsFollower
+from ecotta_rt.adapt.moving import Moving
 from ecotta_rt.errors import UsageError
 from ecotta_rt.options import AdaptationOptions
 
@@ -109,6 +110,17 @@ def test_frames_that_differ_by_their_class_alone_leave_de_classed_statistics_whe
     assert means == pytest.approx(0.5, abs=1e-3)
     assert variances == pytest.approx(t.deviation**2, rel=1e-3)
     assert np.abs(after(AdaptationOptions(statistics="plain", leak=0.0), *stream)[0] - 0.5).max() > 0.5
+
+
+def test_the_plain_rule_is_the_one_that_the_torch_engine_moves_by():
+    arrays = [("a.variance", 2), ("a.mean", 2), ("b.mean", 3), ("b.variance", 3)]
+    seen, expected = seen_frames(30), FOLLOWED.source.copy()
+    Moving(arrays, 0.05)(FOLLOWED.source, seen, expected)
+
+    found = after(AdaptationOptions(statistics="plain", leak=0.0), seen, weights_of(30), 0.05)
+
+    assert found.means == pytest.approx(CHANNELS.moments(expected).means, abs=1e-5)
+    assert found.variances == pytest.approx(CHANNELS.moments(expected).variances, rel=1e-5)
 
 
 def test_with_a_leak_they_go_back_to_the_source():
