@@ -43,6 +43,7 @@ class Bundle:
         file: The file itself: absolute, links followed, whatever folder becomes the working one later.
         manifest: What it says of itself.
         bytes: Its size.
+        members: Where each member lies in it, by name, in order.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class Bundle:
         self.file = path.resolve()
         self.manifest = manifest
         self.bytes = len(mapped)
-        self._members = members
+        self.members = members
         self._mapping = mapped
         self._mapped = np.frombuffer(mapped, np.uint8)
         self._identity = _identity(opened)
@@ -81,6 +82,11 @@ class Bundle:
         check_entry(check_graph(content, self._weights, origin), entry, origin)
         return content
 
+    def mapped(self, name: str) -> memoryview:
+        """The bytes of a member as they lie in the file, not compared with any digest."""
+        member = self.members[name]
+        return self._mapped[member.start : member.start + member.size].data
+
     def allows_constants(self, name: str, inputs: Collection[str]) -> bool:
         """Whether these inputs of a graph may be constants of it, see `ecotta_rt.bundle.fixing`; raises as `graph`."""
         return allows_constants(read_model(self.graph(name), f"{self.path}, graph {name!r}"), inputs)
@@ -90,7 +96,7 @@ class Bundle:
 
         For onnxruntime with `session.model_external_initializers_file_folder_path` set to the folder of `file`.
         """
-        return relocate(self.graph(name), self.file.name, self._members[WEIGHTS].start)
+        return relocate(self.graph(name), self.file.name, self.members[WEIGHTS].start)
 
     def require_unreplaced(self) -> None:
         """Refuse to go on when `file` is another one by now: the graph would be of the old, the weights of the new.
@@ -109,7 +115,7 @@ class Bundle:
 
     def weights(self) -> Mapping[str, NDArray[np.float32]]:
         """The arrays of `weights.bin` by name: read-only views of the mapped file, no copies."""
-        start = self._members[WEIGHTS].start
+        start = self.members[WEIGHTS].start
         return MappingProxyType(
             {
                 entry.name: self._mapped[start + entry.offset : start + entry.offset + entry.bytes]
@@ -150,7 +156,7 @@ class Bundle:
         return read_tables(content, self.manifest.tables, f"{self.path}, {TABLES}")
 
     def _read(self, name: str, expected: str) -> bytes:
-        member = self._members[name]
+        member = self.members[name]
         content = self._mapped[member.start : member.start + member.size].tobytes()
         self._forget(member)
         _check_digests(f"{self.path}, {name}", member, checksum([content]), sha256(content).hexdigest(), expected)

@@ -40,7 +40,7 @@ def parser_of(name):
 PARSERS = {**{name: parser_of(name) for name in COMMANDS}, "bench": bench_parser()}
 
 # So that nothing long begins: what each command line has in any case.
-ALWAYS = {"doctor": ["--quick"], "bench": ["--data", "nowhere"], "prepare": ["--data", "nowhere"]}
+ALWAYS = {"doctor": ["--quick"], **{name: ["--data", "nowhere"] for name in ("bench", "prepare", "tune")}}
 NEVER = {"--help", "--version", "--data", "--quick"}
 
 

@@ -1,0 +1,147 @@
+"""`ecotta tune` on a tiny bundle and pictures in class folders."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ecotta_rt.bundle import read_bundle
+from ecotta_rt.bundle.rewriting import rewrite_adaptation
+from ecotta_rt.cli.main import main
+from ecotta_rt.errors import InputFileError
+from ecotta_rt.exporter.export import compile_graphs
+from ecotta_rt.exporter.request import ExportOptions
+from ecotta_rt.method.state import initial_state, to_adapt_state
+from ecotta_rt.options import AdaptationOptions
+from ecotta_rt.prepare.recipe import following, with_class_tables
+from ecotta_rt.runtime.engine import Runtime
+
+CLASSES = ("ant", "bee", "cat", "dog", "elk")
+
+
+@pytest.fixture(scope="module")
+def prepared(tiny, tmp_path_factory):
+    """A bundle with class tables and a key of places, as `ecotta prepare` makes it."""
+    network, step = tiny.network(), tiny.options("running")
+    state = to_adapt_state(initial_state(network), network.digest())
+    state = with_class_tables(network, state, tiny.frames(60), np.arange(60) % 5)
+    recipe = following(network, state, step)
+    path = tmp_path_factory.mktemp("prepared") / "tiny.ecotta"
+    options = ExportOptions(model="tiny", classes=CLASSES, batches=(1,), step=step)
+    compiled = compile_graphs(network, recipe.state, path, options)
+    compiled.write(path, recipe.state, recipe.adaptation, recipe.tables)
+    return path
+
+
+@pytest.fixture
+def bundle(prepared, tmp_path):
+    path = tmp_path / "net.ecotta"
+    path.write_bytes(prepared.read_bytes())
+    return path
+
+
+@pytest.fixture
+def pictures(tiny, tmp_path):
+    """Of each class four, labelled by the network's own answers as far as the tests care: any will do."""
+    for number, pixels in enumerate(tiny.frames(20)):
+        folder = tmp_path / "pictures" / CLASSES[number % 5]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    return tmp_path / "pictures"
+
+
+def tune(capsys, *words):
+    code = main(["tune", *map(str, words)])
+    told = capsys.readouterr()
+    return code, told.out, told.err
+
+
+def test_it_measures_prints_and_writes_what_it_chose(bundle, pictures, tmp_path, capsys):
+    before, json_file = read_bundle(bundle), tmp_path / "tuned.json"
+    few = ["--frames", "20", "--corruptions", "fog", "contrast"]
+
+    code, out, err = tune(capsys, bundle, "--data", pictures, *few, "--mirror", "--json", json_file)
+
+    assert code == 0, err
+    facts, after = json.loads(json_file.read_text()), read_bundle(bundle)
+    tried = ["as it is", "statistics plain", "statistics held", "places 0", "answer unfiltered", "views 2"]
+    assert [row["setting"] for row in facts["rows"]][:7] == [*tried, "learning on"]
+    assert all(row["setting"] in out for row in facts["rows"])
+    assert facts["written"] and f"{bundle}: written" in out
+    assert dict(after.manifest.adaptation) == facts["chosen"] == vars(AdaptationOptions.of(facts["chosen"]))
+    assert facts["chosen"]["learning"] in ("on", "off")
+    assert "40 frames shuffled + 40 frames in runs; fog, contrast" in after.manifest.metadata["tuned"]
+    for graph in before.manifest.graphs:
+        assert after.graph(graph.name) == before.graph(graph.name)
+    assert all(np.array_equal(array, after.weights()[name]) for name, array in before.weights().items())
+    assert after.initial_state().to_bytes() == before.initial_state().to_bytes()
+    assert Runtime.load(bundle).options == AdaptationOptions.of(facts["chosen"])
+
+
+def test_a_dry_run_writes_nothing_and_is_the_same_twice(bundle, pictures, capsys):
+    content, few = bundle.read_bytes(), ["--frames", "20", "--corruptions", "fog", "--dry-run"]
+
+    first, second = (json.loads(tune(capsys, bundle, "--data", pictures, *few, "--json")[1]) for _ in range(2))
+
+    assert bundle.read_bytes() == content and not first["written"]
+    assert [row["error"] for row in first["rows"]] == [row["error"] for row in second["rows"]]
+
+
+def test_without_changes_rewriting_gives_the_same_bytes(bundle):
+    content = bundle.read_bytes()
+
+    rewrite_adaptation(read_bundle(bundle), read_bundle(bundle).manifest.adaptation)
+
+    assert bundle.read_bytes() == content
+
+
+def test_a_bundle_that_was_replaced_meanwhile_is_left_alone(bundle, prepared):
+    opened = read_bundle(bundle)
+    bundle.unlink()
+    bundle.write_bytes(prepared.read_bytes())
+
+    with pytest.raises(InputFileError, match="was replaced while it was open"):
+        rewrite_adaptation(opened, {})
+    assert bundle.read_bytes() == prepared.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--frames", "5"], "--frames 5: too few"),
+        (["--corruptions", "fogg"], "did you mean fog"),
+        (["--corruptions", "fog", "fog"], "name each once"),
+        (["--severity", "6"], "--severity 6"),
+        (["--seed", "-1"], "--seed -1"),
+        (["--classes", "ant,bee"], "does not name the folder 'cat'"),
+    ],
+)
+def test_mistakes_are_told_before_any_work(bundle, pictures, words, said, capsys):
+    code, _, err = tune(capsys, bundle, "--data", pictures, *words)
+
+    assert code == 2
+    assert said in err
+
+
+def test_pictures_without_labels_or_of_other_classes_are_refused(bundle, pictures, capsys):
+    code, _, err = tune(capsys, bundle, "--data", pictures / "ant")
+    assert code == 2 and "pictures without labels" in err and "FOLDER/CLASS/PICTURE" in err
+
+    (pictures / "ant").rename(pictures / "fox")
+    code, _, err = tune(capsys, bundle, "--data", pictures)
+    assert code == 2 and "other classes (5: bee, cat, dog, elk, ...)" in err and "--classes FOLDER=NAME" in err
+    renamed = "fox=ant,bee,cat,dog,elk"
+    code, _, err = tune(
+        capsys, bundle, "--data", pictures, "--classes", renamed, "--frames", "20", "--corruptions", "fog", "--dry-run"
+    )
+    assert code == 0, err
+
+
+def test_a_bundle_of_an_older_format_has_to_be_prepared_anew(checkout, pictures, capsys):
+    old = checkout / "tests" / "hostile" / "fourth-version.ecotta"
+
+    code, _, err = tune(capsys, old, "--data", pictures)
+
+    assert code == 2
+    assert "older format" in err and "prepare it anew" in err
