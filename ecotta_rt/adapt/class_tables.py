@@ -30,7 +30,7 @@ _LEAST_SPREAD = 0.05
 """A product of few rows only comes near the spread; what is below this is no spread."""
 
 _LEAST_RANK = 4
-_MOST_BYTES = 3 << 20  # of both tables
+_MOST_BYTES = 2 << 20  # of both tables
 _LEAST_FRAMES = 1e-3  # of a class; the weights of frames without labels are nowhere quite 0
 _LEAST_VARIANCE = 1e-12
 
@@ -134,7 +134,7 @@ def measure_classes(
             weights, float32 `[N, K]`: 1 at a frame's class or, where nobody knows that, the network's probabilities. A
             class that no frame has is taken for an average one.
         channels: Where the means and variances are in what was seen.
-        rank: Rows of the products; None: as many as there are classes, where 3 MiB hold them as float32, else as many
+        rank: Rows of the products; None: as many as there are classes, where 2 MiB hold them as float32, else as many
             as these hold.
 
     Raises:

@@ -174,13 +174,13 @@ class Places:
         for name in ("since_change", "stay"):
             numbers[name] = min(numbers[name] + 1, _LONG_AGO)
         units = _units(key - self._key)
-        distance = float(np.mean(units * units))
+        distance = float(units @ units) / len(units)
         self._odd = distance > _ODD * numbers["usual"]
-        self._recent = np.concatenate([self._recent[1:], key[None]])
-        self._odds = np.append(self._odds[1:], np.float32(self._odd))
+        self._recent[:-1], self._recent[-1] = self._recent[1:].copy(), key
+        self._odds[:-1], self._odds[-1] = self._odds[1:].copy(), self._odd
         if not self._odd:
             self._trend += _TREND_RATE * (units - self._trend)
-        trend = float(np.mean(self._trend * self._trend))
+        trend = float(self._trend @ self._trend) / len(units)
         changed = self._odds.sum() >= _MOST_ODD or trend > max(_LEAST_TREND, _UNUSUAL * numbers["usual_trend"])
         known = self._compare(key, distance, _LIKELY if changed else _SURE) if self._capacity else None
         if known is not None:
@@ -196,11 +196,11 @@ class Places:
         """The known place that the last frames lie nearer to than to the present one, for sure."""
         count = 1 + int(self._numbers["known"])
         units = _units(key - self._known_keys[:count])
-        distances = np.mean(units * units, axis=1)
+        distances = np.einsum("jd,jd->j", units, units) / np.float32(len(key))
         sums = self._sums[:count]
-        nearer = np.clip(distance - distances, -_MOST_EVIDENCE, _MOST_EVIDENCE) - _SLACK
+        nearer = _within(distance - distances, -_MOST_EVIDENCE, _MOST_EVIDENCE) - _SLACK
         fits = distances <= _FITS * self._numbers["usual"]
-        sums[:, 0] = np.clip(sums[:, 0] + np.where(fits, nearer, np.minimum(nearer, 0)), 0, _MOST_SURE)
+        sums[:, 0] = _within(sums[:, 0] + np.where(fits, nearer, np.minimum(nearer, 0)), 0, _MOST_SURE)
         sums[:, 1] = np.where(sums[:, 0] > 0, sums[:, 1] + fits, 0)
         sure = np.where(sums[:, 1] >= _LEAST_FRAMES, sums[:, 0], 0)
         return int(sure.argmax()) if sure.max() > least else None
@@ -282,8 +282,12 @@ def _features(means: Floats, variances: Floats) -> Floats:
 
 
 def _units(distance: Floats) -> Floats:
-    units: Floats = np.clip(distance, -_MOST_UNITS, _MOST_UNITS)
-    return units
+    return _within(distance, -_MOST_UNITS, _MOST_UNITS)
+
+
+def _within(values: Floats, least: float | np.floating, most: float | np.floating) -> Floats:
+    """As `np.clip`, in half its time for so few numbers."""
+    return np.minimum(np.maximum(values, np.float32(least)), np.float32(most))
 
 
 def _apart(key: Floats, other: Floats) -> float:
