@@ -109,7 +109,7 @@ def test_grey_networks_go_all_the_way(network, pictures, tmp_path, capsys):
     assert main(["run", str(bundle), str(tmp_path / "stream"), "--no-state", "--guard", "off", "--no-adapt"]) == 0
 
     colour, grey = map(json.loads, capsys.readouterr().out.splitlines())
-    runtime = Runtime.load(bundle, adapt=False)
+    runtime = Runtime.load(bundle, adapt=False, answer="unfiltered")
     frame = runtime.preprocess(picture)
     assert frame.shape == (8, 8, 1)
     answers = [

@@ -260,7 +260,7 @@ def test_a_run_that_is_to_end_does_not_answer_a_batch_for_which_no_time_is_left(
         def __call__(self, frames):
             raise Interrupted("learning took too long")
 
-        def predict(self, frames, hold_statistics=False):
+        def predict(self, frames, hold_statistics=False, count=None):
             loop.stop()
             raise Interrupted("answering too")
 
@@ -288,9 +288,9 @@ class TooLarge:
                 refuse("full")
                 return super().__call__(frames)
 
-            def predict(engine, frames, hold_statistics=False):
+            def predict(engine, frames, hold_statistics=False, count=None):
                 refuse("inference" if hold_statistics else "statistics")
-                return super().predict(frames, hold_statistics)
+                return super().predict(frames, hold_statistics, count)
 
         stream = Stream(frames, {})
         guard = Guard(GuardPolicy(dwell_s=0, check_every_s=0), lambda: CALM, stream.clock) if guarded else None
@@ -322,9 +322,9 @@ def test_without_a_guard_a_step_for_which_there_is_no_memory_ends_the_run(make_e
 
 def test_while_a_batch_is_merely_answered_nobody_is_interrupted(make_engine):
     class Engine(make_engine):
-        def predict(self, frames, hold_statistics=False):
+        def predict(self, frames, hold_statistics=False, count=None):
             loop.check_memory()
-            return super().predict(frames, hold_statistics)
+            return super().predict(frames, hold_statistics, count)
 
     engine, stream, readings = Engine(), Stream(2, {}), iter([CALM])
     guard = Guard(GuardPolicy(limit_bytes=lambda: 100 * MIB, check_every_s=5), lambda: next(readings), stream.clock)

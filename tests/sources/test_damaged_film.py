@@ -137,7 +137,7 @@ def test_a_batch_with_a_damaged_frame_is_answered_and_neither_learned_from_nor_f
     engine = make_engine(batch=batch)
     held = []
     predict = engine.predict
-    engine.predict = lambda frames, hold_statistics=False: held.append(hold_statistics) or predict(frames)
+    engine.predict = lambda frames, hold_statistics=False, count=None: held.append(hold_statistics) or predict(frames)
     frames = [Frame(np.zeros((2, 2, 3), np.uint8), i, 0.0, str(i)) for i in range(8)]
     frames[5] = replace(frames[5], damaged=True)
 
