@@ -121,7 +121,7 @@ def test_version_is_the_packages(option, capsys):
     [
         ([], "no command given"),
         (["device"], "unknown command 'device'; did you mean devices?"),
-        (["zzz"], "unknown command 'zzz'. Known: demo, prepare, profile, devices"),
+        (["zzz"], "unknown command 'zzz'. Known: demo, prepare, tune, profile, devices"),
         (["devices", "zzz"], "unknown device 'zzz'"),
     ],
 )

@@ -34,7 +34,7 @@ class Answers:
     Attributes:
         filtered: bool `[N]` for each stream: which filtered answers are wrong.
         unfiltered: The same of the network's own.
-        seconds: What answering took.
+        seconds: Processor time that answering took.
     """
 
     filtered: tuple[NDArray[np.bool_], ...]
@@ -47,7 +47,7 @@ class Answers:
 
     @property
     def milliseconds_a_frame(self) -> float:
-        """Mean time of an answer."""
+        """Mean processor time of an answer."""
         return 1000 * self.seconds / sum(map(len, self.filtered))
 
 
@@ -77,9 +77,9 @@ def play(
         runtime.reset()
         answers: dict[str, list[NDArray[np.bool_]]] = {"filtered": [], "unfiltered": []}
         for start in range(0, len(stream.labels) - batch + 1, batch):
-            began_s = time.perf_counter()
+            began_s = time.process_time()
             prediction = runtime(stream.frames[start : start + batch])
-            seconds += time.perf_counter() - began_s
+            seconds += time.process_time() - began_s
             for name, found in answers.items():
                 found.append(getattr(prediction, name).argmax(axis=1) != stream.labels[start : start + batch])
             step(batch)

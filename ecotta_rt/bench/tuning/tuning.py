@@ -32,7 +32,7 @@ class Row:
         orders: Error of each stream, in percent.
         error: Mean of both.
         gain: How many points less than the present; None of the present itself.
-        milliseconds_a_frame: Mean time of an answer here.
+        milliseconds_a_frame: Mean processor time of an answer here.
         changes: Whether this is changed.
     """
 
