@@ -170,6 +170,7 @@ ANSWERS: tuple[AnswerKind, ...] = get_args(AnswerKind)
 DEFAULT_ANSWER: AnswerKind = "filtered"
 
 _MOST_PLACES = 256
+_MOST_WHOLE = 1 << 32  # far more than any option may be; float() fails on one of some hundred digits
 
 
 @dataclass(frozen=True)
@@ -229,6 +230,8 @@ class AdaptationOptions:
             kind = type(defaults[name])
             if type(value) is not kind and not (kind is float and type(value) is int):
                 raise UsageError(f"{name}={value!r}: expected a value of the kind of {defaults[name]!r}")
+            if type(value) is int and abs(value) > _MOST_WHOLE:
+                raise UsageError(f"{name}: a whole number of {value.bit_length()} bits; none can be so large")
             taken[name] = kind(value)
         return cls(**taken)
 

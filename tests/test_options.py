@@ -41,6 +41,7 @@ def test_an_adaptation_is_read_from_the_names_and_values_of_a_manifest():
         ({"leak": "much"}, "leak='much'"),
         ({"statistics": 3}, "statistics=3"),
         ({"leak": 3.0}, "must be a finite number between"),
+        ({"leak": 10**400}, "a whole number of 1329 bits"),
     ],
 )
 def test_a_manifest_that_says_something_else_is_refused(values, what):
