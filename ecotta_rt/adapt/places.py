@@ -13,7 +13,8 @@ so that what hardly varies within a place counts most. With k_p the mean key of 
                     S_j <- max(0, S_j + clip(D - D_j, -1.5, 1.5) - 0.2), passes 3, or 1/2 where there is a trend too. A
                     frame with D_j above 3 times the usual D does not speak for it.
 
-What is usual is the quantile 0.2, so that garbage among the frames hardly moves it. Then the statistics of the place
+What is usual is the quantile 0.2, so that garbage among the frames hardly moves it, and never less than 0.05 (of the
+trend 0.005): after pictures that stood still for long all others would be odd for ever. Then the statistics of the place
 that was left are kept, as they were some frames ago. Those of a known place are put back. In a new one the momentum is
 that of a plain average over the frames so far, which ends at the usual u:
 
@@ -43,6 +44,7 @@ _ODD = 6.0
 _TREND_RATE = np.float32(0.1)
 _LEAST_TREND, _UNUSUAL = 0.25, 3.0
 _USUAL_RATE, _QUANTILE = 0.03, 0.2
+_LEAST_USUAL = {"usual": 0.05, "usual_trend": 0.005}  # a picture that stands still would make all that moves odd
 _SLACK, _SURE, _LIKELY, _MOST_SURE = 0.2, 3.0, 0.5, 10.0
 _FITS, _MOST_EVIDENCE, _LEAST_FRAMES = 3.0, 1.5, 2
 _KEY_RATE = 0.02
@@ -245,7 +247,8 @@ class Places:
             self._key += np.float32(rate) * (key - self._key)
         for name, value in (("usual", distance), ("usual_trend", trend)):
             # This ends at the quantile, which garbage moves little.
-            numbers[name] *= 1 + _USUAL_RATE * (_QUANTILE if value > numbers[name] else _QUANTILE - 1)
+            moved = numbers[name] * (1 + _USUAL_RATE * (_QUANTILE if value > numbers[name] else _QUANTILE - 1))
+            numbers[name] = max(moved, _LEAST_USUAL[name])
         if numbers["stay"] >= _SETTLED and numbers["stay"] % _SNAPSHOT_EVERY == 0:
             self._snapshots[0] = self._snapshots[1]
             self._snapshots[1] = now

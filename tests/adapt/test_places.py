@@ -90,6 +90,18 @@ def test_a_short_visit_is_not_remembered() -> None:
     assert play(memory, [(HOME, 100), (FOREST, 20), (SEA, 100), (FOREST, 100)]) == []
 
 
+def test_after_a_picture_that_stood_still_for_long_statistics_follow_again() -> None:
+    memory, still = places(), FOREST.copy()
+    play(memory, [(HOME, 100)])
+    for _ in range(5000):
+        memory.notice(still, statistics_of(FOREST))
+    gains = []
+    for key in frames_at(SEA, 600):
+        memory.notice(key, statistics_of(SEA))
+        gains.append(memory.momentum(USUAL)[0])
+    assert np.mean(np.array(gains[-300:]) > 0) > 0.9
+
+
 @settings(max_examples=8, deadline=None)
 @given(st.integers(0, 259))
 def test_a_run_in_two_halves_is_the_whole_run(split: int) -> None:
