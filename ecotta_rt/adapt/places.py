@@ -14,9 +14,9 @@ so that what hardly varies within a place counts most. With k_p the mean key of 
                     frame with D_j above 3 times the usual D does not speak for it.
 
 What is usual is the quantile 0.2, so that garbage among the frames hardly moves it, and never less than 0.05 (of the
-trend 0.005): after pictures that stood still for long all others would be odd for ever. Then the statistics of the place
-that was left are kept, as they were some frames ago. Those of a known place are put back. In a new one the momentum is
-that of a plain average over the frames so far, which ends at the usual u:
+trend 0.005): after pictures that stood still for long all others would be odd for ever. Then the statistics of the
+place that was left are kept, as they were some frames ago. Those of a known place are put back. In a new one the
+momentum is that of a plain average over the frames so far, which ends at the usual u:
 
     u_n = max(u, min(0.12, 1 / (n + 8))),      n: frames since the change
 
@@ -140,7 +140,7 @@ class Places:
         self._key, self._trend = np.zeros(keys, np.float32), np.zeros(keys, np.float32)
         self._recent = np.zeros((_RECENT, keys), np.float32)  # the last keys, the newest last
         self._numbers = dict.fromkeys(_NUMBERS, 0.0)
-        self._numbers |= {"usual": 0.4, "usual_trend": 0.03}
+        self._numbers |= {"usual": float(np.float32(0.4)), "usual_trend": float(np.float32(0.03))}
         self._numbers |= {"since_change": _LONG_AGO, "stay": _LONG_AGO, "snapshots": 2.0}
         self._odd = False  # the last frame
         self._odds = np.zeros(_RECENT, np.float32)  # which of the last frames are
@@ -248,7 +248,8 @@ class Places:
         for name, value in (("usual", distance), ("usual_trend", trend)):
             # This ends at the quantile, which garbage moves little.
             moved = numbers[name] * (1 + _USUAL_RATE * (_QUANTILE if value > numbers[name] else _QUANTILE - 1))
-            numbers[name] = max(moved, _LEAST_USUAL[name])
+            # As it will be saved: a run that goes on from its state goes on bit for bit.
+            numbers[name] = float(np.float32(max(moved, _LEAST_USUAL[name])))
         if numbers["stay"] >= _SETTLED and numbers["stay"] % _SNAPSHOT_EVERY == 0:
             self._snapshots[0] = self._snapshots[1]
             self._snapshots[1] = now

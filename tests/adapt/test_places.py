@@ -113,7 +113,7 @@ def test_a_run_in_two_halves_is_the_whole_run(split: int) -> None:
     halves += [second.notice(key, statistics_of(HOME)) is not None for key in keys[split:]]
     assert halves == found
     for name, array in whole.arrays().items():
-        np.testing.assert_allclose(second.arrays()[name], array, rtol=1e-5, atol=1e-6, err_msg=name)
+        np.testing.assert_array_equal(second.arrays()[name], array, err_msg=name)
 
 
 def test_what_cannot_be_a_memory_is_refused_and_changes_nothing() -> None:
