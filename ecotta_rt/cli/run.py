@@ -50,7 +50,7 @@ from ecotta_rt.cli.parser import MOST_FRAMES, batch_size, byte_size, integer, in
 from ecotta_rt.cli.signal_watch import ENDING, signals_watched, stopped_by_signals
 from ecotta_rt.errors import EXIT_INTERRUPTED
 from ecotta_rt.messages import tell
-from ecotta_rt.options import ANSWERS, LEARNING
+from ecotta_rt.options import ANSWERS
 from ecotta_rt.run.options import STATE_SUFFIX, RunOptions
 
 if TYPE_CHECKING:
@@ -99,9 +99,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = group.add_argument
     add(
         "--learning",
-        choices=LEARNING,
-        help="learn by gradients: never (off), where it is measured to pay (auto) or from each batch (on); default: as "
-        "the bundle says. Statistics follow the stream and answers are filtered in any case",
+        choices=("off", "on"),
+        help="learn by gradients from each batch that is due, or never (default: as the bundle says); statistics "
+        "follow the stream and answers are filtered in any case",
     )
     add("--batch", metavar="N", type=batch_size, help="frames a step (default: the fewest the bundle has a graph for)")
     add(

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from ecotta_rt.errors import InputFileError, UsageError
 from ecotta_rt.files.atomic import check_target
-from ecotta_rt.options import AnswerKind, Learning
+from ecotta_rt.options import AnswerKind
 
 __all__ = ["STATE_SUFFIX", "RunOptions"]
 
@@ -30,7 +30,7 @@ class RunOptions:
     stretch: bool = False
     adapt_every: int = 1
     no_adapt: bool = False
-    learning: Learning | None = None
+    learning: Literal["off", "on"] | None = None
     answer: AnswerKind | None = None
     views: int | None = None
     batch: int | None = None
@@ -83,7 +83,7 @@ class RunOptions:
         """Whether to learn by gradients; None: as the bundle says."""
         if self.no_adapt:
             return False
-        return None if self.learning is None else self.learning != "off"
+        return None if self.learning is None else self.learning == "on"
 
     def check(self) -> None:
         """Find out before the first frame what could not be done after the last.
@@ -99,8 +99,8 @@ class RunOptions:
         self._check_outputs()
 
     def _check_numbers(self) -> None:
-        if self.no_adapt and self.learning in ("on", "auto"):
-            raise UsageError(f"--no-adapt with --learning {self.learning}: leave out one of the two")
+        if self.no_adapt and self.learning == "on":
+            raise UsageError("--no-adapt with --learning on: leave out one of the two")
         if not self.no_adapt and self.adapt_every < 1:
             raise UsageError(f"--adapt-every {self.adapt_every}: give 1 or more; --no-adapt never learns")
         for option in ("limit", "threads", "batch"):
