@@ -113,6 +113,8 @@ class Adaptation:
         if self._places is not None and followed.key is not None:
             first = followed.channels.part(followed.key.norm)
             key = followed.key.of(Moments(frame.means[first], frame.variances[first]))
+            if not np.isfinite(key).all():  # numbers so large that whitening is too much: it would stay in the memory
+                return now
             now = self._places.notice(key, now) or now
             gain = self._places.momentum(gain)
         return self._follower.moved(now, frame, classes, gain)

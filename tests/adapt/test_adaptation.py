@@ -6,9 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ecotta_rt.adapt.adaptation import Adaptation, Recipe
-from ecotta_rt.adapt.channels import Channels
+from ecotta_rt.adapt.channels import Channels, Moments
 from ecotta_rt.adapt.class_tables import measure_classes
 from ecotta_rt.adapt.follower import Followed
+from ecotta_rt.adapt.places import Key
 from ecotta_rt.errors import UsageError
 from ecotta_rt.options import AdaptationOptions
 
@@ -137,3 +138,17 @@ def test_what_was_saved_with_something_else_is_refused_and_all_stays_as_it_was(r
 def test_statistics_of_another_network_are_refused(recipe):
     with pytest.raises(UsageError, match="of another network"):
         Adaptation(recipe).restore(np.zeros(3, np.float32), {})
+
+
+def test_a_frame_too_large_to_tell_its_place_moves_nothing_and_is_not_remembered(recipe):
+    _, seen = stream(40, 5)
+    moments, first = CHANNELS.moments(seen.T), CHANNELS.part("a")
+    key = Key.measured("a", Moments(moments.means[first].T, moments.variances[first].T))
+    adaptation = Adaptation(replace(recipe, followed=replace(recipe.followed, key=key)))
+    play(adaptation, [stream(5)])
+    statistics, arrays = adaptation.statistics.copy(), adaptation.arrays()
+
+    assert adaptation.follow(np.full((1, 10), 3e38, np.float32), stream(1)[0])
+
+    assert np.array_equal(adaptation.statistics, statistics)
+    assert all(np.array_equal(array, arrays[name]) for name, array in adaptation.arrays().items())
