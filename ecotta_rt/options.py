@@ -81,8 +81,8 @@ class StepOptions:
             them: with the paper's 5e-3 (for 64) a ResNet-20, hardly warmed up, collapsed within 50 frames here.
             Source of the rule: Goyal et al. 2017, arXiv 1706.02677, section 2.1.
         sgd_momentum: Momentum of SGD, in [0, 1).
-        statistics_momentum: u of `running` mode, in [0, 1]; 0 holds the statistics. A batch moves them once, by the
-            moments of all its frames; with `frame_by_frame` each frame does.
+        statistics_momentum: u of `running` mode, in [0, 1]; 0 holds the statistics. Each frame moves them, once
+            its batch has been answered.
         frame_by_frame: Accumulate gradients one frame at a time: one frame's memory, whatever the batch. Needs
             statistics that do not couple frames, so not `batch`.
         recompute_meta: Compute the meta convolutions again in the backward instead of keeping their outputs.
