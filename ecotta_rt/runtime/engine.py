@@ -26,7 +26,7 @@ from ecotta_rt.adapt.adaptation import Adaptation
 from ecotta_rt.bundle import Bundle, read_bundle
 from ecotta_rt.bundle.ports import SEEN, SINGLE_FRAME
 from ecotta_rt.errors import InputFileError, UsageError
-from ecotta_rt.options import AnswerKind, SessionOptions
+from ecotta_rt.options import TRACKED, AnswerKind, SessionOptions
 from ecotta_rt.records import Level, Prediction, Why
 from ecotta_rt.runtime.choosing import choose_batch, graph_name, with_ceiling
 from ecotta_rt.runtime.frame_check import require_frames
@@ -108,6 +108,11 @@ class Runtime:
         initial = bundle.initial_state()
         self._metadata = dict(initial.metadata)
         self._vectors = StateVectors(manifest, initial)
+        if self.options.views > 1 and manifest.normalisation in TRACKED and not manifest.ports.observes:
+            raise UsageError(
+                "views=2: the graphs of this bundle move their statistics themselves, by the mirror image, too; "
+                "make it anew with this version's ecotta prepare, or use views=1"
+            )
         self._recipe = recipe_of(bundle, self.options)
         self.adaptation = self.new_adaptation()
         self._vectors.use_statistics(self.adaptation.statistics)

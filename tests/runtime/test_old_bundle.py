@@ -11,6 +11,7 @@ import pytest
 
 from ecotta_rt.bundle import read_bundle
 from ecotta_rt.bundle.manifest import Manifest
+from ecotta_rt.errors import UsageError
 from ecotta_rt.runtime.engine import Runtime
 
 STORED = Path(__file__).with_name("fourth-version-running.ecotta.xz")
@@ -48,3 +49,8 @@ def test_written_anew_it_still_says_that_its_graphs_move_them(old):
     assert again == manifest
     assert not again.ports.observes
     assert again.layout.held == () and again.adaptation == {}
+
+
+def test_two_views_are_refused_since_the_mirror_image_would_move_its_statistics_too(old):
+    with pytest.raises(UsageError, match="views=2: the graphs of this bundle move their statistics themselves"):
+        Runtime.load(old, batch=2, views=2)
