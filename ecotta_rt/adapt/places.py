@@ -48,7 +48,7 @@ _LEAST_USUAL = {"usual": 0.05, "usual_trend": 0.005}  # a picture that stands st
 _SLACK, _SURE, _LIKELY, _MOST_SURE = 0.2, 3.0, 0.5, 10.0
 _FITS, _MOST_EVIDENCE, _LEAST_FRAMES = 3.0, 1.5, 2
 _KEY_RATE = 0.02
-_RECENT, _MOST_ODD = 7, 7
+_RECENT = 7
 _MOST_MOMENTUM, _HEAD_START = 0.12, 8.0
 _SETTLED = 30  # frames after which a place is worth remembering
 _SNAPSHOT_EVERY = 16
@@ -156,7 +156,7 @@ class Places:
         return int(self._numbers["recalls"])
 
     def momentum(self, usual: Floats) -> Floats:
-        """U for the frame just looked at: `usual`, or more after a change, or 0 where it is odd; 0 stays 0."""
+        """Of each channel for the frame just looked at: `usual`, more after a change, 0 where it is odd; 0 stays 0."""
         if self._odd:
             return np.zeros_like(usual)
         hurried = min(_MOST_MOMENTUM, 1 / (self._numbers["since_change"] + _HEAD_START))
@@ -183,7 +183,7 @@ class Places:
         if not self._odd:
             self._trend += _TREND_RATE * (units - self._trend)
         trend = float(self._trend @ self._trend) / len(units)
-        changed = self._odds.sum() >= _MOST_ODD or trend > max(_LEAST_TREND, _UNUSUAL * numbers["usual_trend"])
+        changed = bool(self._odds.all()) or trend > max(_LEAST_TREND, _UNUSUAL * numbers["usual_trend"])
         known = self._compare(key, distance, _LIKELY if changed else _SURE) if self._capacity else None
         if known is not None:
             return self._recall(known)
