@@ -5,18 +5,20 @@ A frame's key is k = W ([b, ln s] - centre): mean and spread of each channel the
 so that what hardly varies within a place counts most. With k_p the mean key of the present place, z = clip(k - k_p,
 -4, 4) and the distance of a frame D = mean z^2:
 
-    an odd frame    D > 6 times the usual: it moves nothing.
+    an odd frame    D > 5 times the usual: it moves nothing.
     a new place     the trend e <- e + (z - e) / 10 of frames that are not odd is far from 0: mean e^2 > max(1/4, 3
                     times its usual value). Or the last seven frames were all odd: garbage comes and goes. The median of
                     these seven is the new key.
     a known one     a cumulative sum of how much nearer the frames lie to place j than to the present one,
-                    S_j <- max(0, S_j + clip(D - D_j, -1.5, 1.5) - 0.2), passes 3, or 1/2 where there is a trend too. A
-                    frame with D_j above 3 times the usual D does not speak for it.
+                    S_j <- max(0, S_j + clip(D - D_j, -1.5, 1.5) - 0.2), passes 5, or 1/2 where there is a trend too,
+                    and at least three frames spoke for it: those with D_j up to 3 times the usual D.
 
-What is usual is the quantile 0.2, so that garbage among the frames hardly moves it, and never less than 0.05 (of the
-trend 0.005): after pictures that stood still for long all others would be odd for ever. Then the statistics of the
-place that was left are kept, as they were some frames ago. Those of a known place are put back. In a new one the
-momentum is that of a plain average over the frames so far, which ends at the usual u:
+What is usual is the quantile 0.2, so that garbage among the frames hardly moves it, and kept within limits. Whitening
+makes frames of the source scatter by about 1 in each number; what scatters much less (a picture that stood still for
+long) would make all others odd for ever, and what scatters much more would let garbage in, more of it with each frame.
+
+After a change the statistics of the place that was left are kept, as they were some frames ago. Those of a known place
+are put back. In a new one the momentum is that of a plain average over the frames so far, which ends at the usual u:
 
     u_n = max(u, min(0.12, 1 / (n + 8))),      n: frames since the change
 
@@ -40,13 +42,13 @@ __all__ = ["Key", "Places"]
 Floats = NDArray[np.float32]
 
 _MOST_UNITS = np.float32(4)
-_ODD = 6.0
+_ODD = 5.0
 _TREND_RATE = np.float32(0.1)
 _LEAST_TREND, _UNUSUAL = 0.25, 3.0
 _USUAL_RATE, _QUANTILE = 0.03, 0.2
-_LEAST_USUAL = {"usual": 0.05, "usual_trend": 0.005}  # a picture that stands still would make all that moves odd
-_SLACK, _SURE, _LIKELY, _MOST_SURE = 0.2, 3.0, 0.5, 10.0
-_FITS, _MOST_EVIDENCE, _LEAST_FRAMES = 3.0, 1.5, 2
+_USUAL = {"usual": (0.05, 0.6), "usual_trend": (0.005, 0.08)}  # limits of what is usual
+_SLACK, _SURE, _LIKELY, _MOST_SURE = 0.2, 5.0, 0.5, 10.0
+_FITS, _MOST_EVIDENCE, _LEAST_FRAMES = 3.0, 1.5, 3
 _KEY_RATE = 0.02
 _RECENT = 7
 _MOST_MOMENTUM, _HEAD_START = 0.12, 8.0
@@ -249,7 +251,7 @@ class Places:
             # This ends at the quantile, which garbage moves little.
             moved = numbers[name] * (1 + _USUAL_RATE * (_QUANTILE if value > numbers[name] else _QUANTILE - 1))
             # As it will be saved: a run that goes on from its state goes on bit for bit.
-            numbers[name] = float(np.float32(max(moved, _LEAST_USUAL[name])))
+            numbers[name] = float(np.float32(min(max(moved, _USUAL[name][0]), _USUAL[name][1])))
         if numbers["stay"] >= _SETTLED and numbers["stay"] % _SNAPSHOT_EVERY == 0:
             self._snapshots[0] = self._snapshots[1]
             self._snapshots[1] = now

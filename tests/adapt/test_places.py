@@ -13,7 +13,7 @@ from ecotta_rt.errors import UsageError
 Floats = NDArray[np.float32]
 
 USUAL = np.array([0.01, 0.01, 0.01, 0.01, 0], np.float32)
-CHANNELS, KEYS = 5, 6
+CHANNELS, KEYS = 5, 18
 HOME, FOREST, SEA = (np.full(KEYS, level, np.float32) * np.float32(3) for level in (0, 1, -1))
 
 
@@ -64,6 +64,23 @@ def test_one_odd_frame_is_no_change() -> None:
     memory.notice(np.full(KEYS, 50, np.float32), statistics_of(HOME))
     play(memory, [(HOME, 50)])
     assert memory.changes == 0
+
+
+def test_garbage_among_the_frames_is_no_place_and_moves_nothing() -> None:
+    memory, draws = places(), np.random.default_rng(5)
+    black, noise, clothes = (np.array(key, np.float32) for key in ([-4], [4, -3, 3, -2, 3, -3], [1, -1, 1.5, 1, -1, 1]))
+    black, noise, clothes = (np.resize(key, KEYS) for key in (black, noise, clothes))
+    moved_by = []
+    for place, turn in ((HOME, 0), (FOREST, 1), (HOME, 2)):
+        for key in frames_at(place, 1500, turn):
+            kind = draws.integers(10)
+            if kind < 3:  # each kind looks much alike
+                key = (black, noise, clothes)[kind] + np.float32(0.3) * draws.normal(size=KEYS).astype(np.float32)
+            memory.notice(key, statistics_of(place))
+            if kind < 2:
+                moved_by.append(memory.momentum(USUAL).max() > 0)
+    assert memory.changes <= 4, "two, but for a few that are none"
+    assert np.mean(moved_by) < 0.1
 
 
 def test_a_known_place_is_recalled_in_a_few_frames_the_source_among_them() -> None:

@@ -10,7 +10,7 @@ from ecotta_rt.bench.recording import write_frames
 from ecotta_rt.bench.streams.frame_plan import CLEAN, FramePlan, Kind
 from ecotta_rt.data.image_sets import EMBEDDED, ImageSet, find_image_set
 
-__all__ = ["frames_of", "record_plan"]
+__all__ = ["add_garbage", "frames_of", "record_plan"]
 
 _PIXEL_SEED = 0
 """Of the corruptions' own randomness, in every stream: which images are shown follows the stream's seed."""
@@ -33,11 +33,12 @@ def frames_of(plan: FramePlan, images: ImageSet, say: Callable[[str], None] = la
         frames[shown] = (
             images.clean(places) if name == CLEAN else images.read(name, int(severity), places, _PIXEL_SEED)[0]
         )
-    _add_garbage(plan, images, frames)
+    add_garbage(plan, images, frames)
     return frames
 
 
-def _add_garbage(plan: FramePlan, images: ImageSet, frames: NDArray[np.uint8]) -> None:
+def add_garbage(plan: FramePlan, images: ImageSet, frames: NDArray[np.uint8]) -> None:
+    """Put the garbage of a plan among its frames, uint8 `[N, H, W, 3]`."""
     frames[plan.kinds == Kind.BLACK] = 0
     noise = np.flatnonzero(plan.kinds == Kind.NOISE)
     generator = np.random.default_rng((plan.seed, Kind.NOISE))
