@@ -63,6 +63,8 @@ class Bundle:
         self._mapped = np.frombuffer(mapped, np.uint8)
         self._identity = _identity(opened)
         self._weights = {entry.name: entry for entry in manifest.weights}
+        self._checked: set[str] = set()
+        self._allowed: dict[tuple[str, frozenset[str]], bool] = {}
 
     def graph(self, name: str) -> bytes:
         """The ONNX file of a graph. Its external tensors are those of `weights()`, under the same names.
@@ -78,8 +80,10 @@ class Bundle:
             hint = f"; did you mean {near[0]}?" if near else "."
             raise UsageError(f"{self.path}: no graph {name!r}{hint} It has: {', '.join(known)}")
         content = self._read(entry.member, entry.sha256)
-        origin = f"{self.path}, {entry.member}"
-        check_entry(check_graph(content, self._weights, origin), entry, origin)
+        if name not in self._checked:  # the digest says that it is still what was found good
+            origin = f"{self.path}, {entry.member}"
+            check_entry(check_graph(content, self._weights, origin), entry, origin)
+            self._checked.add(name)
         return content
 
     def mapped(self, name: str) -> memoryview:
@@ -89,7 +93,11 @@ class Bundle:
 
     def allows_constants(self, name: str, inputs: Collection[str]) -> bool:
         """Whether these inputs of a graph may be constants of it, see `ecotta_rt.bundle.fixing`; raises as `graph`."""
-        return allows_constants(read_model(self.graph(name), f"{self.path}, graph {name!r}"), inputs)
+        asked = (name, frozenset(inputs))
+        if asked not in self._allowed:  # asked whenever a session is opened anew, for a graph that stays the same
+            model = read_model(self.graph(name), f"{self.path}, graph {name!r}")
+            self._allowed[asked] = allows_constants(model, inputs)
+        return self._allowed[asked]
 
     def relocated_graph(self, name: str) -> bytes:
         """As `graph`, its external tensors pointing into the bundle file itself: see `relocate`.
