@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from ecotta_rt.bench import race as race_module
-from ecotta_rt.bench.peers.torch_engine import open_step
+from ecotta_rt.bench.peers.torch_engine import TorchStep, open_step
 from ecotta_rt.bench.race import Race
 
 FRAMES = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
@@ -53,6 +53,14 @@ def test_a_torch_contestant_runs_in_one_of_the_two_layouts(small_network, method
     assert step(step.prepare(FRAMES)).shape == (2, 10)
     assert step.session_options["memory_format"] in ("channels_last", "contiguous")
     assert step.normalisation == ("batch" if method == "tent" else "running")
+
+
+@pytest.mark.parametrize(("method", "gradient"), [("ecotta-k4", "exact"), ("ecotta-k4-constant", "constant")])
+def test_a_step_tells_the_gradient_that_runs_not_the_one_that_was_asked_for(small_network, method, gradient):
+    step = TorchStep(small_network.case(method, engine="torch", gradient="exact"), "contiguous")
+
+    assert step.name == method
+    assert step.session_options["gradient"] == step._method.engine.options.frozen_gradient == gradient
 
 
 def test_the_trial_of_layouts_teaches_the_contestant_nothing(small_network):

@@ -117,23 +117,6 @@ def test_ecotta_is_measured_with_its_options(job):
     assert row.activation_bytes > 0
 
 
-def test_the_row_tells_the_gradient_that_ran_not_the_one_that_was_asked_for(job):
-    rows = [measure_case(job(method, batch=7)) for method in ("ecotta-k4", "ecotta-k4-constant")]
-
-    assert [row.session_options["gradient"] for row in rows] == ["exact", "constant"]
-    assert rows[1].method == "ecotta-k4-constant"
-
-
-def test_a_stream_of_other_classes_is_refused(job, tmp_path):
-    write_recording(tmp_path, [Segment("fog", np.zeros((4, 32, 32, 3), np.uint8), np.array([0, 5, 10, 3]))])
-
-    outcome = measure_case(job("source", recording=str(tmp_path)))
-
-    assert isinstance(outcome, Failure)
-    assert outcome.exit_code == 2
-    assert "labels up to 10" in outcome.message
-
-
 def test_a_file_that_is_no_network_is_an_error_of_ours(job, tmp_path):
     (tmp_path / "bad.safetensors").write_bytes(b"not a network")
 
