@@ -9,8 +9,10 @@ from ecotta_rt.demo.ladder import WAYS
 RUN = "import sys; from ecotta_rt.cli.main import main; sys.exit(main(['demo', *sys.argv[1:]]))"
 
 
-def test_a_pipe_gets_plain_lines_a_row_for_each_corruption_and_a_picture(capsys):
-    assert main(["demo", "--frames", "1"]) == 0
+def test_a_pipe_gets_plain_lines_a_row_for_each_corruption_and_a_picture_and_files_stand_beside(tmp_path, capsys):
+    files = ["--json", str(tmp_path / "demo.json"), "--plot", str(tmp_path / "demo.svg")]
+
+    assert main(["demo", "--frames", "1", *files]) == 0
 
     printed = capsys.readouterr()
     assert printed.err == ""
@@ -19,13 +21,7 @@ def test_a_pipe_gets_plain_lines_a_row_for_each_corruption_and_a_picture(capsys)
     assert len(rows) == 1 and len(rows[0].split()) == 1 + len(WAYS)
     assert "Of 15 frames the network got" in printed.out
     assert "MiB at most for the process" in printed.out
-
-
-def test_json_to_a_file_stands_beside_the_text_and_the_plot(tmp_path, capsys):
-    files = ["--json", str(tmp_path / "demo.json"), "--plot", str(tmp_path / "demo.svg")]
-
-    assert main(["demo", "--frames", "1", *files]) == 0
-    assert "learning" in capsys.readouterr().out
+    assert "learning" in printed.out
     assert json.loads((tmp_path / "demo.json").read_text())["frames"] == 15
     assert (tmp_path / "demo.svg").read_text().startswith("<svg")
 

@@ -531,7 +531,7 @@ _TINY = nn.Conv2d(1, 1, 1)
 # Real checkpoints
 
 
-def cifar_accuracy_percent(network, frames=1000):
+def cifar_accuracy_percent(network, frames=250):
     folder = Path(os.environ["ECOTTA_DATA"]) / "cifar-10-batches-bin"
     records = np.fromfile(folder / "test_batch.bin", np.uint8, count=frames * 3073).reshape(-1, 3073)
     images, labels = (
@@ -539,19 +539,16 @@ def cifar_accuracy_percent(network, frames=1000):
         torch.from_numpy(records[:, 0].astype(np.int64)),
     )
     with torch.no_grad():
-        right = sum(
-            int((network(batch.float() / 255).argmax(1) == label).sum())
-            for batch, label in zip(images.split(250), labels.split(250), strict=True)
-        )
+        right = int((network(images.float() / 255).argmax(1) == labels).sum())
     return 100 * right / frames
 
 
 @pytest.mark.parametrize(
     ("model", "file", "measured"),
-    [("resnet-20", "resnet20-12fca82f.th", 82.2), ("resnet-56", "resnet56-4bfd9763.th", 84.9)],
+    [("resnet-20", "resnet20-12fca82f.th", 79.6), ("resnet-56", "resnet56-4bfd9763.th", 82.8)],
 )
 def test_a_public_checkpoint_loads_and_classifies(model, file, measured):
-    """Measured once on the first 1000 test images; half a point covers another machine's rounding."""
+    """Measured once on the first 250 test images; half a point, one image, covers another machine's rounding."""
     if "ECOTTA_DATA" not in os.environ:
         pytest.skip("ECOTTA_DATA is not set: no CIFAR-10 images")
     path = Path(os.environ["ECOTTA_DATA"]).parent / "models" / file
