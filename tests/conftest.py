@@ -1,7 +1,8 @@
 """What all tests share: repeatable property tests, the folder with the CIFAR files, and a network that exports fast."""
 
-import functools
+import fcntl
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,10 @@ os.environ["ECOTTA_TRIAL"] = "off"
 # Small networks gain nothing by a second thread, and beside other processes they wait for it: six times as long.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# Where an environment forbids bytecode, each worker and each of some hundred children compiles the package anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 
 @pytest.fixture(scope="session")
 def ecotta_data() -> Path:
@@ -29,6 +34,25 @@ def ecotta_data() -> Path:
     if not folder:
         pytest.skip("ECOTTA_DATA is not set: no CIFAR files here")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory, request):
+    """Makes what is in a folder by a function of the folder, once a test run: workers wait, and share it."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if hasattr(request.config, "workerinput") else base
+
+    def made(name, make):
+        folder, done = shared / "made-once" / name, shared / "made-once" / f"{name}.done"
+        folder.mkdir(parents=True, exist_ok=True)
+        with (shared / "made-once" / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not done.exists():
+                make(folder)
+                done.touch()
+        return folder
+
+    return made
 
 
 @pytest.fixture(scope="session")
@@ -49,8 +73,8 @@ class Tiny:
 
     batch = 4
 
-    def __init__(self, folder):
-        self._folder = folder
+    def __init__(self, made_once):
+        self._made_once = made_once
 
     def network(self, seed=0):
         """A new `AdaptableNetwork`."""
@@ -107,14 +131,17 @@ class Tiny:
 
         return StepOptions(**{"normalisation": normalisation, "lr": 0.02, "entropy_margin": 0.4, **changes})
 
-    @functools.cache  # noqa: B019  # one of it a test run
     def bundle(self, normalisation):
         """A bundle of `network()`, made once; with frame-by-frame graphs but in `batch` mode, fast in `source` mode."""
+        name = f"tiny.{normalisation}.ecotta"
+        return self._made_once(name, lambda folder: self._export(normalisation, folder / name)) / name
+
+    def _export(self, normalisation, path):
         from ecotta_rt.exporter.export import export
         from ecotta_rt.exporter.request import ExportOptions
         from ecotta_rt.method.state import initial_state, to_adapt_state
 
-        network, path = self.network(), self._folder / f"tiny.{normalisation}.ecotta"
+        network = self.network()
         batched = normalisation == "batch"
         export(
             network,
@@ -128,7 +155,6 @@ class Tiny:
                 fast=normalisation == "source",
             ),
         )
-        return path
 
     def frames(self, count=4, seed=0):
         """uint8 `[count, 8, 8, 3]`: a colour, a slope and some noise each."""
@@ -143,5 +169,5 @@ class Tiny:
 
 
 @pytest.fixture(scope="session")
-def tiny(tmp_path_factory):
-    return Tiny(tmp_path_factory.mktemp("tiny"))
+def tiny(made_once):
+    return Tiny(made_once)

@@ -91,9 +91,23 @@ class SmallNetwork:
 
 
 @pytest.fixture(scope="session")
-def small_network(tmp_path_factory) -> SmallNetwork:
+def small_network(made_once) -> SmallNetwork:
     """Made by the very process that makes bundles for the bench, here without its own interpreter."""
-    torch = pytest.importorskip("torch")
+    pytest.importorskip("torch")
+    folder = made_once("small-network", _make_small_network)
+    order = _small_order(folder)
+    made = ("net.ecotta", "forward.onnx", "stream")
+    return SmallNetwork(Path(order.network), Path(order.warmed), order, *(folder / name for name in made))
+
+
+def _small_order(folder: Path) -> BundleOrder:
+    network, warmed = folder / "net.safetensors", folder / "net.ecotta-k4.safetensors"
+    return BundleOrder(str(network), str(warmed), "running", "exact", (2,), True, False, tuple("abcdefghij"))
+
+
+def _make_small_network(folder: Path) -> None:
+    import torch
+
     from ecotta_rt.bench.peers import export_worker
     from ecotta_rt.method.attach import attach
     from ecotta_rt.method.cut.partition import partition
@@ -101,19 +115,16 @@ def small_network(tmp_path_factory) -> SmallNetwork:
     from ecotta_rt.prepare.checkpoint import load_network, save_network
     from ecotta_rt.prepare.networks import build_network
 
-    folder = tmp_path_factory.mktemp("small")
     network, warmed = folder / "net.safetensors", folder / "net.ecotta-k4.safetensors"
     torch.manual_seed(0)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as the process has it: tracing is small pieces of work
     save_network(build_network("resnet-20"), network, model="resnet-20")
     TorchEngine(attach(partition(load_network(network), torch.zeros(1, 3, 32, 32), 4), 3)).state.save(warmed)
-    order = BundleOrder(str(network), str(warmed), "running", "exact", (2,), True, False, tuple("abcdefghij"))
-    tasks = {
-        "bundle": (folder / "net.ecotta", order),
-        "forward": (folder / "forward.onnx", ForwardOrder(str(network), 2)),
-    }
-    for path, made in tasks.values():
+    for path, made in (
+        (folder / "net.ecotta", _small_order(folder)),
+        (folder / "forward.onnx", ForwardOrder(str(network), 2)),
+    ):
         task = {"kind": type(made).__name__, "path": str(path), "order": asdict(made)}
         export_worker.make(task, lambda message: None)
     torch.set_num_threads(threads)
@@ -126,7 +137,6 @@ def small_network(tmp_path_factory) -> SmallNetwork:
             for name in ("fog", "snow")
         ],
     )
-    return SmallNetwork(network, warmed, order, tasks["bundle"][0], tasks["forward"][0], folder / "stream")
 
 
 # What the console script of a measured process does, in an interpreter to which torch cannot be brought.
