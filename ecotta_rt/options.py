@@ -196,7 +196,7 @@ class AdaptationOptions:
     statistics: StatisticsRule = "de-classed"
     momentum: float = 0.01
     leak: float = 0.002
-    filter_rate: float = 0.03
+    filter_rate: float = 0.1
     most_trust: float = 0.8
     answer: AnswerKind = DEFAULT_ANSWER
     views: int = 1

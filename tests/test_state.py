@@ -34,7 +34,7 @@ def test_a_state_survives_the_disk_bit_for_bit(tmp_path):
     assert loaded.metadata == {"seed": "0"}
 
 
-REMEMBERED = {"filter.belief": np.array([0.25, 0.75], np.float32), "places": np.zeros((0, 3), np.float32)}
+REMEMBERED = {"filter.beliefs": np.array([0.25, 0.75], np.float32), "places": np.zeros((0, 3), np.float32)}
 
 
 def test_what_a_run_remembers_survives_the_disk_bit_for_bit(tmp_path):

@@ -117,10 +117,10 @@ def test_without_class_tables_the_plain_rule_follows(recipe):
 @pytest.mark.parametrize(
     ("change", "what"),
     [
-        (lambda arrays: arrays.pop("filter.trust"), "filter.trust is in only one of state and bundle"),
+        (lambda arrays: arrays.pop("filter.trusts"), "filter.trusts is in only one of state and bundle"),
         (lambda arrays: arrays.update(more=np.zeros(1, np.float32)), "adaptation/more is in only one"),
-        (lambda arrays: arrays.update({"filter.belief": np.ones(3, np.float32)}), r"filter.belief is \[3\]"),
-        (lambda arrays: arrays.update({"filter.belief": np.ones(4, np.float32)}), "no distribution"),
+        (lambda arrays: arrays.update({"filter.beliefs": np.ones(3, np.float32)}), r"filter.beliefs is \[3\]"),
+        (lambda arrays: arrays.update({"filter.beliefs": np.ones((2, 4), np.float32)}), "no distribution"),
     ],
 )
 def test_what_was_saved_with_something_else_is_refused_and_all_stays_as_it_was(recipe, change, what):

@@ -1,4 +1,5 @@
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -19,18 +20,32 @@ def streams(draw, least=1):
     return raw / raw.sum(axis=1, keepdims=True)
 
 
-def by_definition(probabilities, rate=0.03, most=0.8):
-    """The recursion as it is written, in plain Python."""
+def heated(frame, temperature):
+    powers = [p ** (1 / temperature) if temperature > 1 else p for p in frame]
+    return [power / sum(powers) for power in powers]
+
+
+def by_definition(probabilities, temperature, rate=0.1, most=0.8):
+    """The recursion as it is written, in plain Python: beliefs, trust after all, and the evidence after each."""
     classes = len(probabilities[0])
-    belief, trust, out = [1 / classes] * classes, 0.5, []
-    for p in probabilities:
+    belief, trust, out, evidence = [1 / classes] * classes, 0.5, [], [0.0]
+    for frame in probabilities:
+        p = heated(frame, temperature)
         a = [trust * q + (1 - trust) / classes for q in belief]
         z = sum(x * y for x, y in zip(a, p, strict=True))
         h = trust * sum(q * y for q, y in zip(belief, p, strict=True)) / z
         belief = [x * y / z for x, y in zip(a, p, strict=True)]
         trust = min(max(trust + rate * (h - trust), 0.001), most)
         out.append(belief)
-    return np.array(out), trust
+        evidence.append(0.995 * evidence[-1] + math.log(classes * z))
+    return np.array(out), trust, evidence[1:]
+
+
+def mean_by_definition(probabilities):
+    (cool, trust, before), (hot, hot_trust, after) = (by_definition(probabilities, t) for t in (1, 2))
+    weights = [1 / (1 + math.exp(b - a - 2)) for a, b in zip(before, after, strict=True)]
+    means = [w * c + (1 - w) * h for w, c, h in zip(weights, cool, hot, strict=True)]
+    return np.array(means), [trust, hot_trust], [before[-1], after[-1]]
 
 
 def one_by_one(answers, probabilities):
@@ -38,28 +53,44 @@ def one_by_one(answers, probabilities):
 
 
 def test_three_frames_of_two_classes_come_out_as_by_hand():
-    answers = AnswerFilter(2)
-
-    filtered = one_by_one(answers, np.array([[0.8, 0.2], [0.8, 0.2], [0.4, 0.6]]))
+    beliefs, _, evidence = by_definition([[0.8, 0.2], [0.8, 0.2], [0.4, 0.6]], 1)
 
     # The first expectation is [.5, .5], so its belief is the frame, and it has stayed by half: trust is as it was.
-    assert filtered[0] == pytest.approx([0.8, 0.2])
+    assert beliefs[0] == pytest.approx([0.8, 0.2])
+    assert evidence[0] == pytest.approx(0)
     # .5 q + .25 = [.65, .35]; times the frame [.52, .07], sum .59; stayed by .5 (.64 + .04) / .59 = .5763
-    assert filtered[1] == pytest.approx([0.52 / 0.59, 0.07 / 0.59])
-    trust = 0.5 + 0.03 * (0.34 / 0.59 - 0.5)
-    expected = trust * filtered[1].astype(float) + (1 - trust) / 2
-    joint = expected * [0.4, 0.6]
-    assert filtered[2] == pytest.approx(joint / joint.sum())
-    assert filtered[2].argmax() == 0  # where the frame alone says 1
+    assert beliefs[1] == pytest.approx([0.52 / 0.59, 0.07 / 0.59])
+    assert evidence[1] == pytest.approx(math.log(2 * 0.59))
+    after = 0.5 + 0.1 * (0.34 / 0.59 - 0.5)
+    joint = (after * beliefs[1] + (1 - after) / 2) * [0.4, 0.6]
+    assert beliefs[2] == pytest.approx(joint / joint.sum())
+    assert beliefs[2].argmax() == 0  # where the frame alone says 1
 
 
 @given(streams())
 def test_it_is_the_recursion_of_its_definition(probabilities):
     answers = AnswerFilter(probabilities.shape[1])
-    expected, trust = by_definition(probabilities.tolist())
+    expected, trusts, evidence = mean_by_definition(probabilities.tolist())
 
     assert one_by_one(answers, probabilities) == pytest.approx(expected, abs=1e-5)
-    assert answers.trust == pytest.approx(trust, abs=1e-5)
+    assert answers.trusts == pytest.approx(trusts, abs=1e-5)
+    assert answers.evidence == pytest.approx(evidence, abs=1e-4)
+
+
+@pytest.mark.parametrize("overconfident", [False, True])
+def test_a_stream_tells_whether_the_network_is_too_sure_of_itself(overconfident):
+    draws = np.random.default_rng(3)
+    labels = np.repeat(draws.integers(0, 10, 30), 20)
+    # Frames whose probabilities are true: each class is as likely as it says.
+    evidence = 2.0 * np.eye(10)[labels] + draws.normal(0, math.sqrt(2), (len(labels), 10))
+    logits = evidence * (2 if overconfident else 1)
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    answers = AnswerFilter(10)
+
+    filtered = one_by_one(answers, powers / powers.sum(axis=1, keepdims=True))
+
+    assert answers.weights[int(overconfident)] > 0.9
+    assert (filtered.argmax(axis=1) != labels).mean() < 0.6 * (logits.argmax(axis=1) != labels).mean()
 
 
 def every_path(probabilities, trusts):
@@ -82,12 +113,13 @@ def test_a_batch_is_answered_by_all_its_frames(raw):
     alone, together = AnswerFilter(3), AnswerFilter(3)
     trusts = []
     for frame in probabilities:
-        trusts.append(float(alone.trust))
+        trusts.append(alone.trusts.tolist())
         alone(frame[None])
+    hot = np.array([heated(frame, 2) for frame in probabilities.tolist()])
+    each = [every_path(frames, of) for frames, of in zip((probabilities, hot), zip(*trusts, strict=True), strict=True)]
 
-    assert together(probabilities) == pytest.approx(every_path(probabilities, trusts), abs=1e-5)
-    assert together.trust == alone.trust
-    assert np.array_equal(together.belief, alone.belief)
+    assert together(probabilities) == pytest.approx(np.tensordot(alone.weights, each, 1), abs=1e-5)
+    assert all(np.array_equal(array, alone.arrays()[name]) for name, array in together.arrays().items())
 
 
 @given(streams(), st.floats(0, 1), st.floats(0, 0.99))
@@ -98,7 +130,8 @@ def test_its_belief_stays_a_distribution_and_its_trust_within_its_bounds(probabi
 
     assert filtered.min() >= 0
     assert filtered.sum(axis=1) == pytest.approx(1, abs=1e-5)
-    assert min(0.001, most_trust) <= answers.trust <= np.float32(most_trust)
+    assert answers.beliefs.sum(axis=1) == pytest.approx(1, abs=1e-5)
+    assert min(0.001, most_trust) <= answers.trusts.min() <= answers.trusts.max() <= np.float32(most_trust)
 
 
 @given(streams(), st.randoms(use_true_random=False))
@@ -122,14 +155,16 @@ def test_a_stream_in_batches_and_one_that_is_saved_in_between_are_the_same_strea
 
     assert np.array_equal(before, one_by_one(whole, probabilities[:cut]) if cut else before)
     assert np.array_equal(after, whole(probabilities[cut:]))
-    assert second.trust == whole.trust
+    assert all(np.array_equal(array, whole.arrays()[name]) for name, array in second.arrays().items())
 
 
 @given(streams())
-def test_the_first_frame_is_answered_as_the_network_answers_it(probabilities):
+def test_the_first_frame_is_of_the_class_that_the_network_names(probabilities):
     first = probabilities[:1]
 
-    assert AnswerFilter(first.shape[1])(first) == pytest.approx(first, abs=1e-6)
+    filtered = AnswerFilter(first.shape[1])(first)[0]
+
+    assert filtered[first.argmax()] == filtered.max()
 
 
 @given(streams())
@@ -137,11 +172,11 @@ def test_a_frame_that_says_nothing_changes_neither_the_answer_nor_the_trust(prob
     classes = probabilities.shape[1]
     answers = AnswerFilter(classes)
     before = answers(probabilities)[-1]
-    trust = answers.trust
+    trusts = answers.trusts
 
     after = answers(np.full((1, classes), 1 / classes))[0]
 
-    assert answers.trust == pytest.approx(trust, abs=1e-6)
+    assert answers.trusts == pytest.approx(trusts, abs=1e-6)
     assert after[before.argmax()] == after.max()
 
 
@@ -169,24 +204,26 @@ def test_a_thousand_classes_and_certain_frames_that_contradict_each_other_do_not
 
 
 @pytest.mark.parametrize(
-    ("belief", "trust", "what"),
+    ("damaged", "what"),
     [
-        ([0.5, 0.25, 0.25], [0.5], "over \\[3\\], expected \\[2\\]"),
-        ([0.5, 0.4], [0.5], "no distribution"),
-        ([1.5, -0.5], [0.5], "no distribution"),
-        ([np.nan, 1], [0.5], "no distribution"),
-        ([0.5, 0.5], [1.0], "trust is 1"),
-        ([0.5, 0.5], [np.nan], "trust is nan"),
-        ([0.5, 0.5], [0.5, 0.5], "expected"),
+        ({"beliefs": [[0.5, 0.25, 0.25]] * 2}, r"\[2, 3\], \[2\] and \[2\], expected \[2, 2\]"),
+        ({"beliefs": [[0.5, 0.5], [0.5, 0.4]]}, "no distribution"),
+        ({"beliefs": [[1.5, -0.5], [0.5, 0.5]]}, "no distribution"),
+        ({"beliefs": [[np.nan, 1], [0.5, 0.5]]}, "no distribution"),
+        ({"trusts": [0.5, 1.0]}, r"trusts are \[0.5, 1.0\]"),
+        ({"trusts": [np.nan, 0.5]}, "trusts are"),
+        ({"trusts": [0.5]}, "expected"),
+        ({"evidence": [np.inf, 0]}, "expected finite"),
     ],
 )
-def test_what_is_no_filter_is_not_restored(belief, trust, what):
+def test_what_is_no_filter_is_not_restored(damaged, what):
     answers = AnswerFilter(2)
+    before = answers.arrays()
 
     with pytest.raises(UsageError, match=what):
-        answers.restore({"belief": np.array(belief, np.float32), "trust": np.array(trust, np.float32)})
+        answers.restore(before | {name: np.array(values, np.float32) for name, values in damaged.items()})
 
-    assert answers.belief.tolist() == [0.5, 0.5]
+    assert all(np.array_equal(array, before[name]) for name, array in answers.arrays().items())
 
 
 def test_other_classes_than_its_own_are_refused():

@@ -185,12 +185,12 @@ def test_held_statistics_stay_and_answers_are_filtered_all_the_same(tiny, with_r
     runtime.predict(tiny.frames(1), hold_statistics=True)
 
     assert np.array_equal(runtime.adaptation.statistics, before)
-    assert runtime.state.adaptation["filter.belief"].max() > 1 / CLASSES
+    assert runtime.state.adaptation["filter.beliefs"].max() > 1 / CLASSES
 
 
 def test_a_state_that_was_saved_with_other_options_is_refused_with_the_reason(with_recipe):
     runtime = Runtime.load(with_recipe())
-    foreign = replace(runtime.state, adaptation={"filter.belief": np.ones(3, np.float32) / 3})
+    foreign = replace(runtime.state, adaptation={"filter.beliefs": np.ones(3, np.float32) / 3})
 
     with pytest.raises(InputFileError, match="was saved with other options"):
         runtime.restore(foreign)
@@ -206,7 +206,7 @@ def test_a_state_from_before_there_was_a_filter_is_taken_up(tiny, with_recipe, t
 
     assert AdaptState.load(tmp_path / "old.safetensors").adaptation == {}
     assert np.array_equal(runtime.adaptation.statistics, moved)
-    assert runtime.state.adaptation["filter.belief"] == pytest.approx(1 / CLASSES)
+    assert runtime.state.adaptation["filter.beliefs"] == pytest.approx(1 / CLASSES)
 
 
 def test_an_adaptation_that_cannot_be_meant_is_a_bad_bundle(with_recipe):
