@@ -2,13 +2,13 @@
 
     recipe = Recipe(options, classes, followed)       # of a bundle; cameras share it
     adaptation = Adaptation(recipe)
-    filtered = adaptation.filter(probabilities)
-    adaptation.follow(seen, filtered)
+    filtered, moved = adaptation.take(probabilities, seen)
     adaptation.statistics                             # to answer the next batch with
 
 Plain numpy on flat vectors: it knows no graph.
 """
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -25,6 +25,8 @@ from ecotta_rt.options import AdaptationOptions
 __all__ = ["Adaptation", "Recipe"]
 
 Floats = NDArray[np.float32]
+
+_LARGE = np.float32(1e15)  # far from the range's end, even when squared: only beyond it can following overflow
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +70,28 @@ class Adaptation:
         """float32 `[S]`, to answer the next batch with: one array, moved in place. None: nothing follows."""
         return self._statistics
 
+    def take(self, probabilities: Floats, seen: Floats | None, finite: bool = True) -> tuple[Floats, bool]:
+        """Filter the answers to the frames of a batch, and let the statistics follow these; all of it or nothing.
+
+        Args:
+            probabilities: float32 `[N, K]`, the network's.
+            seen: float32 `[N, S]`, each frame's own means and variances; None: nothing follows.
+            finite: Whether all else of the step is; where not, nothing moves.
+
+        Returns:
+            The filtered answers, float32 `[N, K]`, and whether anything moved: where something in a frame is not
+            finite, filter, statistics and memory are as they were.
+
+        Raises:
+            UsageError: Of another size.
+        """
+        before = self._filter.arrays()
+        filtered = self.filter(probabilities)
+        moved = finite and (seen is None or self.follow(seen, filtered))
+        if not moved:
+            self._filter.restore(before)
+        return filtered, moved
+
     def filter(self, probabilities: Floats) -> Floats:
         """The filtered answers to the frames of a batch, in their order.
 
@@ -90,18 +114,21 @@ class Adaptation:
             weights: float32 `[N, K]`, how much each frame is of each class: the filtered probabilities.
 
         Returns:
-            Whether all came out finite; where not, the statistics have not moved.
+            Whether all came out finite; where not, statistics and memory have not moved.
         """
         followed, statistics = self.recipe.followed, self._statistics
         if followed is None or statistics is None:
             return True
         if not np.isfinite(seen).all():
             return False
+        # Copied where it may be needed alone: it is as large as the statistics of all places.
+        places = copy.deepcopy(self._places) if np.abs(seen).max(initial=0) > _LARGE else self._places
         channels, now = followed.channels, followed.channels.moments(statistics)
         with np.errstate(over="ignore", invalid="ignore"):
             for vector, classes in zip(seen, weights, strict=True):
                 now = self._after_frame(now, channels.moments(vector), classes)
         if not all(np.isfinite(moments).all() for moments in now):
+            self._places = places
             return False
         channels.put(now, statistics)
         return True

@@ -211,7 +211,7 @@ class Runtime:
 
         Returns:
             The answers are from before this step; `adapted` and `why` say what became of it. When anything in the
-            step is not finite, the state stays the one before, statistics included.
+            step is not finite, the state stays the one before, statistics and filter included.
 
         Raises:
             BadFrames: Another size, number or type of frames, NaN, infinity or floats outside [0, 1]; the state is as
@@ -263,8 +263,9 @@ class Runtime:
     ) -> Prediction:
         """Answer without learning; in `running` normalisation the statistics still follow the frames afterwards.
 
-        `why` is "off", or "not-finite" when an answer or the next statistics are NaN or infinite: the statistics then
-        stay as they were. (With a bundle of version 1 to 4 graphs move them, and frame by frame those before stay.)
+        `why` is "off", or "not-finite" when an answer or the next statistics are NaN or infinite: statistics and filter
+        then stay as they were. (With a bundle of version 1 to 4 graphs move the statistics, and frame by frame those
+        before stay.)
 
         Args:
             frames: As calling it.
@@ -413,11 +414,12 @@ class Runtime:
     ) -> Prediction:
         """Filter the answers, let the statistics follow and take over what was written, unless `why` forbids it."""
         filtered = probabilities_of(logits)[0]
-        filtered[:count] = self.adaptation.filter(filtered[:count])
-        if why != "not-finite" and seen is not None and not self.adaptation.follow(seen[:count], filtered[:count]):
-            why = "not-finite"
-        if why != "not-finite":
+        seen = None if seen is None else seen[:count]
+        filtered[:count], moved = self.adaptation.take(filtered[:count], seen, why != "not-finite")
+        if moved:
             self._vectors.take_over(written)
+        else:
+            why = "not-finite"
         return predicted(logits, self.class_names, why, kept, filtered=filtered, answer=self.options.answer)
 
     def _stepped(self, frames: NDArray[Any]) -> Prediction:

@@ -140,11 +140,48 @@ def test_statistics_of_another_network_are_refused(recipe):
         Adaptation(recipe).restore(np.zeros(3, np.float32), {})
 
 
-def test_a_frame_too_large_to_tell_its_place_moves_nothing_and_is_not_remembered(recipe):
+def with_key(recipe):
     _, seen = stream(40, 5)
     moments, first = CHANNELS.moments(seen.T), CHANNELS.part("a")
     key = Key.measured("a", Moments(moments.means[first].T, moments.variances[first].T))
-    adaptation = Adaptation(replace(recipe, followed=replace(recipe.followed, key=key)))
+    return replace(recipe, followed=replace(recipe.followed, key=key))
+
+
+@pytest.mark.parametrize("how", ["logits", "seen", "overflow", "elsewhere"])
+def test_a_batch_with_a_frame_that_is_not_finite_moves_nothing_at_all(recipe, how):
+    adaptation = Adaptation(replace(with_key(recipe), options=AdaptationOptions(statistics="plain", places=2)))
+    play(adaptation, [stream(5)])
+    statistics, arrays = adaptation.statistics.copy(), adaptation.arrays()
+    probabilities, seen = stream(4, 8)
+    if how == "logits":
+        probabilities[2] = np.nan
+    elif how == "seen":
+        seen[2, 0] = np.inf
+    elif how == "overflow":  # at the second norm, so that its place is told
+        seen[2, 6] = 3e38
+
+    filtered, moved = adaptation.take(probabilities, seen, finite=how not in ("logits", "elsewhere"))
+
+    assert not moved
+    good = np.isfinite(probabilities).all(axis=1)
+    assert filtered[good].sum(axis=1) == pytest.approx(1)
+    assert np.array_equal(adaptation.statistics, statistics)
+    assert all(np.array_equal(array, arrays[name]) for name, array in adaptation.arrays().items())
+
+
+def test_a_batch_is_taken_as_it_is_filtered_and_followed(recipe):
+    one, other = Adaptation(with_key(recipe)), Adaptation(with_key(recipe))
+    (answers,) = play(one, [stream(6)])
+
+    filtered, moved = other.take(*stream(6))
+
+    assert moved
+    assert np.array_equal(filtered, answers)
+    assert np.array_equal(other.statistics, one.statistics)
+
+
+def test_a_frame_too_large_to_tell_its_place_moves_nothing_and_is_not_remembered(recipe):
+    adaptation = Adaptation(with_key(recipe))
     play(adaptation, [stream(5)])
     statistics, arrays = adaptation.statistics.copy(), adaptation.arrays()
 

@@ -300,7 +300,7 @@ def test_what_overflows_is_refused_with_all_of_its_step(load, tiny, beyond_range
             with subtests.test(learns=learns, normalisation=normalisation, frame_by_frame=frame_by_frame):
                 runtime = load(normalisation, frame_by_frame=frame_by_frame)
                 runtime(tiny.floats(seed=1))
-                before = runtime.state
+                before, remembered = runtime.state, runtime.adaptation.arrays()
                 scales = (1e37,) if normalisation == "batch" else (1e37, 1e25)  # a batch's own moments are not kept
 
                 for scale in scales:
@@ -311,6 +311,8 @@ def test_what_overflows_is_refused_with_all_of_its_step(load, tiny, beyond_range
                     assert (prediction.adapted, prediction.why) == (False, "not-finite")
                     assert_equal(runtime.state, before)
                     assert all(np.isfinite(array).all() for array in runtime.state.statistics.values())
+                    for name, array in runtime.adaptation.arrays().items():
+                        np.testing.assert_array_equal(array, remembered[name])
 
                 assert runtime(tiny.floats(seed=3)).why == "adapted"
 
