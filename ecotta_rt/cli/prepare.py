@@ -33,6 +33,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ecotta_rt.cli.input_files import require_network
 from ecotta_rt.cli.json_option import STDOUT, check_json, write_json
 from ecotta_rt.cli.parser import key_mapping
 from ecotta_rt.cli.prepare_options import add_options, class_names, export_options, wants_norms, warm_up_options
@@ -60,6 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Warm up, export, save."""
+    names = _looked_at(args)
     from ecotta_rt.cli.prepare_data import choose_frame, open_data, require_a_batch
     from ecotta_rt.cli.progress import WorkProgress
     from ecotta_rt.method.attach import norms_learn_in
@@ -87,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
     data = open_data(args)
     if data is not None:
         require_a_batch(data, options.batch)
-    names = class_names(args) if data is None else data.classes
+    names = names if data is None else data.classes
     network = pipeline.frozen_network(  # the first that writes
         args.network,
         args.checkpoint,
@@ -127,6 +129,19 @@ def run(args: argparse.Namespace) -> int:
     facts = {"schema": 1, "left_out": 0, "held_out": None, "files": files, "minutes": (time.monotonic() - began_s) / 60}
     write_json(args.json, {**facts, **found})
     return 0
+
+
+def _looked_at(args: argparse.Namespace) -> tuple[str, ...]:
+    """Class names asked for, once what the command line names is there; without torch."""
+    from ecotta_rt.data import find_pictures
+    from ecotta_rt.data.image_sets import EMBEDDED, find_image_set
+
+    require_network(args.network, args.checkpoint)
+    if args.data not in (None, EMBEDDED) and not Path(args.data).exists():
+        if args.unlabelled:
+            find_pictures(Path(args.data))
+        find_image_set(args.data)
+    return class_names(args)
 
 
 def _tell(line: str) -> None:

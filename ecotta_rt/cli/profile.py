@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ecotta_rt.cli.input_files import require_network
 from ecotta_rt.cli.json_option import STDOUT, add_json, check_json, write_json
 from ecotta_rt.cli.parser import add_key_mapping, byte_size, integer, key_mapping
 from ecotta_rt.errors import UsageError
@@ -72,6 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Profile one step and show the report."""
+    require_network(args.network, args.checkpoint)
     check_json(args.json, args.network, args.checkpoint)
     limit_bytes = _limit_bytes(args)
     shape = _frame_shape(args)
