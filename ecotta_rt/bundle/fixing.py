@@ -4,7 +4,7 @@ onnxruntime then does at load what it would do at every run, and lays the weight
 kernels. WRN-40-2 with four meta groups, which learn nothing: a tenth of an answer's time on x86-64.
 
 What depends on constants alone is computed at load, where no ceiling holds for memory. So nothing may but what takes no
-more than the constants themselves: `allows_constants`.
+more than the constants themselves, each once and in few steps: `allows_constants`.
 """
 
 from collections.abc import Collection, Mapping
@@ -18,6 +18,7 @@ from ecotta_rt.files.protobuf import TEXT, Span, Wire, encode_field, encode_numb
 __all__ = ["allows_constants", "with_constants"]
 
 _PARTING = ("Split", "Reshape", "Identity")
+_MOST_STEPS = 4  # one after the other, each as large as the constants; ours take 2
 
 _GRAPH = 7  # of ModelProto
 _INITIALIZER, _INPUT = 5, 11  # of GraphProto
@@ -27,13 +28,24 @@ _FLOAT = 1
 
 
 def allows_constants(model: Model, names: Collection[str]) -> bool:
-    """Whether nothing but parting and reshaping would depend on constants alone, if these inputs were constants."""
+    """Whether nothing but parting and reshaping would depend on constants alone, if these inputs were constants.
+
+    Each value at most once, and in few steps: a graph that reshapes one constant a thousand times would have a thousand
+    copies of it at load. The sizes that a graph declares are not asked, since onnxruntime lets them be false.
+    """
     constants = {*names, *model.graph.initializers}
+    steps = dict.fromkeys(names, 0)  # to each value that comes from these inputs and was not used up yet
     for node in model.graph.nodes:
-        if node.inputs and all(name in constants for name in node.inputs if name):
-            if node.op not in _PARTING:
+        if not node.inputs or not all(name in constants for name in node.inputs if name):
+            continue
+        if node.op not in _PARTING:
+            return False
+        constants.update(node.outputs)
+        if node.inputs[0] not in model.graph.initializers:
+            taken = 1 + steps.pop(node.inputs[0], _MOST_STEPS)
+            if taken > _MOST_STEPS:
                 return False
-            constants.update(node.outputs)
+            steps.update(dict.fromkeys(node.outputs, taken))
     return True
 
 

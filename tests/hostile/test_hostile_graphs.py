@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from ecotta_rt.bundle import read_bundle
+from ecotta_rt.bundle.fixing import allows_constants
 from ecotta_rt.bundle.operators import MAX_NODES, OPERATORS
 from ecotta_rt.errors import InputFileError
+from ecotta_rt.files.onnx_reader import read_model
 
 onnx = pytest.importorskip("onnx")
 helper, INT64, FLOAT = onnx.helper, onnx.TensorProto.INT64, onnx.TensorProto.FLOAT
@@ -165,6 +167,20 @@ def test_only_a_step_of_one_frame_may_leave_its_backward_pass_out(parts, graph):
     add(graph, "If", ["moved"], "x", **branches())
 
     refused(parts, graph, "an If in the step graph of 2 frames")
+
+
+@pytest.mark.parametrize("chained", [False, True])
+def test_no_constant_is_copied_again_and_again_while_a_graph_is_loaded(parts, chained):
+    """60 Reshape of one constant of 4 MiB took 250 MiB at load, where no ceiling holds."""
+    model = onnx.ModelProto.FromString(parts.members["graphs/predict-2.onnx"])
+    constant(model, "all", [-1])
+    for place in range(60):
+        source = f"copy_{place - 1}" if chained and place else "scale"
+        model.graph.node.append(helper.make_node("Reshape", [source, "all"], [f"copy_{place}"]))
+    graph = read_model(model.SerializeToString(), "graph")
+
+    assert allows_constants(read_model(parts.members["graphs/predict-2.onnx"], "graph"), ["parameters"])
+    assert not allows_constants(graph, ["parameters"])
 
 
 @pytest.mark.parametrize("kind", ["two", "nested", "other operator", "without"])
