@@ -154,7 +154,7 @@ def is_shown(output, shown):
 
 def shape_of(text):
     """Without numbers, values in quotes, truth values, and the width of columns."""
-    words = re.sub(r'(?<=: )("[^"]*"|true|false|-?\d[\d.e+-]*)|\d[\d.,]*', "#", text)
+    words = re.sub(r'(?<=: )("[^"]*"|true|false|\.\.\.|-?\d[\d.e+-]*)|\d[\d.,]*', "#", text)
     return re.sub(r"\s+", " ", words).strip()
 
 
