@@ -30,6 +30,7 @@ class Case:
         gradient: `exact` or `constant`, for EcoTTA.
         seed: Seed of whatever the method draws at random.
         hyperparameters: What EcoTTA's step has otherwise than `ADAPTATION`; torch only.
+        learning_rate: Step size of a peer; None for its paper's.
         views: 2 averages the answers to each frame and its mirror image; not for inference alone in onnx.
         memory_format: `channels_last` or `contiguous`; torch only. Where it is timed, the faster one is found by trial.
         allocator: One of `ALLOCATORS`.
@@ -57,6 +58,7 @@ class Case:
     gradient: str = "exact"
     seed: int = 0
     hyperparameters: Mapping[str, float] = field(default_factory=dict)
+    learning_rate: float | None = None
     views: int = 1
     memory_format: str = "channels_last"
     allocator: str = "libc"

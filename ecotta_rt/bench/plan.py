@@ -139,6 +139,7 @@ def with_files(case: Case, request: Request, files: NetworkFiles) -> Case:
         gradient=request.gradient,
         seed=request.seed,
         hyperparameters=dict(request.hyperparameters),
+        learning_rate=request.learning_rates.get(case.method),
         views=request.views,
         memory_format=request.memory_format,
         allocator=request.allocator or "libc",

@@ -63,6 +63,7 @@ class Request:
         order: One of `ORDERS`.
         hyperparameters: What EcoTTA's step is to have otherwise than `ADAPTATION`, by its names. Torch only: a bundle
             has its own.
+        learning_rates: Method id -> step size, for peers that are not to have their paper's. Torch only.
         views: 2 averages the answers to each frame and its mirror image, of all methods; `source` in torch alone.
         memory_format: One of `MEMORY_FORMATS`, of networks and frames; torch only.
         allocator: One of `ALLOCATORS`: whether freed memory goes back to the system at once. None for the engine's
@@ -97,6 +98,7 @@ class Request:
     severity: int = 5
     order: str = "official"
     hyperparameters: Mapping[str, float] = field(default_factory=dict)
+    learning_rates: Mapping[str, float] = field(default_factory=dict)
     views: int = 1
     memory_format: str = "channels_last"
     allocator: str | None = None
@@ -138,6 +140,7 @@ def check_request(request: Request) -> tuple[str, ...]:
         raise UsageError(
             f"{_named(request.hyperparameters)} is EcoTTA's, and none of {', '.join(methods)} is; leave it out"
         )
+    _check_learning_rates(request, methods)
     load_devices(request.devices)
     if isinstance(request.enforce, str):
         load_device(request.enforce)
@@ -188,6 +191,16 @@ def _check_numbers(request: Request) -> None:
         raise UsageError(f"--seed {largest}: torch takes seeds up to {_LARGEST_SEED}")
     if request.severity not in SEVERITIES:
         raise UsageError(f"--severity {request.severity}: it goes from {SEVERITIES[0]} (slight) to {SEVERITIES[-1]}")
+
+
+def _check_learning_rates(request: Request, methods: Sequence[str]) -> None:
+    able = [name for name in methods if METHODS[name].has_own_learning_rate] if request.learning_rates else []
+    for name, rate in request.learning_rates.items():
+        _check_choice("--peer-lr", name, able)
+        if not 0 < rate < inf:
+            raise UsageError(f"--peer-lr {name}={rate}: a step size is a finite number above 0")
+    if request.learning_rates and "onnx" in (request.engine, *request.engines):
+        raise UsageError("--peer-lr is for --engine torch; bundles run with the paper's value")
 
 
 def _named(hyperparameters: Mapping[str, float]) -> str:

@@ -103,7 +103,7 @@ Exit codes:
 
 _MEMORY_ONLY = (
     *("engines", "frames", "corruptions", "severity", "order", "memory_format", "allocator", "device", "plot"),
-    *("enforce", "frame_by_frame", "fast", "step_lr", "l1_weight", "views"),
+    *("enforce", "frame_by_frame", "fast", "step_lr", "l1_weight", "peer_lr", "views"),
 )
 _LATENCY_ONLY = ("rounds",)
 _STREAM_ONLY = ("seeds", "keep")
@@ -169,6 +169,7 @@ def _add_memory(parser: argparse.ArgumentParser) -> None:
     add("--order", metavar="ORDER", help=_one_of(ORDERS, "of the corruptions"))
     add("--step-lr", metavar="LR", type=float, help=f"torch: EcoTTA's step size for 64 frames ({ADAPTATION['lr']:g})")
     add("--l1-weight", metavar="L", type=float, help=f"torch: lambda of EcoTTA's L1 ({ADAPTATION['l1_weight']:g})")
+    add("--peer-lr", metavar="M=LR,M=LR", type=_rates, default={}, help="torch: step size of a peer (its paper's)")
     add("--views", metavar="N", type=integer, help="2 averages each frame's answer and its mirror image's (1)")
     add("--memory-format", metavar="F", help=_one_of(MEMORY_FORMATS, "torch: of all tensors"))
     add("--allocator", metavar="A", help=f"freed memory: {', '.join(ALLOCATORS)} (torch: returning, onnx: libc)")
@@ -208,11 +209,12 @@ def bench_request(args: argparse.Namespace) -> Request:
     given["devices"] = tuple(device for devices in args.device for device in devices)
     learning = (("lr", args.step_lr), ("l1_weight", args.l1_weight))
     given["hyperparameters"] = {name: value for name, value in learning if value is not None}
+    given["learning_rates"] = args.peer_lr
     return replace(usual, **{name: value for name, value in given.items() if value not in (None, ())})
 
 
 def _refuse(args: argparse.Namespace, names: Sequence[str], mode: str) -> None:
-    given = [f"--{name.replace('_', '-')}" for name in names if getattr(args, name) not in (None, False, (), [])]
+    given = [f"--{name.replace('_', '-')}" for name in names if getattr(args, name) not in (None, False, (), [], {})]
     if given:
         raise UsageError(f"{', '.join(given)}: only for {mode}")
 
@@ -243,6 +245,13 @@ def _batches(text: str) -> tuple[int, ...]:
 
 def _seeds(text: str) -> tuple[int, ...]:
     return tuple(integer(number) for number in _names(text))
+
+
+def _rates(text: str) -> dict[str, float]:
+    try:
+        return {name: float(rate) for name, _, rate in (pair.partition("=") for pair in _names(text))}
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected METHOD=STEP, such as eata=0.02") from error
 
 
 def _threads(text: str) -> tuple[int, ...]:

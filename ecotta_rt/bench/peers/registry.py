@@ -68,6 +68,11 @@ class MethodEntry:
             return f"ecotta-k{self.fixed['parts']}"
         return "fine-tuned" if "fine_tuned" in self.takes else None
 
+    @property
+    def has_own_learning_rate(self) -> bool:
+        """Whether it is a peer that learns: its step size is not that of `StepOptions`."""
+        return self.trains != "nothing" and "warmed" not in self.takes
+
 
 _AFFINE = "batch norm scale and shift"
 _CHOOSES = "its time depends on the frames it chooses"

@@ -40,7 +40,7 @@ class TorchStep:
         self.classes = read_network_file(case.network).classes
         network = to_memory_format(load_network(case.network), memory_format)
         self.parameters = sum(parameter.numel() for parameter in network.parameters())
-        needs = self._needs(case, memory_format)
+        needs = {**self._needs(case, memory_format), **_step_size(case)}
         self._method = build_method(
             case.method, network, classes=self.classes, seed=case.seed, views=case.views, **needs
         )
@@ -49,6 +49,8 @@ class TorchStep:
         self.session_options: dict[str, str | int | float] = {"threads": case.threads, "memory_format": memory_format}
         if case.views != 1:
             self.session_options["views"] = case.views
+        if case.learning_rate is not None:
+            self.session_options["lr"] = case.learning_rate
         entry = METHODS[case.method]
         if "warmed" in entry.takes and not case.timed:
             self.session_options["gradient"] = entry.fixed.get("frozen_gradient", case.gradient)
@@ -176,3 +178,7 @@ def _seconds(step: TorchStep, frames: NDArray[np.uint8]) -> float:
         step(prepared)
         times.append(time.perf_counter() - start)
     return min(times)
+
+
+def _step_size(case: Case) -> dict[str, float]:
+    return {} if case.learning_rate is None else {"learning_rate": case.learning_rate}

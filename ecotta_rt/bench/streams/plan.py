@@ -40,10 +40,11 @@ class StreamPlan:
 
 
 def label(case: Case) -> str:
-    """What a row is called: `ecotta-k4 onnx running, batch 1`."""
+    """What a row is called: `ecotta-k4 onnx running, batch 1`, `eata torch, batch 64, lr 0.02`."""
     norms = f" {case.normalisation}" if "warmed" in METHODS[case.method].takes else ""
     views = "" if case.views == 1 else f", {case.views} views"
-    return f"{case.method} {case.engine}{norms}, batch {case.batch}{views}"
+    rate = "" if case.learning_rate is None else f", lr {case.learning_rate:g}"
+    return f"{case.method} {case.engine}{norms}, batch {case.batch}{rate}{views}"
 
 
 def make_stream_plan(request: Request, cache: Path) -> StreamPlan:

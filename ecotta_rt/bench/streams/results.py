@@ -96,10 +96,11 @@ class StreamRow:
 
     @property
     def label(self) -> str:
-        """Method, engine, norms and batch."""
+        """Method, engine, norms and batch, and a step size that is not the paper's."""
         norms = f" {self.normalisation}" if self.method.startswith(("ecotta", "oracle")) else ""
         views = "" if self.views == 1 else f" x{self.views}"
-        return f"{self.method}{views}{norms} {self.engine} {self.batch}"
+        rate = f" lr {self.session_options['lr']:g}" if "lr" in self.session_options else ""
+        return f"{self.method}{views}{norms} {self.engine} {self.batch}{rate}"
 
     @property
     def views(self) -> int:
@@ -114,7 +115,8 @@ class StreamRow:
     @property
     def place(self) -> tuple[object, ...]:
         """A newer row of the same place is put in this one's stead."""
-        method = (self.method, self.engine, self.batch, self.normalisation, self.views)
+        options = self.views, self.session_options.get("lr")
+        method = (self.method, self.engine, self.batch, self.normalisation, *options)
         return self.setting, self.protocol, self.seed, *method
 
 

@@ -155,7 +155,7 @@ class StreamRun:
         asked = {
             "stream": plan.digest(),
             "images": (images.name, _digest(images.clean(plan.images[plan.valid][:8]).tobytes())),
-            "case": {key: value for key, value in asdict(case).items() if key not in _PATHS},
+            "case": {key: value for key, value in asdict(case).items() if key not in _PATHS and value is not None},
             "files": [_file_digest(path) for path in (case.network, case.resource) if path],
         }
         made = [_code_digest(_sources(case)), *([_file_digest(case.bundle)] if case.bundle else [])]

@@ -33,7 +33,8 @@ print(json.dumps({"row": {
     "method": case.method, "engine": case.engine, "batch": case.batch, "normalisation": case.normalisation,
     "frames": len(right), "answers": answers, "ms_per_frame": 2.0, "forward_ms_per_frame": 1.0,
     "activation_bytes": 2**20, "step_peak_bytes": 2**21, "process_baseline_bytes": 2**25, "load_peak_bytes": 2**26,
-    "process_peak_bytes": 2**27, "trainable_parameters": 3, "session_options": {"threads": case.threads}}}))
+    "process_peak_bytes": 2**27, "trainable_parameters": 3,
+    "session_options": {"threads": case.threads, **({"lr": case.learning_rate} if case.learning_rate else {})}}}))
 """
 
 SMALL = ("--corruptions", "brightness,contrast", "--frames", "8")
@@ -65,6 +66,27 @@ def test_with_two_views_inference_alone_and_peers_run_in_torch_and_rows_say_so(p
     assert code == 0
     assert [line.split()[:3] for line in played()] == [["source", "torch", "64"], ["rotta", "torch", "64"]]
     assert "rotta torch, batch 64, 2 views" in err
+
+
+def test_a_peer_with_a_step_size_of_its_own_has_a_row_of_its_own(played, capsys, tmp_path):
+    words = ("continual", *SMALL, "--methods", "tent,eata", "--batch", "64", "--json", str(tmp_path / "streams.json"))
+    run(capsys, *words)
+
+    code, _, err = run(capsys, *words, "--peer-lr", "eata=0.02")
+
+    assert code == 0
+    assert [line.split()[0] for line in played()] == ["tent", "eata", "eata"], "tent was there"
+    assert "eata torch, batch 64, lr 0.02" in err
+    rows = read_report(tmp_path / "streams.json").rows
+    assert [row.label for row in rows] == ["tent torch 64", "eata torch 64", "eata torch 64 lr 0.02"]
+
+
+@pytest.mark.parametrize("words", ["tent", "tent=much", "tent=0.1,eata"])
+def test_a_step_size_that_is_none_is_refused(words, played, capsys):
+    code, out, err = run(capsys, "continual", *SMALL, "--peer-lr", words)
+
+    assert (code, out) == (2, "")
+    assert f"{words!r}: expected METHOD=STEP" in err
 
 
 def test_every_stream_is_played_to_every_case_that_can_be(played, capsys, tmp_path):
