@@ -151,27 +151,33 @@ class Adaptation:
         parts = {"filter": self._filter, "places": self._places}
         return {f"{part}.{name}": a for part, its in parts.items() if its for name, a in its.arrays().items()}
 
-    def restore(self, statistics: Floats | None, arrays: Mapping[str, Floats]) -> None:
+    def restore(self, statistics: Floats | None, arrays: Mapping[str, Floats]) -> bool:
         """Go on from statistics and from what `arrays` gave. When it fails, all is as it was.
 
         Args:
             statistics: float32 `[S]`, where any follow.
             arrays: As saved; none: filter and memory begin anew.
 
+        Returns:
+            Whether the memory of places goes on as it was saved; one saved with other options begins anew.
+
         Raises:
-            UsageError: They are of another network, or were saved with other options.
+            UsageError: They are of another network, or damaged.
         """
-        fresh = Adaptation(self.recipe)
+        fresh, places = Adaptation(self.recipe), _part(arrays, "places.")
+        alike = not arrays or _shapes(places) == _shapes(_part(fresh.arrays(), "places."))
         if arrays:
-            _require_alike(arrays, fresh.arrays())
+            rest = {name: array for name, array in arrays.items() if not name.startswith("places.")}
+            _require_alike(rest, {f"filter.{name}": array for name, array in fresh._filter.arrays().items()})
             fresh._filter.restore(_part(arrays, "filter."))
-            if fresh._places is not None:
-                fresh._places.restore(_part(arrays, "places."))
+            if fresh._places is not None and alike:
+                fresh._places.restore(places)
         if statistics is not None and self._statistics is not None:
             if statistics.shape != self._statistics.shape:
                 raise UsageError(f"statistics {list(statistics.shape)} are of another network")
             self._statistics[:] = statistics
         self._filter, self._places = fresh._filter, fresh._places
+        return alike
 
 
 def _places(followed: Followed, capacity: int) -> Places | None:
@@ -183,6 +189,10 @@ def _places(followed: Followed, capacity: int) -> Places | None:
 
 def _part(arrays: Mapping[str, Floats], prefix: str) -> dict[str, Floats]:
     return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+
+def _shapes(arrays: Mapping[str, Floats]) -> dict[str, tuple[int, ...]]:
+    return {name: array.shape for name, array in arrays.items()}
 
 
 def _require_alike(arrays: Mapping[str, Floats], expected: Mapping[str, Floats]) -> None:

@@ -152,8 +152,8 @@ def _keeper(options: RunOptions, runtime: "Runtime", sinks: FanOut, say: Say) ->
     if options.no_state:
         return []
     keeper = StateKeeper(options.state_path, runtime, options.save_every, sinks.take, saves=options.learns)
-    if not options.fresh and keeper.take_up():
-        say(f"going on from {options.state_path}")
+    if not options.fresh and (taken_up := keeper.take_up()):
+        say(taken_up)
     return [keeper]
 
 

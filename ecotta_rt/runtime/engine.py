@@ -338,11 +338,14 @@ class Runtime:
         return replace(self._vectors.as_state(self._metadata), adaptation=self.adaptation.arrays())
 
     @_one_at_a_time
-    def restore(self, state: AdaptState | str | Path) -> None:
+    def restore(self, state: AdaptState | str | Path) -> bool:
         """Go on from `state`.
 
         Args:
             state: A state, or the file of one.
+
+        Returns:
+            Whether all of it was taken up; a memory of places that was saved with other options begins anew.
 
         Raises:
             InputFileError: It cannot be read, belongs to another network, or lacks something.
@@ -357,7 +360,7 @@ class Runtime:
             )
         vectors = self._vectors.unpacked(state)
         try:
-            self.adaptation.restore(vectors["statistics"], state.adaptation)
+            whole = self.adaptation.restore(vectors["statistics"], state.adaptation)
         except UsageError as error:
             raise InputFileError(f"this state cannot be gone on from: {error}") from error
         before = self._vectors.copy_of(self._vectors.learned)
@@ -366,6 +369,7 @@ class Runtime:
             self._graphs.close_fixed()
             self._graphs.open(self.level)
         self._metadata = dict(state.metadata)
+        return whole
 
     @_one_at_a_time
     def reset(self) -> None:

@@ -55,17 +55,17 @@ class StateKeeper:
         self._moved = False  # since the last save
         self._to_come = 0  # answers of the last batch
 
-    def take_up(self) -> bool:
+    def take_up(self) -> str:
         """Go on from the saved state.
 
         Returns:
-            Whether there was one.
+            A line that says so; empty where there was none.
 
         Raises:
             InputFileError: It cannot be read, or belongs to another network; the message says how to go on.
         """
         if not self._path.exists():
-            return False
+            return ""
         try:
             own = self._engine.state
             state, own_digest = AdaptState.load(self._path, most_bytes=own.most_file_bytes), own.network_digest
@@ -73,10 +73,11 @@ class StateKeeper:
                 raise InputFileError(
                     f"{self._path}: belongs to network {state.network_digest[:12]}, the bundle holds {own_digest[:12]}"
                 )
-            self._engine.restore(state)
+            whole = self._engine.restore(state)
         except InputFileError as error:
             raise InputFileError(f"{error}; {_WAYS_OUT}") from error
-        return True
+        anew = "" if whole else "; it was saved with other options, so the memory of places begins anew"
+        return f"going on from {self._path}{anew}"
 
     def take(self, event: Event) -> None:
         """Save after a batch when the time has come; a save that fails is reported, and the run goes on.

@@ -135,6 +135,23 @@ def test_what_was_saved_with_something_else_is_refused_and_all_stays_as_it_was(r
     assert np.array_equal(adaptation.statistics, statistics)
 
 
+@pytest.mark.parametrize("now", [0, 3])
+def test_a_state_of_another_number_of_places_loses_these_alone(recipe, now):
+    before, recipe = Adaptation(with_key(recipe)), with_key(recipe)
+    play(before, [stream(30)])
+    after = Adaptation(replace(recipe, options=replace(recipe.options, places=now)))
+    anew = {name: array for name, array in after.arrays().items() if name.startswith("places.")}
+
+    assert not after.restore(before.statistics, before.arrays())
+
+    assert np.array_equal(after.statistics, before.statistics)
+    found = after.arrays()
+    kept = {name: array for name, array in before.arrays().items() if name.startswith("filter.")}
+    assert kept
+    assert all(np.array_equal(found[name], array) for name, array in {**kept, **anew}.items())
+    assert after.restore(before.statistics, after.arrays())
+
+
 def test_statistics_of_another_network_are_refused(recipe):
     with pytest.raises(UsageError, match="of another network"):
         Adaptation(recipe).restore(np.zeros(3, np.float32), {})

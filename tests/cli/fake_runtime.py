@@ -37,6 +37,7 @@ class Runtime:
 
     def restore(self, state):
         self.state = state
+        return True
 
     def save_state(self, path):
         self.state.save(path)

@@ -31,8 +31,15 @@ def test_a_saved_state_is_taken_up(kept):
     kept.engine.learned = [1, 2]
     kept.engine.state.save(kept.path)
 
-    assert kept.keeper.take_up()
+    assert kept.keeper.take_up() == f"going on from {kept.path}"
     assert kept.engine.restored.parameters["w"].tolist() == [2.0]
+
+
+def test_a_memory_that_begins_anew_is_said(kept):
+    kept.engine.whole = False
+    kept.engine.state.save(kept.path)
+
+    assert kept.keeper.take_up().endswith("saved with other options, so the memory of places begins anew")
 
 
 def test_without_a_saved_state_there_is_nothing_to_take_up(kept):
