@@ -11,7 +11,8 @@ with w the filtered probabilities, o and rho the class tables. After either, the
 T_m <- T_m + k (m0 - T_m), and T_v alike.
 
 The plain rule is T_v <- (1 - u)(T_v + u d^2) + u s: with the spread *between* the two means, without which a drifting
-stream looks calmer than it is. Norms that see classes are held, and not among these.
+stream looks calmer than it is. Norms that see classes are held, and not among these. `ecotta_rt.adapt.moving` has the
+plain rule a second time, for the torch engine.
 
 Source:
     plain: exponentially weighted moments of a mixture; Finch 2009, Incremental calculation of weighted mean and

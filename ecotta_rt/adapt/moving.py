@@ -4,6 +4,9 @@ With d = b - m:  v <- (1 - u)(v + u d^2) + u bv  and  m <- m + u d,  frame by fr
 mean and biased variance of a frame, u: the momentum. The d^2 term is the spread *between* the two means; without it a
 drifting stream looks calmer than it is.
 
+`ecotta_rt.adapt.follower` has the same rule beside the de-classed one, with a gain that changes from frame to frame.
+Here it is written as the definition has it, for the torch engine, which is the reference; tests hold the two equal.
+
 Source:
     Exponentially weighted moments of a mixture (1 - u) * old + u * seen; Finch 2009, Incremental calculation of
     weighted mean and variance, section 9, for u at each sample.
