@@ -9,8 +9,8 @@ p the network's probabilities and q the filter's belief:
     q <- a p / z
     lambda <- clip(lambda + rate (h - lambda), 0.001, most_trust)
 
-On frames in random order lambda goes to 0 and q to p: it costs nothing there. The cap on lambda leaves every class at
-least (1 - most_trust) / K of expectation; without it errors confirm themselves.
+On frames in random order lambda goes to 0.001 and q to p: it costs next to nothing there. The cap on lambda leaves
+every class at least (1 - most_trust) / K of expectation; without it errors confirm themselves.
 
 How far p can be believed differs from network to network, and no labels are there to tell. So two such filters run side
 by side, one with p as it is and one with p of temperature 2, p^(1/2) / sum p^(1/2), as a network that is too sure of
@@ -18,8 +18,8 @@ itself needs it. The stream tells which is right: the one that foresees the fram
 
     E <- 0.995 E + ln(K z)
 
-The answer is their mean, weighted by e^E (Bayesian model averaging), with two nats for p as it is to begin with. On
-random frames neither foresees anything, and both name the same class.
+The answer is their mean, weighted by e^E (Bayesian model averaging), with two nats more for p as it is, always. On
+random frames neither foresees anything, E stays near 0, and both name the same class.
 
 Where frames come in batches, a frame is answered by the later ones of its batch too, which takes away most of the lag
 after a change of class (the backward pass of Rabiner 1989, A tutorial on hidden Markov models, section III):

@@ -5,12 +5,12 @@ A frame's key is k = W ([b, ln s] - centre): mean and spread of each channel the
 so that what hardly varies within a place counts most. With k_p the mean key of the present place, z = clip(k - k_p,
 -4, 4) and the distance of a frame D = mean z^2:
 
-    an odd frame    D > 5 times the usual: it moves nothing.
+    an odd frame    D > 5 times the usual: it moves neither the statistics nor k_p.
     a new place     the trend e <- e + (z - e) / 10 of frames that are not odd is far from 0: mean e^2 > max(1/4, 3
                     times its usual value). Or the last seven frames were all odd: garbage comes and goes. The median of
-                    these seven is the new key.
+                    the last seven keys is the new one.
     a known one     a cumulative sum of how much nearer the frames lie to place j than to the present one,
-                    S_j <- max(0, S_j + clip(D - D_j, -1.5, 1.5) - 0.2), passes 5, or 1/2 where there is a trend too,
+                    S_j <- max(0, S_j + clip(D - D_j, -1.5, 1.5) - 0.2), passes 5, or 1/2 where a change shows too,
                     and at least three frames spoke for it: those with D_j up to 3 times the usual D.
 
 What is usual is the quantile 0.2, so that garbage among the frames hardly moves it, and kept within limits. Whitening
