@@ -131,8 +131,7 @@ def test_its_belief_stays_a_distribution_and_its_trust_within_its_bounds(probabi
     assert filtered.min() >= 0
     assert filtered.sum(axis=1) == pytest.approx(1, abs=1e-5)
     assert answers.beliefs.sum(axis=1) == pytest.approx(1, abs=1e-5)
-    least, most = np.float32(min(0.001, most_trust)), np.float32(most_trust)
-    assert least <= answers.trusts.min() <= answers.trusts.max() <= most
+    assert min(0.001, most_trust) <= answers.trusts.min() <= answers.trusts.max() <= np.float32(most_trust)
 
 
 @given(streams(), st.randoms(use_true_random=False))
