@@ -248,10 +248,14 @@ def _seeds(text: str) -> tuple[int, ...]:
 
 
 def _rates(text: str) -> dict[str, float]:
+    pairs = [pair.partition("=") for pair in _names(text)]
     try:
-        return {name: float(rate) for name, _, rate in (pair.partition("=") for pair in _names(text))}
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected METHOD=STEP, such as eata=0.02") from error
+        rates = {name: float(rate) for name, _, rate in pairs}
+    except ValueError:
+        rates = {}
+    if not pairs or len(rates) < len(pairs):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected METHOD=STEP, each method once, such as eata=0.02")
+    return rates
 
 
 def _threads(text: str) -> tuple[int, ...]:

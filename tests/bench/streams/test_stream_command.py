@@ -81,7 +81,7 @@ def test_a_peer_with_a_step_size_of_its_own_has_a_row_of_its_own(played, capsys,
     assert [row.label for row in rows] == ["tent torch 64", "eata torch 64", "eata torch 64 lr 0.02"]
 
 
-@pytest.mark.parametrize("words", ["tent", "tent=much", "tent=0.1,eata"])
+@pytest.mark.parametrize("words", ["tent", "tent=much", "tent=0.1,eata", "tent=0.1,tent=0.2"])
 def test_a_step_size_that_is_none_is_refused(words, played, capsys):
     code, out, err = run(capsys, "continual", *SMALL, "--peer-lr", words)
 
