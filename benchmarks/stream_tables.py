@@ -10,7 +10,10 @@ __all__ = ["render_streams"]
 
 
 def render_streams(files: Sequence[Path]) -> str:
-    """Two tables a network in Markdown, and under them what they were measured on."""
+    """Two tables a network in Markdown, and under them what they were measured on.
+
+    Without times: long streams are measured beside other work. `ecotta-bench --latency` times methods in turns.
+    """
     parts = (_parts(report, rows) for report in map(read_report, files) for rows in report.settings().values())
     return "\n".join(part for one in parts for part in one)
 
@@ -19,7 +22,7 @@ def _parts(report: StreamReport, rows: Sequence[StreamRow]) -> list[str]:
     return [
         f"**{report.subject.network}** on {report.subject.images}:",
         "",
-        *_markdown(error_table(rows)),
+        *_markdown(error_table(rows, times=False)),
         "",
         *_markdown(detail_table(rows)),
         "",

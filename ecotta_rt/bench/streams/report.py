@@ -11,11 +11,12 @@ from ecotta_rt.bench.streams.protocols import PROTOCOLS
 from ecotta_rt.bench.streams.results import StreamReport, StreamRow
 from ecotta_rt.messages import in_columns, show
 
-__all__ = ["DETAILS", "answers_of", "cost_cells", "detail_table", "error_table", "print_streams"]
+__all__ = ["DETAILS", "answers_of", "detail_table", "error_table", "print_streams"]
 
 _MIB = 2**20
 
-_COSTS = ("x forward", "ms/frame", "activations MiB", "process MiB")
+_TIMES = ("x forward", "ms/frame")
+_MEMORY = ("activations MiB", "process MiB")
 
 _LEGEND = (
     "error: in 100 valid frames, mean +- standard deviation over seeds; (n): so many seeds, where others have more",
@@ -57,20 +58,21 @@ def print_streams(report: StreamReport, failures: Sequence[Failure], file: TextI
         show(line, file)
 
 
-def error_table(rows: Sequence[StreamRow]) -> list[list[str]]:
+def error_table(rows: Sequence[StreamRow], *, times: bool = True) -> list[list[str]]:
     """A head and a line a method and answer: its error in each protocol, and its costs.
 
     Args:
         rows: At least one.
+        times: Whether costs are times too, or memory alone: those of a busy machine say nothing.
     """
     protocols = [name for name in PROTOCOLS if any(row.protocol == name for row in rows)]
-    return _table(rows, {name: (name, _whole) for name in protocols}, costs=True)
+    return _table(rows, {name: (name, _whole) for name in protocols}, (_TIMES if times else ()) + _MEMORY)
 
 
 def detail_table(rows: Sequence[StreamRow]) -> list[list[str]]:
     """The same of `DETAILS`, as far as there are rows for them."""
     there = {row.protocol for row in rows}
-    return _table(rows, {title: which for title, which in DETAILS.items() if which[0] in there}, costs=False)
+    return _table(rows, {title: which for title, which in DETAILS.items() if which[0] in there}, ())
 
 
 def answers_of(rows: Sequence[StreamRow]) -> dict[str, list[tuple[StreamRow, Errors]]]:
@@ -83,24 +85,28 @@ def answers_of(rows: Sequence[StreamRow]) -> dict[str, list[tuple[StreamRow, Err
     return found
 
 
-def cost_cells(rows: Sequence[StreamRow]) -> list[str]:
-    """What the rows of one method cost, under the titles of `_COSTS`."""
+def _costs(rows: Sequence[StreamRow]) -> dict[str, str]:
+    """What the rows of one method cost: two times, and two sizes."""
     forward = statistics.median(row.ms_per_frame / row.forward_ms_per_frame for row in rows)
     milliseconds = statistics.median(row.ms_per_frame for row in rows)
     activations = max(row.activation_bytes for row in rows) / _MIB
     process = max(row.process_peak_bytes for row in rows) / _MIB
-    return [f"{forward:.2f}", f"{milliseconds:.2f}", f"{activations:.1f}", f"{process:.0f}"]
+    cells = [f"{forward:.2f}", f"{milliseconds:.2f}", f"{activations:.1f}", f"{process:.0f}"]
+    return dict(zip(_TIMES + _MEMORY, cells, strict=True))
 
 
-def _table(rows: Sequence[StreamRow], columns: Mapping[str, tuple[str, Figure]], *, costs: bool) -> list[list[str]]:
+def _table(
+    rows: Sequence[StreamRow], columns: Mapping[str, tuple[str, Figure]], costs: Sequence[str]
+) -> list[list[str]]:
     seeds = {name: len({row.seed for row in rows if row.protocol == name}) for name in PROTOCOLS}
-    lines = [["error, %", *columns, *(_COSTS if costs else ())]]
+    lines = [["error, %", *columns, *costs]]
     for title, found in answers_of(rows).items():
         cells = [
             _cell([figure(errors) for row, errors in found if row.protocol == protocol], seeds[protocol])
             for protocol, figure in columns.values()
         ]
-        lines.append([title, *cells, *(cost_cells([row for row, _ in found]) if costs else ())])
+        cost = _costs([row for row, _ in found])
+        lines.append([title, *cells, *(cost[name] for name in costs)])
     return lines
 
 

@@ -103,7 +103,7 @@ def test_the_markdown_says_what_was_measured_on_what(tmp_path):
     text = render_streams([path])
 
     assert "**wrn-40-2** on cifar-10 (corrupted here):" in text
-    assert "| tent torch 64 | 10.0 ± 0.0 | 2.00 | 3.00 | 1.0 | 128 |" in text
+    assert "| tent torch 64 | 10.0 ± 0.0 | 1.0 | 128 |" in text
     assert "2 corruptions x 100 frames, severity 5, seeds 0, 1; 1 thread; a processor; commits 0123456." in text
 
 
