@@ -13,14 +13,16 @@ from typing import Any
 
 from ecotta_rt.bundle import GraphEntry, Manifest
 from ecotta_rt.bundle.figures import SessionFigures, Tenant
-from ecotta_rt.errors import BudgetExceeded, UsageError
+from ecotta_rt.errors import BudgetExceeded, InputFileError, UsageError
 from ecotta_rt.machine.device import DeviceProfile
+from ecotta_rt.options import AdaptationOptions
 from ecotta_rt.session import costs
 
 __all__ = ["Plan", "Wish", "alternatives", "fastest", "plan"]
 
 _MIB = 1 << 20
 _FLOAT_BYTES = 4
+_KEYS_OF_THE_PRESENT = 9  # its own, the trend, and the last seven
 _USUAL_THREADS = 2  # more has not been timed
 _TENSORS, _MAPPED = "live tensors", "weights, mapped"
 
@@ -314,6 +316,7 @@ def _plan(
         Tenant(_TENSORS, _tensor_bytes(sessions, memory, choice.frames_a_run)),
         Tenant("state", _state_bytes(manifest, choice)),
         Tenant("tables", _FLOAT_BYTES * sum(table.count for table in manifest.tables)),
+        Tenant("places", _places_bytes(manifest)),
         Tenant("frames", _frame_bytes(manifest, choice)),
     ]
     margin = Tenant("margin", int(costs.MARGIN * sum(part.bytes for part in parts)))
@@ -362,6 +365,19 @@ def _state_bytes(manifest: Manifest, choice: _Choice) -> int:
         written += 2 * parameters
         held += 2 * len(manifest.ports.gradients) * parameters if choice.frame_by_frame else 0
     return _FLOAT_BYTES * (held + written)
+
+
+def _places_bytes(manifest: Manifest) -> int:
+    """What is remembered of places, where a key tells them apart: see `ecotta_rt.adapt.places`."""
+    keys = next((table.count for table in manifest.tables if table.name == "key_centre"), 0)
+    if not keys:
+        return 0
+    try:
+        known = 1 + AdaptationOptions.of(manifest.adaptation).places
+    except UsageError as error:
+        raise InputFileError(f"the bundle's adaptation cannot be used: {error}") from error
+    statistics = (known + 2) * manifest.layout.statistic_count  # two snapshots of the present place
+    return _FLOAT_BYTES * (statistics + (known + _KEYS_OF_THE_PRESENT) * keys)
 
 
 def _frame_bytes(manifest: Manifest, choice: _Choice) -> int:

@@ -1,9 +1,12 @@
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ecotta_rt.adapt.channels import Moments
+from ecotta_rt.adapt.places import Places
 from ecotta_rt.bundle import ArrayShape, FrameSpec, GraphEntry, Manifest, StateLayout
 from ecotta_rt.bundle.figures import SessionFigures, Tenant
 from ecotta_rt.bundle.ports import MethodPorts
@@ -114,6 +117,18 @@ def test_tables_are_held_as_floats_however_they_are_stored():
 
     assert "tables" not in without
     assert held["tables"] == 4 * (1_000 + 7)
+
+
+@pytest.mark.parametrize("capacity", [0, 8, 256])
+def test_the_memory_of_places_is_planned_as_it_is_held(capacity):
+    tables, adaptation = (ArrayShape("key_centre", (64,)), ArrayShape("key_norm", (1,))), {"places": capacity}
+    source = Moments(np.zeros(MANY.layout.statistic_count // 2, np.float32), np.ones(3_000, np.float32))
+
+    way = plan(replace(MANY, tables=tables, adaptation=adaptation), BOARD, Wish(adapt=False))
+
+    held = sum(array.nbytes for array in Places(source, 64, capacity).arrays().values())
+    planned = {part.name: part.bytes for part in way.parts}["places"]
+    assert planned == pytest.approx(held, rel=0.01)
 
 
 def test_a_phone_has_no_interpreter():
