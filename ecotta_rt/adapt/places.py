@@ -143,7 +143,7 @@ class Places:
         self._recent = np.zeros((_RECENT, keys), np.float32)  # the last keys, the newest last
         self._numbers = dict.fromkeys(_NUMBERS, 0.0)
         self._numbers |= {"usual": float(np.float32(0.4)), "usual_trend": float(np.float32(0.03))}
-        self._numbers |= {"since_change": _LONG_AGO, "stay": _LONG_AGO, "snapshots": 2.0}
+        self._numbers |= {"since_change": _LONG_AGO, "stay": float(_SETTLED), "snapshots": 2.0}
         self._odd = False  # the last frame
         self._odds = np.zeros(_RECENT, np.float32)  # which of the last frames are
 
@@ -175,8 +175,8 @@ class Places:
             Statistics to go on from instead, where a known place was found.
         """
         numbers = self._numbers
-        for name in ("since_change", "stay"):
-            numbers[name] = min(numbers[name] + 1, _LONG_AGO)
+        numbers["since_change"] = min(numbers["since_change"] + 1, _LONG_AGO)
+        numbers["stay"] += 1 if numbers["stay"] < _LONG_AGO else 1 - _SNAPSHOT_EVERY  # it counts on, and stays exact
         units = _units(key - self._key)
         distance = float(units @ units) / len(units)
         self._odd = distance > _ODD * numbers["usual"]
@@ -223,11 +223,9 @@ class Places:
         """Remember the place that was left, if the stay was long enough to know it."""
         numbers = self._numbers
         numbers["changes"] += 1
-        if numbers["stay"] >= _SETTLED:
-            if self._capacity and numbers["snapshots"]:
-                self._remember(self._snapshots[0 if numbers["snapshots"] > 1 else 1].copy())
-            numbers["stay"] = numbers["snapshots"] = 0.0
-        numbers["since_change"] = 0.0
+        if self._capacity and numbers["stay"] >= _SETTLED and numbers["snapshots"]:
+            self._remember(self._snapshots[0 if numbers["snapshots"] > 1 else 1].copy())
+        numbers["stay"] = numbers["snapshots"] = numbers["since_change"] = 0.0
         self._trend[:] = self._sums[:] = self._odds[:] = 0
 
     def _remember(self, place: Floats) -> None:

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from ecotta_rt.adapt.channels import Channels, Moments
+from ecotta_rt.adapt.places import _NUMBERS as NUMBERS
 from ecotta_rt.adapt.places import Key, Places
 from ecotta_rt.errors import UsageError
 
@@ -105,6 +106,25 @@ def test_the_place_left_longest_ago_makes_room() -> None:
 def test_a_short_visit_is_not_remembered() -> None:
     memory = places()
     assert play(memory, [(HOME, 100), (FOREST, 20), (SEA, 100), (FOREST, 100)]) == []
+
+
+def test_two_short_visits_are_not_a_long_one() -> None:
+    memory = places()
+    assert play(memory, [(HOME, 100), (FOREST, 24), (SEA, 24), (FOREST, 100), (SEA, 100)]) == []
+
+
+@pytest.mark.parametrize("frames_before", [0, 999_960])
+def test_what_is_remembered_is_from_before_the_change(frames_before: int) -> None:
+    memory = places()
+    begun = memory.arrays()
+    begun["numbers"][NUMBERS.index("stay")] += frames_before
+    memory.restore(begun)
+    for frame, key in enumerate(frames_at(HOME, 200)):
+        memory.notice(key, Moments(*np.full((2, CHANNELS), frame, np.float32)))
+
+    older, newer = memory.arrays()["snapshots"][:, 0, 0].tolist()
+
+    assert newer - older == 16 and newer >= 200 - 16
 
 
 def test_after_a_picture_that_stood_still_for_long_statistics_follow_again() -> None:
