@@ -188,15 +188,25 @@ def test_every_example_is_shown_in_a_page_and_run_here():
     assert all(path.name in here for path in files if path.suffix == ".py")
 
 
-def test_the_readmes_python_runs(home_with_bundle):
-    """One program from top to bottom, after what was typed before it."""
-    blocks = page_parts.blocks(PAGES["README.md"].read_text(encoding="utf-8"))
+def run_python_of(page):
+    """One program from top to bottom; its names."""
     names = {}
-
+    blocks = page_parts.blocks(PAGES[page].read_text(encoding="utf-8"))
     exec("\n".join(block.text for block in blocks if block.language == "python"), names)
+    return names
+
+
+def test_the_readmes_python_runs(home_with_bundle):
+    names = run_python_of("README.md")
 
     assert names["prediction"].probabilities.shape == (1, len(CLASSES))
     assert (home_with_bundle / "adapted.safetensors").is_file()
+
+
+def test_the_python_for_several_cameras_runs(home_with_bundle):
+    runtime = run_python_of("docs/explanation/adaptation.md")["runtime"]
+
+    assert runtime.restore(home_with_bundle / "door.state.safetensors")
 
 
 def test_the_example_for_node_computes_what_python_computes(bundle, tmp_path, monkeypatch):
