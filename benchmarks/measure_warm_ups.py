@@ -146,7 +146,7 @@ def made(
             return Tent(network) if kind == "tent" else BatchNormStatistics(network)
 
         return control
-    network = attach(partition(plain, torch.zeros(1, *frames.shape[:0:-1]), args.parts), args.kernel)
+    network = attach(partition(plain, torch.zeros(1, *frames.shape[:0:-1]), args.parts), args.kernel, seed=seed)
     options = WarmUpOptions(statistics_frames=min(STATISTICS_FRAMES, len(frames)), **common)
     state = warm_up(network, frames, labels, options)
     return lambda kind: TorchEngine(network, StepOptions(normalisation=kind), state).predict  # type: ignore[arg-type]

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from types import MappingProxyType
 
+import torch
 from torch import nn
 
 from ecotta_rt.errors import InputFileError, NetworkError, UsageError
@@ -26,6 +27,7 @@ def attach(
     momenta: Mapping[str, float] = MappingProxyType({}),
     *,
     norms_learn: bool = False,
+    seed: int | None = None,
 ) -> AdaptableNetwork:
     """Freeze the network behind `partition` and put a fresh meta group beside each part.
 
@@ -37,6 +39,7 @@ def attach(
             24.9 M parameters.
         momenta: By norm name, the momentum of norms that have one of their own: 0 holds a norm's statistics.
         norms_learn: Let scale and shift of the frozen norms behind the stem learn, too.
+        seed: Of the groups' first weights; None: torch's own generator, which every process seeds anew.
 
     Raises:
         UsageError: An even or non-positive kernel, or a momentum of no norm.
@@ -46,7 +49,10 @@ def attach(
     if kernel < 1 or kernel % 2 == 0:
         raise UsageError(f"kernel={kernel}: a meta convolution needs an odd window, 1 or 3")
     _require_plain_norms(partition)
-    groups = [MetaGroup(part.in_channels, part.out_channels, part.stride, kernel) for part in partition.parts]
+    with torch.random.fork_rng(devices=[], enabled=seed is not None):
+        if seed is not None:
+            torch.manual_seed(seed)
+        groups = [MetaGroup(part.in_channels, part.out_channels, part.stride, kernel) for part in partition.parts]
     return AdaptableNetwork(partition, groups, momenta, norms_learn)
 
 

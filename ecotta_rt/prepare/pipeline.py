@@ -191,7 +191,7 @@ def prepare(
             "outputs, and does it get its frames as it was trained (--mean, --std, --size)?"
         )
     pieces = partition(network, torch.zeros(1, channels, height, width), parts)
-    adaptable = attach(pieces, kernel, norms_learn=norms_learn)
+    adaptable = attach(pieces, kernel, norms_learn=norms_learn, seed=options.seed)
     target = warmed_path(out, parts)
     snapshot = _snapshot_beside(target)
     labels: Labels
@@ -235,7 +235,7 @@ def prepare_without_data(
     """
     network.eval()
     pieces = partition(network, torch.zeros(1, frame.channels, *frame.size), parts)
-    adaptable = attach(pieces, kernel, norms_learn=norms_learn)
+    adaptable = attach(pieces, kernel, norms_learn=norms_learn, seed=0)
     state = identity_state(adaptable)
     state = replace(state, metadata={**state.metadata, "parts": str(parts), "kernel": str(kernel)})
     state.save(warmed_path(out, parts))

@@ -3,6 +3,7 @@ import pytest
 import torch
 from torch import nn
 
+from ecotta_rt.data.labelled import Labelled, SourceData
 from ecotta_rt.errors import InputFileError, UsageError
 from ecotta_rt.method.attach import attach
 from ecotta_rt.method.cut.partition import partition
@@ -13,7 +14,7 @@ from ecotta_rt.options import StepOptions
 from ecotta_rt.prepare.augment import Augmentation
 from ecotta_rt.prepare.calibrate import match_frozen_features, measure_statistics
 from ecotta_rt.prepare.networks.wide_resnet import WideResNet
-from ecotta_rt.prepare.pipeline import _snapshot_beside
+from ecotta_rt.prepare.pipeline import _snapshot_beside, prepare
 from ecotta_rt.prepare.warmup import WarmUpOptions, _rate, fine_tune, warm_up
 
 QUICK = WarmUpOptions(epochs=2, batch=16, lr=0.02)
@@ -37,6 +38,20 @@ def source():
     frames = generator.integers(0, 120, (96, 16, 16, 3), dtype=np.uint8)
     frames[labels == 1, :, :, 0] += 100
     return frames, labels
+
+
+def test_a_seed_decides_all_of_a_warm_up(source, tmp_path):
+    def prepared(name, seed):
+        torch.manual_seed(len(name))  # every process has a generator of its own
+        return prepare(
+            small_network(), SourceData(Labelled(*source)), tmp_path / name, parts=2, kernel=3,
+            options=WarmUpOptions(epochs=1, batch=16, lr=0.02, seed=seed),
+        ).parameters  # fmt: skip
+
+    first, again, other = prepared("a", 3), prepared("again", 3), prepared("other", 4)
+
+    assert all(np.array_equal(array, again[name]) for name, array in first.items())
+    assert not np.array_equal(first["groups.0.conv.weight"], other["groups.0.conv.weight"])
 
 
 def test_warming_up_lowers_the_loss_and_touches_only_the_groups(network, source):
