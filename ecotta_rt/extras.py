@@ -2,7 +2,7 @@
 
 from ecotta_rt.errors import Unavailable
 
-__all__ = ["EXTRAS", "missing_package"]
+__all__ = ["EXTRAS", "how_to_install", "missing_package"]
 
 EXTRAS = {
     "torch": "prepare",
@@ -17,6 +17,15 @@ EXTRAS = {
 """Import name -> the extra that installs it. A test compares this with setup.cfg."""
 
 
+def how_to_install(extra: str) -> str:
+    """The command that brings an extra; it needs a checkout, since no package index has this package.
+
+    >>> how_to_install("bench")
+    "pip install '.[bench]' in a checkout of ecotta_rt"
+    """
+    return f"pip install '.[{extra}]' in a checkout of ecotta_rt"
+
+
 def missing_package(error: ModuleNotFoundError, extra: str | None = None) -> Unavailable | None:
     """What to tell the user about a failed import.
 
@@ -28,10 +37,10 @@ def missing_package(error: ModuleNotFoundError, extra: str | None = None) -> Una
         An error naming the extra to install, or None where the missing module is none of an extra's: then it is a bug.
 
     >>> missing_package(ModuleNotFoundError(name="torch"))
-    Unavailable("torch is not installed; it comes with: pip install 'ecotta_rt[prepare]'")
+    Unavailable("torch is not installed; it comes with: pip install '.[prepare]' in a checkout of ecotta_rt")
     """
     package = (error.name or "").partition(".")[0]
     if package not in EXTRAS:
         return None
     extra = extra or EXTRAS[package]
-    return Unavailable(f"{package} is not installed; it comes with: pip install 'ecotta_rt[{extra}]'")
+    return Unavailable(f"{package} is not installed; it comes with: {how_to_install(extra)}")

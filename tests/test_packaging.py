@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ecotta_rt.extras import EXTRAS
+from ecotta_rt.extras import EXTRAS, how_to_install
 from ecotta_rt.machine.device import device_ids
 
 CHECKOUT = Path(__file__).parent.parent
@@ -53,6 +53,22 @@ def test_advice_about_missing_packages_agrees_with_the_extras(setup_cfg):
     assert "ecotta_rt[prepare]" in lines(extras["bench"])  # so that `ecotta-bench` may name it for whatever it lacks
     for package, extra in EXTRAS.items():
         assert distribution.get(package, package) in {project(line) for line in lines(extras[extra])}
+
+
+def test_pages_say_the_same_of_extras_as_the_messages():
+    install = (CHECKOUT / "docs/how-to/install.md").read_text(encoding="utf-8")
+    pages = [CHECKOUT / page for page in ("docs/how-to/prepare.md", "docs/reference/commands.md")]
+
+    for extra in EXTRAS.values():
+        assert f"| `{how_to_install(extra).removesuffix(' in a checkout of ecotta_rt')}` |" in install
+    for page in pages:  # `ecotta tune` corrupts
+        assert how_to_install("bench") in page.read_text(encoding="utf-8").replace("`", "")
+
+
+def test_no_message_or_page_names_a_package_that_no_index_has():
+    sources = [*(CHECKOUT / "ecotta_rt").rglob("*.py"), *(CHECKOUT / "docs").rglob("*.md"), CHECKOUT / "README.md"]
+
+    assert [path for path in sources if "ecotta_rt[" in path.read_text(encoding="utf-8")] == []
 
 
 def test_every_direct_dependency_has_an_exact_version(setup_cfg):

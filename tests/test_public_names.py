@@ -108,4 +108,4 @@ def test_without_torch_the_profiler_names_the_extra():
 
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
 
-    assert "Unavailable: torch is not installed; it comes with: pip install 'ecotta_rt[prepare]'" in done.stderr
+    assert "Unavailable: torch is not installed; it comes with: pip install '.[prepare]' in a checkout" in done.stderr

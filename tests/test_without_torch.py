@@ -132,7 +132,7 @@ except ecotta_rt.Unavailable as error:
     print(error)
 """
 
-    assert "ecotta_rt[prepare]" in device(code)
+    assert "pip install '.[prepare]'" in device(code)
 
 
 def test_the_demo_runs_on_a_device(device):

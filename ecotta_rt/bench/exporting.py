@@ -9,6 +9,7 @@ from pathlib import Path
 from ecotta_rt.bench.bundles import BundleOrder, ForwardOrder, cache_folder, find_bundle
 from ecotta_rt.bench.child import module_command, started
 from ecotta_rt.errors import EcottaError, Unavailable
+from ecotta_rt.extras import how_to_install
 
 __all__ = ["bundle_for", "forward_for"]
 
@@ -38,8 +39,8 @@ def forward_for(order: ForwardOrder, say: Say) -> Path:
 def _make(order: BundleOrder | ForwardOrder, path: Path, say: Say) -> Path:
     if find_spec("torch") is None:
         raise Unavailable(
-            f"{path.name} has to be made first, which needs torch: pip install 'ecotta_rt[prepare]', or run this once "
-            f"where torch is and copy {cache_folder()} here ($ECOTTA_CACHE names it)"
+            f"{path.name} has to be made first, which needs torch: {how_to_install('prepare')}, or run this "
+            f"once where torch is and copy {cache_folder()} here ($ECOTTA_CACHE names it)"
         )
     say(f"making {path.name}, once, into {path.parent}")
     task = {"kind": type(order).__name__, "path": str(path), "order": asdict(order)}

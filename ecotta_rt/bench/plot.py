@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from ecotta_rt.bench.results import BenchReport, Row
 from ecotta_rt.errors import Unavailable, UsageError
+from ecotta_rt.extras import how_to_install
 from ecotta_rt.files.output import check_output, write_output
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def check_plot(path: Path) -> None:
         raise UsageError(f"--plot {path}: the suffix {path.suffix!r} is no picture format we draw; use {known}")
     check_output("--plot", path)
     if find_spec("matplotlib") is None:
-        raise Unavailable("--plot needs matplotlib, which is not installed: pip install 'ecotta_rt[bench]'")
+        raise Unavailable(f"--plot needs matplotlib, which is not installed: {how_to_install('bench')}")
 
 
 def draw_plot(report: BenchReport, path: Path) -> None:

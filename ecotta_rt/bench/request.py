@@ -15,6 +15,7 @@ from ecotta_rt.bench.streams.protocols import PROTOCOLS
 from ecotta_rt.data.corruptions import CORRUPTIONS, SEVERITIES, check_corruption
 from ecotta_rt.data.image_sets import EMBEDDED
 from ecotta_rt.errors import Unavailable, UsageError
+from ecotta_rt.extras import how_to_install
 from ecotta_rt.machine.device import DeviceProfile, device_ids, load_device
 from ecotta_rt.options import MEMORY_KINDS, NORMALISATIONS, OPTIMISATIONS
 
@@ -145,7 +146,7 @@ def check_request(request: Request) -> tuple[str, ...]:
     if isinstance(request.enforce, str):
         load_device(request.enforce)
     if (request.timed or request.streams or request.engine == "torch") and find_spec("torch") is None:
-        raise Unavailable("measuring methods needs torch, which is not installed: pip install 'ecotta_rt[bench]'")
+        raise Unavailable(f"measuring methods needs torch, which is not installed: {how_to_install('bench')}")
     return methods
 
 

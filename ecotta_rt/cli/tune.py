@@ -10,7 +10,8 @@ passes, learning or a second view left out, is changed where it is no worse by m
 tried together, and where that is no better than the best alone, that one is made. The bundle is rewritten whole or not
 at all; its graphs and weights stay as they are. What is learned here in a minute says little of long stays.
 
-Pictures: those held out where the folder has some (val beside train), else those of the training.
+Pictures: those held out where the folder has some (val beside train), else those of the training. Corrupting them
+needs scipy: pip install '.[bench]' in a checkout of ecotta_rt.
 
 examples:
   ecotta tune net.ecotta --data pictures/
@@ -113,8 +114,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> None:
-    from ecotta_rt.data.corruptions import SEVERITIES, check_corruption
+    from ecotta_rt.data.corruptions import SEVERITIES, check_corruption, require_packages
 
+    require_packages()
     for name in args.corruptions:
         check_corruption(name)
     if len(set(args.corruptions)) < len(args.corruptions):

@@ -78,7 +78,7 @@ def test_a_missing_extra_is_named(capsys):
 
     assert run_command("ecotta", raising(missing), []) == 69
     assert capsys.readouterr().err == (
-        "ecotta: error: torch is not installed; it comes with: pip install 'ecotta_rt[prepare]'\n"
+        "ecotta: error: torch is not installed; it comes with: pip install '.[prepare]' in a checkout of ecotta_rt\n"
     )
 
 
@@ -86,7 +86,7 @@ def test_a_missing_extra_is_named(capsys):
 def test_the_bench_names_the_extra_that_brings_all_it_needs(program, extra, capsys):
     run_command(program, raising(ModuleNotFoundError("No module named 'rich'", name="rich")), [])
 
-    assert f"'ecotta_rt[{extra}]'" in capsys.readouterr().err
+    assert f"'.[{extra}]'" in capsys.readouterr().err
 
 
 def test_a_missing_module_that_no_extra_brings_is_our_bug(capsys):

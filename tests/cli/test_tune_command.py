@@ -1,6 +1,8 @@
 """`ecotta tune` on a tiny bundle and pictures in class folders."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -86,6 +88,24 @@ def test_a_dry_run_writes_nothing_and_is_the_same_twice(bundle, pictures, capsys
 
     assert bundle.read_bytes() == content and not first["written"]
     assert [row["error"] for row in first["rows"]] == [row["error"] for row in second["rows"]]
+
+
+def test_without_scipy_it_says_what_to_install_before_any_work(bundle, pictures):
+    code = """
+import sys
+sys.modules["scipy"] = None
+from ecotta_rt.cli.main import main
+sys.exit(main(["tune", *sys.argv[1:]]))
+"""
+    words = map(str, (bundle, "--data", pictures))
+
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stdout) == (69, "")
+    assert done.stderr == (
+        "ecotta: error: corrupting frames needs scipy and Pillow, and scipy is missing; "
+        "pip install '.[bench]' in a checkout of ecotta_rt\n"
+    )
 
 
 def test_without_changes_rewriting_gives_the_same_bytes(bundle):

@@ -146,4 +146,4 @@ except Unavailable as error:
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
 
     assert run.stdout.startswith("69 corrupting frames needs scipy and Pillow"), run.stderr
-    assert "ecotta_rt[bench]" in run.stdout
+    assert "pip install '.[bench]'" in run.stdout

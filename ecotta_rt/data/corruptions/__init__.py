@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from ecotta_rt.data.corruptions.draws import Draws
 from ecotta_rt.errors import BadFrames, Unavailable, UsageError
+from ecotta_rt.extras import how_to_install
 
-__all__ = ["CORRUPTIONS", "SEVERITIES", "check_corruption", "corrupt"]
+__all__ = ["CORRUPTIONS", "SEVERITIES", "check_corruption", "corrupt", "require_packages"]
 
 CORRUPTIONS = (
     "gaussian_noise",
@@ -108,14 +109,19 @@ def _check_frames(frames: Frames) -> None:
         )
 
 
+def require_packages() -> None:
+    """Raise Unavailable, with what to install, unless scipy and Pillow are there."""
+    _table()
+
+
 @cache
 def _table() -> Mapping[str, Corruption]:
     try:
         from ecotta_rt.data.corruptions import blur, digital, noise, weather
     except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
         raise Unavailable(
-            f"corrupting frames needs scipy and Pillow, and {error.name} is missing;"
-            f" install the extra: pip install 'ecotta_rt[bench]'"
+            f"corrupting frames needs scipy and Pillow, and {package} is missing; {how_to_install('bench')}"
         ) from error
     functions = [getattr(family, name) for family in (noise, blur, weather, digital) for name in family.__all__]
     by_name: dict[str, Corruption] = {function.__name__: function for function in functions}
