@@ -11,7 +11,7 @@ from ecotta_rt.bench.peers import METHODS, MethodEntry
 from ecotta_rt.bench.plan import bundle_orders, named_bundles, unfit, why_not, with_files
 from ecotta_rt.bench.request import Request, check_request
 from ecotta_rt.data.image_sets import ImageSet, find_image_set
-from ecotta_rt.errors import EcottaError
+from ecotta_rt.errors import EcottaError, Unavailable
 
 __all__ = ["StreamPlan", "label", "make_stream_plan"]
 
@@ -56,7 +56,8 @@ def make_stream_plan(request: Request, cache: Path) -> StreamPlan:
 
     Raises:
         UsageError, InputFileError, Unavailable, ConfigurationError: As `ecotta_rt.bench.plan.make_plan`; a method that
-            was named and cannot run in any engine, batch size or normalisation that was asked for is one of them.
+            was named and cannot run in any engine, batch size or normalisation that was asked for is one of them. One
+            of which only a file is missing is left out where others can run.
     """
     methods = check_request(request)
     images = find_image_set(request.data, cache)
@@ -68,8 +69,10 @@ def make_stream_plan(request: Request, cache: Path) -> StreamPlan:
     refused |= without
     running = {case.method for case in able}
     for case in offered:
-        if case.method not in running and (request.methods or not able):
-            error = refused[label(case)]
+        if case.method in running:
+            continue
+        error = refused[label(case)]
+        if not able or (request.methods and not isinstance(error, Unavailable)):
             raise type(error)(f"{label(case)} cannot run: {error}")
     left_out = {who: str(error) for who, error in refused.items()}
     orders = bundle_orders(able, request, classes)

@@ -2,8 +2,10 @@
 
 import dataclasses
 import json
+import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -108,6 +110,23 @@ def test_every_stream_is_played_to_every_case_that_can_be(played, capsys, tmp_pa
     assert "tent torch, batch 1 is left out: it uses the statistics of the batch" in err
     assert "8/8  sorted, seed 1: bn torch, batch 64  unfiltered 6.25 %" in err
     assert "6.2 +- 0.0" in out
+
+
+def test_a_method_of_which_a_file_is_missing_is_left_out_and_said_and_the_others_play(played, checkout, capsys):
+    groups = "wrn-40-2-fashion-mnist.ecotta-k4.safetensors"
+    named = ("continual", *SMALL, "--methods", "bn,ecotta-k4-followed", "--batch", "64")
+
+    code, _, err = run(capsys, *named)
+    assert code == 0 and played() == ["bn torch 64 0"]
+    assert "ecotta-k4-followed onnx running, batch 64 is left out: " in err and f"{groups} is missing" in err
+
+    there = Path(os.environ["ECOTTA_ASSETS"]) / "networks" / groups
+    there.symlink_to(checkout / "benchmarks" / "networks" / groups)
+    code, _, err = run(capsys, *named)
+    assert code == 0 and played() == ["bn torch 64 0"] * 2
+    assert "wrn-40-2-fashion-mnist.ecotta is missing: it says by which rule" in err
+
+    assert run(capsys, "continual", *SMALL, "--methods", "ecotta-k4-followed")[0] == 69
 
 
 def test_what_is_in_the_file_is_not_measured_again(played, capsys, tmp_path):
