@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import compare_seeds
-from stream_tables import render_streams
+from stream_tables import render_long_run, render_streams
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 BLOCK = re.compile(r"(<!-- BEGIN RESULTS: (\S+)(?: ([\w,-]+))? -->\n)(.*?)(<!-- END RESULTS: \2 -->)", re.DOTALL)
@@ -135,6 +135,8 @@ def render(reports: dict[str, dict[str, Any]]) -> str:
         return _render_step_sizes(first)
     if first.get("measured") == "starts":
         return _render_starts(first)
+    if first.get("measured") == "long run":
+        return render_long_run(first)
     if first.get("measured") == "warm-ups":
         return _render_warm_ups(first)
     if first.get("measured") == "operators":

@@ -9,7 +9,7 @@ from ecotta_rt.bench.streams import plan_stream
 from ecotta_rt.bench.streams.figures import score
 from ecotta_rt.bench.streams.report import detail_table, error_table, print_streams
 from ecotta_rt.bench.streams.results import StreamReport, StreamRow, Subject
-from stream_tables import render_streams
+from stream_tables import render_long_run, render_streams
 
 LABELS = np.arange(100) % 4
 SUBJECT = Subject("wrn-40-2", "00" * 32, "cifar-10 (corrupted here)")
@@ -105,6 +105,22 @@ def test_the_markdown_says_what_was_measured_on_what(tmp_path):
     assert "**wrn-40-2** on cifar-10 (corrupted here):" in text
     assert "| tent torch 64 | 10.0 ± 0.0 | 1.0 | 128 |" in text
     assert "2 corruptions x 100 frames, severity 5, seeds 0, 1; 1 thread; a processor; commits 0123456." in text
+
+
+def test_a_long_run_is_told_by_its_first_last_and_worst_rounds():
+    def played(protocol, unfiltered):
+        errors = {"unfiltered_error_percent": unfiltered, "filtered_error_percent": unfiltered / 2}
+        return {"protocol": protocol, "frames": 3000, **errors, "rss_mib": 200 + unfiltered}
+
+    rounds = [played("sorted", error) for error in (10.0, 30.0, 20.0, 16.0, 12.0)] + [played("garbage", 8.0)]
+    about = {"bundle": "net.ecotta", "a_visit": 200, "severity": 5, "pool": 2000}
+    about["environment"] = {"cpu": "a processor", "versions": {"onnxruntime": "1.31.1"}}
+
+    text = render_long_run({"rounds": rounds, "about": about})
+
+    assert "| sorted | 5 | 10.0 / 5.0 | 16.0 / 8.0 | 30.0 / 15.0 | 210 | 212 |" in text
+    assert "| garbage | 1 | 8.0 / 4.0 | 8.0 / 4.0 | 8.0 / 4.0 | 208 | 208 |" in text
+    assert "18,000 frames in 6 rounds of 15 corruptions x 200" in text
 
 
 def test_a_report_without_rows_says_so_little():
