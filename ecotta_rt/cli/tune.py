@@ -5,10 +5,12 @@ to each corruption twice. One setting at a time is tried against the present one
 (de-classed, plain or held at the source), which answer is given (filtered or not), whether places are remembered,
 two views of each frame (--mirror), learning by gradients. About two minutes for a network of 8 ms a frame.
 
-A setting is changed where it makes fewer errors by more than the standard error of the difference. What saves forward
-passes, learning or a second view left out, is changed where it is no worse by more than that. Several changes are
-tried together, and where that is no better than the best alone, that one is made. The bundle is rewritten whole or not
-at all; its graphs and weights stay as they are. What is learned here in a minute says little of long stays.
+A setting is changed where it makes fewer errors by two standard errors of the difference or more: five or six are
+compared, and at one noise alone would change some. What saves forward passes, learning or a second view left out, is
+changed where it is no worse by as much and a loss of more than a point is ruled out. Several changes are tried
+together, and where that is no better than the best alone, that one is made. With fewer than 250 frames an order nothing
+is changed. The bundle is rewritten, whole or not at all, only where something changes; its graphs and weights stay as
+they are. What is learned here in a minute says little of long stays.
 
 Pictures: those held out where the folder has some (val beside train), else those of the training. Corrupting them
 needs scipy: pip install '.[bench]' in a checkout of ecotta_rt.
@@ -45,6 +47,10 @@ NAME = "tune"
 
 _CORRUPTIONS = ("gaussian_noise", "defocus_blur", "fog", "contrast", "jpeg_compression")
 _FRAMES, _LEAST_FRAMES = 150, 20
+_GUESSES = (
+    "warning: on these pictures the network is hardly better than guessing, so differences say little; is the order of "
+    "the classes (--classes) that of its outputs, and does a lower --severity help?"
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -98,10 +104,12 @@ def run(args: argparse.Namespace) -> int:
         streams = make(progress.update)
     if min(len(stream.labels) for stream in streams) < 2 * tuning.batch:
         raise UsageError(f"--frames {args.frames}: the bundle answers {tuning.batch} at once; give more")
+    _warn_of_few(args, min(len(stream.labels) for stream in streams))
     with WorkProgress("ecotta tune") as progress:
         report = tuning.run(streams, progress.update if on_terminal() else _with_time_left(progress.update))
-    changed = vars(report.chosen) != dict(bundle.manifest.adaptation)
-    writes = changed and not args.dry_run
+    writes = report.chosen != report.present and not args.dry_run
+    if report.guesses:
+        tell("ecotta tune", _GUESSES)
     if args.json != STDOUT:
         _print(args, report, streams)
     if writes:
@@ -127,6 +135,18 @@ def _check(args: argparse.Namespace) -> None:
         raise UsageError(f"--seed {args.seed}: it must not be negative")
     if args.frames < _LEAST_FRAMES:
         raise UsageError(f"--frames {args.frames}: too few to tell anything; at least {_LEAST_FRAMES} of a corruption")
+
+
+def _warn_of_few(args: argparse.Namespace, fewest: int) -> None:
+    from ecotta_rt.bench.tuning.tuning import LEAST_FRAMES
+
+    if fewest < LEAST_FRAMES:
+        more = -(-args.frames * LEAST_FRAMES // fewest)
+        tell(
+            "ecotta tune",
+            f"warning: {fewest} frames in an order are too few to change anything, at least {LEAST_FRAMES} are needed; "
+            f"give --frames {more} or more",
+        )
 
 
 def _with_time_left(update: "Say") -> "Say":
@@ -181,4 +201,5 @@ def _print(args: argparse.Namespace, report: "Report", streams: Sequence["Played
     for line in report.not_tried:
         tell("ecotta tune", line)
     chosen, present = described(report.chosen), described(report.present)
-    show("nothing else pays: it stays as it is" if chosen == present else f"chosen: {chosen}")
+    same = "nothing else pays beyond doubt: it stays" if report.enough else "too few frames to tell: it stays"
+    show(f"{same} as it is" if chosen == present else f"chosen: {chosen}")

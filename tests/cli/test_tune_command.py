@@ -3,11 +3,13 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from ecotta_rt.bench.tuning import tuning
 from ecotta_rt.bundle import read_bundle
 from ecotta_rt.bundle.rewriting import rewrite_adaptation
 from ecotta_rt.cli.main import main
@@ -59,7 +61,21 @@ def tune(capsys, *words):
     return code, told.out, told.err
 
 
-def test_it_measures_prints_and_writes_what_it_chose(bundle, pictures, tmp_path, capsys):
+@pytest.fixture
+def two_views_pay(monkeypatch):
+    """Whatever is played, with two views all answers are right."""
+
+    def play_better(bundle, options, *rest):
+        answers = play(bundle, options, *rest)
+        right = tuple(np.zeros_like(found) for found in answers.filtered)
+        return replace(answers, filtered=right, unfiltered=right) if options.views == 2 else answers
+
+    play = tuning.play
+    monkeypatch.setattr(tuning, "play", play_better)
+
+
+def test_it_measures_prints_and_writes_what_it_chose(bundle, pictures, tmp_path, capsys, two_views_pay, monkeypatch):
+    monkeypatch.setattr(tuning, "LEAST_FRAMES", 40)
     before, json_file = read_bundle(bundle), tmp_path / "tuned.json"
     few = ["--frames", "20", "--corruptions", "fog", "contrast"]
 
@@ -72,13 +88,28 @@ def test_it_measures_prints_and_writes_what_it_chose(bundle, pictures, tmp_path,
     assert all(row["setting"] in out for row in facts["rows"])
     assert facts["written"] and f"{bundle}: written" in out
     assert dict(after.manifest.adaptation) == facts["chosen"] == vars(AdaptationOptions.of(facts["chosen"]))
-    assert facts["chosen"]["learning"] in ("on", "off")
+    assert facts["chosen"]["learning"] in ("on", "off") and facts["chosen"]["views"] == 2
     assert "40 frames shuffled + 40 frames in runs; fog, contrast" in after.manifest.metadata["tuned"]
     for graph in before.manifest.graphs:
         assert after.graph(graph.name) == before.graph(graph.name)
     assert all(np.array_equal(array, after.weights()[name]) for name, array in before.weights().items())
     assert after.initial_state().to_bytes() == before.initial_state().to_bytes()
     assert Runtime.load(bundle).options == AdaptationOptions.of(facts["chosen"])
+
+
+def test_too_few_frames_leave_the_bundle_alone_and_it_says_how_many_to_give(bundle, pictures, capsys, two_views_pay):
+    content, there = bundle.read_bytes(), bundle.stat()
+
+    code, out, err = tune(
+        capsys, bundle, "--data", pictures, "--frames", "20", "--corruptions", "fog", "contrast", "--mirror"
+    )
+
+    assert code == 0
+    assert "warning: 40 frames in an order are too few to change anything" in err and "give --frames 125 or more" in err
+    assert "too few frames to tell: it stays as it is" in out and f"{bundle}: nothing written" in out
+    assert "the network is hardly better than guessing" in err  # labels are not those that it has learned
+    assert bundle.read_bytes() == content
+    assert (bundle.stat().st_ino, bundle.stat().st_mtime_ns) == (there.st_ino, there.st_mtime_ns)
 
 
 def test_a_dry_run_writes_nothing_and_is_the_same_twice(bundle, pictures, capsys):

@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from ecotta_rt.bench.tuning.measuring import Answers, Estimate, difference, mean_error, play
 from ecotta_rt.bench.tuning.settings import (
     Alternative,
@@ -16,9 +18,18 @@ from ecotta_rt.bench.tuning.streams import Played
 from ecotta_rt.bundle import Bundle
 from ecotta_rt.options import AdaptationOptions
 
-__all__ = ["Report", "Row", "Tuning"]
+__all__ = ["LEAST_FRAMES", "Report", "Row", "Tuning", "pays"]
 
 TOGETHER, PRESENT = "all changes together", "as it is"
+
+LEAST_FRAMES = 250
+"""Of each order, before anything is changed: ten runs of 25, so that a standard error is itself known to a sixth."""
+
+_SURE = 2.0
+"""Standard errors of a gain. Five or six settings are compared: at one, noise alone would change one of them mostly."""
+
+_NO_LOSS = 1.0
+"""Points; a setting that saves forward passes must not cost more."""
 
 Say = Callable[[int, int, str], None]
 
@@ -53,12 +64,16 @@ class Report:
         present: The options as they were.
         chosen: As they should be.
         not_tried: What the bundle has not, and what to do.
+        enough: Whether there were frames enough to change anything.
+        guesses: Whether the network, as it is, may answer no better than guessing.
     """
 
     rows: tuple[Row, ...]
     present: AdaptationOptions
     chosen: AdaptationOptions
     not_tried: tuple[str, ...]
+    enough: bool = True
+    guesses: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """For a file."""
@@ -67,6 +82,8 @@ class Report:
             "present": vars(self.present),
             "chosen": vars(self.chosen),
             "not_tried": list(self.not_tried),
+            "enough": self.enough,
+            "guesses": self.guesses,
         }
 
 
@@ -101,15 +118,16 @@ class Tuning:
         self._done, self._total = 0, round(sum(frames * passes(way) for way in ways))
         now = self._answers(self.present, PRESENT, streams, say)
         rows = [self._row(PRESENT, self.present, now, now)]
-        pays: list[tuple[Alternative, Estimate]] = []
+        paying: list[tuple[Alternative, Estimate]] = []
+        enough = min(len(stream.labels) for stream in streams) >= LEAST_FRAMES
         for other in self._others:
             options = other.of(self.present)
             row = self._row(str(other), options, self._answers(options, str(other), streams, say), now)
             rows.append(row)
             assert row.gain is not None
-            if _pays(other, row.gain):
-                pays.append((other, row.gain))
-        changes = _one_each(pays)
+            if enough and pays(other, row.gain):
+                paying.append((other, row.gain))
+        changes = _one_each(paying)
         chosen = _with_all(self.present, changes)
         if len(changes) > 1:
             self._total += round(frames * passes(chosen)) * (_as_played(chosen) not in self._played)
@@ -122,7 +140,8 @@ class Tuning:
                 chosen = _with_all(self.present, changes)
         taken = {str(other) for other, _ in changes}
         marked = tuple(replace(row, changes=row.setting in taken) for row in rows)
-        return Report(marked, self.present, chosen, tuple(self._missing))
+        guesses = _guesses(rows[0].error, streams)
+        return Report(marked, self.present, chosen, tuple(self._missing), enough, guesses)
 
     def _answers(self, options: AdaptationOptions, what: str, streams: Sequence[Played], say: Say) -> Answers:
         key = _as_played(options)
@@ -148,9 +167,22 @@ def _as_played(options: AdaptationOptions) -> AdaptationOptions:
     return replace(options, answer="filtered")
 
 
-def _pays(other: Alternative, gain: Estimate) -> bool:
-    """Whether it is better beyond doubt; or, where it saves forward passes, not worse beyond doubt."""
-    return gain.points >= -gain.standard_error if other.saves else gain.points > gain.standard_error
+def pays(other: Alternative, gain: Estimate) -> bool:
+    """Whether it is better by two standard errors or more.
+
+    What saves forward passes may be no better: it must not be worse by as much, and two standard errors must leave no
+    room for a loss of more than a point. So little evidence changes nothing there, either.
+    """
+    doubt = _SURE * gain.standard_error
+    if other.saves:
+        return gain.points >= -doubt and gain.points - doubt >= -_NO_LOSS
+    return gain.points > 0 and gain.points >= doubt
+
+
+def _guesses(error: Estimate, streams: Sequence[Played]) -> bool:
+    """Whether the error may be that of somebody who always says the commonest class."""
+    rights = [np.bincount(stream.labels).max() / len(stream.labels) for stream in streams]
+    return error.points + _SURE * error.standard_error >= 100 - 100 * float(np.mean(rights))
 
 
 def _one_each(pays: Sequence[tuple[Alternative, Estimate]]) -> list[tuple[Alternative, Estimate]]:

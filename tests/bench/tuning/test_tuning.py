@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ecotta_rt.bench.tuning import tuning
-from ecotta_rt.bench.tuning.measuring import Answers
+from ecotta_rt.bench.tuning.measuring import Answers, Estimate
 from ecotta_rt.bench.tuning.settings import Alternative, present_options
 from ecotta_rt.bench.tuning.streams import Played
 from ecotta_rt.bench.tuning.tuning import Tuning
@@ -85,6 +85,60 @@ def test_a_gain_within_the_standard_error_changes_nothing(tiny, monkeypatch):
     assert gain.points == pytest.approx(0.5)
     assert gain.standard_error > gain.points
     assert report.chosen == report.present
+
+
+@pytest.mark.parametrize(
+    ("points", "standard_error", "saves", "changes"),
+    [
+        (1.9, 1.0, False, False),
+        (2.0, 1.0, False, True),
+        (0.0, 0.0, False, False),
+        (0.0, 0.5, True, True),
+        (0.0, 0.6, True, False),  # it may cost more than a point
+        (-0.5, 0.2, True, False),  # it costs half a point beyond doubt
+        (3.0, 2.0, True, True),
+        (-2.0, 5.0, True, False),
+    ],
+)
+def test_a_change_takes_two_standard_errors(points, standard_error, saves, changes):
+    other = Alternative("views", 1, saves=True) if saves else Alternative("views", 2)
+
+    assert tuning.pays(other, Estimate(points, standard_error)) == changes
+
+
+def test_noise_alone_changes_nothing_in_nearly_all_draws(tiny, monkeypatch):
+    bundle = followed_otherwise(read_bundle(tiny.bundle("running")), vars(AdaptationOptions(statistics="plain")))
+    changed = 0
+    for seed in range(50):
+        generator = np.random.default_rng(seed)
+
+        def play(_, options, streams, batch, step, generator=generator):
+            wrong = tuple(generator.random(FRAMES) < 0.3 for _ in streams)
+            return Answers(wrong, wrong, 1.0)
+
+        monkeypatch.setattr(tuning, "play", play)
+        report = Tuning(bundle, True).run(STREAMS, lambda *_: None)
+        changed += report.chosen != report.present
+
+    assert changed <= 10  # of 50; at one standard error half of them
+
+
+def test_too_few_frames_change_nothing(tune, monkeypatch):
+    few = tuple(Played(s.order, s.frames, s.labels[: tuning.LEAST_FRAMES - 1]) for s in STREAMS)
+    monkeypatch.setitem(globals(), "STREAMS", few)
+
+    report = tune(lambda o: 300 - 100 * (o.momentum == 0))
+
+    assert not report.enough and report.chosen == report.present
+    assert not any(row.changes for row in report.rows)
+
+
+@pytest.mark.parametrize(("wrong_in_a_thousand", "guesses"), [(300, False), (500, True), (800, True)])
+def test_a_network_that_is_no_better_than_the_commonest_class_guesses(tune, monkeypatch, wrong_in_a_thousand, guesses):
+    labels = np.arange(FRAMES) % 2
+    monkeypatch.setitem(globals(), "STREAMS", tuple(Played(s.order, s.frames, labels) for s in STREAMS))
+
+    assert tune(lambda _: wrong_in_a_thousand).guesses == guesses
 
 
 def test_a_bundle_without_tables_says_how_to_get_them(tune):
