@@ -26,7 +26,7 @@ LEAST_FRAMES = 250
 """Of each order, before anything is changed: ten runs of 25, so that a standard error is itself known to a sixth."""
 
 _SURE = 2.0
-"""Standard errors of a gain. Five or six settings are compared: at one, noise alone would change one of them mostly."""
+"""Standard errors of a gain. Of five settings that are only noise one is changed in 45 % of draws at 1, in 7 % at 2."""
 
 _NO_LOSS = 1.0
 """Points; a setting that saves forward passes must not cost more."""
