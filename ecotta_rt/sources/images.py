@@ -8,12 +8,15 @@ from pathlib import Path
 from ecotta_rt.errors import BadFrames, InputFileError
 from ecotta_rt.events import Item, Refusal
 from ecotta_rt.machine.clock import Clock, SystemClock
+from ecotta_rt.messages import printable
 from ecotta_rt.records import Frame
 from ecotta_rt.sources.image_file import IMAGE_SUFFIXES, PLAIN_SUFFIXES, read_image
 from ecotta_rt.sources.picture import require_pillow
 from ecotta_rt.sources.source import SourcePlug
 
 __all__ = ["PICTURES", "Images", "in_natural_order"]
+
+_NAMED_FOLDERS = 3
 
 
 class Images:
@@ -65,8 +68,25 @@ def _entries(path: Path) -> set[Path]:
 def _pictures(path: Path, entries: set[Path]) -> list[Path]:
     kept = [entry for entry in entries if entry.suffix.lower() in IMAGE_SUFFIXES and entry.is_file()]
     if not kept:
-        raise InputFileError(f"{path}: no picture; names have to end in {', '.join(IMAGE_SUFFIXES)}")
+        raise InputFileError(f"{path}: no picture; {_advice(entries)}")
     return sorted(kept, key=in_natural_order)
+
+
+def _advice(entries: set[Path]) -> str:
+    """What to give instead: a stream is often in folders of its own, one a class."""
+    folders = sorted((entry for entry in entries if entry.is_dir() and _has_pictures(entry)), key=in_natural_order)
+    if not folders:
+        return f"names have to end in {', '.join(IMAGE_SUFFIXES)}"
+    named = ", ".join(printable(folder.name) for folder in folders[:_NAMED_FOLDERS])
+    more = ", ..." if len(folders) > _NAMED_FOLDERS else ""
+    return f"folders inside it are not entered, but some have pictures ({named}{more}); give one, as {folders[0]}"
+
+
+def _has_pictures(folder: Path) -> bool:
+    try:
+        return any(entry.suffix.lower() in IMAGE_SUFFIXES for entry in folder.iterdir())
+    except OSError:
+        return False
 
 
 def _kind(entry: Path) -> str:

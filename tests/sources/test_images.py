@@ -79,6 +79,21 @@ def test_a_folder_without_pictures_is_refused_with_the_names_we_read(tmp_path):
         Images(tmp_path)
 
 
+def test_a_folder_of_class_folders_is_refused_with_up_to_three_that_have_pictures(tmp_path):
+    for name in ["empty", "class-10", "class-9", "class-1", "class-2"]:
+        (tmp_path / name).mkdir()
+        if name != "empty":
+            (tmp_path / name / "1.ppm").write_bytes(ppm(noise()))
+
+    with pytest.raises(InputFileError) as caught:
+        Images(tmp_path)
+
+    assert str(caught.value) == (
+        f"{tmp_path}: no picture; folders inside it are not entered, but some have pictures "
+        f"(class-1, class-2, class-9, ...); give one, as {tmp_path / 'class-1'}"
+    )
+
+
 def test_without_pillow_plain_pictures_are_read_and_others_name_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "PIL.Image", None)
     np.save(tmp_path / "1.npy", noise())
