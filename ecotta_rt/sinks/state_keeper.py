@@ -77,7 +77,7 @@ class StateKeeper:
         except InputFileError as error:
             raise InputFileError(f"{error}; {_WAYS_OUT}") from error
         anew = "" if whole else "; it was saved with other options, so the memory of places begins anew"
-        return f"going on from {self._path}{anew}"
+        return f"going on from {self._path} (--fresh starts anew){anew}"
 
     def take(self, event: Event) -> None:
         """Save after a batch when the time has come; a save that fails is reported, and the run goes on.

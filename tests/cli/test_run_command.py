@@ -48,7 +48,7 @@ def test_the_next_run_goes_on_from_the_state_unless_told_otherwise(runtime, bund
 
     run(bundle, replay, "--limit", 4)
     assert learned(state) == 7
-    assert f"going on from {state}" in capsys.readouterr().err
+    assert f"going on from {state} (--fresh starts anew)" in capsys.readouterr().err
 
     run(bundle, replay, "--limit", 5, "--no-state")
     assert learned(state) == 7

@@ -31,7 +31,7 @@ def test_a_saved_state_is_taken_up(kept):
     kept.engine.learned = [1, 2]
     kept.engine.state.save(kept.path)
 
-    assert kept.keeper.take_up() == f"going on from {kept.path}"
+    assert kept.keeper.take_up() == f"going on from {kept.path} (--fresh starts anew)"
     assert kept.engine.restored.parameters["w"].tolist() == [2.0]
 
 
