@@ -298,8 +298,10 @@ class Runtime:
             The one before.
 
         Raises:
-            UsageError: It is of another Runtime.
+            UsageError: It is of another Runtime, or no Adaptation.
         """
+        if not isinstance(adaptation, Adaptation):
+            raise UsageError(f"use() takes an Adaptation, not {type(adaptation).__name__}; see new_adaptation()")
         if adaptation.recipe is not self._recipe:
             raise UsageError("this adaptation is of another Runtime; take one from new_adaptation()")
         before, self.adaptation = self.adaptation, adaptation

@@ -138,6 +138,8 @@ def test_cameras_take_turns_and_know_nothing_of_each_other(tiny, with_recipe):
     assert np.array_equal(alone.adaptation.statistics, shared.adaptation.statistics)
     with pytest.raises(UsageError, match="of another Runtime"):
         shared.use(alone.new_adaptation())
+    with pytest.raises(UsageError, match=r"use\(\) takes an Adaptation, not NoneType; see new_adaptation\(\)"):
+        shared.use(None)
 
 
 def test_two_views_are_the_mean_of_both_probabilities(tiny, with_recipe, seen_by_torch):
