@@ -101,7 +101,7 @@ def test_without_pillow_plain_pictures_are_read_and_others_name_the_extra(tmp_pa
     assert len(list(Images(tmp_path))) == 2
     (tmp_path / "3.png").write_bytes(b"")
 
-    with pytest.raises(Unavailable, match=r"ecotta_rt\[pictures\]"):
+    with pytest.raises(Unavailable, match=r"pip install '\.\[pictures\]'"):
         Images(tmp_path)
 
 
