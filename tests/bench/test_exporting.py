@@ -63,5 +63,5 @@ def test_a_crash_of_the_maker_is_told_with_its_last_words(order, monkeypatch):
 def test_without_torch_it_is_said_how_to_get_the_file(order, monkeypatch):
     monkeypatch.setattr(exporting, "find_spec", lambda name: None)
 
-    with pytest.raises(Unavailable, match=r"needs torch.*ecotta_rt\[prepare\].*ECOTTA_CACHE"):
+    with pytest.raises(Unavailable, match=r"needs torch.*\[prepare\].*ECOTTA_CACHE"):
         forward_for(order, lambda what: None)
