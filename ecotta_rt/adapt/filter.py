@@ -44,7 +44,7 @@ Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 
 _TEMPERATURES = np.array([1.0, 2.0])
-_HEAD_START = np.array([2.0, 0.0])  # nats
+_PRIOR = np.array([2.0, 0.0])  # nats, of each temperature
 _LEAST_TRUST = 0.001
 _FIRST_TRUST = 0.5
 _MEMORY = 0.995  # of the evidence: 200 frames
@@ -126,7 +126,7 @@ class AnswerFilter:
     @property
     def weights(self) -> Doubles:
         """How much each temperature counts now, float64 `[M]`, a distribution."""
-        evidence = self.evidence + _HEAD_START
+        evidence = self.evidence + _PRIOR
         weights: Doubles = np.exp(evidence - evidence.max())
         weights /= weights.sum()
         return weights
