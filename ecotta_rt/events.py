@@ -6,8 +6,12 @@ from typing import Literal
 from ecotta_rt.records import Frame, Level, Why
 
 __all__ = [
+    "AdaptingSet",
     "Answer",
     "BatchAnswered",
+    "DoubtBegan",
+    "DoubtEnded",
+    "Drift",
     "Dropped",
     "Event",
     "EventsDropped",
@@ -15,9 +19,15 @@ __all__ = [
     "Item",
     "Reason",
     "Refusal",
+    "Reloaded",
+    "Signs",
+    "SinkBack",
+    "SinkFailed",
     "SourceBack",
     "SourceLost",
+    "Stamped",
     "StateNotSaved",
+    "StateReturned",
     "StateSaved",
     "StreamEnded",
 ]
@@ -63,6 +73,8 @@ class Answer(Event):
         unfiltered_probability: Of that class.
         filtered_label: Name of the most probable class after the filter.
         filtered_probability: Of that class.
+        top: The most probable classes of the answer that the run gives and their probabilities, as many as were asked
+            for; None where nobody asked.
     """
 
     frame: int
@@ -81,6 +93,7 @@ class Answer(Event):
     unfiltered_probability: float | None = None
     filtered_label: str | None = None
     filtered_probability: float | None = None
+    top: tuple[tuple[str, float], ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -125,10 +138,15 @@ class SourceLost(Refusal):
 
 @dataclass(frozen=True)
 class SourceBack(Event):
-    """A source that was lost gives frames again; this is the first of them."""
+    """A source that was lost gives frames again; this is the first of them.
+
+    Attributes:
+        lost_s: Seconds since it was lost; None: not known.
+    """
 
     frame: int
     name: str
+    lost_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -198,6 +216,120 @@ class StateNotSaved(Event):
 
 
 @dataclass(frozen=True)
+class StateReturned(Event):
+    """A camera's state was put back: by the owner, or since signs said that it had collapsed.
+
+    Attributes:
+        frame: The last one before it.
+        to: What was put back: `source`, or the name of a snapshot.
+        why: A sentence.
+    """
+
+    frame: int
+    to: str
+    why: str
+
+
+@dataclass(frozen=True)
+class AdaptingSet(Event):
+    """Somebody has switched the adaptation of a camera on or off."""
+
+    frame: int
+    adapting: bool
+
+
+@dataclass(frozen=True)
+class Signs(Event):
+    """What a stream says without labels about whether its answers are still right; told every so often.
+
+    Attributes:
+        frame: The last one that is in it.
+        frames: How many are in it.
+        entropy: Mean over the frames of the entropy of the network's own answer by ln C, in [0, 1].
+        certain: Share of frames certain enough to learn from, in [0, 1].
+        concentration: Sum of squared shares of the answered classes, in [1 / C, 1]; 1: always the same class.
+        distance: Of the statistics from those of the source, in its standard deviations; None: nothing follows.
+        disagreement: Share of sampled frames to which the adapted and the frozen network answer differently, in [0, 1];
+            None: none was sampled.
+        expected_error: What all of them say about the share of wrong answers, in [0, 1]; None: nothing was calibrated.
+    """
+
+    frame: int
+    frames: int
+    entropy: float
+    certain: float
+    concentration: float
+    distance: float | None = None
+    disagreement: float | None = None
+    expected_error: float | None = None
+
+
+@dataclass(frozen=True)
+class Drift(Event):
+    """The scene has changed.
+
+    Attributes:
+        frame: Where it was seen.
+        size: How far, in units of the usual distance between frames of one place.
+        known: Whether the place was met before, and its statistics were recalled.
+    """
+
+    frame: int
+    size: float
+    known: bool = False
+
+
+@dataclass(frozen=True)
+class DoubtBegan(Event):
+    """Signs say that the answers may no longer be right; `why` says which, with value and limit."""
+
+    frame: int
+    why: str
+
+
+@dataclass(frozen=True)
+class DoubtEnded(Event):
+    """The signs are good again.
+
+    Attributes:
+        frame: Where.
+        lasted_s: Seconds since the doubt began.
+    """
+
+    frame: int
+    lasted_s: float
+
+
+@dataclass(frozen=True)
+class SinkFailed(Event):
+    """A sink cannot take events for now; it is tried again, and what it misses is counted."""
+
+    sink: str
+    why: str
+
+
+@dataclass(frozen=True)
+class SinkBack(Event):
+    """A sink takes events again.
+
+    Attributes:
+        sink: Which, by name.
+        missed: Events that it has not been given since it failed.
+    """
+
+    sink: str
+    missed: int
+
+
+@dataclass(frozen=True)
+class Reloaded(Event):
+    """The configuration was read again: what changed, or, where it was refused, why all stays as it was."""
+
+    changed: tuple[str, ...] = ()
+    why: str = ""
+
+
+@dataclass(frozen=True)
 class EventsDropped(Event):
     """A sink was too slow, and events were dropped before it.
 
@@ -216,6 +348,23 @@ class StreamEnded(Event):
 
     dropped: int
     why: str = ""
+
+
+@dataclass(frozen=True)
+class Stamped(Event):
+    """An event, and when and where it happened; what outputs are given.
+
+    Attributes:
+        event: What happened.
+        time_s: When, by the wall clock: seconds since 1970, UTC. Of an answer: when its frame was captured.
+        monotonic_s: The same moment, by the clock that dates the frames: it never jumps.
+        camera: Of which camera; None: of the whole process, or of a run that has but one.
+    """
+
+    event: Event
+    time_s: float
+    monotonic_s: float
+    camera: str | None = None
 
 
 Item = Frame | Refusal

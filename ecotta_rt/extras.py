@@ -13,6 +13,8 @@ EXTRAS = {
     "rich": "prepare",
     "matplotlib": "bench",
     "av": "camera",
+    "paho": "mqtt",
+    "apprise": "alerts",
 }
 """Import name -> the extra that installs it. A test compares this with setup.cfg."""
 

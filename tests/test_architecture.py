@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "ecotta_rt"
 DEVICE = (
     *("_version", "errors", "extras", "messages", "options", "plugs"),
     *("files", "records", "events", "state", "machine", "bundle", "session"),
-    *("plan", "adapt", "sources", "runtime", "sinks", "run", "demo"),
+    *("plan", "adapt", "sources", "runtime", "sinks", "run", "daemon", "demo"),
 )
 HOST = ("data", "method", "profile", "exporter", "prepare", "bench")
 ORDER = (*DEVICE, *HOST, "", "cli", "__main__")  # "" is ecotta_rt/__init__.py: where each public name is fetched from
@@ -27,6 +27,9 @@ HOMES = {
     "matplotlib": ("bench/",),
     "rich": ("cli/",),
     "av": ("sources/pyav.py",),
+    "picamera2": ("sources/picamera.py",),
+    "paho": ("sinks/mqtt.py",),
+    "apprise": ("sinks/alerts.py",),
 }
 
 # What a device installs; the light modules may use these and the standard library.

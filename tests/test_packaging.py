@@ -48,7 +48,7 @@ def test_a_device_installs_four_packages_and_no_torch(setup_cfg):
 
 def test_advice_about_missing_packages_agrees_with_the_extras(setup_cfg):
     extras = setup_cfg["options.extras_require"]
-    distribution = {"PIL": "pillow"}
+    distribution = {"PIL": "pillow", "paho": "paho-mqtt"}
 
     assert "ecotta_rt[prepare]" in lines(extras["bench"])  # so that `ecotta-bench` may name it for whatever it lacks
     for package, extra in EXTRAS.items():

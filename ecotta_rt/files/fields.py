@@ -26,6 +26,7 @@ from ecotta_rt.errors import EcottaError
 
 __all__ = [
     "MAX_TEXT_CHARACTERS",
+    "Doc",
     "Document",
     "Limit",
     "Matches",
@@ -71,6 +72,21 @@ class Since:
     """The field is required from this version of the format on, and unknown before: there its default holds."""
 
     version: int
+
+
+@dataclass(frozen=True)
+class Doc:
+    """What a field is for, in a sentence: for a configuration that is explained, shown and made from its dataclass.
+
+    Attributes:
+        text: The sentence.
+        example: A value as it is written in TOML, where the default shows none.
+        secret: Never to be shown.
+    """
+
+    text: str
+    example: str = ""
+    secret: bool = False
 
 
 @dataclass(frozen=True)
