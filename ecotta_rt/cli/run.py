@@ -6,6 +6,7 @@ SOURCE is one of
   /dev/video0                           a camera of this machine
   rtsp://HOST/PATH                      a camera on the network
   replay:FOLDER[:CORRUPTION[:SEVERITY]] CIFAR-10-C or CIFAR-10 files, whose classes are known
+  synthetic:NAME                        a camera that is none, to try things: coloured shapes in changing weather
 
 The statistics of its norms follow the stream, and answers are filtered by the frames around them; where the bundle or
 --learning says so, it learns by gradients, too. A line has both answers, filtered and unfiltered.

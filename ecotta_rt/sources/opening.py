@@ -8,11 +8,12 @@ from ecotta_rt.sources.images import PICTURES
 from ecotta_rt.sources.newest import Newest
 from ecotta_rt.sources.replay import REPLAY
 from ecotta_rt.sources.source import Source, SourcePlug, SourceRequest
+from ecotta_rt.sources.synthetic import SYNTHETIC
 from ecotta_rt.sources.video import FILM
 
 __all__ = ["PLUGS", "open_source"]
 
-PLUGS = (REPLAY, RTSP, V4L2, FILM, PICTURES)
+PLUGS = (REPLAY, SYNTHETIC, RTSP, V4L2, FILM, PICTURES)
 """Asked in this order; a new source is a file and its line here, or an entry point of the group `ecotta_rt.sources`."""
 
 
@@ -23,7 +24,7 @@ def open_source(text: str, *, classes: int | None = None, realtime: bool = False
 
     Args:
         text: A folder of pictures, a picture, a film, `/dev/videoN`, `rtsp://...`,
-            `replay:FOLDER[:CORRUPTION[:SEVERITY]]`, or what an installed plug recognises.
+            `replay:FOLDER[:CORRUPTION[:SEVERITY]]`, `synthetic:NAME`, or what an installed plug recognises.
         classes: Labels of a replay must be below it.
         realtime: Play a film at its own rate, and drop what is not taken in time.
 

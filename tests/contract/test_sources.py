@@ -19,6 +19,7 @@ from ecotta_rt.sources.newest import Newest
 from ecotta_rt.sources.opening import PLUGS
 from ecotta_rt.sources.pyav import Picture
 from ecotta_rt.sources.replay import REPLAY, CifarReplay
+from ecotta_rt.sources.synthetic import SYNTHETIC
 from ecotta_rt.sources.video import FILM, VideoFile
 
 COUNT = 5
@@ -69,6 +70,7 @@ SOURCES = {
     FILM: video,
     V4L2: camera,
     RTSP: camera,
+    SYNTHETIC: camera,
     "video in real time": lambda folder: video(folder, realtime=True),
     "newest of images": lambda folder: Newest(images(folder)),
     "newest of a video in real time": lambda folder: Newest(video(folder, realtime=True)),
