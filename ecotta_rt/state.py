@@ -20,7 +20,7 @@ from ecotta_rt.files.atomic import write_atomic
 from ecotta_rt.files.kinds import open_regular
 from ecotta_rt.files.names import readable_name
 
-__all__ = ["MAX_HEADER_BYTES", "SECTIONS", "AdaptState"]
+__all__ = ["MAX_HEADER_BYTES", "MOST_BYTES", "SECTIONS", "AdaptState", "state_content"]
 
 Array = NDArray[np.float32]
 Arrays = Mapping[str, Array]
@@ -35,7 +35,9 @@ SECTIONS = ("parameters", "momentum", "statistics")
 _ALL = (*SECTIONS, "adaptation")
 _READ_IN = {_FORMAT: SECTIONS, _FORMAT_WITH_ADAPTATION: _ALL}
 
-_MAX_BYTES = 1 << 30
+MOST_BYTES = 1 << 30
+"""Of the file of a state."""
+
 _MAX_AXES = 8
 _LARGE_BYTES = 16 << 20
 
@@ -83,7 +85,7 @@ class AdaptState:
         return MAX_HEADER_BYTES + sum(array.nbytes for _, _, array in self._each())
 
     @classmethod
-    def load(cls, path: str | Path, *, most_bytes: int = _MAX_BYTES) -> "AdaptState":
+    def load(cls, path: str | Path, *, most_bytes: int = MOST_BYTES) -> "AdaptState":
         """Read what `save` wrote.
 
         Args:
@@ -94,22 +96,7 @@ class AdaptState:
             InputFileError: No such file, truncated, mostly holes, not a state, not float32, not finite, a negative
                 variance, or longer than 1 GiB or `most_bytes`.
         """
-        try:
-            with open_regular(path) as file:
-                status = os.fstat(file.fileno())
-                size = status.st_size
-                if size > (most := min(most_bytes, _MAX_BYTES)):
-                    raise InputFileError(
-                        f"{path}: {size} bytes, more than the {most} it may have; is it of another network?"
-                    )
-                # A file that was made long and never written reads as zeros, and takes all of them in memory.
-                there = getattr(status, "st_blocks", size) * 512
-                if size > _LARGE_BYTES and 4 * there < size:
-                    raise InputFileError(f"{path}: {size} bytes, of which only {there} were ever written; not a state")
-                content = file.read(size)
-        except OSError as error:
-            raise InputFileError(f"{path}: cannot be read ({error.strerror or error})") from error
-        return cls.from_bytes(content, str(path))
+        return cls.from_bytes(state_content(path, most_bytes), str(path))
 
     def to_bytes(self) -> bytes:
         """The content of the file that `save` writes: the same for equal states.
@@ -138,8 +125,8 @@ class AdaptState:
         """
         from safetensors import SafetensorError, deserialize
 
-        if len(content) > _MAX_BYTES:
-            raise InputFileError(f"{origin}: {len(content)} bytes, more than the {_MAX_BYTES} a state may have")
+        if len(content) > MOST_BYTES:
+            raise InputFileError(f"{origin}: {len(content)} bytes, more than the {MOST_BYTES} a state may have")
         if (length := int.from_bytes(content[:8], "little")) > MAX_HEADER_BYTES:
             raise InputFileError(
                 f"{origin}: not a safetensors file, or one with a header of {length} bytes; a state's has at most "
@@ -168,6 +155,33 @@ class AdaptState:
 
     def _each(self) -> list[tuple[str, str, NDArray[np.float32]]]:
         return [(section, name, a) for section in _ALL for name, a in getattr(self, section).items()]
+
+
+def state_content(path: str | Path, most_bytes: int = MOST_BYTES) -> bytes:
+    """All bytes of a state's file, for `AdaptState.from_bytes`.
+
+    Args:
+        path: The file.
+        most_bytes: A longer file is refused before it is read.
+
+    Raises:
+        InputFileError: It cannot be read, is mostly holes or too long.
+    """
+    try:
+        with open_regular(path) as file:
+            status = os.fstat(file.fileno())
+            size = status.st_size
+            if size > (most := min(most_bytes, MOST_BYTES)):
+                raise InputFileError(
+                    f"{path}: {size} bytes, more than the {most} it may have; is it of another network?"
+                )
+            # A file that was made long and never written reads as zeros, and takes all of them in memory.
+            there = getattr(status, "st_blocks", size) * 512
+            if size > _LARGE_BYTES and 4 * there < size:
+                raise InputFileError(f"{path}: {size} bytes, of which only {there} were ever written; not a state")
+            return file.read(size)
+    except OSError as error:
+        raise InputFileError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
 def _header(content: bytes) -> tuple[dict[str, Any], int]:

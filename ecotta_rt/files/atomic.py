@@ -15,7 +15,7 @@ from ecotta_rt.files.temporary import temporary_file
 __all__ = ["check_target", "open_atomic", "write_atomic"]
 
 
-def write_atomic(path: str | os.PathLike[str], content: bytes) -> None:
+def write_atomic(path: str | os.PathLike[str], content: bytes, *, family: str | None = None) -> None:
     """Write under a temporary name beside `path`, force it to the disk, and move it into place.
 
     A symbolic link stays one: the file that it leads to is replaced. The new file has the mode and, as far as this
@@ -24,23 +24,26 @@ def write_atomic(path: str | os.PathLike[str], content: bytes) -> None:
     Args:
         path: Where to; a regular file there is replaced, missing folders are made.
         content: All of it.
+        family: As for `open_atomic`.
 
     Raises:
         UsageError: There is something else than a regular file: a folder, a device, a pipe.
         TransferError: The file cannot be written; `path` is as it was before.
     """
-    with open_atomic(path) as file:
+    with open_atomic(path, family=family) as file:
         file.write(content)
 
 
 @contextlib.contextmanager
-def open_atomic(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+def open_atomic(path: str | os.PathLike[str], *, family: str | None = None) -> Iterator[BinaryIO]:
     """As `write_atomic`, for content that is written piece by piece because it should not be in memory twice.
 
     The file is moved into place when the `with` block ends; where it ends by an exception, `path` is as it was before.
 
     Args:
         path: As for `write_atomic`.
+        family: What temporary files are named after instead of `path`. Where each file has a new name, a common one
+            lets the next write find what killed runs have left: see `ecotta_rt.files.temporary.remove_stale`.
 
     Yields:
         The temporary file, open for writing.
@@ -51,7 +54,11 @@ def open_atomic(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """
     with _told(path):
         target, old = _target(Path(path))
-        with temporary_file(target, 0o666 if old is None else stat.S_IMODE(old.st_mode)) as (temporary, descriptor):
+        named_after = target if family is None else target.with_name(family)
+        with temporary_file(named_after, 0o666 if old is None else stat.S_IMODE(old.st_mode)) as (
+            temporary,
+            descriptor,
+        ):
             with open(descriptor, "wb", closefd=False) as file:
                 yield file
             if old is not None:

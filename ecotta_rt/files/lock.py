@@ -15,7 +15,9 @@ _RETRY_S = 0.05
 
 
 @contextlib.contextmanager
-def locked(path: str | os.PathLike[str], wait_s: float = 0.0) -> Iterator[None]:
+def locked(
+    path: str | os.PathLike[str], wait_s: float = 0.0, hint: str = "end that one, or name another file"
+) -> Iterator[None]:
     """Keep other processes that ask for the same lock out while the block runs.
 
     A hidden file beside `path` is locked, not the file itself, which an atomic write replaces. Where the file system
@@ -24,6 +26,7 @@ def locked(path: str | os.PathLike[str], wait_s: float = 0.0) -> Iterator[None]:
     Args:
         path: The file that is to be ours, links followed; it need not exist, its folder must.
         wait_s: Seconds to wait for another process to be done with it.
+        hint: What to try where another process has it.
 
     Raises:
         UsageError: Another process has it; the message names it.
@@ -40,7 +43,7 @@ def locked(path: str | os.PathLike[str], wait_s: float = 0.0) -> Iterator[None]:
     except OSError as error:
         raise TransferError(f"{lock} cannot be written: {error.strerror or error}. Check the folder") from error
     if descriptor is None:
-        raise UsageError(f"{path} is in use by another run ({_holder(lock)}); end that one, or name another file")
+        raise UsageError(f"{path} is in use by another run ({_holder(lock)}); {hint}")
     try:
         yield
     finally:

@@ -12,7 +12,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["is_free", "temporary_file", "temporary_folder"]
+__all__ = ["is_free", "remove_stale", "temporary_file", "temporary_folder"]
 
 _SUFFIX = ".tmp"
 
@@ -31,8 +31,8 @@ def temporary_file(beside: Path, mode: int) -> Iterator[tuple[Path, int]]:
     Raises:
         OSError: It cannot be made.
     """
+    remove_stale(beside)
     prefix = f".{beside.name}."
-    _remove_stale(beside.parent, prefix)
     path, descriptor = _new_file(beside.parent, prefix, mode)
     try:
         yield path, descriptor
@@ -40,6 +40,11 @@ def temporary_file(beside: Path, mode: int) -> Iterator[tuple[Path, int]]:
         os.close(descriptor)
         with contextlib.suppress(OSError):
             path.unlink(missing_ok=True)
+
+
+def remove_stale(beside: Path) -> None:
+    """Remove what `temporary_file` of the same argument has left where runs were killed; what is in use stays."""
+    _remove_stale(beside.parent, f".{beside.name}.")
 
 
 @contextlib.contextmanager
