@@ -34,6 +34,7 @@ from ecotta_rt.runtime.open_graphs import OpenGraphs
 from ecotta_rt.runtime.predicting import predicted, probabilities_of, why_moved
 from ecotta_rt.runtime.preprocess import preprocess
 from ecotta_rt.runtime.recipe import adaptation_options, learns, recipe_of
+from ecotta_rt.runtime.stream import Stream
 from ecotta_rt.runtime.vectors import StateVectors
 from ecotta_rt.runtime.views import averaged, mirrored
 from ecotta_rt.state import AdaptState
@@ -60,8 +61,8 @@ def _one_at_a_time(method: "Callable[Concatenate[Runtime, P], R]") -> "Callable[
 class Runtime:
     """Answers frames and adapts to them; made by `load`.
 
-    One Runtime can serve several cameras of one network in turn: what each stream has taught is an `Adaptation`, see
-    `new_adaptation` and `use`. What is learned by gradients is shared by all.
+    One Runtime can serve several cameras of one network in turn: what each of them has taught is a `Stream`, see
+    `new_stream` and `use`. `state`, `restore`, `save_state` and `reset` are of the stream in use.
 
     Threads may share one. Their calls are made one after the other, each whole: a step and what it does to the state, a
     change of level, a state that is read or put back. `interrupt` alone does not wait. Two threads are no faster than
@@ -75,7 +76,7 @@ class Runtime:
         class_names: By class.
         graph: The graph that learns; None where nothing does.
         options: How the stream is followed: `ecotta_rt.options.AdaptationOptions`.
-        adaptation: What the present camera's stream has taught without gradients.
+        stream: The one in use.
         session_options: How it is run.
         level: Rung of the ladder, see `set_level`.
     """
@@ -107,15 +108,15 @@ class Runtime:
         self._piece = 1 if frame_by_frame else self.batch  # frames a run of a graph
         initial = bundle.initial_state()
         self._metadata = dict(initial.metadata)
-        self._vectors = StateVectors(manifest, initial)
+        self._vectors = StateVectors(manifest, initial, learns=adapt)
         if self.options.views > 1 and manifest.normalisation in TRACKED and not manifest.ports.observes:
             raise UsageError(
                 "views=2: the graphs of this bundle move their statistics themselves, by the mirror image, too; "
                 "make it anew with this version's ecotta prepare, or use views=1"
             )
         self._recipe = recipe_of(bundle, self.options)
-        self.adaptation = self.new_adaptation()
-        self._vectors.use_statistics(self.adaptation.statistics)
+        self.stream = self.new_stream()
+        self.stream.enter(self._vectors)
         kinds = SINGLE_FRAME if frame_by_frame else ("step",)
         self._learning = {graph_name(bundle, kind, self._piece, fast): kind for kind in kinds} if adapt else {}
         self.graph = next(iter(self._learning), None)
@@ -283,29 +284,41 @@ class Runtime:
         logits, seen, finite = self._answered(frames, hold_statistics)
         return self._followed(logits, seen, "off" if finite else "not-finite", count=count)
 
-    def new_adaptation(self) -> Adaptation:
-        """What the stream of another camera of this network begins with; see `use`."""
-        return Adaptation(self._recipe)
+    @property
+    def adaptation(self) -> Adaptation:
+        """What the stream in use has taught without gradients."""
+        return self.stream.adaptation
+
+    def new_stream(self) -> Stream:
+        """What the stream of another camera of this network begins with: the bundle's own state. See `use`."""
+        return Stream(Adaptation(self._recipe), self._vectors.new(), self._metadata)
 
     @_one_at_a_time
-    def use(self, adaptation: Adaptation) -> Adaptation:
-        """Go on with another camera: statistics, filter and places are its own from here on. Nothing is copied.
+    def use(self, stream: Stream) -> Stream:
+        """Go on with another camera: all that moves is its own from here on. Nothing is copied.
+
+        Where streams have learned other parameters, the graphs that answer take these as inputs from the second stream
+        on, which is slower than as constants: one reopening, and none at later changes.
 
         Args:
-            adaptation: From `new_adaptation` of this Runtime.
+            stream: From `new_stream` of this Runtime.
 
         Returns:
             The one before.
 
         Raises:
-            UsageError: It is of another Runtime, or no Adaptation.
+            UsageError: It is of another Runtime, or no Stream.
         """
-        if not isinstance(adaptation, Adaptation):
-            raise UsageError(f"use() takes an Adaptation, not {type(adaptation).__name__}; see new_adaptation()")
-        if adaptation.recipe is not self._recipe:
-            raise UsageError("this adaptation is of another Runtime; take one from new_adaptation()")
-        before, self.adaptation = self.adaptation, adaptation
-        self._vectors.use_statistics(adaptation.statistics)
+        if not isinstance(stream, Stream):
+            raise UsageError(f"use() takes a Stream, not {type(stream).__name__}; see new_stream()")
+        if stream.adaptation.recipe is not self._recipe:
+            raise UsageError("this stream is of another Runtime; take one from new_stream()")
+        before, self.stream = self.stream, stream
+        if stream is not before:
+            learned = self._vectors.learned
+            before.leave(self._vectors)
+            stream.enter(self._vectors)
+            self._graphs.take_turns(learned)
         return before
 
     @_one_at_a_time
@@ -337,7 +350,7 @@ class Runtime:
     @_one_at_a_time
     def state(self) -> AdaptState:
         """The present state as a value."""
-        return replace(self._vectors.as_state(self._metadata), adaptation=self.adaptation.arrays())
+        return replace(self._vectors.as_state(self.stream.metadata), adaptation=self.adaptation.arrays())
 
     @_one_at_a_time
     def restore(self, state: AdaptState | str | Path) -> bool:
@@ -365,12 +378,10 @@ class Runtime:
             whole = self.adaptation.restore(vectors["statistics"], state.adaptation)
         except UsageError as error:
             raise InputFileError(f"this state cannot be gone on from: {error}") from error
-        before = self._vectors.copy_of(self._vectors.learned)
-        self._vectors.put_back(vectors)
-        if any(not np.array_equal(before[name], vector) for name, vector in self._vectors.learned.items()):
+        if self._vectors.go_on_from(vectors):
             self._graphs.close_fixed()
             self._graphs.open(self.level)
-        self._metadata = dict(state.metadata)
+        self.stream.metadata = dict(state.metadata)
         return whole
 
     @_one_at_a_time

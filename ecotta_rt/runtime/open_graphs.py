@@ -1,6 +1,7 @@
 """The graphs of a bundle that are open: those of one rung of the ladder, with the buffers they need and no more.
 
-As long as nothing is learned the parameters are constants of the graphs that answer, which makes them faster.
+As long as nothing is learned the parameters are constants of the graphs that answer, which makes them faster: unless
+several streams take turns that have learned different ones.
 """
 
 from collections.abc import Iterator, Mapping
@@ -55,7 +56,7 @@ class OpenGraphs:
         self._learning, self._piece, self._answers_too = learning, piece, answers_too
         self._frame_shape = (bundle.manifest.frame.channels, *bundle.manifest.frame.size)
         self.step_options, self.answer_options = run_options(), run_options()
-        self._learns = False
+        self._learns = self._differ = False
         self.runs: dict[str, GraphRun] = {}
         self.frames: dict[int, Floats] = {}
 
@@ -63,7 +64,7 @@ class OpenGraphs:
         """The graph of that name, opened where it is not."""
         if name not in self.runs:
             ends_by = self.step_options if name in self._learning else self.answer_options
-            constants = {} if self._learns else self._vectors.learned
+            constants = {} if self._learns or self._differ else self._vectors.learned
             self.runs[name] = GraphRun(self._bundle, name, self._options, ends_by, constants)
         return self.runs[name]
 
@@ -105,6 +106,16 @@ class OpenGraphs:
     def close_fixed(self) -> None:
         """Close those that have the parameters as constants: there are other ones now."""
         self.runs = {name: run for name, run in self.runs.items() if not run.fixed}
+
+    def take_turns(self, before: Mapping[str, Floats]) -> None:
+        """Another stream is in use; where it has learned other parameters than `before`, none are constants any more.
+
+        The next run opens what is closed here.
+        """
+        now = self._vectors.learned
+        if not self._differ and any(_differ(vector, now[name]) for name, vector in before.items()):
+            self._differ = True
+            self.close_fixed()
 
     def transient_bytes(self) -> int:
         """What the next batch will take for its tensors above what is held now, by the bundle's figures."""
@@ -152,3 +163,7 @@ class OpenGraphs:
                     return session.live_bytes
                 return int(session.arena_bytes * arena_overhead(entry.batch))
         return entry.step_peak_bytes
+
+
+def _differ(one: Floats, other: Floats) -> bool:
+    return one is not other and not np.array_equal(one, other)

@@ -3,6 +3,8 @@
 What was written becomes current by a change of roles. So nothing is copied, and a result that is not to be trusted is
 simply not taken over. Which vectors there are, and which graphs write them, is declared in the bundle. Statistics that
 graphs only tell of belong to the camera's `Adaptation`, which moves them in place.
+
+Several streams take turns: `current` and `exchange` hand over what is a stream's own. What runs write is shared by all.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -14,9 +16,12 @@ from ecotta_rt.bundle import Manifest
 from ecotta_rt.errors import InputFileError
 from ecotta_rt.state import SECTIONS, AdaptState
 
-__all__ = ["StateVectors"]
+__all__ = ["StateVectors", "Vectors"]
 
 Floats = NDArray[np.float32]
+
+Vectors = dict[str, Floats]
+"""Of one stream: the state's sections by name."""
 
 _STATISTICS = "statistics"
 
@@ -27,15 +32,19 @@ class StateVectors:
     Args:
         manifest: Declares the vectors.
         state: To begin with.
+        learns: Whether anything learns by gradients: then each stream has all vectors for itself. Where nothing does,
+            streams share those that nobody moves.
 
     Attributes:
         now: By name, what a run reads.
         next: By name, what a run writes: those alone that a graph in use writes.
     """
 
-    def __init__(self, manifest: Manifest, state: AdaptState) -> None:
+    def __init__(self, manifest: Manifest, state: AdaptState, *, learns: bool = True) -> None:
         self._layout, self._ports, self._digest = manifest.layout, manifest.ports, manifest.network_digest
-        self.now: dict[str, Floats] = dict(zip(SECTIONS, self._layout.pack(state), strict=True))
+        self._initial: Vectors = dict(zip(SECTIONS, self._layout.pack(state), strict=True))
+        self._shared = () if learns else tuple(name for name in SECTIONS if name != _STATISTICS)
+        self.now: dict[str, Floats] = self.new()
         self.next: dict[str, Floats] = {}
         self._held = self._layout.held_of(state)
 
@@ -50,6 +59,18 @@ class StateVectors:
         for name in (*written, *sums):
             if name not in self.next:
                 self.next[name] = np.zeros_like(self.now[name])
+
+    def new(self) -> Vectors:
+        """What a stream begins with."""
+        return {name: v if name in self._shared else v.copy() for name, v in self._initial.items()}
+
+    def current(self) -> Vectors:
+        """What is the own of the stream that runs read now; nothing is copied."""
+        return {name: self.now[name] for name in SECTIONS}
+
+    def exchange(self, vectors: Vectors) -> None:
+        """Have runs read those of another stream."""
+        self.now.update(vectors)
 
     def use_statistics(self, vector: Floats | None) -> None:
         """Have runs read this vector, which somebody else moves; None: the one there is."""
@@ -92,6 +113,20 @@ class StateVectors:
         """Make `values` current again."""
         for name, vector in values.items():
             self.now[name][:] = vector
+
+    def go_on_from(self, values: Mapping[str, Floats]) -> bool:
+        """Make the vectors of a state current.
+
+        Returns:
+            Whether anything that learns is another now. Those that streams share are not overwritten, but exchanged.
+        """
+        before = self.copy_of(self.learned)
+        for name in self._shared:
+            if not np.array_equal(self.now[name], values[name]):
+                initial = self._initial[name]
+                self.now[name] = initial if np.array_equal(initial, values[name]) else values[name].copy()
+        self.put_back({name: values[name] for name in values if name not in self._shared})
+        return any(not np.array_equal(vector, self.now[name]) for name, vector in before.items())
 
     def as_state(self, metadata: Mapping[str, str]) -> AdaptState:
         """The current state as a value."""

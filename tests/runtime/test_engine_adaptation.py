@@ -122,24 +122,75 @@ def test_a_run_that_is_saved_and_taken_up_goes_on_bit_for_bit(tiny, with_recipe,
     assert np.array_equal(second(stream[0]).filtered, expected[0])
 
 
-def test_cameras_take_turns_and_know_nothing_of_each_other(tiny, with_recipe):
-    path = with_recipe()
-    alone, shared = Runtime.load(path), Runtime.load(path)
-    other = shared.new_adaptation()
+@pytest.mark.parametrize("learning", ["off", "on"])
+def test_streams_take_turns_bit_for_bit_as_runtimes_of_their_own(tiny, with_recipe, learning):
+    path = with_recipe(learning=learning)
+    shared, *alone = (Runtime.load(path, batch=4) for _ in range(3))
+    streams = [shared.stream, shared.new_stream()]
 
-    for seed in range(5):
-        expected = alone(tiny.frames(1, seed))
-        found = shared(tiny.frames(1, seed))
-        mine = shared.use(other)
-        shared(tiny.frames(1, 50 + seed))
-        other = shared.use(mine)
+    for step, turn in enumerate([0, 1, 1, 0, 0, 1, 0, 1]):
+        frames = tiny.frames(4, seed=step)
+        shared.use(streams[turn])
+        expected, found = alone[turn](frames), shared(frames)
 
+        assert found.adapted == expected.adapted == (learning == "on")
         assert np.array_equal(found.filtered, expected.filtered)
-    assert np.array_equal(alone.adaptation.statistics, shared.adaptation.statistics)
+    for stream, own in zip(streams, alone, strict=True):
+        shared.use(stream)
+        assert shared.state.to_bytes() == own.state.to_bytes()
+    assert shared.state.to_bytes() != alone[0].state.to_bytes()
+
+
+@pytest.mark.parametrize("learning", ["off", "on"])
+def test_a_stream_is_restored_saved_and_reset_and_the_others_stay(tiny, with_recipe, learning):
+    path = with_recipe(learning=learning)
+    learner, shared = Runtime.load(path, batch=4, adapt=True), Runtime.load(path, batch=4)
+    door, yard, first = shared.stream, shared.new_stream(), shared.state.to_bytes()
+    learner(tiny.frames())
+    taught = learner.state
+
+    shared.use(yard)
+    shared.restore(taught)
+
+    assert shared.state.to_bytes() == taught.to_bytes()
+    shared.use(door)
+    assert shared.state.to_bytes() == first
+    shared(tiny.frames())
+    moved = shared.state.to_bytes()
+    shared.use(yard)
+    assert shared.state.to_bytes() == taught.to_bytes()
+    shared.reset()
+    assert shared.state.to_bytes() == first
+    shared.use(door)
+    assert shared.state.to_bytes() == moved
+
+
+def test_streams_of_different_parameters_are_each_answered_with_their_own(tiny, with_recipe):
+    """Of graphs that hold the parameters as constants, too."""
+    path = with_recipe(learning="on")
+    learner, shared, alone = (Runtime.load(path, batch=4, adapt=adapt) for adapt in (True, False, False))
+    learner(tiny.frames())
+    door, yard = shared.stream, shared.new_stream()
+    for runtime in (shared, alone):
+        runtime.restore(learner.state)
+
+    for seed in range(3):
+        found = shared.predict(tiny.frames(seed=seed))
+        shared.use(yard)
+        other = shared.predict(tiny.frames(seed=seed))
+        shared.use(door)
+
+        assert found.unfiltered == pytest.approx(alone.predict(tiny.frames(seed=seed)).unfiltered, abs=1e-6)
+        assert np.abs(found.unfiltered - other.unfiltered).max() > 1e-6
+
+
+def test_what_is_no_stream_of_this_runtime_is_refused(with_recipe):
+    runtime, other = Runtime.load(with_recipe()), Runtime.load(with_recipe())
+
     with pytest.raises(UsageError, match="of another Runtime"):
-        shared.use(alone.new_adaptation())
-    with pytest.raises(UsageError, match=r"use\(\) takes an Adaptation, not NoneType; see new_adaptation\(\)"):
-        shared.use(None)
+        runtime.use(other.new_stream())
+    with pytest.raises(UsageError, match=r"use\(\) takes a Stream, not NoneType; see new_stream\(\)"):
+        runtime.use(None)
 
 
 def test_two_views_are_the_mean_of_both_probabilities(tiny, with_recipe, seen_by_torch):
