@@ -1,6 +1,9 @@
 """What a network said of a batch, frame by frame."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ecotta_rt.events import Answer
 from ecotta_rt.records import Frame, Prediction
@@ -9,7 +12,12 @@ __all__ = ["answers_to"]
 
 
 def answers_to(
-    batch: Sequence[Frame], prediction: Prediction, class_names: Sequence[str], now_s: float, dropped: int
+    batch: Sequence[Frame],
+    prediction: Prediction,
+    class_names: Sequence[str],
+    now_s: float,
+    dropped: int,
+    top: int = 0,
 ) -> Iterator[Answer]:
     """One answer a frame.
 
@@ -19,6 +27,7 @@ def answers_to(
         class_names: By class; a class without a name is called by its number.
         now_s: When it was said, by the clock that dates the frames.
         dropped: Frames dropped so far.
+        top: How many of the most probable classes to name in `Answer.top`; 0: that stays None.
     """
 
     def name_of(index: int) -> str:
@@ -44,4 +53,13 @@ def answers_to(
             unfiltered_probability=float(prediction.unfiltered[position, unfiltered[position]]),
             filtered_label=name_of(int(filtered[position])),
             filtered_probability=float(prediction.filtered[position, filtered[position]]),
+            top=_most_probable(prediction.probabilities[position], top, name_of) if top else None,
         )
+
+
+def _most_probable(
+    probabilities: NDArray[np.float32], count: int, name_of: Callable[[int], str]
+) -> tuple[tuple[str, float], ...]:
+    """Names and probabilities, the most probable first; of equal ones the class of the lower number."""
+    first = np.argsort(-probabilities, kind="stable")[:count]
+    return tuple((name_of(int(index)), float(probabilities[index])) for index in first)

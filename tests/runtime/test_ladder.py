@@ -21,14 +21,15 @@ class Climb:
         engine.closed = closed
         read = lambda: Vitals(pss_bytes=self.pss_mib * MIB)  # noqa: E731
         self.guard = Guard(GuardPolicy(limit_bytes=lambda: 100 * MIB, dwell_s=0.5), read, self.clock)
-        self.ladder = Ladder(engine, self.guard, lambda: iter([WAITING]))
+        self.ladder = Ladder(engine, self.guard)
 
     def at(self, pss_mib):
         """What is told of a reading, and the levels that the engine was asked for meanwhile."""
         self.clock.advance_s(1)
         self.pss_mib, before = pss_mib, len(self.engine.log)
         told = [
-            event if event is WAITING else f"{event.before}-{event.level} {event.why}" for event in self.ladder.check(3)
+            event if event is WAITING else f"{event.before}-{event.level} {event.why}"
+            for event in self.ladder.check(3, lambda: iter([WAITING]))
         ]
         return told, self.engine.log[before:]
 
@@ -90,7 +91,7 @@ def test_a_graph_that_got_no_memory_asks_for_the_next_level_at_once(make_engine)
 
 def test_without_a_guard_it_stays_on_full(make_engine):
     engine = make_engine()
-    ladder = Ladder(engine, None, lambda: iter(()))
+    ladder = Ladder(engine, None)
 
-    assert ([*ladder.check(0)], ladder.level, engine.log) == ([], Level.FULL, [])
+    assert ([*ladder.check(0, lambda: iter(()))], ladder.level, engine.log) == ([], Level.FULL, [])
     assert not ladder.fell_short(BudgetExceeded("x", need_bytes=1, limit_bytes=0, largest_tenant=""))

@@ -206,7 +206,7 @@ def test_a_source_that_comes_back_is_told_with_its_next_frame(make_engine):
 
     sink, tally = play([frame(0), *(SourceLost(i, "camera", "lost") for i in (1, 2)), broken, frame(5)], make_engine())
 
-    assert [event for event in sink.events if isinstance(event, SourceBack)] == [SourceBack(5, "frame-5")]
+    assert [event for event in sink.events if isinstance(event, SourceBack)] == [SourceBack(5, "frame-5", 0.0)]
     assert tally.refused == 3
 
 

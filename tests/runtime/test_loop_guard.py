@@ -335,12 +335,15 @@ def test_while_a_batch_is_merely_answered_nobody_is_interrupted(make_engine):
 
 
 def test_what_goes_wrong_while_a_batch_is_learned_from_ends_the_run_too(make_engine):
+    learning = []
+
     def limit_bytes():
-        if loop._learning:
+        if learning:
             raise TransferError("the app that sets the limit is gone")
 
     class Engine(make_engine):
         def __call__(self, frames):
+            learning.append(True)
             loop.check_memory()
             return super().__call__(frames)
 
