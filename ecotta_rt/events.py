@@ -7,6 +7,7 @@ from ecotta_rt.records import Frame, Level, Why
 
 __all__ = [
     "AdaptingSet",
+    "Alert",
     "Answer",
     "BatchAnswered",
     "DoubtBegan",
@@ -298,6 +299,19 @@ class DoubtEnded(Event):
 
     frame: int
     lasted_s: float
+
+
+@dataclass(frozen=True)
+class Alert(Event):
+    """A rule of the owner's holds: somebody wants to know.
+
+    Attributes:
+        rule: Which, by name.
+        why: A sentence for people.
+    """
+
+    rule: str
+    why: str
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,8 @@ from ecotta_rt.cli.main import COMMANDS
 from ecotta_rt.errors import EcottaError
 from ecotta_rt.events import Answer, Reason
 from ecotta_rt.records import Why
+from ecotta_rt.sinks.event_fields import EVENT_NAMES, event_fields
+from fixtures.events import EVENTS
 
 CHECKOUT = Path(__file__).parent.parent
 README = CHECKOUT / "README.md"
@@ -164,7 +166,8 @@ def test_links_lead_somewhere(checkout):
 
 def test_every_word_of_a_runs_lines_is_told(checkout):
     told = page_parts.inline_code((checkout / "docs" / "reference" / "output.md").read_text(encoding="utf-8"))
-    words = {field.name for field in fields(Answer)} | {*get_args(Why), *get_args(Reason)}
+    words = {field.name for field in fields(Answer)} | {*get_args(Why), *get_args(Reason), *EVENT_NAMES}
+    words |= {word for event in EVENTS for word in event_fields(event)}
 
     assert words - set(told) == set()
 

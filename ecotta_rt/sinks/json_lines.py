@@ -1,20 +1,26 @@
-"""Answers, refusals and the guard's steps as JSON, one object a line."""
+"""Events as JSON, one object a line."""
 
 import json
-import math
 import select
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
 from ecotta_rt.errors import TransferError
-from ecotta_rt.events import Answer, Event, GuardStep, Refusal
-from ecotta_rt.files.names import readable_name
+from ecotta_rt.events import Event
 from ecotta_rt.files.output import check_output, open_stream
+from ecotta_rt.messages import own_output
+from ecotta_rt.sinks.context import SinkContext
+from ecotta_rt.sinks.event_fields import EVENT_NAMES, event_fields, event_name
+from ecotta_rt.sinks.kinds import SinkKind, SinkOptions
 from ecotta_rt.sinks.sink import SinkPlug
 
-__all__ = ["JSON_LINES", "JsonLines", "json_lines_file"]
+__all__ = ["JSON_LINES", "KIND", "RUN_EVENTS", "JsonLines", "JsonLinesOptions", "json_lines_file", "open_json_lines"]
+
+RUN_EVENTS = ("answer", "refused", "guard", "camera-lost", "camera-back")
+"""What `ecotta run` has a line for: what it says of its frames. The rest it tells on standard error."""
 
 _LOOK_EVERY_S = 0.5  # for a reader that hangs; whether the run is to end is looked for in between
 
@@ -27,6 +33,7 @@ class JsonLines:
         name: For messages.
         stopping: Whether the run is to end. A reader that takes nothing is waited for until then.
         close: Closes the file; by default it stays open.
+        events: Names of those that give a line.
 
     Raises:
         BrokenPipeError: From `take`: nobody reads any more.
@@ -39,18 +46,19 @@ class JsonLines:
         name: str = "standard output",
         stopping: Callable[[], bool] | None = None,
         close: Callable[[], None] = lambda: None,
+        events: Collection[str] = RUN_EVENTS,
     ) -> None:
         self._file = file
         self._name = name
         self._stopping = stopping if _is_open_file(file) else None
+        self._events = frozenset(events)
         self.close = close
 
     def take(self, event: Event) -> None:
-        fields = _fields(event)
-        if fields and not self._file.closed:
-            self._write(fields)
+        if event_name(event) in self._events and not self._file.closed:
+            self._write(event_fields(event))
 
-    def _write(self, fields: dict[str, object]) -> None:
+    def _write(self, fields: dict[str, Any]) -> None:
         try:
             self._wait_for_reader()
             print(json.dumps(fields), file=self._file, flush=True)
@@ -80,6 +88,24 @@ def json_lines_file(path: str | Path, stopping: Callable[[], bool] | None = None
     return JsonLines(stack.enter_context(open_stream(Path(path))), str(path), stopping, stack.close)
 
 
+@dataclass(frozen=True)
+class JsonLinesOptions(SinkOptions):
+    """JSON lines on standard output."""
+
+
+def open_json_lines(options: JsonLinesOptions, name: str, context: SinkContext) -> JsonLines:
+    """A sink onto standard output, which has it for itself: what libraries print there goes to standard error.
+
+    Raises:
+        TransferError: From its `take`: nobody reads, or it cannot be written.
+    """
+    stack = ExitStack()
+    file = stack.enter_context(own_output())
+    return JsonLines(file, "standard output", context.stopping, stack.close, EVENT_NAMES)
+
+
+KIND = SinkKind("json-lines", JsonLinesOptions, open_json_lines)
+
 JSON_LINES = SinkPlug(
     shown="FILE",
     recognises=lambda text: "://" not in text,
@@ -88,32 +114,9 @@ JSON_LINES = SinkPlug(
 )
 
 
-def _fields(event: Event) -> dict[str, Any]:
-    """Of a line, in order; what is not known is left out. Empty for events that give no line."""
-    match event:
-        case Answer():
-            fields = {**vars(event), "name": readable_name(event.name)}
-        case Refusal():
-            fields = {"frame": event.index, "name": readable_name(event.name), "refused": event.why}
-        case GuardStep():
-            fields = {"event": "guard", "from": str(event.before), "to": str(event.level), "why": event.why}
-            measured = ("usage_bytes", "limit_bytes", "available_bytes", "temperature_c", "frame")
-            fields |= {name: getattr(event, name) for name in measured}
-        case _:
-            return {}
-    return {
-        key: _number(value) if isinstance(value, float) else value for key, value in fields.items() if value is not None
-    }
-
-
 def _is_open_file(file: TextIO) -> bool:
     """Whether there is something below it that one can wait for; nobody waits for a text in memory."""
     try:
         return file.fileno() >= 0
     except OSError:
         return False
-
-
-def _number(value: float) -> float | None:
-    # JSON has no NaN; a network that has diverged has.
-    return round(value, 6) if math.isfinite(value) else None

@@ -7,43 +7,16 @@ import pytest
 
 from contract.checks import offenders
 from ecotta_rt.cli.progress import StreamProgress
-from ecotta_rt.events import (
-    Answer,
-    BatchAnswered,
-    Dropped,
-    Event,
-    EventsDropped,
-    GuardStep,
-    Refusal,
-    SourceBack,
-    SourceLost,
-    StateNotSaved,
-    StateSaved,
-    StreamEnded,
-)
+from ecotta_rt.events import Event, EventsDropped
 from ecotta_rt.machine.clock import ManualClock
-from ecotta_rt.records import Level
 from ecotta_rt.sinks.opening import PLUGS
 from ecotta_rt.sinks.queued import Queued
 from ecotta_rt.sinks.sink import FanOut
 from ecotta_rt.sinks.state_keeper import StateKeeper
 from ecotta_rt.sinks.tally import Tally
 from fixtures.engines import FakeEngine
+from fixtures.events import EVENTS
 from fixtures.kept import Kept
-
-EVENTS = (
-    Answer(3, "a\n.png", "cat", 1, float("nan"), 0.5, True, "adapted", 12.5, 2, "dog", False),
-    BatchAnswered(4, 1, Level.SPARSE, offered=True, adapted=False, why="uncertain"),
-    Refusal(4, "odd\nname.png", "torn"),
-    SourceLost(5, "camera", "lost (unplugged), trying again in 0.5 s"),
-    SourceBack(6, "camera"),
-    Dropped(7, "8.png", 3),
-    GuardStep(3, Level.FULL, Level.STATISTICS, "limit", 261, 200),
-    StateSaved("a.safetensors"),
-    StateNotSaved("a.safetensors", "the disk is full"),
-    EventsDropped("standard output", 9),
-    StreamEnded(12, "the cable is out"),
-)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,71 @@
+"""The kinds of output that a configuration can name, `[[sink]]` by `[[sink]]`.
+
+A new kind is a file of this folder with its options, a dataclass on top of `SinkOptions`, and a `KIND`, and its line in
+the table here. Nothing of a kind is imported before somebody names it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Annotated, Any
+
+from ecotta_rt.files.fields import Doc, Limit, OneOf
+from ecotta_rt.sinks.context import SinkContext
+from ecotta_rt.sinks.event_fields import EVENT_NAMES
+from ecotta_rt.sinks.sink import Sink
+
+__all__ = ["KINDS", "SinkKind", "SinkOptions", "sink_kind"]
+
+_MODULES = {"json-lines": "json_lines"}
+
+KINDS = tuple(_MODULES)
+"""Their names, as a configuration has them after `kind =`."""
+
+
+@dataclass(frozen=True)
+class SinkOptions:
+    """What can be said of every output."""
+
+    name: Annotated[
+        str | None, Doc("what messages call it; two outputs need two names (left out: its kind)", '"log"')
+    ] = None
+    events: Annotated[
+        tuple[Annotated[str, OneOf(EVENT_NAMES)], ...],
+        Doc("which events it gets (empty: all)", '["answer", "camera-lost"]'),
+    ] = ()
+    cameras: Annotated[
+        tuple[str, ...],
+        Doc("of which cameras, by name (empty: all); what belongs to no camera always comes", '["door"]'),
+    ] = ()
+    queue: Annotated[
+        int, Limit(1, 100_000), Doc("events that may wait for it; when there are more, the oldest are dropped")
+    ] = 256
+
+
+@dataclass(frozen=True)
+class SinkKind:
+    """A kind of output.
+
+    Attributes:
+        name: What a configuration calls it.
+        options: A frozen dataclass on top of `SinkOptions`, read by `files/fields.py`.
+        opens: Makes a sink from options, the output's name and what it is opened with. What it raises is not the end:
+            it is told, and tried again later.
+        checks: Says before the start what no later try would mend, given options and name: a missing package, a folder
+            that is none. Raises an error of ours; opens and changes nothing.
+    """
+
+    name: str
+    options: type[SinkOptions]
+    opens: Callable[[Any, str, SinkContext], Sink]
+    checks: Callable[[Any, str], None] = lambda options, name: None
+
+
+def sink_kind(name: str) -> SinkKind:
+    """The kind of this name.
+
+    Raises:
+        KeyError: It is not among `KINDS`.
+    """
+    kind: SinkKind = import_module(f"ecotta_rt.sinks.{_MODULES[name]}").KIND
+    return kind
