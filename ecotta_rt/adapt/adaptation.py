@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ecotta_rt.adapt.channels import Moments
 from ecotta_rt.adapt.filter import AnswerFilter
 from ecotta_rt.adapt.follower import Followed, StatisticsFollower
-from ecotta_rt.adapt.places import Places
+from ecotta_rt.adapt.places import Change, Places
 from ecotta_rt.errors import UsageError
 from ecotta_rt.options import AdaptationOptions
 
@@ -145,6 +145,13 @@ class Adaptation:
             now = self._places.notice(key, now) or now
             gain = self._places.momentum(gain)
         return self._follower.moved(now, frame, classes, gain)
+
+    def take_change(self) -> Change | None:
+        """The last change of place that was noticed since this was asked before; None: there was none."""
+        if self._places is None:
+            return None
+        change, self._places.change = self._places.change, None
+        return change
 
     def arrays(self) -> dict[str, Floats]:
         """All that stays from frame to frame beside the statistics, as copies: to save it, or to put it back."""

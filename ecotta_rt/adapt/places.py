@@ -29,7 +29,7 @@ Source:
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +37,7 @@ from numpy.typing import NDArray
 from ecotta_rt.adapt.channels import Channels, Moments
 from ecotta_rt.errors import UsageError
 
-__all__ = ["Key", "Places"]
+__all__ = ["Change", "Key", "Places"]
 
 Floats = NDArray[np.float32]
 
@@ -60,6 +60,18 @@ _SAME = 0.3
 _LEAST_SPREAD = np.float32(1e-8)
 _KEY_ARRAYS = ("key_norm", "key_centre", "key_whitening")
 _NUMBERS = ("known", "usual", "usual_trend", "since_change", "stay", "snapshots", "changes", "recalls")
+
+
+class Change(NamedTuple):
+    """A change of place that was noticed.
+
+    Attributes:
+        size: How far the new place lies from the one that was left, in units of the usual distance D of a frame.
+        known: Whether its statistics were recalled.
+    """
+
+    size: float
+    known: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,6 +143,9 @@ class Places:
         keys: D, numbers in a key.
         capacity: Places that are remembered beside the source; the one left longest ago makes room. 0: changes are
             noticed, and nothing is recalled.
+
+    Attributes:
+        change: The last one that was noticed since this object was made or somebody set it to None; it is not saved.
     """
 
     def __init__(self, source: Moments, keys: int, capacity: int) -> None:
@@ -144,6 +159,7 @@ class Places:
         self._numbers = dict.fromkeys(_NUMBERS, 0.0)
         self._numbers |= {"usual": float(np.float32(0.4)), "usual_trend": float(np.float32(0.03))}
         self._numbers |= {"since_change": _LONG_AGO, "stay": float(_SETTLED), "snapshots": 2.0}
+        self.change: Change | None = None
         self._odd = False  # the last frame
         self._odds = np.zeros(_RECENT, np.float32)  # which of the last frames are
 
@@ -190,8 +206,7 @@ class Places:
         if known is not None:
             return self._recall(known)
         if changed:
-            self._leave()
-            self._key = np.median(self._recent, axis=0)
+            self._leave(np.median(self._recent, axis=0), known=False)
         else:
             self._stay_here(key, distance, trend, now)
         return None
@@ -211,22 +226,23 @@ class Places:
 
     def _recall(self, place: int) -> Moments:
         recalled, key = self._known[place].copy(), self._known_keys[place].copy()
-        self._leave()
+        self._leave(key, known=True)
         self._numbers["recalls"] += 1
         self._numbers["since_change"] = self._numbers["stay"] = _AFTER_RECALL
         self._snapshots[:] = recalled
         self._numbers["snapshots"] = 2.0
-        self._key = key
         return Moments(*recalled)
 
-    def _leave(self) -> None:
-        """Remember the place that was left, if the stay was long enough to know it."""
+    def _leave(self, key: Floats, known: bool) -> None:
+        """Go to the place of that key; remember the one that was left, if the stay was long enough to know it."""
         numbers = self._numbers
+        self.change = Change(_apart(key, self._key) / numbers["usual"], known)
         numbers["changes"] += 1
         if self._capacity and numbers["stay"] >= _SETTLED and numbers["snapshots"]:
             self._remember(self._snapshots[0 if numbers["snapshots"] > 1 else 1].copy())
         numbers["stay"] = numbers["snapshots"] = numbers["since_change"] = 0.0
         self._trend[:] = self._sums[:] = self._odds[:] = 0
+        self._key = key
 
     def _remember(self, place: Floats) -> None:
         """As the one that was left last; it replaces those that are no other place."""

@@ -59,6 +59,20 @@ def test_a_new_place_is_noticed_in_a_few_frames_and_hurried_after_until_it_is_kn
     assert memory.changes == 1 and memory.momentum(USUAL).tolist() == USUAL.tolist()
 
 
+def test_a_change_is_told_with_its_size_and_whether_the_place_is_known() -> None:
+    memory = places()
+    play(memory, [(HOME, 100)])
+    assert memory.change is None
+    play(memory, [(FOREST, 50)])
+    far = memory.change
+    assert far is not None and not far.known and 8 / 0.6 <= far.size <= 16 / 0.05, (
+        "about 3 in each number, and 4 at most"
+    )
+    memory.change = None
+    play(memory, [(HOME, 20)])
+    assert memory.change is not None and memory.change.known
+
+
 def test_one_odd_frame_is_no_change() -> None:
     memory = places()
     play(memory, [(HOME, 100)])
