@@ -6,10 +6,12 @@ import pytest
 
 from ecotta_rt.cli.main import main
 from ecotta_rt.errors import InputFileError, Unavailable, UsageError
+from ecotta_rt.machine.clock import ManualClock
 from ecotta_rt.sinks.opening import check_sink, open_sink
 from ecotta_rt.sources.images import Images
 from ecotta_rt.sources.newest import Newest
-from ecotta_rt.sources.opening import open_source
+from ecotta_rt.sources.opening import open_camera, open_source
+from ecotta_rt.sources.patience import unending
 
 THEIRS = """
 from ecotta_rt.sinks.sink import SinkPlug
@@ -61,6 +63,15 @@ def test_a_source_of_theirs_is_opened_and_where_it_is_live_the_newest_frame_wins
     assert type(open_source("live://x")) is Newest
     with pytest.raises(UsageError, match="--realtime is for films"):
         open_source("blank:x", realtime=True)
+
+
+def test_a_camera_of_theirs_that_ends_is_opened_again_for_a_daemon(installed):
+    installed(SOURCES)
+    draws = iter([0.5, 1.0])
+    kept = open_camera("live://x", unending(draw=lambda: next(draws)), clock=ManualClock()).source
+
+    assert "not there (the stream ended" in next(iter(kept)).why
+    assert not open_camera("blank:x", unending()).live
 
 
 def test_a_sink_of_theirs_is_opened(installed):

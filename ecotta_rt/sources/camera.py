@@ -1,27 +1,30 @@
 """A camera on this machine (V4L2) or on the network (RTSP), which comes back by itself when it was lost."""
 
+import math
 from collections.abc import Callable, Generator
 from contextlib import closing
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from ecotta_rt.errors import Unavailable
+from ecotta_rt.errors import EcottaError, Unavailable
 from ecotta_rt.events import Item, Refusal, SourceLost
 from ecotta_rt.machine.clock import Clock, SystemClock
 from ecotta_rt.messages import mask
 from ecotta_rt.records import Frame
+from ecotta_rt.sources.patience import GIVES_UP, Patience
 from ecotta_rt.sources.pyav import Broken, Picture, pictures, require_av
 from ecotta_rt.sources.source import SourcePlug
+from ecotta_rt.sources.watched import Watched
 
-__all__ = ["RETRY_S", "RTSP", "V4L2", "Camera", "Connect", "rtsp_camera", "v4l2_camera"]
-
-RETRY_S = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0)
-"""Waits before connecting again, in seconds; when all are used up without a frame, the camera is given up."""
+__all__ = ["RTSP", "V4L2", "Camera", "Connect", "rtsp_camera", "v4l2_camera", "watched"]
 
 Connect = Callable[[], Generator[Picture | Broken, None, None]]
 """Opens the camera and yields what it shows; raises `Unavailable` where it cannot, or when it is lost."""
 
 _TIMEOUT_S = 10.0
+_PAUSE_S = 0.5  # how long a camera that was closed may go on waiting
+_OLDEST_S = 5.0  # a picture that claims to be older was dated by another clock
 
 # TCP: a lost UDP packet is a damaged picture, and adapting to damage is worse than a late frame.
 # Not fflags nobuffer: it throws away what was read to find out about the stream, and with that the first key frame.
@@ -29,89 +32,172 @@ _TRANSPORT = {"rtsp_transport": "tcp"}
 
 
 class Camera:
-    """Frames for as long as there is a camera.
+    """Frames for as long as there is a camera: what a lost one means is a matter of patience.
 
-    A camera that cannot be opened at first is an error at once: it is likely a wrong name. One that was lost is tried
-    again after each of `RETRY_S`, and every loss is a `SourceLost` in the stream.
+    With that of `ecotta run`, a camera that cannot be opened at first is an error at once, since it is likely a wrong
+    name, and each attempt to connect again is a `SourceLost` in the stream. With an unending one a loss is one
+    `SourceLost`, however long it takes.
 
     Args:
         connect: Opens it.
         name: For frames and messages; holds no password.
         advice: What to try when it does not answer.
         clock: Dates the frames and waits between attempts.
+        patience: How long it is waited for.
+
+    Attributes:
+        attempts: How often it was tried to connect.
+        losses: How often it was lost; a camera that was not there at first counts as one.
+        closed: Whether no more frames are wanted.
     """
 
     dropped = 0
 
-    def __init__(self, connect: Connect, name: str, advice: str, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        connect: Connect,
+        name: str,
+        advice: str,
+        clock: Clock | None = None,
+        patience: Patience = GIVES_UP,
+    ) -> None:
+        self.attempts = 0
+        self.losses = 0
         self._connect = connect
         self._name = name
         self._advice = advice
         self._clock = clock or SystemClock()
-        self._closed = False
+        self._patience = patience
+        self.closed = False
+        self._now_s = -math.inf
 
     def __iter__(self) -> Generator[Item, None, None]:
-        """Raises `Unavailable` where the camera cannot be opened, or does not come back."""
-        index = 0
-        failures = len(RETRY_S)
+        """Raises `Unavailable` where the camera cannot be opened, or is given up."""
+        index, tried, lost, waits = 0, 0, False, self._patience.waits_at_start()
         while self._wanted():
-            why, cause = "the stream ended" if index else "the stream ended without a picture that can be decoded", None
-            try:
-                with closing(self._connect()) as shown:
-                    for picture in shown:
-                        if not self._wanted():
-                            return
-                        if isinstance(picture, Broken):
-                            yield Refusal(index, self._name, picture.why)
-                        else:
-                            failures = 0
-                            now_s = self._clock.now_s()
-                            yield Frame(picture.pixels, index, now_s, self._name, damaged=picture.damaged)
-                        index += 1
-            except Unavailable as error:
-                why, cause = str(error), error
+            end = yield from self._connected(index)
             if not self._wanted():
                 return
-            if failures == len(RETRY_S):
-                tried = f" after {failures} attempts to connect again" if index else ""
-                raise Unavailable(f"{self._name}: {why}{tried}. {self._advice}") from cause
-            wait_s = RETRY_S[failures]
-            yield SourceLost(index, self._name, f"lost ({why}), trying again in {wait_s:g} s")
-            self._clock.sleep_s(wait_s)
-            index, failures = index + 1, failures + 1
+            index = end.index
+            if end.frames:
+                tried, lost = 0, False
+                if end.lasted_s >= self._patience.settled_s:
+                    waits = self._patience.waits()
+            wait_s = next(waits, None)
+            if wait_s is None:
+                after = f" after {tried} attempts to connect again" if tried else ""
+                raise Unavailable(f"{self._name}: {end.why}{after}. {self._advice}") from end.error
+            self.losses += not lost
+            if not (lost and self._patience.unending):
+                yield SourceLost(index, self._name, self._loss(end, wait_s))
+                index += 1
+            self._pause(wait_s)
+            tried, lost = tried + 1, True
 
     def close(self) -> None:
-        self._closed = True
+        self.closed = True
 
     def _wanted(self) -> bool:
         # A method, since another thread may change it at any time.
-        return not self._closed
+        return not self.closed
+
+    def _connected(self, index: int) -> Generator[Item, None, "_End"]:
+        """What one connection shows, and how it ended."""
+        self.attempts += 1
+        frames, start_s = 0, self._clock.now_s()
+        error: Exception | None = None
+        try:
+            with closing(self._connect()) as shown:
+                for picture in shown:
+                    if not self._wanted():
+                        break
+                    frames += isinstance(picture, Picture)
+                    yield self._item(picture, index)
+                    index += 1
+        except Unavailable as raised:
+            error = raised
+        except Exception as raised:  # of a decoder, a driver, a library: nobody is there to start it again
+            if not self._patience.unending:
+                raise
+            error = raised
+        return _End(index, frames, self._clock.now_s() - start_s, error)
+
+    def _item(self, picture: Picture | Broken, index: int) -> Item:
+        if isinstance(picture, Broken):
+            return Refusal(index, self._name, picture.why)
+        self._now_s = max(self._now_s, _captured_s(picture, self._clock.now_s()))
+        return Frame(picture.pixels, index, self._now_s, self._name, damaged=picture.damaged)
+
+    def _loss(self, end: "_End", wait_s: float) -> str:
+        if not self._patience.unending:
+            return f"lost ({end.why}), trying again in {wait_s:g} s"
+        return f"{'lost' if end.index else 'not there'} ({end.why}); tried again until it is back"
+
+    def _pause(self, seconds: float) -> None:
+        """Wait, but no longer than there is somebody who wants frames."""
+        until_s = self._clock.now_s() + seconds
+        while self._wanted() and (left_s := until_s - self._clock.now_s()) > 0:
+            self._clock.sleep_s(min(left_s, _PAUSE_S))
 
 
-def v4l2_camera(device: str, clock: Clock | None = None) -> Camera:
+@dataclass(frozen=True)
+class _End:
+    """How a connection ended.
+
+    Attributes:
+        index: The position after its last item.
+        frames: How many it showed.
+        lasted_s: How long it stood.
+        error: Why it ended, where something went wrong.
+    """
+
+    index: int
+    frames: int
+    lasted_s: float
+    error: Exception | None
+
+    @property
+    def why(self) -> str:
+        if isinstance(self.error, EcottaError):
+            return str(self.error)
+        if self.error is not None:
+            return f"{type(self.error).__name__}: {self.error}"
+        return "the stream ended" if self.frames else "the stream ended without a picture that can be decoded"
+
+
+def _captured_s(picture: Picture, now_s: float) -> float:
+    """When it was captured, where its driver says so by our clock: `Picture.captured_s`; else when it came."""
+    at_s = picture.captured_s
+    return at_s if at_s is not None and now_s - _OLDEST_S <= at_s <= now_s else now_s
+
+
+def v4l2_camera(device: str, clock: Clock | None = None, patience: Patience = GIVES_UP) -> Camera:
     """A camera of this machine.
 
     Args:
         device: Such as `/dev/video0`.
         clock: See `Camera`.
+        patience: See `Camera`; with one that has a `hang_s`, a driver that hangs is left behind.
 
     Raises:
-        Unavailable: There is no such device, or PyAV is not installed.
+        Unavailable: PyAV is not installed, or there is no such device and it is not waited for.
     """
     advice = "Is it in use by another program? May you read it (group video)? `v4l2-ctl --list-devices` names cameras"
-    if not Path(device).exists():
+    if not patience.from_start and not Path(device).exists():
         others = ", ".join(sorted(map(str, Path("/dev").glob("video*")))) or "none"
         raise Unavailable(f"{device}: no such device; there are: {others}. Is the camera plugged in and enabled?")
     require_av()
-    return Camera(partial(pictures, device, Unavailable, strict=False, container="v4l2"), device, advice, clock)
+    connect = partial(pictures, device, Unavailable, strict=False, container="v4l2", dated=True)
+    return Camera(watched(connect, patience), device, advice, clock, patience)
 
 
-def rtsp_camera(url: str, clock: Clock | None = None) -> Camera:
+def rtsp_camera(url: str, clock: Clock | None = None, patience: Patience = GIVES_UP) -> Camera:
     """A camera on the network.
 
     Args:
         url: `rtsp://` or `rtsps://`, with user and password where it needs them; those are never shown.
         clock: See `Camera`.
+        patience: See `Camera`.
 
     Raises:
         Unavailable: PyAV is not installed.
@@ -119,18 +205,23 @@ def rtsp_camera(url: str, clock: Clock | None = None) -> Camera:
     require_av()
     advice = "Check address, port, path, user and password; does `ffprobe -rtsp_transport tcp URL` reach it?"
     connect = partial(pictures, url, Unavailable, strict=False, options=_TRANSPORT, timeout_s=_TIMEOUT_S)
-    return Camera(connect, mask(url), advice, clock)
+    return Camera(connect, mask(url), advice, clock, patience)
+
+
+def watched(connect: Connect, patience: Patience) -> Connect:
+    """The same, in a thread that is left behind when it hangs, where the patience has a limit for that."""
+    return connect if patience.hang_s is None else Watched(connect, patience.hang_s)
 
 
 V4L2 = SourcePlug(
     shown="/dev/video0",
     recognises=lambda text: text.startswith("/dev/"),
-    opens=lambda text, request: v4l2_camera(text),
+    opens=lambda text, request: v4l2_camera(text, request.clock, request.patience),
     live=True,
 )
 RTSP = SourcePlug(
     shown="rtsp://HOST/PATH",
     recognises=lambda text: text.lower().startswith(("rtsp://", "rtsps://")),
-    opens=lambda text, request: rtsp_camera(text),
+    opens=lambda text, request: rtsp_camera(text, request.clock, request.patience),
     live=True,
 )

@@ -32,11 +32,13 @@ class Picture:
         pixels: uint8 `[H, W, 3]` RGB, turned upright where the film says how it was held.
         time_s: Its time in the film, where the film says one.
         damaged: Whether it may show damage: its own, or that of a picture it is made of.
+        captured_s: When it was captured, seconds of `time.monotonic`, where a driver says so.
     """
 
     pixels: NDArray[np.uint8]
     time_s: float | None
     damaged: bool = False
+    captured_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ def pictures(
     container: str | None = None,
     options: Mapping[str, str] | None = None,
     timeout_s: float | None = None,
+    dated: bool = False,
 ) -> Generator[Picture | Broken, None, None]:
     """Decode the first video stream of a file, a device or a URL.
 
@@ -77,6 +80,8 @@ def pictures(
         container: FFmpeg's name of the format; found out where None.
         options: FFmpeg's options for the format.
         timeout_s: Longest wait for opening and for each read; only network streams keep to it.
+        dated: Whether the times of pictures are those at which they were captured. V4L2's are: they are the driver's,
+            which takes CLOCK_MONOTONIC. RTSP's are not: a camera's clock begins anywhere.
 
     Raises:
         Unavailable: PyAV is not installed.
@@ -103,7 +108,7 @@ def pictures(
         codec.thread_count = 1
         codec.flags |= av.codec.context.Flags.copy_opaque
         with closing(_packets(opened, stream, fail)) as packets:
-            yield from _decoded(packets)
+            yield from _decoded(packets, dated)
 
 
 def _packets(opened: Any, stream: Any, fail: Callable[[str], EcottaError]) -> Generator[Any, None, None]:
@@ -120,7 +125,7 @@ def _packets(opened: Any, stream: Any, fail: Callable[[str], EcottaError]) -> Ge
         yield packet
 
 
-def _decoded(packets: Generator[Any, None, None]) -> Generator[Picture | Broken, None, None]:
+def _decoded(packets: Generator[Any, None, None], dated: bool) -> Generator[Picture | Broken, None, None]:
     damaged_by: int | None = None  # the last packet with damage that no key picture has made good
     for position, packet in enumerate(packets):
         packet.opaque = position  # comes back with its picture, which may be many packets later
@@ -137,7 +142,7 @@ def _decoded(packets: Generator[Any, None, None]) -> Generator[Picture | Broken,
                 continue
             if frame.key_frame and damaged_by is not None and made_of > damaged_by:
                 damaged_by = None
-            yield Picture(_upright(frame), frame.time, damaged_by is not None)
+            yield Picture(_upright(frame), frame.time, damaged_by is not None, frame.time if dated else None)
 
 
 def _listened(packet: Any) -> tuple[list[Any], bool, str | None]:

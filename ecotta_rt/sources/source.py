@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from ecotta_rt.events import Item
+from ecotta_rt.machine.clock import Clock
+from ecotta_rt.sources.patience import GIVES_UP, Patience
 
 __all__ = ["MAX_PIXELS", "Source", "SourcePlug", "SourceRequest", "Ticking"]
 
@@ -50,10 +52,14 @@ class SourceRequest:
     Attributes:
         classes: Classes of the network; labels must be below it. None: not known.
         realtime: Give frames at the rate at which they were taken.
+        patience: How long a camera that is away is waited for.
+        clock: Dates the frames, and waits; None: the machine's.
     """
 
     classes: int | None = None
     realtime: bool = False
+    patience: Patience = GIVES_UP
+    clock: Clock | None = None
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,10 @@
 The same name and options show the same pictures on every machine. It can be told to break as real cameras do.
 """
 
+import itertools
 import zlib
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import numpy as np
@@ -16,10 +17,11 @@ from numpy.typing import NDArray
 from ecotta_rt.errors import Unavailable
 from ecotta_rt.files.fields import Limit
 from ecotta_rt.machine.clock import Clock, SystemClock
-from ecotta_rt.sources.camera import Camera
+from ecotta_rt.sources.camera import Camera, watched
+from ecotta_rt.sources.patience import GIVES_UP, Patience
 from ecotta_rt.sources.pyav import Broken, Picture
 from ecotta_rt.sources.query import Size, read_query
-from ecotta_rt.sources.source import SourcePlug
+from ecotta_rt.sources.source import SourcePlug, SourceRequest
 
 __all__ = ["SYNTHETIC", "SyntheticOptions", "picture_at", "synthetic_camera"]
 
@@ -27,6 +29,7 @@ _PREFIX = "synthetic:"
 
 _SIZE = Size(64, 64)
 _HANG_S = 3600.0
+_LOOK_S = 0.5
 _RUBBISH = 4
 
 Shape = Callable[[NDArray[np.float32], NDArray[np.float32]], NDArray[np.bool_]]
@@ -68,29 +71,50 @@ class SyntheticOptions:
     rubbish: Annotated[int, Limit(0, 10**9)] = 0
 
 
-def synthetic_camera(name: str, options: SyntheticOptions | None = None, clock: Clock | None = None) -> Camera:
+def synthetic_camera(
+    name: str,
+    options: SyntheticOptions | None = None,
+    clock: Clock | None = None,
+    patience: Patience = GIVES_UP,
+) -> Camera:
     """A camera that shows shapes; it counts its frames on through lost connections.
 
     Args:
         name: Of the camera; another name shows other pictures.
         options: What is shown.
         clock: Paces and dates the frames.
+        patience: See `Camera`.
     """
     options, clock = options or SyntheticOptions(), clock or SystemClock()
-    shown = iter(_shown(name, options))
+    shown = _shown(name, options)
 
     def connect() -> Generator[Picture | Broken, None, None]:
         start_s = clock.now_s()
-        for count, picture in enumerate(shown):
+        for count in itertools.count():
             if options.fps:
                 clock.sleep_s(start_s + count / options.fps - clock.now_s())
             if options.hang and count == options.hang:
-                clock.sleep_s(_HANG_S)
-            yield picture
+                _hang(camera, clock)
+            yield next(shown)
             if count + 1 == options.lose:
                 raise Unavailable(f"connection lost after {options.lose} frames, as it was told")
 
-    return Camera(connect, f"{_PREFIX}{name}", "It is made up: see the options behind its name", clock)
+    advice = "It is made up: see the options behind its name"
+    camera = Camera(watched(connect, _slow(patience, options)), f"{_PREFIX}{name}", advice, clock, patience)
+    return camera
+
+
+def _slow(patience: Patience, options: SyntheticOptions) -> Patience:
+    """A camera with a frame a minute does not hang."""
+    if patience.hang_s is None or not options.fps:
+        return patience
+    return replace(patience, hang_s=patience.hang_s + 1 / options.fps)
+
+
+def _hang(camera: Camera, clock: Clock) -> None:
+    until_s = clock.now_s() + _HANG_S
+    while not camera.closed and clock.now_s() < until_s:
+        clock.sleep_s(_LOOK_S)
 
 
 def _shown(name: str, options: SyntheticOptions) -> Generator[Picture | Broken, None, None]:
@@ -149,14 +173,15 @@ def _drawn(name: str, seed: int, number: int, purpose: int) -> np.random.Generat
     return np.random.default_rng([seed, zlib.crc32(name.encode()), number, purpose])
 
 
-def _named(text: str) -> Camera:
+def _named(text: str, request: SourceRequest) -> Camera:
     name, _, query = text.removeprefix(_PREFIX).partition("?")
-    return synthetic_camera(name or "camera", read_query(text, query, SyntheticOptions))
+    options = read_query(text, query, SyntheticOptions)
+    return synthetic_camera(name or "camera", options, request.clock, request.patience)
 
 
 SYNTHETIC = SourcePlug(
     shown="synthetic:NAME",
     recognises=lambda text: text.startswith(_PREFIX),
-    opens=lambda text, request: _named(text),
+    opens=_named,
     live=True,
 )

@@ -2,9 +2,11 @@ import numpy as np
 import pytest
 
 from ecotta_rt.errors import InputFileError, Unavailable, UsageError
+from ecotta_rt.machine.clock import ManualClock
 from ecotta_rt.sources.images import Images
 from ecotta_rt.sources.newest import Newest
-from ecotta_rt.sources.opening import open_source
+from ecotta_rt.sources.opening import open_camera, open_source
+from ecotta_rt.sources.patience import unending
 from ecotta_rt.sources.replay import CifarReplay
 from ecotta_rt.sources.video import VideoFile
 
@@ -77,3 +79,21 @@ def test_what_is_not_there_is_told_with_all_that_could_be():
         open_source("nowhere")
     with pytest.raises(Unavailable, match="/dev/video-none: no such device"):
         open_source("/dev/video-none")
+
+
+def test_a_daemon_is_given_the_bare_source_and_told_whether_it_waits(film, pictures):
+    lens = open_camera("synthetic:door?fps=1&size=8x8", unending(), clock=ManualClock(7.0))
+    folder = open_camera(str(pictures), unending())
+
+    assert next(iter(lens.source)).time_s >= 7.0
+    assert (lens.live, open_camera(str(film), unending()).live, folder.live) == (True, True, False)
+    assert type(folder.source) is Images
+
+
+def test_a_daemon_waits_for_a_device_that_is_not_there_unless_it_is_told_not_to():
+    pytest.importorskip("av", reason="PyAV is not installed: extra `camera`")
+    waited_for = iter(open_camera("/dev/video-none", unending(), clock=ManualClock()).source)
+
+    assert "not there" in next(waited_for).why
+    with pytest.raises(Unavailable, match="/dev/video-none: no such device"):
+        open_camera("/dev/video-none", unending(wait=False))
