@@ -203,9 +203,17 @@ class GuardStep(Event):
 
 @dataclass(frozen=True)
 class StateSaved(Event):
-    """What was learned is on the disk."""
+    """What was learned is on the disk.
+
+    Attributes:
+        path: The file.
+        bytes: How long it is; None: not known.
+        why: It was written now, in a few words; None: it was time.
+    """
 
     path: str
+    bytes: int | None = None
+    why: str | None = None
 
 
 @dataclass(frozen=True)

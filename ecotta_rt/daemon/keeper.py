@@ -1,0 +1,295 @@
+"""When a camera's state is written: seldom enough for a flash card, and always before something risky.
+
+    writer = Writer()                               # one a daemon
+    keeper = Keeper("door", snapshots, state_of, writer, report)
+    keeper.saw(event)                               # each event of this camera
+    keeper.tick()                                   # between two frames, and now and then while there are none
+    keeper.keep("before a reset")                   # now
+    keeper.stop(); writer.close(within_s=3)
+
+A state is taken between two frames, which copies it in some milliseconds; all else is done in the writer's thread.
+
+It is written every so often while something has moved, and not otherwise. A network whose states are so large that a
+day of that would be more than the limit is written less often. When the day's bytes are written no more are until the
+next day, but for the one at the end.
+
+A disk that is full, read-only or slow is told once, counted, and tried again after 30 seconds, then after twice as long
+each time up to an hour. When it works again that is told as well. The stream goes on.
+
+Where somebody judges the answers without labels (`judged`), the last state that was still good some time after it had
+been taken is held in memory, and on the disk whatever comes after it: for a return to it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from threading import Lock
+
+from ecotta_rt.daemon.snapshots import Found, Snapshot, Snapshots
+from ecotta_rt.daemon.writer import Writer, Writing
+from ecotta_rt.errors import EcottaError, UsageError
+from ecotta_rt.events import BatchAnswered, Event, GuardStep, StateNotSaved, StateSaved
+from ecotta_rt.machine.clock import Clock, SystemClock
+from ecotta_rt.state import AdaptState
+
+__all__ = ["DAY_BYTES", "Keeper", "Kept"]
+
+DAY_BYTES = 1 << 30
+"""What is written a day at most for each camera: all of a card of 32 GB once a month."""
+
+_DAY_S = 86_400.0
+_FIRST_RETRY_S, _LAST_RETRY_S = 30.0, 3600.0
+_SLOW_S = 60.0
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What has become of a camera's saves since the start.
+
+    Attributes:
+        saved: States that were written.
+        failed: Tries that failed.
+        bytes: Written in all.
+        bytes_today: Of them in the present day, which began with the first of them.
+        failing: Whether the last try failed, or takes very long.
+    """
+
+    saved: int = 0
+    failed: int = 0
+    bytes: int = 0
+    bytes_today: int = 0
+    failing: bool = False
+
+
+@dataclass(eq=False)
+class _Taken:
+    """A state, and what becomes of it.
+
+    Attributes:
+        state: It; None: the source.
+        why: It was taken.
+        snapshot: What it is on the disk.
+        given_up: Whether nobody waits for it any more.
+    """
+
+    state: AdaptState | None
+    why: str
+    snapshot: Snapshot | None = None
+    given_up: bool = False
+
+
+class Keeper:
+    """Keeps one camera's state. Its methods are for the loop's thread; it reports from that and the writer's.
+
+    Args:
+        camera: Its name.
+        snapshots: Where to; nobody else writes there meanwhile.
+        state_of: The camera's state, as copies; called between two frames.
+        writer: Has the thread.
+        report: Hears of each `StateSaved`, and of the first `StateNotSaved` until one is saved again.
+        every_s: Seconds between two saves, at least.
+        day_bytes: To write a day at most.
+        clock: Tells when the time has come.
+
+    Raises:
+        UsageError: A number out of range.
+    """
+
+    def __init__(
+        self,
+        camera: str,
+        snapshots: Snapshots,
+        state_of: Callable[[], AdaptState],
+        writer: Writer,
+        report: Callable[[Event], None],
+        *,
+        every_s: float = 300.0,
+        day_bytes: int = DAY_BYTES,
+        clock: Clock | None = None,
+    ) -> None:
+        if not every_s > 0:
+            raise UsageError(f"save every {every_s:g} seconds: give a number above 0")
+        if day_bytes < 1:
+            raise UsageError(f"{day_bytes} bytes a day: give 1 or more")
+        self.camera = camera
+        self._snapshots = snapshots
+        self._state_of = state_of
+        self._writer = writer
+        self._report = report
+        self._every_s = every_s
+        self._day_bytes = day_bytes
+        self._clock = clock or SystemClock()
+        self._lock = Lock()  # of all that follows
+        self._moved = False  # since it was taken last, or what was taken is not on the disk
+        self._tried_s = self._day_began_s = self._clock.now_s()
+        self._retry_s = 0.0  # 0: the last try was good
+        self._state_bytes = 0
+        self._kept = Kept()
+        self._good = _Taken(None, "the source")
+        self._candidate: _Taken | None = None
+        self._doubtful = False
+
+    def begin_with(self, found: Found) -> None:
+        """The stream goes on from this, which counts as good until somebody says otherwise."""
+        with self._lock:
+            why = "the source" if found.snapshot is None else str(found.snapshot)
+            self._good = _Taken(found.state, why, found.snapshot)
+
+    @property
+    def figures(self) -> Kept:
+        """Counts so far."""
+        with self._lock:
+            self._begin_day()
+            return self._kept
+
+    @property
+    def good(self) -> tuple[str, AdaptState | None]:
+        """The last state that was good: what it is called, and what it holds; None: the source."""
+        with self._lock:
+            taken = self._good
+            return (taken.snapshot.name if taken.snapshot else "source"), taken.state
+
+    def saw(self, event: Event) -> None:
+        """Take note of an event of this camera; a step of the guard to a lower level has the state kept."""
+        match event:
+            case BatchAnswered():
+                if event.offered or event.followed:
+                    with self._lock:
+                        self._moved = True
+            case GuardStep() if event.level > event.before:
+                self.keep(f"the guard went to {event.level}")
+
+    def judged(self, good: bool) -> None:
+        """Somebody has looked at the answers: what was taken before that is good, or in doubt."""
+        with self._lock:
+            if good and self._candidate is not None:
+                self._good = self._candidate
+            self._candidate = None
+            self._doubtful = not good
+
+    def tick(self) -> None:
+        """Save when the time has come, and say so where the disk takes very long."""
+        if self._writer.is_busy(self.camera):
+            self._watch_slow_disk()
+        elif self._is_due():
+            self.keep(f"every {self._every_s:g} s")
+
+    def keep(self, why: str, *, changed: bool = False) -> None:
+        """Save now, unless nothing has moved; returns at once.
+
+        Args:
+            why: In a few words: what comes now, or has come.
+            changed: Somebody has put another state in place.
+        """
+        with self._lock:
+            self._moved = self._moved or changed
+        if self._may_write():
+            self._take(why)
+
+    def stop(self) -> None:
+        """Save for the last time, whatever was written today; then close the writer."""
+        with self._lock:
+            moved = self._moved
+        if moved:
+            self._take("at stop")
+
+    def _is_due(self) -> bool:
+        with self._lock:
+            waited_s = self._clock.now_s() - self._tried_s
+            stretched_s = self._state_bytes * _DAY_S / self._day_bytes
+            return self._moved and waited_s >= (self._retry_s or max(self._every_s, stretched_s))
+
+    def _may_write(self) -> bool:
+        with self._lock:
+            self._begin_day()
+            if not self._moved:
+                return False
+            today = self._kept.bytes_today
+        if today and today + self._state_bytes > self._day_bytes:
+            self._failed(f"the {self._day_bytes} bytes of this day are written")
+            return False
+        return True
+
+    def _begin_day(self) -> None:
+        now_s = self._clock.now_s()
+        if now_s - self._day_began_s >= _DAY_S:
+            self._day_began_s = now_s
+            self._kept = replace(self._kept, bytes_today=0)
+
+    def _take(self, why: str) -> None:
+        taken = _Taken(self._state_of(), why)
+        with self._lock:
+            self._moved = False
+            self._tried_s = self._clock.now_s()
+            self._candidate = taken
+        self._writer.put(self.camera, Writing(partial(self._write, taken), partial(self._give_up, taken)))
+
+    def _watch_slow_disk(self) -> None:
+        with self._lock:
+            waited_s = self._clock.now_s() - self._tried_s
+            told = self._kept.failing
+        if waited_s >= _SLOW_S and not told:
+            self._failed(f"the disk has been writing for {waited_s:.0f} seconds")
+
+    # In the writer's thread
+
+    def _write(self, taken: _Taken) -> None:
+        assert taken.state is not None
+        try:
+            self._settle_pins()
+            snapshot = self._snapshots.write(taken.state, taken.why)
+            size = snapshot.path.stat().st_size
+        except EcottaError as error:
+            self._failed(str(error), taken)
+        except Exception as error:  # the thread serves other cameras too
+            self._failed(f"{type(error).__name__}: {error}", taken)
+        else:
+            self._saved(taken, snapshot, size)
+
+    def _settle_pins(self) -> None:
+        """Pin the last good state while newer ones are in doubt, and no other."""
+        with self._lock:
+            good, doubtful = self._good, self._doubtful
+        if good.snapshot is None:
+            return
+        for snapshot in self._snapshots.listed():
+            wanted = doubtful and snapshot.generation == good.snapshot.generation
+            if snapshot.network == good.snapshot.network and snapshot.pinned != wanted:
+                moved = self._snapshots.pin(snapshot, on=wanted)
+                with self._lock:
+                    good.snapshot = moved if wanted else good.snapshot
+
+    def _saved(self, taken: _Taken, snapshot: Snapshot, size: int) -> None:
+        with self._lock:
+            taken.snapshot = snapshot
+            self._state_bytes, self._retry_s = size, 0.0
+            self._begin_day()
+            kept = self._kept
+            self._kept = replace(
+                kept,
+                saved=kept.saved + 1,
+                bytes=kept.bytes + size,
+                bytes_today=kept.bytes_today + size,
+                failing=False,
+            )
+        if not taken.given_up:
+            self._report(StateSaved(str(snapshot.path), size, taken.why))
+
+    def _failed(self, why: str, taken: _Taken | None = None) -> None:
+        if taken is not None and taken.given_up:
+            return
+        with self._lock:
+            told = self._kept.failing
+            self._kept = replace(self._kept, failed=self._kept.failed + 1, failing=True)
+            self._tried_s = self._clock.now_s()
+            if taken is not None:
+                self._moved = True
+                self._retry_s = min(2 * self._retry_s or _FIRST_RETRY_S, _LAST_RETRY_S)
+        if not told:
+            self._report(StateNotSaved(str(self._snapshots.folder), why))
+
+    def _give_up(self, taken: _Taken, why: str) -> None:
+        with self._lock:
+            taken.given_up = True
+            self._kept = replace(self._kept, failed=self._kept.failed + 1, failing=True)
+        self._report(StateNotSaved(str(self._snapshots.folder), why))

@@ -1,0 +1,324 @@
+from threading import Event as Gate
+
+import numpy as np
+import pytest
+
+from ecotta_rt.daemon.keeper import Keeper
+from ecotta_rt.daemon.snapshots import Snapshots
+from ecotta_rt.daemon.writer import Writer
+from ecotta_rt.errors import TransferError, UsageError
+from ecotta_rt.events import BatchAnswered, GuardStep, StateNotSaved, StateSaved
+from ecotta_rt.machine.clock import ManualClock
+from ecotta_rt.records import Level
+from ecotta_rt.state import AdaptState
+
+NETWORK = "ab" * 32
+FOLLOWED = BatchAnswered(1, 0, Level.STATISTICS, False, False, "off", followed=True)
+HELD = BatchAnswered(1, 0, Level.INFERENCE, False, False, "off")
+LONGEST_S = 30.0  # until a test is taken to hang
+
+
+class Card(Snapshots):
+    """Snapshots on a card that fails or hangs when a test says so."""
+
+    def __init__(self, folder):
+        super().__init__(folder, NETWORK, 3)
+        self.fail_with = None
+        self.is_slow, self.go_on, self.writing = False, Gate(), Gate()
+
+    def write(self, state, why):
+        if self.is_slow:
+            self.writing.set()
+            assert self.go_on.wait(LONGEST_S)
+        if self.fail_with is not None:
+            raise self.fail_with
+        return super().write(state, why)
+
+
+class Camera:
+    """A keeper, and all it deals with; the state counts the batches."""
+
+    def __init__(self, folder, every_s=300.0, **options):
+        self.card, self.writer, self.clock, self.told, self.batches = Card(folder), Writer(), ManualClock(), [], 0
+        self.keeper = Keeper(
+            "door",
+            self.card,
+            self.state,
+            self.writer,
+            self.told.append,
+            every_s=every_s,
+            clock=self.clock,
+            **options,
+        )
+
+    def state(self):
+        return AdaptState({"w": np.array([self.batches], np.float32)}, {"w": np.zeros(1, np.float32)}, {}, NETWORK)
+
+    def play(self, seconds=0.0, event=FOLLOWED):
+        """A batch after some time; then the writer is waited for, unless its card hangs."""
+        self.clock.advance_s(seconds)
+        self.batches += 1
+        self.keeper.saw(event)
+        self.keeper.tick()
+        self.settle()
+
+    def settle(self):
+        assert self.card.is_slow or self.writer.drain(LONGEST_S)
+
+    @property
+    def kinds(self):
+        return [type(event) for event in self.told]
+
+    @property
+    def on_card(self):
+        state = self.card.newest().state
+        return None if state is None else int(state.parameters["w"][0])
+
+
+@pytest.fixture
+def camera(tmp_path):
+    camera = Camera(tmp_path / "door")
+    yield camera
+    camera.card.go_on.set()
+    camera.writer.close(LONGEST_S)
+
+
+def test_it_is_saved_when_the_time_has_come_and_not_before(camera):
+    for seconds, saved in ((100, None), (199, None), (1, 3), (299, 3), (1, 5)):
+        camera.play(seconds)
+        assert camera.on_card == saved
+
+    assert camera.told[0].why == "every 300 s"
+    assert camera.told[0].bytes == camera.card.listed()[0].path.stat().st_size
+
+
+def test_nothing_is_written_while_nothing_moves(camera):
+    camera.play(300)
+
+    for _ in range(5):
+        camera.play(300, HELD)
+    camera.keeper.keep("before a reset")
+    camera.keeper.stop()
+    camera.settle()
+
+    assert camera.keeper.figures.saved == 1
+
+
+@pytest.mark.parametrize("why", ["before a reset", "before a reload"])
+def test_it_is_saved_before_something_risky(camera, why):
+    camera.play()
+
+    camera.keeper.keep(why)
+    camera.settle()
+
+    assert camera.on_card == 1
+    assert camera.told[-1].why == why
+
+
+def test_it_is_saved_when_the_guard_does_with_less_and_not_when_it_goes_up(camera):
+    camera.play()
+    camera.keeper.saw(GuardStep(0, Level.STATISTICS, Level.FULL, "recovered"))
+    assert camera.told == []
+
+    camera.keeper.saw(GuardStep(0, Level.FULL, Level.STATISTICS, "limit"))
+    camera.settle()
+
+    assert [event.why for event in camera.told] == ["the guard went to statistics"]
+
+
+def test_a_state_from_before_a_step_and_the_one_after_are_both_written(camera):
+    camera.card.is_slow = True
+    camera.play(300)
+    assert camera.card.writing.wait(LONGEST_S)
+    camera.play()
+    camera.keeper.keep("before a reset")
+    camera.batches = 0
+    camera.keeper.keep("after a reset", changed=True)
+    camera.card.is_slow = False
+    camera.card.go_on.set()
+    camera.settle()
+
+    values = [int(camera.card.read(snapshot).parameters["w"][0]) for snapshot in camera.card.listed()]
+    assert values == [1, 2, 0]
+
+
+def test_a_disk_that_hangs_holds_up_nobody_and_is_told_once(camera):
+    camera.card.is_slow = True
+    camera.play(300)
+    assert camera.card.writing.wait(LONGEST_S)
+
+    for _ in range(100):  # the answers go on; were this to wait, the test would hang
+        camera.play(30)
+
+    assert [str(event.why) for event in camera.told] == ["the disk has been writing for 60 seconds"]
+    assert camera.keeper.figures.failing
+    camera.card.is_slow = False
+    camera.card.go_on.set()
+    camera.settle()
+    assert camera.kinds == [StateNotSaved, StateSaved]
+    assert not camera.keeper.figures.failing
+
+
+def test_a_full_disk_is_told_once_counted_and_tried_again_ever_more_seldom(camera):
+    camera.card.fail_with = TransferError("no space left")
+    camera.play(300)
+    tries = []
+    for second in range(0, 9000, 10):
+        before = camera.keeper.figures.failed
+        camera.play(10)
+        tries += [second + 10] * (camera.keeper.figures.failed - before)
+
+    assert camera.told == [StateNotSaved(str(camera.card.folder), "no space left")]
+    assert tries == [30, 90, 210, 450, 930, 1890, 3810, 7410]  # an hour apart at most
+    camera.card.fail_with = None
+    camera.play(3600)
+    assert camera.kinds == [StateNotSaved, StateSaved]
+    camera.play(300)
+    assert camera.keeper.figures.saved == 2
+
+
+def test_a_new_failure_after_a_good_save_is_told_again(camera):
+    for error in (TransferError("full"), None, TransferError("read-only")):
+        camera.card.fail_with = error
+        camera.play(300)
+
+    assert camera.kinds == [StateNotSaved, StateSaved, StateNotSaved]
+
+
+@pytest.mark.parametrize("error", [UsageError("w holds NaN"), MemoryError(), RuntimeError("?")])
+def test_whatever_goes_wrong_with_one_camera_the_writer_goes_on(camera, error):
+    camera.card.fail_with = error
+    camera.play(300)
+    camera.card.fail_with = None
+
+    camera.play(300)
+
+    assert camera.kinds == [StateNotSaved, StateSaved]
+
+
+def test_a_state_is_what_it_was_when_it_was_taken(camera):
+    camera.card.is_slow = True
+    camera.play(300)
+    assert camera.card.writing.wait(LONGEST_S)
+    camera.batches = 99
+    camera.card.is_slow = False
+    camera.card.go_on.set()
+    camera.settle()
+
+    assert camera.on_card == 1
+
+
+def test_no_more_than_so_much_is_written_a_day_but_for_the_last_save(tmp_path):
+    size = len(Camera(tmp_path / "size").state().to_bytes()) + 200  # with what is said beside it
+    camera = Camera(tmp_path / "door", every_s=1.0, day_bytes=10 * size)
+    for _ in range(23):
+        camera.play(3600)
+
+    figures = camera.keeper.figures
+    assert figures.saved >= 5
+    assert figures.bytes_today == figures.bytes <= 10 * size
+    for _ in range(20):
+        camera.play()
+        camera.keeper.keep("before a reset")
+        camera.settle()
+    assert camera.keeper.figures.bytes_today <= 10 * size
+    assert camera.told[-1].why == f"the {10 * size} bytes of this day are written"
+    camera.keeper.stop()
+    assert camera.writer.close(LONGEST_S)
+    assert camera.on_card == camera.batches
+
+
+def test_the_next_day_writes_again(tmp_path):
+    camera = Camera(tmp_path / "door", every_s=1.0, day_bytes=1)
+    for _ in range(3):
+        camera.play(1)
+    assert camera.keeper.figures.saved == 1
+
+    camera.play(500 * 86_400)
+
+    assert camera.keeper.figures.saved == 2
+    camera.writer.close(LONGEST_S)
+
+
+def test_the_end_waits_for_the_last_save(camera):
+    camera.play()
+    camera.keeper.stop()
+
+    assert camera.writer.close(LONGEST_S)
+    assert camera.told[-1].why == "at stop"
+    assert camera.on_card == 1
+
+
+def test_the_end_does_not_wait_for_a_disk_that_hangs(camera):
+    camera.card.is_slow = True
+    camera.play()
+    camera.keeper.stop()
+
+    assert not camera.writer.close(within_s=0.05)
+    assert [event.why for event in camera.told] == ["the disk was not done within 0.05 seconds"]
+
+
+def test_after_the_end_nothing_is_written(camera):
+    camera.writer.close(LONGEST_S)
+
+    camera.play(300)
+
+    assert camera.on_card is None
+
+
+def test_what_was_good_is_kept_while_newer_states_are_in_doubt(camera):
+    camera.play(300)
+    camera.keeper.judged(good=True)
+    camera.play(300)
+    camera.keeper.judged(good=False)
+    for _ in range(5):
+        camera.play(300)
+        camera.keeper.judged(good=False)
+
+    name, state = camera.keeper.good
+    assert int(state.parameters["w"][0]) == 1
+    assert [snapshot.generation for snapshot in camera.card.listed()] == [1, 5, 6, 7]
+    assert camera.card.listed()[0].name == name
+
+    for _ in range(2):
+        camera.play(300)
+        camera.keeper.judged(good=True)
+
+    assert camera.keeper.good[1].parameters["w"] == 9
+    assert [snapshot.generation for snapshot in camera.card.listed()] == [7, 8, 9]
+
+
+def test_what_a_stream_goes_on_from_is_good_until_somebody_says_otherwise(camera):
+    assert camera.keeper.good == ("source", None)
+    camera.play(300)
+    found = camera.card.newest()
+
+    camera.keeper.begin_with(found)
+
+    assert camera.keeper.good == (found.snapshot.name, found.state)
+
+
+@pytest.mark.parametrize("options", [{"every_s": 0.0}, {"every_s": float("nan")}, {"day_bytes": 0}])
+def test_numbers_that_cannot_be_meant_are_refused(tmp_path, options):
+    with pytest.raises(UsageError):
+        Camera(tmp_path, **options)
+
+
+def test_cameras_share_a_writer_and_one_of_them_cannot_crowd_out_another(camera, tmp_path):
+    other = Camera(tmp_path / "yard")
+    yard = Keeper("yard", other.card, other.state, camera.writer, other.told.append, clock=other.clock)
+    camera.card.is_slow = True
+    camera.play(300)
+    assert camera.card.writing.wait(LONGEST_S)
+    for _ in range(10):
+        camera.play()
+        camera.keeper.keep("before a reset")
+    yard.keep("before a reload", changed=True)
+
+    camera.card.is_slow = False
+    camera.card.go_on.set()
+    camera.settle()
+
+    assert other.kinds == [StateSaved]
+    assert camera.on_card == camera.batches
+    assert camera.keeper.figures.saved == 4  # one at work, three that waited
