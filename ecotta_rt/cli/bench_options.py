@@ -14,9 +14,10 @@ from ecotta_rt.bench.peers import DEFAULT_METHODS, METHODS
 from ecotta_rt.bench.plan import DEFAULT_FRAMES
 from ecotta_rt.bench.request import ENGINES, GRADIENTS, LATENCY, MEMORY_FORMATS, ORDERS, STREAMS, Request
 from ecotta_rt.bench.streams import PROTOCOLS, Protocol
-from ecotta_rt.cli.parser import CommandParser, batch_size, byte_size, integer, thread_count
+from ecotta_rt.cli.parser import CommandParser, batch_size, integer, thread_count
 from ecotta_rt.data.corruptions import CORRUPTIONS
 from ecotta_rt.errors import UsageError
+from ecotta_rt.files.sizes import byte_size
 from ecotta_rt.machine.this_machine import usable_cores
 from ecotta_rt.options import MEMORY_KINDS, NORMALISATIONS, OPTIMISATIONS
 

@@ -1,10 +1,8 @@
 """The argument parser of every command, and the types of its values."""
 
 import argparse
-import re
 from argparse import ArgumentTypeError
 from collections.abc import Callable, Sequence
-from decimal import Decimal
 from typing import NoReturn
 
 from ecotta_rt.errors import UsageError
@@ -15,7 +13,6 @@ __all__ = [
     "CommandParser",
     "add_key_mapping",
     "batch_size",
-    "byte_size",
     "integer",
     "integer_up_to",
     "key_mapping",
@@ -26,9 +23,6 @@ MOST_FRAMES = 2**62
 """More than any stream has, and what counters of 64 bits can still hold."""
 
 _MOST = 2**31 - 1  # what libraries take for threads, batches, seeds
-_UNITS = {"": 1, "b": 1, "kib": 2**10, "mib": 2**20, "gib": 2**30, "kb": 10**3, "mb": 10**6, "gb": 10**9}
-_SIZE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([a-zA-Z]*)\s*", re.ASCII)
-_LONGEST_SIZE = 32  # characters
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -75,29 +69,6 @@ batch_size = integer_up_to(65_536)
 
 thread_count = integer_up_to(1024)
 """More than any machine has cores for, and still few enough to start."""
-
-
-def byte_size(text: str | None) -> int | None:
-    """Whole bytes of a size: a number above 0, and KiB, MiB, GiB (powers of 1024), KB, MB, GB (of 1000) or none or B.
-
-    Not a type for argparse, which would print how the command is used beside the mistake. None stays None.
-
-    Raises:
-        UsageError: No size, or less than a byte.
-
-    >>> byte_size("1.5MiB")
-    1572864
-    """
-    if text is None:
-        return None
-    match = _SIZE.fullmatch(text) if len(text) <= _LONGEST_SIZE else None
-    if match is None or match[2].lower() not in _UNITS:
-        shown = text[:_LONGEST_SIZE]
-        raise UsageError(f"{shown!r} is not a size; write for example 200MiB, 1.5GiB, 512MB or 4096 (bytes)")
-    size_bytes = int(Decimal(match[1]) * _UNITS[match[2].lower()])
-    if size_bytes < 1:
-        raise UsageError(f"{text!r} is less than one byte")
-    return size_bytes
 
 
 def add_key_mapping(parser: argparse.ArgumentParser) -> None:

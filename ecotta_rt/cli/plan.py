@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ecotta_rt.cli.json_option import STDOUT, add_json, check_json, write_json
-from ecotta_rt.cli.parser import batch_size, byte_size, thread_count
+from ecotta_rt.cli.parser import batch_size, thread_count
+from ecotta_rt.files.sizes import byte_size
 from ecotta_rt.messages import show
 
 if TYPE_CHECKING:

@@ -22,8 +22,9 @@ from typing import TYPE_CHECKING
 
 from ecotta_rt.cli.input_files import require_network
 from ecotta_rt.cli.json_option import STDOUT, add_json, check_json, write_json
-from ecotta_rt.cli.parser import add_key_mapping, byte_size, integer, key_mapping
+from ecotta_rt.cli.parser import add_key_mapping, integer, key_mapping
 from ecotta_rt.errors import UsageError
+from ecotta_rt.files.sizes import byte_size
 from ecotta_rt.machine.device import load_device
 from ecotta_rt.messages import in_columns, show
 from ecotta_rt.options import NORMALISATIONS

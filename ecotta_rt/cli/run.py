@@ -47,9 +47,10 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ecotta_rt.cli.parser import MOST_FRAMES, batch_size, byte_size, integer, integer_up_to, thread_count
+from ecotta_rt.cli.parser import MOST_FRAMES, batch_size, integer, integer_up_to, thread_count
 from ecotta_rt.cli.signal_watch import ENDING, signals_watched, stopped_by_signals
 from ecotta_rt.errors import EXIT_INTERRUPTED
+from ecotta_rt.files.sizes import byte_size
 from ecotta_rt.messages import tell
 from ecotta_rt.options import ANSWERS
 from ecotta_rt.run.options import STATE_SUFFIX, RunOptions

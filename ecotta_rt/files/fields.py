@@ -34,8 +34,10 @@ __all__ = [
     "Path",
     "Since",
     "Without",
+    "nearest",
     "path_text",
     "shown",
+    "without_value",
 ]
 
 MAX_TEXT_CHARACTERS = 4096
@@ -152,6 +154,22 @@ class Document:
         self.values = {key: left for key, left in self.values.items() if key != name}
         return value
 
+    def part(self, *path: str | int) -> "Document":
+        """What is in one place of it, as a record of its own; its errors name the whole path.
+
+        Args:
+            path: Where; it is there.
+
+        Raises:
+            EcottaError: There is no table.
+        """
+        value: Any = self.values
+        for key in path:
+            value = value[key]
+        if type(value) is not dict:
+            raise self.error(path, f"expected a table, found {shown(value)}")
+        return Document(value, lambda below, problem: self.error((*path, *below), problem))
+
     def read(self, kind: type[T], *, version: int = 0) -> T:
         """All fields, as a dataclass.
 
@@ -189,9 +207,29 @@ def _shortened(text: str) -> str:
     return text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 3] + "..."
 
 
+def without_value(problem: str) -> str:
+    """What is wrong with a value, without the value.
+
+    >>> without_value("expected a number, found 'secret'")
+    'expected a number, found something else'
+    """
+    expected, found, _ = problem.partition(", found ")
+    return f"{expected}{found}something else" if found else expected
+
+
 def path_text(path: Path) -> str:
     """`graphs[0].batch`."""
     return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in path).lstrip(".")
+
+
+def nearest(name: str, known: Collection[str]) -> str:
+    """The hint `did you mean NAME? `, or nothing where no known name is near.
+
+    >>> nearest("brigde", ["bridge", "tunnel"])
+    'did you mean bridge? '
+    """
+    near = difflib.get_close_matches(name[:MAX_TEXT_CHARACTERS], known, n=1)
+    return f"did you mean {near[0]}? " if near else ""
 
 
 class _Wrong(Exception):
@@ -219,7 +257,22 @@ def _reader(kind: Any, version: int = 0) -> Reader:
         kind, *notes = get_args(kind)
     read = _plain_reader(kind, notes, version)
     checks = [note for note in notes if callable(note)]
-    return _checked(read, checks) if checks else read
+    read = _checked(read, checks) if checks else read
+    doc = _note(notes, Doc)
+    return _silent(read) if doc is not None and doc.secret else read
+
+
+def _silent(read: Reader) -> Reader:
+    """Complains of a value without showing it."""
+
+    def read_silently(value: Any) -> Any:
+        try:
+            return read(value)
+        except _Wrong as wrong:
+            wrong.problem = without_value(wrong.problem)
+            raise
+
+    return read_silently
 
 
 def _checked(read: Reader, checks: Collection[Callable[[Any], str | None]]) -> Reader:
@@ -248,7 +301,7 @@ def _plain_reader(kind: Any, notes: list[Any], version: int) -> Reader:
     if origin is Mapping:
         return _mapping(_reader(args[0], version), _reader(args[1], version), limit)
     if origin in (Union, UnionType):
-        return _union([arm for arm in args if arm is not type(None)], version)
+        return _union([arm for arm in args if arm is not type(None)], limit, version)
     if is_dataclass(origin or kind):
         without = [note.name for note in notes if isinstance(note, Without)]
         return _record(origin or kind, args, without, version)
@@ -323,10 +376,10 @@ def _mapping(key: Reader, item: Reader, limit: Limit) -> Reader:
     return read
 
 
-def _union(arms: list[Any], version: int) -> Reader:
+def _union(arms: list[Any], limit: Limit, version: int) -> Reader:
     """Of one kind and None: that kind, since an absent field is None and no value is. Of several: by the exact type."""
     if len(arms) == 1:
-        return _reader(arms[0], version)
+        return _reader(Annotated[arms[0], limit] if limit != Limit() else arms[0], version)
     by_type = {get_args(arm)[0] if get_origin(arm) is Annotated else arm: _reader(arm, version) for arm in arms}
     expected = ", ".join(_KINDS[kind] for kind in by_type if kind is not int or float not in by_type)
 
@@ -377,6 +430,4 @@ def _record_fields(
 
 
 def _unknown(name: str, known: tuple[str, ...]) -> str:
-    near = difflib.get_close_matches(name[:MAX_TEXT_CHARACTERS], known, n=1)
-    hint = f"did you mean {near[0]}? " if near else ""
-    return f"unknown field; {hint}known here: {', '.join(known)}"
+    return f"unknown field; {nearest(name, known)}known here: {', '.join(known)}"

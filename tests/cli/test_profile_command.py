@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ecotta_rt.cli.main import main
-from ecotta_rt.cli.parser import byte_size
 from ecotta_rt.errors import UsageError
+from ecotta_rt.files.sizes import byte_size
 
 OWN_NETWORK = """
 from torch import nn

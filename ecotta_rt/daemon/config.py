@@ -1,0 +1,272 @@
+"""The configuration of `ecotta serve`: one TOML file, the environment over it, secrets from elsewhere.
+
+    read_config("door.toml", os.environ)   ->   Config
+
+Each table of the file is a frozen dataclass, in `tables.py` or, for an output, beside the output's code. What a field
+is for stands in its `Doc`; the page of the reference and the file of `ecotta config init` are made from it, too.
+
+Relative paths are taken from the working directory, as those on a command line.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path as FilePath
+from typing import Annotated, Any, TypeVar
+
+from ecotta_rt.daemon import config_check, overrides, secret_values
+from ecotta_rt.daemon.config_version import take_version
+from ecotta_rt.daemon.tables import STATE_SUFFIX, Camera, Http, Log, Name, Network, SignsOptions, StateFolder
+from ecotta_rt.errors import ConfigurationError, EcottaError
+from ecotta_rt.files.fields import Doc, Document, Path, nearest, shown, without_value
+from ecotta_rt.files.toml_text import read_toml
+
+__all__ = ["TABLES", "Config", "JsonLines", "Output", "Reading", "read", "read_config", "require_none", "sink_options"]
+
+TABLES: dict[str, type] = {
+    "network": Network,
+    "state": StateFolder,
+    "http": Http,
+    "signs": SignsOptions,
+    "log": Log,
+}
+"""Those that are there once."""
+
+_LISTS = ("camera", "sink")
+_MOST_ENTRIES = 64
+_LONGEST = 60  # characters of a stranger's name in a message
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class JsonLines:
+    """Answers and events as JSON, one object a line."""
+
+    name: Annotated[Name | None, Doc("What messages call it. Without it: its kind.", '"log"')] = None
+    file: Annotated[str | None, Doc("The file. Without it: standard output.", '"/var/lib/ecotta/answers.jsonl"')] = None
+
+
+def sink_options() -> dict[str, type]:
+    """The dataclass of the options by kind of output."""
+    return {"json-lines": JsonLines}
+
+
+@dataclass(frozen=True)
+class Output:
+    """An output that is asked for.
+
+    Attributes:
+        kind: Its kind, such as `json-lines`.
+        name: Its name in messages and metrics.
+        options: Of the dataclass that the kind has.
+    """
+
+    kind: str
+    name: str
+    options: Any
+
+
+@dataclass(frozen=True)
+class Config:
+    """All of a configuration.
+
+    Attributes:
+        path: The file it was read from, for messages.
+    """
+
+    network: Network
+    cameras: tuple[Camera, ...]
+    state: StateFolder = field(default_factory=StateFolder)
+    sinks: tuple[Output, ...] = ()
+    http: Http = field(default_factory=Http)
+    signs: SignsOptions = field(default_factory=SignsOptions)
+    log: Log = field(default_factory=Log)
+    path: str = ""
+
+    @property
+    def state_folder(self) -> FilePath:
+        return FilePath(self.state.folder or FilePath(self.network.bundle).with_suffix(STATE_SUFFIX))
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A configuration that was read, and where its values come from.
+
+    Attributes:
+        config: What holds.
+        document: The fields that somebody gave, secrets among them; makes errors that name a place.
+        overridden: The environment variable by place.
+        secret: Where a text got something secret from, by place.
+    """
+
+    config: Config
+    document: Document
+    overridden: Mapping[Path, str]
+    secret: Mapping[Path, str]
+
+
+def read_config(path: str | os.PathLike[str], environ: Mapping[str, str]) -> Config:
+    """Read a configuration, and look whether what it names is there.
+
+    Args:
+        path: A TOML file.
+        environ: The environment: overrides, secrets, and the folders that systemd gives.
+
+    Raises:
+        ConfigurationError: It cannot be meant; the message names every fault that was found, with file and line.
+        TransferError: The file cannot be read.
+    """
+    reading = read(path, environ)
+    require_none(config_check.faults_of(reading.config, reading.document))
+    return reading.config
+
+
+def read(path: str | os.PathLike[str], environ: Mapping[str, str]) -> Reading:
+    """As `read_config`, without a look at what it names."""
+    written = read_toml(path)
+    take_version(written)
+    overridden, wrong = overrides.override(written.values, environ, _tables(written.values))
+    secret, unresolved = secret_values.substitute(written.values, environ)
+    document = _told(written, overridden, secret)
+    faults = [*map(ConfigurationError, wrong), *(document.error(*fault) for fault in unresolved)]
+    config = _Collector(document, faults).config(environ, os.fspath(path))
+    require_none(faults)
+    return Reading(config, document, overridden, secret)
+
+
+def require_none(faults: Sequence[EcottaError]) -> None:
+    """Raise what was found, all of it in one message.
+
+    Raises:
+        ConfigurationError: There are faults.
+    """
+    if len(faults) == 1:
+        raise ConfigurationError(str(faults[0]))
+    if faults:
+        raise ConfigurationError(f"{len(faults)} faults\n" + "\n".join(f"  {fault}" for fault in faults))
+
+
+def _told(written: Document, overridden: Mapping[Path, str], secret: Mapping[Path, str]) -> Document:
+    """The document with errors that name the variable a value came from, and do not show what is secret."""
+
+    def describe(path: Path, problem: str) -> EcottaError:
+        for place in secret:
+            if place[: len(path)] == path or path[: len(place)] == place:
+                problem = without_value(problem).replace(str(_value_at(written.values, place)), "***")
+        for place, variable in overridden.items():
+            if path[: len(place)] == place:
+                return ConfigurationError(f"environment variable {variable}: {problem}")
+        return written.error(path, problem)
+
+    return Document(written.values, describe)
+
+
+def _value_at(values: Any, path: Path) -> Any:
+    for key in path:
+        values = values[key]
+    return values
+
+
+def _tables(values: Mapping[str, Any]) -> Iterator[overrides.Table]:
+    """Where an environment variable may set a field."""
+    for name, kind in TABLES.items():
+        yield overrides.Table((name,), (name,), kind)
+    for at, entry in _written(values, "camera"):
+        if isinstance(entry.get("name"), str):
+            yield overrides.Table(("camera", entry["name"]), ("camera", at), Camera)
+    for at, entry in _written(values, "sink"):
+        options = sink_options().get(str(entry.get("kind")))
+        if options is not None:
+            yield overrides.Table(("sink", str(entry.get("name", entry["kind"]))), ("sink", at), options)
+
+
+def _written(values: Mapping[str, Any], name: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    entries = values.get(name)
+    if isinstance(entries, list):
+        yield from ((at, entry) for at, entry in enumerate(entries) if isinstance(entry, dict))
+
+
+class _Collector:
+    """Reads table by table, and goes on after a fault.
+
+    Args:
+        document: What was given.
+        faults: Where faults go.
+    """
+
+    def __init__(self, document: Document, faults: list[EcottaError]) -> None:
+        self._document = document
+        self._faults = faults
+
+    def config(self, environ: Mapping[str, str], path: str) -> Config:
+        """All of it; of no use where there were faults."""
+        known = (*TABLES, *_LISTS)
+        for name in self._document.values:
+            if name not in known:
+                self._fault((name[:_LONGEST],), f"unknown table; {nearest(name, known)}known: {', '.join(known)}")
+        single: dict[str, Any] = {name: self._attempt(self._single, name) for name in TABLES}
+        cameras = tuple(self._each("camera", _camera))
+        if not self._document.values.get("camera"):
+            self._fault((), "no camera; write a table [[camera]] with name and source")
+        sinks = tuple(self._each("sink", _sink))
+        if single["state"] is not None and single["state"].folder is None:
+            folder = environ.get("STATE_DIRECTORY", "").partition(":")[0]
+            single["state"] = replace(single["state"], folder=folder or None)
+        return Config(cameras=cameras, sinks=sinks, path=path, **single)
+
+    def _single(self, name: str) -> Any:
+        if isinstance(self._document.values.setdefault(name, {}), list):
+            raise self._document.error((name,), f"there is one of it; write [{name}], with single brackets")
+        return self._document.part(name).read(TABLES[name])
+
+    def _each(self, name: str, read_one: Callable[[Document, set[str]], T]) -> Iterator[T]:
+        entries = self._document.values.get(name, [])
+        if type(entries) is not list:
+            self._fault((name,), f"there may be several; write [[{name}]], with double brackets")
+            return
+        if len(entries) > _MOST_ENTRIES:
+            self._fault((name,), f"{len(entries)} of them, more than {_MOST_ENTRIES}")
+            return
+        names: set[str] = set()
+        for at in range(len(entries)):
+            made = self._attempt(self._one, name, at, read_one, names)
+            if made is not None:
+                yield made
+
+    def _one(self, name: str, at: int, read_one: Callable[[Document, set[str]], T], names: set[str]) -> T:
+        return read_one(self._document.part(name, at), names)
+
+    def _attempt(self, read_one: Callable[..., T], *args: Any) -> T | None:
+        try:
+            return read_one(*args)
+        except EcottaError as error:
+            self._faults.append(error)
+            return None
+
+    def _fault(self, path: Path, problem: str) -> None:
+        self._faults.append(self._document.error(path, problem))
+
+
+def _camera(table: Document, names: set[str]) -> Camera:
+    camera = table.read(Camera)
+    _require_new(table, camera.name, names)
+    return camera
+
+
+def _sink(table: Document, names: set[str]) -> Output:
+    kinds = sink_options()
+    kind = table.take("kind", str)
+    if kind not in kinds:
+        hint = nearest(kind, kinds)
+        raise table.error(("kind",), f"expected one of {', '.join(kinds)}, found {shown(kind)}; {hint}".strip("; "))
+    options: Any = table.read(kinds[kind])
+    _require_new(table, options.name or kind, names)
+    return Output(kind, options.name or kind, options)
+
+
+def _require_new(table: Document, name: str, names: set[str]) -> None:
+    """Names that differ in case, or in - and _, are one name in variables and topics."""
+    if overrides.word(name) in names:
+        raise table.error(("name",), f"{name!a} is there already; give each a name of its own")
+    names.add(overrides.word(name))

@@ -1,0 +1,86 @@
+"""Whether what a configuration names is there, looked at before anything starts."""
+
+from collections.abc import Callable, Iterator
+from ipaddress import ip_address
+from os.path import realpath
+from pathlib import Path as FilePath
+from typing import TYPE_CHECKING
+
+from ecotta_rt.errors import EcottaError
+from ecotta_rt.files.fields import Document, Path
+from ecotta_rt.machine.device import load_device
+from ecotta_rt.messages import mask
+from ecotta_rt.plugs import plug_for
+from ecotta_rt.sources.opening import PLUGS
+from ecotta_rt.sources.source import SourcePlug
+
+if TYPE_CHECKING:
+    from ecotta_rt.daemon.config import Config
+
+__all__ = ["faults_of"]
+
+Faults = Iterator[tuple[Path, str]]
+
+
+def faults_of(config: "Config", document: Document) -> list[EcottaError]:
+    """Everything that would keep the daemon from starting, as far as it can be found without starting.
+
+    Args:
+        config: What holds.
+        document: Where it was given.
+    """
+    return [document.error(path, problem) for path, problem in _faults(config)]
+
+
+def _faults(config: "Config") -> Faults:
+    yield from _bundle(config.network.bundle)
+    device = config.network.device
+    if device is not None:
+        yield from _tried(("network", "device"), lambda: load_device(device))
+    for at, camera in enumerate(config.cameras):
+        yield from _source(camera.source, ("camera", at, "source"))
+    yield from _doubled_devices(config)
+    yield from _host(config.http.host)
+
+
+def _bundle(bundle: str) -> Faults:
+    if not FilePath(bundle).is_file():
+        there = "this is no file" if FilePath(bundle).exists() else "no such file"
+        yield ("network", "bundle"), f"{bundle}: {there}; expected a bundle (.ecotta), as ecotta prepare makes it"
+
+
+def _source(source: str, path: Path) -> Faults:
+    try:
+        plug = plug_for(source, PLUGS, SourcePlug, "ecotta_rt.sources")
+    except EcottaError as error:
+        yield path, str(error)
+        return
+    if plug is None:
+        known = ", ".join(plug.shown for plug in reversed(PLUGS))
+        yield path, f"expected one of {known}, found {mask(source)}; there is no such file or folder, if it is one"
+
+
+def _doubled_devices(config: "Config") -> Faults:
+    """Two readers of one V4L2 device keep each other out."""
+    seen: dict[str, str] = {}
+    for at, camera in enumerate(config.cameras):
+        if camera.source.startswith("/dev/"):
+            other = seen.setdefault(realpath(camera.source), camera.name)
+            if other != camera.name:
+                yield ("camera", at, "source"), f"{camera.source} is the device of camera {other!r}; each needs its own"
+
+
+def _host(host: str) -> Faults:
+    """A host's name is looked up when it is needed; what looks like an address must be one."""
+    if ":" in host or host.replace(".", "").isdigit():
+        try:
+            ip_address(host)
+        except ValueError:
+            yield ("http", "host"), f"{host} is no address; write for example 127.0.0.1, ::1 or 0.0.0.0"
+
+
+def _tried(path: Path, call: Callable[[], object]) -> Faults:
+    try:
+        call()
+    except EcottaError as error:
+        yield path, str(error)

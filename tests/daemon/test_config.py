@@ -1,0 +1,125 @@
+"""What a configuration may say, and how it is told what it may not."""
+
+import pytest
+
+from ecotta_rt.daemon.config import read_config
+from ecotta_rt.daemon.config_version import MIGRATIONS
+from ecotta_rt.daemon.tables import Camera, Http, Network
+from ecotta_rt.errors import ConfigurationError, TransferError
+
+
+def test_a_file_that_names_a_bundle_and_a_camera_is_enough(read_camera, named_bundle, tmp_path):
+    config = read_camera()
+
+    assert config.network == Network(str(named_bundle))
+    assert config.cameras == (Camera("front-door", "/dev/video0"),)
+    assert config.sinks == ()
+    assert config.http == Http() and not config.http.enabled and config.http.host == "127.0.0.1"
+    assert config.state_folder == named_bundle.with_suffix(".state")
+    assert config.path == str(tmp_path / "door.toml")
+
+
+def test_every_fault_is_named_with_its_line_at_once(read_camera, tmp_path):
+    with pytest.raises(ConfigurationError) as caught:
+        read_camera('top = 500\n[http]\nprot = 1\n[[sink]]\nkind = "jsonlines"\n[nework]\n')
+
+    told = str(caught.value)
+    path = tmp_path / "door.toml"
+    assert caught.value.exit_code == 78
+    assert told.startswith("4 faults\n")
+    assert f"{path}, line 9: field 'camera[0].top': expected a whole number from 0 to 100, found 500" in told
+    assert f"{path}, line 11: field 'http.prot': unknown field; did you mean port? known here: enabled" in told
+    assert f"{path}, line 13: field 'sink[0].kind': expected one of " in told
+    assert "found 'jsonlines'; did you mean json-lines?" in told
+    assert f"{path}, line 14: field 'nework': unknown table; did you mean network?" in told
+
+
+@pytest.mark.parametrize(
+    ("added", "problem"),
+    [
+        ('[[camera]]\nname = "Front_Door"\nsource = "/dev/video1"\n', "is there already"),
+        ('[[camera]]\nname = "b"\nsource = "/dev/video0"\n', "is the device of camera 'front-door'"),
+        ('[[camera]]\nname = "b"\nsource = "/no/such/film.mp4"\n', "no such file or folder"),
+        ('[[camera]]\nname = "b"\nsource = "gopher://10.0.0.7/x"\n', "replay:FOLDER, found gopher://"),
+        ('[[camera]]\nname = "a/b"\nsource = "/dev/video1"\n', "letters, digits, - and _"),
+        ("[[http]]\nport = 1\n", r"write \[http\], with single brackets"),
+        ('[http]\nhost = "127.0.0.256"\n', "is no address"),
+        ('[http]\nhost = "http://me"\n', "without port"),
+        ('[sink]\nkind = "json-lines"\n', r"write \[\[sink\]\], with double brackets"),
+        ('[[sink]]\nfile = "x"\n', r"'sink\[0\].kind': missing"),
+        ('[[sink]]\nkind = "json-lines"\n' * 2, "'json-lines' is there already"),
+        ("[signs]\nevery_s = nan\n", "from 1 to 86400"),
+        ('[log]\nlevel = "loud"\n', "expected one of debug, info, warning, error"),
+        ("http = 3\n", "unknown field"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(read_camera, added, problem):
+    with pytest.raises(ConfigurationError, match=problem):
+        read_camera(added)
+
+
+@pytest.mark.parametrize(
+    ("network", "problem"),
+    [
+        ('memory_limit = "200 apples"', "is not a size"),
+        ('device = "raspbery-pi-4-2gb"', "did you mean raspberry-pi-4-2gb"),
+        ("threads = 0", "from 1 to 1024"),
+        ("batch = 2", "expected one of 1"),
+    ],
+)
+def test_what_a_network_cannot_be_run_with_is_refused(read_camera, network, problem):
+    with pytest.raises(ConfigurationError, match=problem):
+        read_camera(network=network)
+
+
+def test_a_bundle_that_is_missing_is_found_before_anything_starts(read_camera, named_bundle):
+    named_bundle.unlink()
+
+    with pytest.raises(ConfigurationError, match=r"line 4: field 'network.bundle': .*no such file; expected a bundle"):
+        read_camera()
+
+
+def test_a_file_without_cameras_is_told_how_to_name_one(tmp_path, named_bundle):
+    path = tmp_path / "x.toml"
+    path.write_text(f'config_version = 1\nnetwork.bundle = "{named_bundle}"\n', encoding="utf-8")
+
+    with pytest.raises(ConfigurationError, match=r"no camera; write a table \[\[camera\]\]"):
+        read_config(path, {})
+
+
+def test_a_file_that_is_not_there_is_told_of(tmp_path):
+    with pytest.raises(TransferError, match="No such file"):
+        read_config(tmp_path / "none.toml", {})
+
+
+@pytest.mark.parametrize(
+    ("version", "problem"),
+    [
+        ("", "'config_version': missing; write config_version = 1 above the first table"),
+        ("config_version = 2", "2 is newer than 1, the newest this ecotta_rt reads; update ecotta_rt"),
+        ("config_version = 0", "there is no version 0"),
+        ("config_version = true", "expected a whole number"),
+    ],
+)
+def test_a_version_that_is_unknown_is_refused_with_advice(read_camera, version, problem):
+    with pytest.raises(ConfigurationError, match=problem):
+        read_camera(version=version)
+
+
+def test_an_older_version_is_brought_up_to_date(read_camera, monkeypatch):
+    def from_zero(values):
+        (camera,) = values["camera"]
+        return {**values, "camera": [{"name": camera["name"], "source": camera["address"]}]}
+
+    monkeypatch.setitem(MIGRATIONS, 0, from_zero)
+
+    config = read_camera(version="config_version = 0", camera='address = "/dev/video7"')
+
+    assert config.cameras[0].source == "/dev/video7"
+
+
+def test_snapshots_are_in_the_folder_that_systemd_gives_unless_another_is_named(read_camera):
+    systemd = {"STATE_DIRECTORY": "/var/lib/ecotta:/var/lib/other"}
+
+    assert str(read_camera(environ=systemd).state_folder) == "/var/lib/ecotta"
+    assert str(read_camera('[state]\nfolder = "/srv/door"\n', systemd).state_folder) == "/srv/door"
