@@ -1,0 +1,330 @@
+"""Outputs of a daemon: they never hold up the stream, come back by themselves, and everything lost is counted."""
+
+import os
+import threading
+from threading import Event as Flag
+
+import pytest
+
+from ecotta_rt.errors import TransferError
+from ecotta_rt.events import (
+    AdaptingSet,
+    Event,
+    EventsDropped,
+    Reloaded,
+    SinkBack,
+    SinkFailed,
+    SourceBack,
+    Stamped,
+)
+from ecotta_rt.machine.clock import ManualClock, SystemClock
+from ecotta_rt.sinks.context import SinkContext
+from ecotta_rt.sinks.kinds import SinkOptions
+from ecotta_rt.sinks.outlet import Outlet, Undelivered, close_all, open_outlet
+from fixtures.heard import Heard
+
+
+def event(number):
+    return SourceBack(number, "camera")
+
+
+def numbers(events):
+    return [each.frame for each in events]
+
+
+class Broken(Heard):
+    """Fails as often as it is told to."""
+
+    def __init__(self, times=0):
+        super().__init__()
+        self.times = times
+        self.opened = 0
+
+    def open(self):
+        self.opened += 1
+        return self
+
+    def take(self, event):
+        if self.times:
+            self.times -= 1
+            raise TransferError("the disk is full")
+        super().take(event)
+
+
+@pytest.fixture
+def clock():
+    return ManualClock()
+
+
+def outlet(opens, told, clock, **more):
+    return Outlet("log", opens, told, clock=clock, draw=lambda: 1.0, **more)
+
+
+def test_events_come_in_order_and_all_that_wait_are_taken_before_the_end(clock):
+    sink, told = Heard(), Heard()
+    output = outlet(lambda: sink, told, clock)
+    for number in range(100):
+        output.take(event(number))
+    output.close()
+
+    assert numbers(sink.events) == [*range(100)]
+    assert (told.events, output.lost) == ([], 0)
+    output.close()
+    output.take(event(100))
+    assert len(sink.events) == 100
+
+
+def test_a_slow_sink_holds_up_nobody_and_what_it_drops_is_told_at_once_and_then_once_a_minute(clock):
+    begun, free, told = Flag(), Flag(), Heard()
+
+    class Slow(Heard):
+        def take(self, event):
+            begun.set()
+            assert free.wait(30)
+            super().take(event)
+
+    sink = Slow()
+    output = outlet(lambda: sink, told, clock, capacity=10)
+    output.take(event(0))
+    assert begun.wait(30)
+    for number in range(1, 101):
+        output.take(event(number))
+    assert told.events == [EventsDropped("log", 1)]
+    clock.advance_s(61)
+    output.take(event(101))
+    assert told.events[1:] == [EventsDropped("log", 90)]
+    free.set()
+    output.close()
+
+    assert numbers(sink.events) == [0, *range(92, 102)], "the newest are kept"
+    assert output.lost == 91 == sum(each.count for each in told.events)
+
+
+def test_a_sink_that_fails_is_opened_again_later_and_told_once_with_what_it_missed(clock):
+    sink, told = Broken(times=2), Heard()
+    output = outlet(sink.open, told, clock, capacity=3)
+    output.take(event(0))
+    told.wait_for(lambda events: events == [SinkFailed("log", "the disk is full")])
+    for number in range(1, 6):
+        output.take(event(number))
+    assert sink.opened == 1, "not before its time"
+    clock.advance_s(1.0)
+    output.take(event(6))  # the second failure
+    wait_until(lambda: sink.times == 0 and output.failing and sink.opened == 2)
+    assert len(told.events) == 1, "told once"
+    clock.advance_s(2.0)
+    output.take(event(7))
+    told.wait_for(lambda events: len(events) == 2)
+    output.close()
+
+    assert numbers(sink.events) == [5, 6, 7]
+    assert told.events[1:] == [SinkBack("log", 5)]
+    assert output.lost == 5
+
+
+def wait_until(condition):
+    """Looks again and again, without a clock."""
+    for _ in range(10**7):
+        if condition():
+            return
+        os.sched_yield()
+    raise AssertionError("it did not come")
+
+
+def test_waits_grow_to_a_minute_and_begin_anew_after_a_sink_has_lasted(clock):
+    sink, told = Broken(times=10**6), Heard()
+    output = outlet(sink.open, told, clock, capacity=10**6)
+    waits = []
+    for tries in range(1, 9):
+        output.take(event(tries))
+        wait_until(lambda tries=tries: sink.opened == tries and output._sink is None and output._tries == tries)
+        waits.append(output._try_s - clock.now_s())
+        clock.advance_s(waits[-1])
+    sink.times = 0
+    output.take(event(9))
+    told.wait_for(lambda events: isinstance(events[-1], SinkBack))
+    clock.advance_s(10)
+    sink.times = 1
+    output.take(event(10))
+    wait_until(lambda: output._tries == 1)
+    waits.append(output._try_s - clock.now_s())
+    output.close()
+
+    assert waits == [1, 2, 4, 8, 16, 32, 60, 60, 1]
+
+
+def test_each_wait_is_a_random_share_so_that_many_do_not_come_back_in_step(clock):
+    output = Outlet("log", Broken(times=9).open, Heard(), clock=clock, draw=lambda: 0.25)
+    output.take(event(0))
+    wait_until(lambda: output.failing)
+
+    assert output._try_s == 0.25
+    output.close()
+
+
+def test_a_sink_that_cannot_be_opened_is_waited_for_and_gets_what_fits_in_the_queue(clock):
+    sink, told, there = Heard(), Heard(), []
+
+    def opens():
+        if not there:
+            raise ConnectionRefusedError(111, "Connection refused")
+        return sink
+
+    output = outlet(opens, told, clock, capacity=2)
+    told.wait_for(lambda events: events == [SinkFailed("log", "[Errno 111] Connection refused")])
+    for number in range(5):
+        output.take(event(number))
+    there.append(True)
+    clock.advance_s(1)
+    output.take(event(5))
+    told.wait_for(lambda events: len(events) == 2)
+    output.close()
+
+    assert numbers(sink.events) == [4, 5]
+    assert told.events[1] == SinkBack("log", 4)
+
+
+def test_a_mistake_of_a_sink_is_told_and_no_end_either(clock):
+    told = Heard()
+
+    class Wrong(Heard):
+        def take(self, event):
+            raise KeyError("label")
+
+    output = outlet(Wrong, told, clock)
+    output.take(event(0))
+    told.wait_for(lambda events: events == [SinkFailed("log", "KeyError: 'label'")])
+    output.close()
+
+    assert told.events[1:] == [EventsDropped("log", 1)], "at the end all that was lost is told"
+
+
+def test_what_a_sink_held_is_given_to_it_again_or_counted(clock):
+    kept = []
+
+    class Batching(Heard):
+        again = True
+
+        def take(self, event):
+            super().take(event)
+            if len(self.events) == 3 and not kept:
+                kept.append(True)
+                raise Undelivered("no answer", self.events, again=self.again)
+
+    for again in (True, False):
+        sinks, told = [], Heard()
+        Batching.again = again
+        kept.clear()
+        output = outlet(lambda sinks=sinks: sinks.append(Batching()) or sinks[-1], told, clock)
+        for number in range(3):
+            output.take(event(number))
+        told.wait_for(lambda events: events)
+        clock.advance_s(1)
+        output.take(event(3))
+        told.wait_for(lambda events: len(events) == 2)
+        output.close()
+
+        assert numbers(sinks[-1].events) == ([0, 1, 2, 3] if again else [3])
+        assert told.events[1] == SinkBack("log", 0 if again else 3)
+
+
+def test_a_sink_that_hangs_holds_up_the_end_no_longer_than_it_may(clock):
+    begun, free, told = Flag(), Flag(), Heard()
+
+    class Hung(Heard):
+        def take(self, event):
+            begun.set()
+            assert free.wait(30)
+
+    outputs = [Outlet(f"log {each}", Hung, told, clock=clock) for each in range(3)]
+    for output in outputs:
+        for number in range(5):
+            output.take(event(number))
+    assert begun.wait(30)
+    start_s = SystemClock().now_s()
+    close_all(outputs, 0.2)
+
+    assert SystemClock().now_s() - start_s < 5
+    assert told.events == [
+        each for output in outputs for each in (told_hung(output.name, told), EventsDropped(output.name, 5))
+    ]
+    free.set()
+    for output in outputs:
+        output._thread.join(30)
+        output.close()
+    assert len(told.events) == 6, "told once"
+
+
+def told_hung(name, told):
+    (said,) = [each for each in told.of(SinkFailed) if each.sink == name]
+    assert "left behind" in said.why
+    return said
+
+
+def test_a_sink_is_asked_now_and_then_and_its_file_opened_anew_on_request(clock):
+    done, ticked = Heard(), Flag()
+
+    class Ticking(Heard):
+        tick_s = 0.001
+
+        def tick(self):
+            ticked.set()
+
+        def reopen(self):
+            done("reopened")
+
+    output = outlet(Ticking, Heard(), clock)
+    assert ticked.wait(30)
+    output.reopen()
+    done.wait_for(lambda events: events == ["reopened"])
+    output.close()
+
+
+def test_a_thousand_failures_leave_neither_threads_nor_descriptors(clock, tmp_path):
+    told, sinks, threads, open_files = Heard(), [], threading.active_count(), len(os.listdir("/proc/self/fd"))
+
+    class Opening(Heard):
+        def __init__(self):
+            super().__init__()
+            self.file = os.open(tmp_path / "log", os.O_WRONLY | os.O_CREAT)
+            sinks.append(self)
+
+        def take(self, event):
+            if event.frame % 2:
+                raise TransferError("the disk is full")
+
+        def close(self):
+            os.close(self.file)
+
+    output = outlet(Opening, told, clock)
+    for number in range(1, 2001):
+        output.take(event(number))
+        told.wait_for(lambda events, count=number: len(events) == count)
+        clock.advance_s(60)
+        assert threading.active_count() == threads + 1
+    output.close()
+
+    assert len(told.of(SinkFailed)) == len(told.of(SinkBack)) == 1000
+    assert sum(each.missed for each in told.of(SinkBack)) == 1000 == output.lost
+    assert len(sinks) == 1001
+    assert threading.active_count() == threads
+    assert len(os.listdir("/proc/self/fd")) == open_files
+
+
+def stamped(event, camera=None):
+    return Stamped(event, 0.0, 0.0, camera)
+
+
+def test_an_output_gets_the_events_and_cameras_that_its_options_name(monkeypatch):
+    sink = Heard()
+    kind = type("Kind", (), {"opens": staticmethod(lambda options, name, context: sink)})
+    monkeypatch.setattr("ecotta_rt.sinks.outlet.sink_kind", lambda name: kind)
+    context = SinkContext(report=Heard(), stopping=lambda: False, clock=SystemClock())
+    options = SinkOptions(events=("camera-back", "reloaded"), cameras=("door",))
+    output = open_outlet("json-lines", "log", options, context)
+    wanted = [stamped(event(1), "door"), stamped(Reloaded())]
+    for each in (*wanted, stamped(event(2), "yard"), stamped(AdaptingSet(3, True), "door"), stamped(Event(), "door")):
+        output.take(each)
+    output.close()
+
+    assert sink.events == wanted
