@@ -36,7 +36,8 @@ _COUNTS = (
     *("labelled", "correct", "lost", "resets", "saves", "drifts", "doubts"),
 )
 _POINT_S = 2.0
-_RATE_POINTS = 5
+_LATELY = 5  # points
+_LATELY_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -197,12 +198,19 @@ class CameraTally:
             return "silent", f"no frame for {now_s - seen_s:.0f} s, more than {silent_s:g} s"
         return ("waiting", "no frame yet") if self._frame_s is None else ("live", "")
 
-    def frames_per_s(self, now_s: float) -> float:
-        """Answered frames a second, lately; it sinks while none comes."""
-        latest = [point for point in list(self._points)[-_RATE_POINTS:] if now_s - point.monotonic_s < 60]
+    def lately(self, now_s: float, knows_gate: bool) -> dict[str, float | None]:
+        """Over the last points, some ten seconds: frames a second, which sinks while none comes, and the means."""
+        latest = [point for point in list(self._points)[-_LATELY:] if now_s - point.monotonic_s < _LATELY_S]
         if not latest:
-            return 0.0
-        return sum(point.frames for point in latest) / max(now_s - latest[0].monotonic_s, _POINT_S / 2)
+            return {"frames_per_s": 0.0, "entropy_nats": None, "certain": None, "latency_ms": None}
+        frames = sum(point.frames for point in latest)
+        certain = sum(point.certain for point in latest) / frames if knows_gate else None
+        return {
+            "frames_per_s": _finite(frames / max(now_s - latest[0].monotonic_s, _POINT_S / 2), 3),
+            "entropy_nats": _finite(sum(point.entropy_nats for point in latest) / frames, 4),
+            "certain": certain,
+            "latency_ms": _finite(1000 * sum(point.latency_s for point in latest) / frames, 2),
+        }
 
     def dropped(self) -> dict[str, int]:
         """Frames dropped so far, by reason; what no source has told a reason for was replaced by a newer frame."""
@@ -223,7 +231,7 @@ class CameraTally:
             "expects_frames": self.camera.silent_s is not None,
             "last_frame_s": None if self._frame_s is None else round(now_s - self._frame_s, 3),
             "adapting": self.adapting,
-            "frames_per_s": round(self.frames_per_s(now_s), 3),
+            "lately": self.lately(now_s, knows_gate),
             "counts": {name: self._counts[name] for name in _COUNTS},
             "dropped": self.dropped(),
             "latency": {

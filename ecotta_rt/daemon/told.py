@@ -2,6 +2,7 @@
 
 from ecotta_rt.events import (
     AdaptingSet,
+    Alert,
     DoubtBegan,
     DoubtEnded,
     Drift,
@@ -80,6 +81,8 @@ def _of_the_process(event: Event) -> tuple[str, str] | None:
             return "sink-back", f"{event.sink}: takes events again, {event.missed} missed"
         case EventsDropped():
             return "events-dropped", f"{event.sink}: too slow, {event.count} events dropped"
+        case Alert():
+            return "alert", f"{event.rule}: {event.why}"
         case Reloaded():
             changed = ", ".join(event.changed) or "nothing changed"
             return "reloaded", f"refused, all stays as it was: {event.why}" if event.why else changed

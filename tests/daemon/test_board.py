@@ -3,18 +3,17 @@ from threading import Thread
 
 import pytest
 
-from ecotta_rt.daemon.board import Board, BoardFacts
+from ecotta_rt.daemon.board import BoardFacts
 from ecotta_rt.daemon.camera_tally import WatchedCamera
 from ecotta_rt.daemon.told import told
 from ecotta_rt.events import (
     AdaptingSet,
-    Answer,
+    Alert,
     BatchAnswered,
     DoubtBegan,
     DoubtEnded,
     Drift,
     Dropped,
-    Event,
     EventsDropped,
     GuardStep,
     Refusal,
@@ -24,49 +23,15 @@ from ecotta_rt.events import (
     SinkFailed,
     SourceBack,
     SourceLost,
-    Stamped,
     StateNotSaved,
     StateReturned,
     StateSaved,
     StreamEnded,
 )
-from ecotta_rt.machine.clock import ManualClock
 from ecotta_rt.machine.vitals import Vitals
 from ecotta_rt.records import Level
-
-START_S = 1_790_000_000.0
-
-
-class Days:
-    """A board, and a clock that both share."""
-
-    def __init__(self, *cameras: WatchedCamera, read=None) -> None:
-        self.clock = ManualClock(100.0)
-        self.board = Board(self.clock, lambda: START_S + self.clock.now_s(), read)
-        self.board.watch(cameras or [WatchedCamera("door")])
-
-    def take(self, event: Event, camera: str | None = "door") -> None:
-        now_s = self.clock.now_s()
-        self.board.take(Stamped(event, START_S + now_s, now_s, camera))
-
-    def camera(self, at: int = 0) -> dict:
-        return self.board.snapshot()["cameras"][at]
-
-
-def answer(frame: int = 0, entropy: float = 0.5, latency_ms: float = 20.0, dropped: int = 0) -> Answer:
-    return Answer(
-        frame,
-        f"{frame}.png",
-        "cat",
-        3,
-        0.9,
-        entropy,
-        False,
-        "off",
-        latency_ms,
-        dropped,
-        top=(("cat", 0.9), ("dog", 0.1)),
-    )
+from ecotta_rt.sinks.event_fields import EVENT_NAMES, event_name
+from fixtures.boards import START_S, Days, answer
 
 
 def test_frames_are_counted_and_the_newest_answer_kept():
@@ -150,7 +115,7 @@ def test_a_camera_that_gives_frames_when_it_likes_is_never_silent():
     days.take(answer())
     days.clock.advance_s(86_400.0)
 
-    assert days.camera()["state"] == "live" and days.camera()["frames_per_s"] == 0.0
+    assert days.camera()["state"] == "live" and days.camera()["lately"]["frames_per_s"] == 0.0
 
 
 def test_frames_a_second_follow_what_comes_and_sink_when_nothing_does():
@@ -158,11 +123,31 @@ def test_frames_a_second_follow_what_comes_and_sink_when_nothing_does():
     for frame in range(50):
         days.take(answer(frame))
         days.clock.advance_s(0.2)
-    assert days.camera()["frames_per_s"] == pytest.approx(5.0, rel=0.1)
+    assert days.camera()["lately"]["frames_per_s"] == pytest.approx(5.0, rel=0.1)
 
     days.clock.advance_s(10.0)
 
-    assert 0 < days.camera()["frames_per_s"] < 2.6
+    assert 0 < days.camera()["lately"]["frames_per_s"] < 2.6
+
+
+def test_the_means_of_the_last_seconds_are_told():
+    days = Days()
+    days.board.describe(BoardFacts("net", gate_nats=0.6))
+    assert days.camera()["lately"] == {
+        "frames_per_s": 0.0,
+        "entropy_nats": None,
+        "certain": None,
+        "latency_ms": None,
+    }
+    for entropy in (0.2, 0.4, 0.9, 0.9):
+        days.take(answer(entropy=entropy))
+
+    assert days.camera()["lately"] == {
+        "frames_per_s": 4.0,
+        "entropy_nats": 0.6,
+        "certain": 0.5,
+        "latency_ms": 20.0,
+    }
 
 
 def test_drops_are_told_by_reason_and_none_twice():
@@ -319,6 +304,7 @@ TOLD = {
     SinkFailed("mqtt", "refused"): ("sink-failed", "mqtt: refused"),
     SinkBack("mqtt", 3): ("sink-back", "mqtt: takes events again, 3 missed"),
     EventsDropped("mqtt", 3): ("events-dropped", "mqtt: too slow, 3 events dropped"),
+    Alert("bear", "seen for 5 s"): ("alert", "bear: seen for 5 s"),
     Reloaded(("camera door",)): ("reloaded", "camera door"),
     Reloaded((), "line 3"): ("reloaded", "refused, all stays as it was: line 3"),
 }
@@ -326,7 +312,11 @@ TOLD = {
 
 @pytest.mark.parametrize("event", TOLD, ids=lambda event: type(event).__name__)
 def test_an_event_is_told_in_a_sentence_that_is_safe_for_a_terminal(event):
-    assert told(event) == TOLD[event]
+    assert told(event) == TOLD[event] and TOLD[event][0] == event_name(event)
+
+
+def test_every_event_that_gives_a_line_is_told_but_answers_and_signs():
+    assert {kind for kind, _ in TOLD.values()} == set(EVENT_NAMES) - {"answer", "signs"}
 
 
 def test_what_comes_with_every_frame_is_not_told():

@@ -1,0 +1,74 @@
+from ecotta_rt.daemon.board import BoardFacts
+from ecotta_rt.daemon.camera_tally import WatchedCamera
+from ecotta_rt.daemon.health import health, readiness
+from ecotta_rt.events import SourceLost, StreamEnded
+from fixtures.boards import Days, answer
+
+
+def lost(days: Days, camera: str) -> None:
+    days.take(SourceLost(0, camera, "no route"), camera)
+
+
+def test_it_is_healthy_while_the_loop_moves_and_a_camera_gives_frames():
+    days = Days(WatchedCamera("door"), WatchedCamera("yard"))
+    days.take(answer(), "door")
+    lost(days, "yard")
+
+    good, report = health(days.board.snapshot())
+
+    assert good and report["why"] == []
+    assert report["cameras"]["yard"]["state"] == "lost" and report["cameras"]["yard"]["why"] == "no route"
+
+
+def test_a_loop_that_does_not_move_is_not_alive_whatever_its_cameras_did():
+    days = Days()
+    days.board.beat()
+    days.clock.advance_s(61.0)
+    days.take(answer())
+
+    good, report = health(days.board.snapshot())
+
+    assert not good and report["why"] == ["the work loop has not moved for 61 s, more than 60 s"]
+
+
+def test_cameras_that_are_all_gone_are_no_stream():
+    days = Days(WatchedCamera("door"), WatchedCamera("yard"))
+    lost(days, "door")
+    days.board.beat()
+    assert health(days.board.snapshot())[0]  # the yard may still come
+
+    days.clock.advance_s(11.0)
+
+    good, report = health(days.board.snapshot())
+    assert not good
+    assert report["why"] == [
+        "no camera gives frames: door is lost (no route), yard is silent (no frame for 11 s, more than 10 s)"
+    ]
+
+
+def test_a_camera_can_be_asked_for_by_name():
+    days = Days(WatchedCamera("door"), WatchedCamera("yard"))
+    days.take(answer(), "door")
+    lost(days, "yard")
+    snapshot = days.board.snapshot()
+
+    assert health(snapshot, "door")[0]
+    assert health(snapshot, "yard")[1]["why"] == ["yard is lost (no route)"]
+    assert health(snapshot, "attic")[1]["why"] == ["no such camera; there are: door, yard"]
+
+
+def test_a_folder_that_waits_for_pictures_and_a_film_at_its_end_are_well():
+    days = Days(WatchedCamera("letters", silent_s=None), WatchedCamera("film"))
+    days.take(StreamEnded(0), "film")
+    days.clock.advance_s(50.0)
+
+    assert health(days.board.snapshot())[0]
+
+
+def test_it_is_ready_when_the_network_is_loaded_and_a_frame_was_answered():
+    days = Days()
+    assert readiness(days.board.snapshot()) == (False, {"ready": False, "why": ["the network is not loaded yet"]})
+    days.board.describe(BoardFacts("net"))
+    assert readiness(days.board.snapshot())[1]["why"] == ["no frame has been answered yet"]
+    days.take(answer())
+    assert readiness(days.board.snapshot()) == (True, {"ready": True, "why": []})
