@@ -16,7 +16,8 @@ from typing import Annotated, Any, TypeVar
 
 from ecotta_rt.daemon import config_check, overrides, secret_values
 from ecotta_rt.daemon.config_version import take_version
-from ecotta_rt.daemon.tables import STATE_SUFFIX, Camera, Http, Log, Name, Network, SignsOptions, StateFolder
+from ecotta_rt.daemon.http_options import HttpOptions
+from ecotta_rt.daemon.tables import STATE_SUFFIX, Camera, Log, Name, Network, SignsOptions, StateFolder
 from ecotta_rt.errors import ConfigurationError, EcottaError
 from ecotta_rt.files.fields import Doc, Document, Path, nearest, shown, without_value
 from ecotta_rt.files.toml_text import read_toml
@@ -26,7 +27,7 @@ __all__ = ["TABLES", "Config", "JsonLines", "Output", "Reading", "read", "read_c
 TABLES: dict[str, type] = {
     "network": Network,
     "state": StateFolder,
-    "http": Http,
+    "http": HttpOptions,
     "signs": SignsOptions,
     "log": Log,
 }
@@ -79,7 +80,7 @@ class Config:
     cameras: tuple[Camera, ...]
     state: StateFolder = field(default_factory=StateFolder)
     sinks: tuple[Output, ...] = ()
-    http: Http = field(default_factory=Http)
+    http: HttpOptions = field(default_factory=HttpOptions)
     signs: SignsOptions = field(default_factory=SignsOptions)
     log: Log = field(default_factory=Log)
     path: str = ""

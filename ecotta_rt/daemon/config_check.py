@@ -6,6 +6,7 @@ from os.path import realpath
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING
 
+from ecotta_rt.daemon.http_options import http_fault
 from ecotta_rt.errors import EcottaError
 from ecotta_rt.files.fields import Document, Path
 from ecotta_rt.machine.device import load_device
@@ -41,6 +42,8 @@ def _faults(config: "Config") -> Faults:
         yield from _source(camera.source, ("camera", at, "source"))
     yield from _doubled_devices(config)
     yield from _host(config.http.host)
+    if (fault := http_fault(config.http)) is not None:
+        yield ("http", fault[0]), fault[1]
 
 
 def _bundle(bundle: str) -> Faults:

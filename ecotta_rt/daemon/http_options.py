@@ -7,7 +7,7 @@ from typing import Annotated
 from ecotta_rt.errors import ConfigurationError
 from ecotta_rt.files.fields import Doc, Limit, Matches
 
-__all__ = ["LEAST_TOKEN", "HttpOptions", "check_http", "is_loopback"]
+__all__ = ["LEAST_TOKEN", "HttpOptions", "check_http", "http_fault", "is_loopback"]
 
 LEAST_TOKEN = 12
 """Characters of a token: with fewer, somebody on the network could try them all."""
@@ -48,28 +48,33 @@ class HttpOptions:
     ] = ()
 
 
+def http_fault(options: HttpOptions) -> tuple[str, str] | None:
+    """The field that would let everybody on the network in, and what is wrong with it; None: all is well."""
+    token = options.token or ""
+    if not options.enabled:
+        return None
+    if not token.isascii():
+        return "token", "give letters, digits and signs of ASCII; others cannot be sent in a header"
+    if token and len(token) < LEAST_TOKEN:
+        short = f"{len(token)} characters, at least {LEAST_TOKEN} are needed"
+        return "token", f"{short}; `openssl rand -hex 16` makes one"
+    if not token and not is_loopback(options.host):
+        return "host", (
+            f"{options.host} lets others on the network ask, and there is no http.token; give one, for example "
+            'token = "${ECOTTA_TOKEN}", or bind to 127.0.0.1'
+        )
+    return None
+
+
 def check_http(options: HttpOptions) -> None:
     """Refuse what would let everybody on the network in.
 
     Raises:
         ConfigurationError: Bound to more than this machine without a token, or with one that is too short.
     """
-    if not options.enabled:
-        return
-    token = options.token or ""
-    if not token.isascii():
-        raise ConfigurationError(
-            "http.token: give letters, digits and signs of ASCII; others cannot be sent in a header"
-        )
-    if token and len(token) < LEAST_TOKEN:
-        raise ConfigurationError(
-            f"http.token: {len(token)} characters, at least {LEAST_TOKEN} are needed; `openssl rand -hex 16` makes one"
-        )
-    if not token and not is_loopback(options.host):
-        raise ConfigurationError(
-            f"http.host: {options.host} lets others on the network ask, and there is no http.token; give one, for "
-            'example token = "${ECOTTA_TOKEN}", or bind to 127.0.0.1'
-        )
+    fault = http_fault(options)
+    if fault is not None:
+        raise ConfigurationError(f"http.{fault[0]}: {fault[1]}")
 
 
 def is_loopback(host: str) -> bool:

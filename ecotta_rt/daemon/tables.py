@@ -8,7 +8,7 @@ from ecotta_rt.files.fields import Doc, Limit, Matches
 from ecotta_rt.files.sizes import byte_size
 from ecotta_rt.options import AnswerKind
 
-__all__ = ["STATE_SUFFIX", "Camera", "Http", "Log", "Name", "Network", "SignsOptions", "StateFolder"]
+__all__ = ["STATE_SUFFIX", "Camera", "Log", "Name", "Network", "SignsOptions", "StateFolder"]
 
 STATE_SUFFIX = ".state"
 _DAY_S = 86_400.0
@@ -125,26 +125,6 @@ class StateFolder:
     every_s: Annotated[float, Doc("Seconds between two snapshots while something changes."), Limit(1, _DAY_S)] = 300.0
     generations: Annotated[int, Doc("How many snapshots of each camera are kept."), Limit(1, 1000)] = 5
     fresh: Annotated[bool, Doc("Begin from the bundle's own state at each start; snapshots stay.")] = False
-
-
-@dataclass(frozen=True)
-class Http:
-    """The door for metrics, health checks and the live page."""
-
-    enabled: Annotated[bool, Doc("Whether it is open.")] = False
-    host: Annotated[
-        str,
-        Doc("The address it is bound to: 127.0.0.1 is this machine alone, 0.0.0.0 the whole network."),
-        Limit(most=255),
-        Matches(r"[A-Za-z0-9._:%-]+", "an address or the name of a host, without port"),
-    ] = "127.0.0.1"
-    port: Annotated[int, Doc("Its TCP port; 0: any that is free."), Limit(0, 65535)] = 8642
-    token: Annotated[
-        str | None,
-        Doc("Who asks has to send it. Without it: nobody has to.", '"${ECOTTA_TOKEN}"', secret=True),
-        Limit(most=256),
-    ] = None
-    page: Annotated[bool, Doc("Whether it has the live page, with its switch and its reset.")] = False
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ import pytest
 
 from ecotta_rt.daemon.config import read_config
 from ecotta_rt.daemon.config_version import MIGRATIONS
-from ecotta_rt.daemon.tables import Camera, Http, Network
+from ecotta_rt.daemon.http_options import HttpOptions
+from ecotta_rt.daemon.tables import Camera, Network
 from ecotta_rt.errors import ConfigurationError, TransferError
 
 
@@ -14,7 +15,7 @@ def test_a_file_that_names_a_bundle_and_a_camera_is_enough(read_camera, named_bu
     assert config.network == Network(str(named_bundle))
     assert config.cameras == (Camera("front-door", "/dev/video0"),)
     assert config.sinks == ()
-    assert config.http == Http() and not config.http.enabled and config.http.host == "127.0.0.1"
+    assert config.http == HttpOptions() and not config.http.enabled and config.http.host == "127.0.0.1"
     assert config.state_folder == named_bundle.with_suffix(".state")
     assert config.path == str(tmp_path / "door.toml")
 
@@ -44,6 +45,7 @@ def test_every_fault_is_named_with_its_line_at_once(read_camera, tmp_path):
         ('[[camera]]\nname = "a/b"\nsource = "/dev/video1"\n', "letters, digits, - and _"),
         ("[[http]]\nport = 1\n", r"write \[http\], with single brackets"),
         ('[http]\nhost = "127.0.0.256"\n', "is no address"),
+        ('[http]\nenabled = true\nhost = "0.0.0.0"\n', "'http.host': 0.0.0.0 lets others on the network ask"),
         ('[http]\nhost = "http://me"\n', "without port"),
         ('[sink]\nkind = "json-lines"\n', r"write \[\[sink\]\], with double brackets"),
         ('[[sink]]\nfile = "x"\n', r"'sink\[0\].kind': missing"),
