@@ -253,14 +253,18 @@ class Signs(Event):
 
     Attributes:
         frame: The last one that is in it.
-        frames: How many are in it.
+        frames: How many there have been; the last some hundred count.
         entropy: Mean over the frames of the entropy of the network's own answer by ln C, in [0, 1].
         certain: Share of frames certain enough to learn from, in [0, 1].
         concentration: Sum of squared shares of the answered classes, in [1 / C, 1]; 1: always the same class.
+        confidence: Mean probability of the answers given, in [0, 1].
+        broken: Share of frames whose answer was no number, in [0, 1].
         distance: Of the statistics from those of the source, in its standard deviations; None: nothing follows.
         disagreement: Share of sampled frames to which the adapted and the frozen network answer differently, in [0, 1];
             None: none was sampled.
-        expected_error: What all of them say about the share of wrong answers, in [0, 1]; None: nothing was calibrated.
+        contradiction: Share of them of which the frozen network is certain that it is another class.
+        frozen_concentration: As `concentration`, of the frozen network's answers to them.
+        expected_error: Share of wrong answers as these signs have it, in [0, 1]; None: the bundle is not calibrated.
     """
 
     frame: int
@@ -268,8 +272,12 @@ class Signs(Event):
     entropy: float
     certain: float
     concentration: float
+    confidence: float | None = None
+    broken: float | None = None
     distance: float | None = None
     disagreement: float | None = None
+    contradiction: float | None = None
+    frozen_concentration: float | None = None
     expected_error: float | None = None
 
 

@@ -31,7 +31,7 @@ Source:
     be read from the evidence of a stream is our own.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,8 +43,8 @@ __all__ = ["AnswerFilter"]
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 
-_TEMPERATURES = np.array([1.0, 2.0])
-_PRIOR = np.array([2.0, 0.0])  # nats, of each temperature
+_TEMPERATURES = (1.0, 2.0)
+_PRIOR = 2.0  # nats, of the first temperature
 _LEAST_TRUST = 0.001
 _FIRST_TRUST = 0.5
 _MEMORY = 0.995  # of the evidence: 200 frames
@@ -60,6 +60,7 @@ class AnswerFilter:
         classes: K, at least 2.
         rate: How fast trust is learned, in [0, 1].
         most_trust: Its cap, in [0, 1).
+        temperatures: Those that run side by side; the first counts two nats more.
 
     Attributes:
         beliefs: float32 `[M, K]`, a distribution for each of the M temperatures.
@@ -74,11 +75,18 @@ class AnswerFilter:
     [0, 0]
     """
 
-    def __init__(self, classes: int, rate: float = 0.1, most_trust: float = 0.8) -> None:
+    def __init__(
+        self,
+        classes: int,
+        rate: float = 0.1,
+        most_trust: float = 0.8,
+        temperatures: Sequence[float] = _TEMPERATURES,
+    ) -> None:
         if classes < 2:
             raise UsageError(f"{classes} classes: a filter needs at least 2 to tell apart")
         self._rate, self._most_trust = rate, most_trust
-        count = len(_TEMPERATURES)
+        self._temperatures, count = np.array(temperatures), len(temperatures)
+        self._prior = np.array([_PRIOR, *[0.0] * (count - 1)])
         self.beliefs = np.full((count, classes), 1 / classes, np.float32)
         self.trusts = np.full(count, min(_FIRST_TRUST, most_trust), np.float32)
         self.evidence = np.zeros(count, np.float32)
@@ -100,16 +108,17 @@ class AnswerFilter:
         if probabilities.ndim != 2 or probabilities.shape[1] != classes:
             raise UsageError(f"probabilities {list(probabilities.shape)}: this filter is for [N, {classes}]")
         frames = probabilities.astype(np.float64)
-        totals = frames.sum(axis=1)
+        with np.errstate(invalid="ignore"):
+            totals = frames.sum(axis=1)
         usable = (totals > 0) & (totals < np.inf) & (frames.min(axis=1, initial=0) >= 0)
         filtered = np.array(probabilities, np.float32)
         if usable.any():
-            filtered[usable] = self._smoothed(_at_temperatures(frames[usable] / totals[usable, None]))
+            filtered[usable] = self._smoothed(self._at_temperatures(frames[usable] / totals[usable, None]))
         return filtered
 
     def _smoothed(self, frames: Doubles) -> Floats:
         """From `[N, M, K]`: the mean of the M filters, `[N, K]`."""
-        trusts, beliefs = np.empty((len(frames), len(_TEMPERATURES), 1)), np.empty_like(frames)
+        trusts, beliefs = np.empty((len(frames), frames.shape[1], 1)), np.empty_like(frames)
         for row, frame in enumerate(frames):
             trusts[row, :, 0] = self.trusts
             beliefs[row] = self._take(frame)
@@ -126,7 +135,7 @@ class AnswerFilter:
     @property
     def weights(self) -> Doubles:
         """How much each temperature counts now, float64 `[M]`, a distribution."""
-        evidence = self.evidence + _PRIOR
+        evidence = self.evidence + self._prior
         weights: Doubles = np.exp(evidence - evidence.max())
         weights /= weights.sum()
         return weights
@@ -143,6 +152,14 @@ class AnswerFilter:
         evidence = _MEMORY * self.evidence.astype(np.float64) + np.log(frame.shape[1] * fit)
         self.evidence = evidence.astype(np.float32)
         return self.beliefs
+
+    def _at_temperatures(self, frames: Doubles) -> Doubles:
+        """`[N, K]` -> `[N, M, K]`."""
+        logarithms = np.log(np.maximum(frames, _LEAST_PROBABILITY))
+        heated = np.exp(logarithms[:, None, :] / self._temperatures[:, None])
+        heated[:, self._temperatures == 1] = frames[:, None]  # as they are, zeros included
+        cooled: Doubles = heated / heated.sum(axis=2, keepdims=True)
+        return cooled
 
     def arrays(self) -> dict[str, Floats]:
         """What stays from frame to frame."""
@@ -170,12 +187,3 @@ class AnswerFilter:
             raise UsageError(f"the filter's evidence is {evidence.tolist()}, expected finite numbers")
         self.beliefs, self.evidence = beliefs.astype(np.float32), evidence.astype(np.float32)
         self.trusts = np.minimum(trusts, np.float32(self._most_trust)).astype(np.float32)
-
-
-def _at_temperatures(frames: Doubles) -> Doubles:
-    """`[N, K]` -> `[N, M, K]`."""
-    logarithms = np.log(np.maximum(frames, _LEAST_PROBABILITY))
-    heated = np.exp(logarithms[:, None, :] / _TEMPERATURES[:, None])
-    heated[:, 0] = frames  # as they are, zeros included
-    cooled: Doubles = heated / heated.sum(axis=2, keepdims=True)
-    return cooled

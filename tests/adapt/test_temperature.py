@@ -1,0 +1,30 @@
+import numpy as np
+import pytest
+
+from ecotta_rt.adapt.temperature import fitted_temperature
+from ecotta_rt.errors import UsageError
+
+
+def answers(temperature, count=4000):
+    """Answers that are right as often as they say, made surer or less sure; and the classes."""
+    rng = np.random.default_rng(5)
+    logits = 2 * rng.normal(size=(count, 4))
+    rows = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    labels = (rows.cumsum(axis=1) > rng.random((count, 1))).argmax(axis=1)
+    sure = rows**temperature
+    return sure / sure.sum(axis=1, keepdims=True), labels
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
+def test_what_made_a_network_too_sure_is_found(temperature):
+    assert fitted_temperature(*answers(temperature)) == pytest.approx(temperature, rel=0.06)
+
+
+def test_answers_that_are_always_right_and_certain_stay_in_range():
+    assert fitted_temperature(np.eye(3), np.arange(3)) == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize("labels", [[], [0]])
+def test_not_as_many_labels_as_answers_are_refused(labels):
+    with pytest.raises(UsageError, match="labels"):
+        fitted_temperature(np.full((2, 2), 0.5), np.array(labels, int))
