@@ -5,6 +5,7 @@ SOURCE is one of
   FILM                                  a video file; every frame, or at its own rate with --realtime
   /dev/video0                           a camera of this machine
   rtsp://HOST/PATH                      a camera on the network
+  http://HOST/PATH                      one that sends JPEG pictures (MJPEG), or one picture, asked for each second
   replay:FOLDER[:CORRUPTION[:SEVERITY]] CIFAR-10-C or CIFAR-10 files, whose classes are known
   synthetic:NAME                        a camera that is none, to try things: coloured shapes in changing weather
 

@@ -91,11 +91,17 @@ class Camera:
             if not (lost and self._patience.unending):
                 yield SourceLost(index, self._name, self._loss(end, wait_s))
                 index += 1
-            self._pause(wait_s)
+            self.pause(wait_s)
             tried, lost = tried + 1, True
 
     def close(self) -> None:
         self.closed = True
+
+    def pause(self, seconds: float) -> None:
+        """Wait, but no longer than there is somebody who wants frames."""
+        until_s = self._clock.now_s() + seconds
+        while self._wanted() and (left_s := until_s - self._clock.now_s()) > 0:
+            self._clock.sleep_s(min(left_s, _PAUSE_S))
 
     def _wanted(self) -> bool:
         # A method, since another thread may change it at any time.
@@ -132,12 +138,6 @@ class Camera:
         if not self._patience.unending:
             return f"lost ({end.why}), trying again in {wait_s:g} s"
         return f"{'lost' if end.index else 'not there'} ({end.why}); tried again until it is back"
-
-    def _pause(self, seconds: float) -> None:
-        """Wait, but no longer than there is somebody who wants frames."""
-        until_s = self._clock.now_s() + seconds
-        while self._wanted() and (left_s := until_s - self._clock.now_s()) > 0:
-            self._clock.sleep_s(min(left_s, _PAUSE_S))
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from ecotta_rt.messages import mask
 from ecotta_rt.plugs import plug_for
 from ecotta_rt.records import Frame
 from ecotta_rt.sources.camera import RTSP, V4L2, Camera, watched
+from ecotta_rt.sources.http_camera import HTTP
 from ecotta_rt.sources.images import PICTURES
 from ecotta_rt.sources.newest import Newest
 from ecotta_rt.sources.patience import Patience
@@ -22,7 +23,7 @@ from ecotta_rt.sources.video import FILM
 
 __all__ = ["PLUGS", "Opened", "open_camera", "open_source"]
 
-PLUGS = (REPLAY, SYNTHETIC, RTSP, V4L2, FILM, PICTURES)
+PLUGS = (REPLAY, SYNTHETIC, RTSP, HTTP, V4L2, FILM, PICTURES)
 """Asked in this order; a new source is a file and its line here, or an entry point of the group `ecotta_rt.sources`."""
 
 
@@ -32,7 +33,7 @@ def open_source(text: str, *, classes: int | None = None, realtime: bool = False
     Cameras drop what is not taken in time; from files every frame comes, unless `realtime`.
 
     Args:
-        text: A folder of pictures, a picture, a film, `/dev/videoN`, `rtsp://...`,
+        text: A folder of pictures, a picture, a film, `/dev/videoN`, `rtsp://...`, `http://...`,
             `replay:FOLDER[:CORRUPTION[:SEVERITY]]`, `synthetic:NAME`, or what an installed plug recognises.
         classes: Labels of a replay must be below it.
         realtime: Play a film at its own rate, and drop what is not taken in time.
@@ -88,7 +89,9 @@ def _plug(text: str) -> SourcePlug:
         return plug
     shown = mask(text)  # whoever mistypes an address may not read its password in a log
     if "://" in text:
-        raise UsageError(f"{shown.partition('://')[0]}:// is no source we know; streams are rtsp:// or rtsps://")
+        raise UsageError(
+            f"{shown.partition('://')[0]}:// is no source we know; streams are rtsp://, rtsps://, http:// or https://"
+        )
     *others, last = (plug.shown for plug in reversed(PLUGS))
     raise InputFileError(f"{shown}: no such file or folder; a source is {', '.join(others)} or {last}")
 

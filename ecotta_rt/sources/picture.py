@@ -1,4 +1,4 @@
-"""Read one picture from a file, upright, through Pillow: on the device and for the warm-up alike.
+"""Read one picture, upright, through Pillow: on the device and for the warm-up alike.
 
 Pillow comes with the extra `pictures` and is loaded when the first picture is asked for. What it costs beside others:
 benchmarks/measure_picture_decoders.py.
@@ -8,7 +8,8 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from threading import Lock
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,11 @@ __all__ = ["picture_size", "read_picture", "require_pillow"]
 # Named, and not all that Pillow knows: it hands EPS to Ghostscript, which runs it as a program.
 _FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000", "TGA", "ICO")
 
+_DAMAGES = (OSError, ValueError, SyntaxError, MemoryError, ArithmeticError, LookupError)
+"""What Pillow raises for pictures that are damaged."""
+
+_ONE_AT_A_TIME = Lock()  # the filters of warnings are of the process, and cameras decode in threads of their own
+
 _ORIENTATION = 0x0112
 """Exif tag: 1 lies right; from 5 on the sides change places."""
 
@@ -35,11 +41,12 @@ _GREY_MODES = ("1", "L", "LA", "La")
 _DEEP_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 
 
-def read_picture(path: Path) -> NDArray[np.uint8]:
+def read_picture(file: Path | IO[bytes]) -> NDArray[np.uint8]:
     """Read a picture as people see it: turned upright by its Exif orientation, transparency left out.
 
     Args:
-        path: A file of one of the formats; its name does not matter. Of an animation the first picture is read.
+        file: A file of one of the formats, or an open one that can seek; its name does not matter. Of an animation the
+            first picture is read.
 
     Returns:
         uint8 `[H, W, 3]` RGB, or `[H, W]` where the file is grey. Of 16 bits the upper 8 are taken.
@@ -51,14 +58,12 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
     require_pillow()
     from PIL.Image import Transpose
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of what Pillow puts up with; what it does not is an error
-        with _opened(path) as image:
-            try:
-                turn = _TURNS.get(_orientation(image))
-                return _pixels(image if turn is None else image.transpose(Transpose(turn)))
-            except (OSError, ValueError, SyntaxError, MemoryError, ArithmeticError, LookupError) as error:
-                raise BadFrames(f"damaged: {error}") from error
+    with _quiet(), _opened(file) as image:
+        try:
+            turn = _TURNS.get(_orientation(image))
+            return _pixels(image if turn is None else image.transpose(Transpose(turn)))
+        except _DAMAGES as error:
+            raise BadFrames(f"damaged: {error}") from error
 
 
 def picture_size(path: Path) -> tuple[int, int]:
@@ -67,10 +72,8 @@ def picture_size(path: Path) -> tuple[int, int]:
     Raises:
         As `read_picture`.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        with _opened(path) as image:
-            return image.size if _orientation(image) in _ON_ITS_SIDE else (image.height, image.width)
+    with _quiet(), _opened(path) as image:
+        return image.size if _orientation(image) in _ON_ITS_SIDE else (image.height, image.width)
 
 
 def require_pillow() -> None:
@@ -86,27 +89,44 @@ def require_pillow() -> None:
 
 
 @contextmanager
-def _opened(path: Path) -> "Iterator[Image]":
+def _quiet() -> Iterator[None]:
+    """Without the warnings of what Pillow puts up with; what it does not is an error."""
+    with _ONE_AT_A_TIME, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@contextmanager
+def _opened(file: Path | IO[bytes]) -> "Iterator[Image]":
     require_pillow()
+    if not isinstance(file, Path):
+        with _decoder(file) as image:
+            yield image
+        return
+    try:
+        opened = open_regular(file)
+    except OSError as error:
+        raise BadFrames(f"cannot be read ({error.strerror or error})") from error
+    with opened, _decoder(opened) as image:
+        yield image
+
+
+@contextmanager
+def _decoder(file: IO[bytes]) -> "Iterator[Image]":
     from PIL import Image, UnidentifiedImageError
 
     try:
-        file = open_regular(path)
-    except OSError as error:
-        raise BadFrames(f"cannot be read ({error.strerror or error})") from error
-    with file:
-        try:
-            image = Image.open(file, formats=_FORMATS)
-        except UnidentifiedImageError as error:
-            raise BadFrames(f"no picture of the formats we read ({', '.join(_FORMATS)})") from error
-        except Image.DecompressionBombError as error:
-            raise BadFrames(f"larger than {MAX_PIXELS} pixels, the most we decode") from error
-        except (OSError, ValueError, SyntaxError, MemoryError, ArithmeticError, LookupError) as error:
-            raise BadFrames(f"damaged: {error}") from error
-        with image:
-            if image.width * image.height > MAX_PIXELS:
-                raise BadFrames(f"{image.width}x{image.height}, larger than {MAX_PIXELS} pixels, the most we decode")
-            yield image
+        image = Image.open(file, formats=_FORMATS)
+    except UnidentifiedImageError as error:
+        raise BadFrames(f"no picture of the formats we read ({', '.join(_FORMATS)})") from error
+    except Image.DecompressionBombError as error:
+        raise BadFrames(f"larger than {MAX_PIXELS} pixels, the most we decode") from error
+    except _DAMAGES as error:
+        raise BadFrames(f"damaged: {error}") from error
+    with image:
+        if image.width * image.height > MAX_PIXELS:
+            raise BadFrames(f"{image.width}x{image.height}, larger than {MAX_PIXELS} pixels, the most we decode")
+        yield image
 
 
 def _orientation(image: "Image") -> int:

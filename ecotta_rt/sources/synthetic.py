@@ -29,7 +29,6 @@ _PREFIX = "synthetic:"
 
 _SIZE = Size(64, 64)
 _HANG_S = 3600.0
-_LOOK_S = 0.5
 _RUBBISH = 4
 
 Shape = Callable[[NDArray[np.float32], NDArray[np.float32]], NDArray[np.bool_]]
@@ -94,7 +93,7 @@ def synthetic_camera(
             if options.fps:
                 clock.sleep_s(start_s + count / options.fps - clock.now_s())
             if options.hang and count == options.hang:
-                _hang(camera, clock)
+                camera.pause(_HANG_S)
             yield next(shown)
             if count + 1 == options.lose:
                 raise Unavailable(f"connection lost after {options.lose} frames, as it was told")
@@ -109,12 +108,6 @@ def _slow(patience: Patience, options: SyntheticOptions) -> Patience:
     if patience.hang_s is None or not options.fps:
         return patience
     return replace(patience, hang_s=patience.hang_s + 1 / options.fps)
-
-
-def _hang(camera: Camera, clock: Clock) -> None:
-    until_s = clock.now_s() + _HANG_S
-    while not camera.closed and clock.now_s() < until_s:
-        clock.sleep_s(_LOOK_S)
 
 
 def _shown(name: str, options: SyntheticOptions) -> Generator[Picture | Broken, None, None]:

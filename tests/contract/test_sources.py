@@ -14,6 +14,7 @@ from ecotta_rt.events import Refusal
 from ecotta_rt.machine.clock import ManualClock
 from ecotta_rt.records import Frame
 from ecotta_rt.sources.camera import RTSP, V4L2, Camera
+from ecotta_rt.sources.http_camera import HTTP
 from ecotta_rt.sources.images import PICTURES, Images
 from ecotta_rt.sources.newest import Newest
 from ecotta_rt.sources.opening import PLUGS
@@ -71,6 +72,7 @@ SOURCES = {
     V4L2: camera,
     RTSP: camera,
     SYNTHETIC: camera,
+    HTTP: camera,
     "video in real time": lambda folder: video(folder, realtime=True),
     "newest of images": lambda folder: Newest(images(folder)),
     "newest of a video in real time": lambda folder: Newest(video(folder, realtime=True)),

@@ -58,7 +58,7 @@ def test_a_replay_names_folder_corruption_and_severity(replay, tail, frames):
 
 
 def test_what_cannot_be_meant_is_a_usage_error(subtests):
-    for text in ["replay:", "replay:x:fog:five", "replay:x:fog:-1", "http://host/a.mp4", "concat://a"]:
+    for text in ["replay:", "replay:x:fog:five", "replay:x:fog:-1", "ftp://host/a.mp4", "concat://a"]:
         with subtests.test(text=text), pytest.raises(UsageError):
             open_source(text)
 

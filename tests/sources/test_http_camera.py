@@ -1,0 +1,185 @@
+"""A camera that speaks HTTP, played by a real server on this machine."""
+
+import base64
+import hashlib
+import io
+import itertools
+import re
+
+import numpy as np
+import pytest
+
+from ecotta_rt.errors import Unavailable, UsageError
+from ecotta_rt.events import Refusal, SourceLost
+from ecotta_rt.machine.clock import ManualClock
+from ecotta_rt.records import Frame
+from ecotta_rt.sources.http_camera import http_camera
+from ecotta_rt.sources.opening import open_source
+from ecotta_rt.sources.patience import unending
+from fixtures.http_server import answered, http_camera_at, streamed
+
+Image = pytest.importorskip("PIL.Image", reason="Pillow is not installed: extra `pictures`")
+
+
+def jpeg(level, size=(24, 16)):
+    file = io.BytesIO()
+    Image.fromarray(np.full((size[1], size[0], 3), level, np.uint8)).save(file, "JPEG", quality=95)
+    return file.getvalue()
+
+
+LEVELS = [40, 80, 120, 160]
+PICTURES = [jpeg(level) for level in LEVELS]
+
+
+def levels(items):
+    return [round(float(item.pixels.mean()), -1) if isinstance(item, Frame) else type(item) for item in items]
+
+
+def test_a_stream_shows_its_pictures_and_its_end_is_a_loss(subtests):
+    for boundary, length in itertools.product(("frame", "--frame"), (True, False)):
+        with (
+            subtests.test(boundary=boundary, length=length),
+            http_camera_at(lambda handler, b=boundary, n=length: streamed(handler, PICTURES, b, n)) as camera,
+        ):
+            items = list(itertools.islice(http_camera(f"{camera.url}/a", ManualClock()), 5))
+
+            # Without a length a picture ends where the next one begins: the last one of a stream is never whole.
+            assert levels(items) == [*LEVELS, SourceLost] if length else levels(items)[:4] == [*LEVELS[:3], SourceLost]
+            assert items[0].pixels.shape == (16, 24, 3)
+
+
+def test_one_picture_at_an_address_is_asked_for_again_and_again():
+    count = itertools.count()
+    clock = ManualClock()
+    with http_camera_at(lambda handler: answered(handler, "image/jpeg", PICTURES[next(count)])) as camera:
+        lens = http_camera(f"{camera.url}/snapshot.jpg?a=b#every=5", clock)
+        items = list(itertools.islice(lens, 4))
+
+    assert levels(items) == LEVELS
+    assert [item.time_s for item in items] == [0, 5, 10, 15]
+    assert {path for path, _ in camera.asked} == {"/snapshot.jpg?a=b"}
+
+
+def test_a_damaged_picture_is_refused_and_the_stream_goes_on():
+    damaged = [PICTURES[0][:-200], b"", b"rubbish", PICTURES[1]]
+    with http_camera_at(lambda handler: streamed(handler, damaged)) as camera:
+        items = list(itertools.islice(http_camera(camera.url, ManualClock()), 4))
+
+    assert [type(item) for item in items] == [Refusal, Refusal, Refusal, Frame]
+    assert "damaged: " in items[0].why
+
+
+def basic(handler):
+    wanted = "Basic " + base64.b64encode(b"admin:se@cret").decode()
+    if handler.headers.get("Authorization") == wanted:
+        streamed(handler, PICTURES)
+    else:
+        answered(handler, "text/plain", b"", 401, WWW_Authenticate='Basic realm="camera"')
+
+
+def digest(handler):
+    """RFC 7616 with MD5 and qop=auth, as most cameras have it."""
+
+    def md5(text):
+        return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+
+    given = dict(re.findall(r'(\w+)="?([^",]+)"?', handler.headers.get("Authorization", "")))
+    user = md5("admin:camera:se@cret")
+    asked = md5(f"GET:{handler.path}")
+    wanted = md5(f"{user}:n0nce:{given.get('nc')}:{given.get('cnonce')}:auth:{asked}")
+    if given.get("response") == wanted:
+        streamed(handler, PICTURES)
+    else:
+        challenge = 'Digest realm="camera", nonce="n0nce", qop="auth", algorithm=MD5'
+        answered(handler, "text/plain", b"", 401, WWW_Authenticate=challenge)
+
+
+@pytest.mark.parametrize("asks", [basic, digest])
+def test_user_and_password_are_given_as_the_camera_asks_for_them(asks):
+    with http_camera_at(asks) as camera:
+        lens = http_camera(f"http://admin:se%40cret@{camera.address}/live", ManualClock())
+        first = next(iter(lens))
+        with pytest.raises(Unavailable, match=r"http://\*\*\*@127.*: HTTP 401 Unauthorized\. Check address") as refusal:
+            list(http_camera(f"http://admin:wrong@{camera.address}/live", ManualClock()))
+
+    assert first.name == f"http://***@{camera.address}/live"
+    assert len(camera.asked) == 4, "a wrong password is sent once: there are cameras that lock users out"
+    assert "wrong" not in str(refusal.value)
+
+
+def moved(handler):
+    answered(handler, "text/plain", b"", 302, Location="http://user:secret@elsewhere/live")
+
+
+def many_headers(handler):
+    handler.send_response(200)
+    for number in range(200):
+        handler.send_header(f"X-{number}", "x")
+    handler.end_headers()
+
+
+def cut_off(handler):
+    handler.send_response(200)
+    handler.send_header("Content-Type", "image/jpeg")
+    handler.send_header("Transfer-Encoding", "chunked")
+    handler.end_headers()
+    handler.wfile.write(b"zzz\r\n")
+
+
+ANSWERS = {
+    "its answer is text/html; expected multipart": lambda h: answered(h, "text/html", b"<html>"),
+    "names no boundary": lambda h: answered(h, "multipart/x-mixed-replace", b"x"),
+    "no boundary in 65536 bytes": lambda h: answered(h, "multipart/x-mixed-replace; boundary=a", bytes(1 << 20)),
+    "HTTP 404 Not Found": lambda h: answered(h, "text/html", b"", 404),
+    r"HTTP 302 Found, to http://\*\*\*@elsewhere/live": moved,
+    "got more than 100 headers|HTTPException": many_headers,
+    "BadStatusLine|invalid|line": lambda h: h.wfile.write(b"rubbish\r\n\r\n"),
+    "RemoteDisconnected|closed connection": lambda h: None,
+    "reading stopped half-way": cut_off,
+}
+
+
+@pytest.mark.parametrize("told", ANSWERS)
+def test_an_answer_that_is_no_camera_is_told(told):
+    with http_camera_at(ANSWERS[told]) as camera, pytest.raises(Unavailable, match=told) as refusal:
+        list(http_camera(f"{camera.url}/live", ManualClock()))
+
+    assert "secret" not in str(refusal.value)
+
+
+def test_an_address_that_nobody_listens_at_is_told_without_its_password():
+    """Nothing listens on port 9 of this machine."""
+    with pytest.raises(Unavailable, match=r"http://\*\*\*@127.0.0.1:9/x: Connection refused") as refusal:
+        list(http_camera("http://user:secret@127.0.0.1:9/x", ManualClock()))
+
+    assert "secret" not in str(refusal.value)
+
+
+def test_an_address_that_cannot_be_meant_is_a_usage_error(subtests):
+    for address in (
+        "http://",
+        "http://h:port/x",
+        "http://h/a b",
+        "http://h/#every=0",
+        "http://[::1/x",
+        "http://h\u00fc",
+    ):
+        with subtests.test(address), pytest.raises(UsageError):
+            open_source(address)
+
+
+def test_a_camera_that_comes_back_shows_its_pictures_again():
+    served = itertools.count()
+
+    def answer(handler):
+        if next(served) % 2:
+            answered(handler, "text/plain", b"", 503)
+        else:
+            streamed(handler, PICTURES[:1])
+
+    with http_camera_at(answer) as camera:
+        lens = http_camera(camera.url, ManualClock(), unending())
+        items = list(itertools.islice(lens, 6))
+
+    assert levels(items) == 3 * [40, SourceLost]
+    assert (lens.attempts, lens.losses) == (5, 3)
