@@ -12,6 +12,7 @@ that reads well wherever it is shown. Kinds:
     STREAMS    the protocols of `ecotta-bench --stream`
     ERRORS     the errors and their exit codes
     EXAMPLE    a file of docs/examples/
+    CONFIGURATION  the fields of a table of the daemon's configuration; NAME is the table
     COPY       a section of another page; NAME is FILE#heading
 
 A test fails where a part and what it is made from differ.
@@ -27,13 +28,14 @@ from importlib import import_module
 from pathlib import Path
 
 import api_pages
+from configuration_tables import configuration
 from ecotta_rt import errors
 from ecotta_rt.bench.streams import PROTOCOLS
 from ecotta_rt.cli.bench_options import bench_parser
 from ecotta_rt.machine.device import DeviceProfile, device_ids, load_device
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-_KINDS = "COMMAND|API|DEVICES|BOARDS|STREAMS|ERRORS|EXAMPLE|COPY"
+_KINDS = "COMMAND|API|DEVICES|BOARDS|STREAMS|ERRORS|CONFIGURATION|EXAMPLE|COPY"
 BLOCK = re.compile(rf"(<!-- BEGIN ({_KINDS}): (.*?) -->\n)(.*?)(<!-- END \2: \3 -->)", re.DOTALL)
 LANGUAGES = {".py": "python", ".mjs": "javascript", ".toml": "toml", ".service": "ini", ".json": "json", ".sh": "bash"}
 _MIB = 2**20
@@ -181,6 +183,7 @@ FILLERS: dict[str, Callable[[str], str]] = {
     "BOARDS": boards,
     "STREAMS": streams,
     "ERRORS": errors_table,
+    "CONFIGURATION": configuration,
     "EXAMPLE": example,
     "COPY": copy,
 }

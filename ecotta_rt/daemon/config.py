@@ -12,17 +12,19 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path as FilePath
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
-from ecotta_rt.daemon import config_check, overrides, secret_values
+from ecotta_rt.daemon import config_check, overrides
 from ecotta_rt.daemon.config_version import take_version
 from ecotta_rt.daemon.http_options import HttpOptions
-from ecotta_rt.daemon.tables import STATE_SUFFIX, Camera, Log, Name, Network, SignsOptions, StateFolder
+from ecotta_rt.daemon.secret_values import Secret, substitute
+from ecotta_rt.daemon.tables import STATE_SUFFIX, Camera, Log, Network, SignsOptions, StateFolder
 from ecotta_rt.errors import ConfigurationError, EcottaError
-from ecotta_rt.files.fields import Doc, Document, Path, nearest, shown, without_value
+from ecotta_rt.files.fields import Document, Path, nearest, shown, without_value
 from ecotta_rt.files.toml_text import read_toml
+from ecotta_rt.sinks.kinds import KINDS, SinkOptions, sink_kind
 
-__all__ = ["TABLES", "Config", "JsonLines", "Output", "Reading", "read", "read_config", "require_none", "sink_options"]
+__all__ = ["TABLES", "Config", "Output", "Reading", "read", "read_config", "require_none"]
 
 TABLES: dict[str, type] = {
     "network": Network,
@@ -41,19 +43,6 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class JsonLines:
-    """Answers and events as JSON, one object a line."""
-
-    name: Annotated[Name | None, Doc("What messages call it. Without it: its kind.", '"log"')] = None
-    file: Annotated[str | None, Doc("The file. Without it: standard output.", '"/var/lib/ecotta/answers.jsonl"')] = None
-
-
-def sink_options() -> dict[str, type]:
-    """The dataclass of the options by kind of output."""
-    return {"json-lines": JsonLines}
-
-
-@dataclass(frozen=True)
 class Output:
     """An output that is asked for.
 
@@ -65,7 +54,7 @@ class Output:
 
     kind: str
     name: str
-    options: Any
+    options: SinkOptions
 
 
 @dataclass(frozen=True)
@@ -98,13 +87,13 @@ class Reading:
         config: What holds.
         document: The fields that somebody gave, secrets among them; makes errors that name a place.
         overridden: The environment variable by place.
-        secret: Where a text got something secret from, by place.
+        secret: The texts that came from elsewhere, by place.
     """
 
     config: Config
     document: Document
     overridden: Mapping[Path, str]
-    secret: Mapping[Path, str]
+    secret: Mapping[Path, Secret]
 
 
 def read_config(path: str | os.PathLike[str], environ: Mapping[str, str]) -> Config:
@@ -128,7 +117,7 @@ def read(path: str | os.PathLike[str], environ: Mapping[str, str]) -> Reading:
     written = read_toml(path)
     take_version(written)
     overridden, wrong = overrides.override(written.values, environ, _tables(written.values))
-    secret, unresolved = secret_values.substitute(written.values, environ)
+    secret, unresolved = substitute(written.values, environ)
     document = _told(written, overridden, secret)
     faults = [*map(ConfigurationError, wrong), *(document.error(*fault) for fault in unresolved)]
     config = _Collector(document, faults).config(environ, os.fspath(path))
@@ -148,7 +137,7 @@ def require_none(faults: Sequence[EcottaError]) -> None:
         raise ConfigurationError(f"{len(faults)} faults\n" + "\n".join(f"  {fault}" for fault in faults))
 
 
-def _told(written: Document, overridden: Mapping[Path, str], secret: Mapping[Path, str]) -> Document:
+def _told(written: Document, overridden: Mapping[Path, str], secret: Mapping[Path, Secret]) -> Document:
     """The document with errors that name the variable a value came from, and do not show what is secret."""
 
     def describe(path: Path, problem: str) -> EcottaError:
@@ -177,9 +166,9 @@ def _tables(values: Mapping[str, Any]) -> Iterator[overrides.Table]:
         if isinstance(entry.get("name"), str):
             yield overrides.Table(("camera", entry["name"]), ("camera", at), Camera)
     for at, entry in _written(values, "sink"):
-        options = sink_options().get(str(entry.get("kind")))
-        if options is not None:
-            yield overrides.Table(("sink", str(entry.get("name", entry["kind"]))), ("sink", at), options)
+        named = str(entry.get("kind"))
+        if named in KINDS:
+            yield overrides.Table(("sink", str(entry.get("name", named))), ("sink", at), sink_kind(named).options)
 
 
 def _written(values: Mapping[str, Any], name: str) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -256,12 +245,11 @@ def _camera(table: Document, names: set[str]) -> Camera:
 
 
 def _sink(table: Document, names: set[str]) -> Output:
-    kinds = sink_options()
     kind = table.take("kind", str)
-    if kind not in kinds:
-        hint = nearest(kind, kinds)
-        raise table.error(("kind",), f"expected one of {', '.join(kinds)}, found {shown(kind)}; {hint}".strip("; "))
-    options: Any = table.read(kinds[kind])
+    if kind not in KINDS:
+        hint = nearest(kind, KINDS)
+        raise table.error(("kind",), f"expected one of {', '.join(KINDS)}, found {shown(kind)}; {hint}".strip("; "))
+    options: Any = table.read(sink_kind(kind).options)
     _require_new(table, options.name or kind, names)
     return Output(kind, options.name or kind, options)
 

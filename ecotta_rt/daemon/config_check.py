@@ -1,6 +1,7 @@
 """Whether what a configuration names is there, looked at before anything starts."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from ipaddress import ip_address
 from os.path import realpath
 from pathlib import Path as FilePath
@@ -8,15 +9,16 @@ from typing import TYPE_CHECKING
 
 from ecotta_rt.daemon.http_options import http_fault
 from ecotta_rt.errors import EcottaError
-from ecotta_rt.files.fields import Document, Path
+from ecotta_rt.files.fields import Document, Path, nearest
 from ecotta_rt.machine.device import load_device
 from ecotta_rt.messages import mask
 from ecotta_rt.plugs import plug_for
+from ecotta_rt.sinks.kinds import sink_kind
 from ecotta_rt.sources.opening import PLUGS
 from ecotta_rt.sources.source import SourcePlug
 
 if TYPE_CHECKING:
-    from ecotta_rt.daemon.config import Config
+    from ecotta_rt.daemon.config import Config, Output
 
 __all__ = ["faults_of"]
 
@@ -41,6 +43,7 @@ def _faults(config: "Config") -> Faults:
     for at, camera in enumerate(config.cameras):
         yield from _source(camera.source, ("camera", at, "source"))
     yield from _doubled_devices(config)
+    yield from _outputs(config)
     yield from _host(config.http.host)
     if (fault := http_fault(config.http)) is not None:
         yield ("http", fault[0]), fault[1]
@@ -71,6 +74,29 @@ def _doubled_devices(config: "Config") -> Faults:
             other = seen.setdefault(realpath(camera.source), camera.name)
             if other != camera.name:
                 yield ("camera", at, "source"), f"{camera.source} is the device of camera {other!r}; each needs its own"
+
+
+def _outputs(config: "Config") -> Faults:
+    names = [camera.name for camera in config.cameras]
+    seen: dict[str, str] = {}
+    for at, output in enumerate(config.sinks):
+        for name in output.options.cameras:
+            if name not in names:
+                problem = f"there is no camera {name!a}; {nearest(name, names)}there are: {', '.join(names)}"
+                yield ("sink", at, "cameras"), problem
+        target = _target(output)
+        other = seen.setdefault(target, output.name)
+        if other != output.name:
+            yield ("sink", at), f"{output.name!a} writes where {other!a} does ({target}); name another file"
+        yield from _tried(("sink", at), partial(sink_kind(output.kind).checks, output.options, output.name))
+
+
+def _target(output: "Output") -> str:
+    """What an output has for itself: a file, or standard output; else nothing that another could have."""
+    for field in ("file", "path", "socket"):
+        if path := getattr(output.options, field, None):
+            return realpath(str(path))
+    return "standard output" if output.kind == "json-lines" else f"the output {output.name}"
 
 
 def _host(host: str) -> Faults:

@@ -11,13 +11,14 @@ file of the same name, that one is read. `$${` stands for `${` itself.
 import os
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any
 
 from ecotta_rt.files.fields import MAX_TEXT_CHARACTERS, Path, shown
 from ecotta_rt.files.kinds import open_regular
 
-__all__ = ["FILE", "secret_files", "substitute"]
+__all__ = ["FILE", "Secret", "substitute"]
 
 FILE = "file:"
 
@@ -25,11 +26,24 @@ _VARIABLE = re.compile(r"\$\$\{|\$\{([^}]*)(\}?)")
 _NAME = re.compile("[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
 
+@dataclass(frozen=True)
+class Secret:
+    """A text that came from elsewhere.
+
+    Attributes:
+        written: What the configuration has instead of it.
+        source: Where it came from, in words.
+    """
+
+    written: str
+    source: str
+
+
 class _MissingError(Exception):
     """Why a text cannot be had."""
 
 
-def substitute(values: dict[str, Any], environ: Mapping[str, str]) -> tuple[dict[Path, str], list[tuple[Path, str]]]:
+def substitute(values: dict[str, Any], environ: Mapping[str, str]) -> tuple[dict[Path, Secret], list[tuple[Path, str]]]:
     """Put the secrets into a configuration.
 
     Args:
@@ -37,25 +51,20 @@ def substitute(values: dict[str, Any], environ: Mapping[str, str]) -> tuple[dict
         environ: The environment.
 
     Returns:
-        Where each text got its secret from, by place; and what is wrong, by place.
+        The texts that came from elsewhere, and what is wrong; both by place.
     """
-    sources: dict[Path, str] = {}
+    secrets: dict[Path, Secret] = {}
     faults: list[tuple[Path, str]] = []
     for holder, key, path in list(_texts(values, ())):
+        written = holder[key]
         try:
-            holder[key], source = _resolved(holder[key], environ)
+            holder[key], source = _resolved(written, environ)
         except _MissingError as missing:
             faults.append((path, str(missing)))
             continue
         if source:
-            sources[path] = source
-    return sources, faults
-
-
-def secret_files(values: dict[str, Any]) -> list[str]:
-    """The files that texts of a configuration come from, each once."""
-    found = (holder[key] for holder, key, _ in _texts(values, ()))
-    return list(dict.fromkeys(text.removeprefix(FILE) for text in found if text.startswith(FILE)))
+            secrets[path] = Secret(written, source)
+    return secrets, faults
 
 
 def _texts(values: Any, path: Path) -> Iterator[tuple[Any, Any, Path]]:

@@ -69,7 +69,7 @@ class Network:
         Literal["off", "on"] | None,
         Doc("Learn by gradients from each batch that is due, or never. Without it: as the bundle says.", '"on"'),
     ] = None
-    adapt_every: Annotated[int, Doc("Learn by gradients from every n-th frame of a camera."), Limit(1, 2**31 - 1)] = 1
+    adapt_every: Annotated[int, Doc("Learn by gradients from every n-th frame of a camera."), Limit(1, 1_000_000)] = 1
     batch: Annotated[Literal[1], Doc("Frames a step; the daemon answers one at a time.")] = 1
 
     @property

@@ -12,7 +12,7 @@ from ecotta_rt.errors import ConfigurationError, TransferError
 from ecotta_rt.files.fields import Document, Path, path_text
 from ecotta_rt.files.kinds import open_regular
 
-__all__ = ["MAX_FILE_BYTES", "parse_toml", "read_toml"]
+__all__ = ["MAX_FILE_BYTES", "line_of", "parse_toml", "read_toml"]
 
 MAX_FILE_BYTES = 64 * 1024
 """Far above any file we read. Parsing takes many times a file's size in memory, on boards that have little."""
@@ -71,7 +71,7 @@ def parse_toml(content: bytes, origin: str) -> Document:
 
     def describe(path: Path, problem: str) -> ConfigurationError:
         field = f" field {path_text(path)!a}:" if path else ""
-        return ConfigurationError(f"{origin}, line {_line_of(text, path)}:{field} {problem}")
+        return ConfigurationError(f"{origin}, line {line_of(text, path)}:{field} {problem}")
 
     return Document(values, describe)
 
@@ -92,7 +92,7 @@ def _refuse_depth(text: str, origin: str) -> None:
         raise ConfigurationError(f"{origin}, line {line}: nested more than {MAX_DEPTH} deep; no field we know is")
 
 
-def _line_of(text: str, path: Path) -> int:
+def line_of(text: str, path: Path) -> int:
     """The line where `path` is written, or the nearest table around it; 1 where even that is not written out.
 
     tomllib keeps no positions. A scan for headers and keys is enough for a message: at worst it points at a look-alike.

@@ -50,6 +50,12 @@ def test_every_fault_is_named_with_its_line_at_once(read_camera, tmp_path):
         ('[sink]\nkind = "json-lines"\n', r"write \[\[sink\]\], with double brackets"),
         ('[[sink]]\nfile = "x"\n', r"'sink\[0\].kind': missing"),
         ('[[sink]]\nkind = "json-lines"\n' * 2, "'json-lines' is there already"),
+        (
+            '[[sink]]\nkind = "json-lines"\n[[sink]]\nkind = "json-lines"\nname = "b"\n',
+            "'b' writes where 'json-lines' does",
+        ),
+        ('[[sink]]\nkind = "json-lines"\ncameras = ["door"]\n', "there is no camera .door.; there are: front-door"),
+        ('[http]\nenabled = true\nhost = "0.0.0.0"\n', "there is no http.token"),
         ("[signs]\nevery_s = nan\n", "from 1 to 86400"),
         ('[log]\nlevel = "loud"\n', "expected one of debug, info, warning, error"),
         ("http = 3\n", "unknown field"),

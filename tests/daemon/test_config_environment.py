@@ -27,11 +27,11 @@ def test_an_environment_variable_sets_a_field_and_wins_over_the_file(read_camera
     assert config.network.memory_limit_bytes == 150 << 20
 
 
-def test_an_output_is_set_by_its_name_or_its_kind(read_camera):
-    sinks = '[[sink]]\nkind = "json-lines"\n[[sink]]\nkind = "json-lines"\nname = "log"\n'
-    environ = {"ECOTTA_SERVE__SINK__JSON_LINES__FILE": "one", "ECOTTA_SERVE__SINK__LOG__FILE": "two"}
+def test_an_output_is_set_by_its_name_or_else_its_kind(read_camera):
+    unnamed, named = '[[sink]]\nkind = "json-lines"\n', '[[sink]]\nkind = "json-lines"\nname = "log"\n'
 
-    assert [sink.options.file for sink in read_camera(sinks, environ).sinks] == ["one", "two"]
+    assert read_camera(unnamed, {"ECOTTA_SERVE__SINK__JSON_LINES__QUEUE": "7"}).sinks[0].options.queue == 7
+    assert read_camera(named, {"ECOTTA_SERVE__SINK__LOG__EVENTS": '["answer"]'}).sinks[0].options.events == ("answer",)
 
 
 @pytest.mark.parametrize(

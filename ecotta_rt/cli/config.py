@@ -1,0 +1,163 @@
+"""Begin, look over or show the configuration of `ecotta serve`, one TOML file.
+
+ACTION is one of
+  init     write a file to begin with: every field with what it is for; without FILE to standard output
+  check    look it over as `ecotta serve` would before it starts: fields, secrets, bundle, cameras, outputs
+  show     print what holds, with the environment over the file, and where each value comes from; secrets are masked
+
+Environment variables win over the file: ECOTTA_SERVE__HTTP__PORT=9000, or for a camera or an output by its name
+ECOTTA_SERVE__CAMERA__FRONT_DOOR__SOURCE=/dev/video1. A text may come from elsewhere: "${NAME}" from the environment,
+"file:/run/secrets/name" from a file.
+
+examples:
+  ecotta config init door.toml --bundle net.ecotta --camera /dev/video0
+  ecotta config init door.toml --bundle net.ecotta --camera 'front-door=rtsp://${USER}:${PASSWORD}@10.0.0.7/live'
+  ecotta config init                                     to standard output
+  ecotta config check door.toml
+  ecotta config check door.toml --json                   for a program
+  ecotta config show door.toml
+
+exit codes: as `ecotta --help`; 78 where `check` or `show` finds a fault, with all faults that were found on stderr.
+"""
+
+import argparse
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ecotta_rt.cli.json_option import STDOUT, add_json, check_json, write_json
+from ecotta_rt.messages import mask, show, tell
+
+if TYPE_CHECKING:
+    from ecotta_rt.daemon.config import Config
+
+__all__ = ["NAME", "add_arguments", "run"]
+
+NAME = "config"
+
+_BUNDLE = "/etc/ecotta/net.ecotta"
+_CAMERA = "/dev/video0"
+_NAMED = re.compile(r"([A-Za-z0-9][A-Za-z0-9_-]{0,63})=(.*)", re.ASCII | re.DOTALL)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("action", metavar="ACTION", choices=("init", "check", "show"), help="init, check or show")
+    parser.add_argument("file", metavar="FILE", nargs="?", type=Path, help="the configuration, a TOML file")
+    add_json(parser)
+    add = parser.add_argument_group("for init").add_argument
+    add("--bundle", metavar="BUNDLE", help=f"an exported network (.ecotta) (default {_BUNDLE})")
+    add(
+        "--camera",
+        metavar="[NAME=]SOURCE",
+        action="append",
+        help=f"a camera and its name; may be given more than once (default camera={_CAMERA})",
+    )
+    add("--state", metavar="FOLDER", help="where what is learned is kept, such as /var/lib/ecotta")
+    add("--force", action="store_true", help="replace FILE")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do what is asked."""
+    _refuse_misplaced(args)
+    {"init": _init, "check": _check, "show": _show}[args.action](args)
+    return 0
+
+
+def _refuse_misplaced(args: argparse.Namespace) -> None:
+    from ecotta_rt.errors import UsageError
+
+    if args.action == "init":
+        misplaced = ["--json"] if args.json is not None else []
+    else:
+        misplaced = [f"--{name}" for name in ("bundle", "camera", "state", "force") if getattr(args, name)]
+        if args.file is None:
+            raise UsageError(f"config {args.action}: name the file of the configuration")
+    if misplaced:
+        raise UsageError(f"config {args.action} {misplaced[0]}: leave it out; it is for another action")
+
+
+def _init(args: argparse.Namespace) -> None:
+    from ecotta_rt.daemon.config_text import first_text
+    from ecotta_rt.errors import UsageError
+    from ecotta_rt.files.output import check_output, write_output
+
+    cameras = _cameras(args.camera or [f"camera={_CAMERA}"])
+    text = first_text(args.bundle or _BUNDLE, cameras, args.state)
+    if args.file is None:
+        print(text, end="")
+        return
+    check_output("FILE", args.file)
+    if args.file.exists() and args.file.stat().st_size and not args.force:
+        raise UsageError(f"{args.file} is there already; --force replaces it")
+    write_output(args.file, text.encode())
+    tell("ecotta config", f"wrote {args.file}; look it over with: ecotta config check {args.file}")
+    if any(mask(source) != source and "${" not in source for source in cameras.values()):
+        tell("ecotta config", f"{args.file} holds a password that all may read; write ${{NAME}} in its place")
+
+
+def _cameras(given: list[str]) -> dict[str, str]:
+    from ecotta_rt.errors import UsageError
+
+    cameras: dict[str, str] = {}
+    for at, text in enumerate(given):
+        named = _NAMED.fullmatch(text)
+        name, source = named.groups() if named else ("camera" if not at else f"camera-{at + 1}", text)
+        if not source or name in cameras:
+            raise UsageError(f"--camera {mask(text)}: expected NAME=SOURCE, each name once")
+        cameras[name] = source
+    return cameras
+
+
+def _check(args: argparse.Namespace) -> None:
+    from ecotta_rt.bundle import read_bundle
+    from ecotta_rt.daemon.config import read_config
+
+    check_json(args.json, args.file)
+    config = read_config(args.file, os.environ)
+    manifest = read_bundle(config.network.bundle).manifest
+    facts = _facts(config)
+    facts["network"] |= {"classes": len(manifest.classes), "network": manifest.model}
+    write_json(args.json, facts)
+    if args.json != STDOUT:
+        show(_summary(config, facts))
+
+
+def _facts(config: "Config") -> dict[str, Any]:
+    http = config.http
+    return {
+        "file": config.path,
+        "network": {"bundle": config.network.bundle},
+        "cameras": [{"name": camera.name, "source": mask(camera.source)} for camera in config.cameras],
+        "sinks": [{"name": sink.name, "kind": sink.kind} for sink in config.sinks],
+        "state": str(config.state_folder),
+        "http": f"http://{http.host}:{http.port}" if http.enabled else None,
+    }
+
+
+def _summary(config: "Config", facts: dict[str, Any]) -> str:
+    network = facts["network"]
+    lines = [
+        f"{config.path} is fine:",
+        f"  network  {network['bundle']}: {network['network']}, {network['classes']} classes",
+        *(f"  camera   {camera['name']}: {camera['source']}" for camera in facts["cameras"]),
+        *(f"  sink     {sink['name']}: {sink['kind']}" for sink in facts["sinks"]),
+        f"  state    {facts['state']}, each {config.state.every_s:g} s, {config.state.generations} generations",
+        f"  http     {facts['http'] or 'off'}",
+    ]
+    if not config.sinks:
+        lines.append("There is no [[sink]], so answers go nowhere but to the page and the metrics.")
+    return "\n".join(lines)
+
+
+def _show(args: argparse.Namespace) -> None:
+    from ecotta_rt.daemon.config import read
+    from ecotta_rt.daemon.config_shown import as_json, as_text, shown
+
+    check_json(args.json, args.file)
+    reading = read(args.file, os.environ)
+    text = args.file.read_text(encoding="utf-8")
+    write_json(args.json, as_json(shown(reading, text)))
+    if args.json != STDOUT:
+        show(as_text(shown(reading, text)))

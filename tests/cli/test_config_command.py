@@ -1,0 +1,180 @@
+import json
+import tomllib
+
+import pytest
+
+from ecotta_rt.cli.main import main
+from ecotta_rt.daemon.config import read
+from ecotta_rt.daemon.config_text import first_text
+from ecotta_rt.daemon.tables import Camera, Network
+
+
+@pytest.fixture
+def small(checkout):
+    return checkout / "tests" / "hostile" / "small.ecotta"
+
+
+@pytest.fixture
+def door(tmp_path, small):
+    """A file made by `config init` for a tiny bundle."""
+    path = tmp_path / "door.toml"
+    camera = "front-door=rtsp://${CAMERA_USER}:${CAMERA_PASSWORD}@10.0.0.7/live"
+    assert main(["config", "init", str(path), "--bundle", str(small), "--camera", camera]) == 0
+    return path
+
+
+@pytest.fixture
+def secrets(monkeypatch):
+    monkeypatch.setenv("CAMERA_USER", "door")
+    monkeypatch.setenv("CAMERA_PASSWORD", "hunter2")
+
+
+def test_a_file_to_begin_with_reads_back_to_the_defaults(tmp_path):
+    path = tmp_path / "x.toml"
+    path.write_text(first_text("net.ecotta", {"a": "/dev/video0", "b": "/dev/video1"}), encoding="utf-8")
+    config = read(path, {}).config
+
+    assert config.network == Network("net.ecotta")
+    assert config.cameras == (Camera("a", "/dev/video0"), Camera("b", "/dev/video1"))
+    assert [sink.kind for sink in config.sinks] == ["json-lines"]
+
+
+def test_the_defaults_it_shows_are_the_defaults(tmp_path):
+    """With the # before every field taken away, but for the examples of those that have no default."""
+    path, plain = tmp_path / "x.toml", tmp_path / "plain.toml"
+    text = first_text("net.ecotta", {"a": "/dev/video0"}).partition("[[sink]]")[0]
+    path.write_text(text, encoding="utf-8")
+    held = read(path, {}).config
+    fields = [line for line in text.splitlines() if line.startswith("# ") and " = " in line]
+    defaults = [line for line in fields if not is_example(held, line.removeprefix("# "))]
+    for line in defaults:
+        text = text.replace(f"\n{line}\n", f"\n{line.removeprefix('# ')}\n")
+    plain.write_text(text, encoding="utf-8")
+
+    assert len(defaults) > 15
+    shown = read(plain, {}).config
+    assert (shown.network, shown.cameras, shown.state) == (held.network, held.cameras, held.state)
+    assert (shown.http, shown.signs, shown.log) == (held.http, held.signs, held.log)
+
+
+def is_example(config, line):
+    """Whether a field that is None or empty unless it is given is on this line."""
+    name = line.partition(" = ")[0]
+    tables = [config.network, *config.cameras, config.state, config.http, config.signs, config.log]
+    return any(getattr(table, name, 0) in (None, ()) for table in tables)
+
+
+def test_every_comment_keeps_to_the_width_of_a_terminal(tmp_path):
+    lines = first_text("net.ecotta", {"a": "/dev/video0"}).splitlines()
+
+    assert max(len(line) for line in lines if line.startswith("# ") and " = " not in line) <= 110
+
+
+def test_a_file_that_is_there_is_not_replaced_unless_told(door, capsys):
+    before = door.read_text(encoding="utf-8")
+
+    assert main(["config", "init", str(door)]) == 2
+    assert door.read_text(encoding="utf-8") == before
+    assert "--force replaces it" in capsys.readouterr().err
+    assert main(["config", "init", str(door), "--force"]) == 0
+    assert tomllib.loads(door.read_text(encoding="utf-8"))["network"] == {"bundle": "/etc/ecotta/net.ecotta"}
+
+
+def test_without_a_file_it_goes_to_standard_output(capsys):
+    assert main(["config", "init", "--camera", "/dev/video0", "--camera", "yard=/dev/video1", "--state", "/srv"]) == 0
+
+    values = tomllib.loads(capsys.readouterr().out)
+    assert [camera["name"] for camera in values["camera"]] == ["camera", "yard"]
+    assert values["state"] == {"folder": "/srv"}
+
+
+@pytest.mark.parametrize("cameras", [["a=x", "a=y"], ["a="], [""]])
+def test_a_camera_without_a_name_or_a_source_of_its_own_is_refused(cameras, capsys):
+    assert main(["config", "init", *(word for camera in cameras for word in ("--camera", camera))]) == 2
+    assert "expected NAME=SOURCE, each name once" in capsys.readouterr().err
+
+
+def test_a_password_that_is_written_out_is_warned_of_and_not_shown(tmp_path, capsys):
+    assert main(["config", "init", str(tmp_path / "x"), "--camera", "a=rtsp://door:hunter2@10.0.0.7/live"]) == 0
+
+    told = capsys.readouterr().err
+    assert "holds a password that all may read" in told
+    assert "hunter2" not in told
+
+
+def test_what_is_fine_is_summed_up(door, secrets, small, capsys):
+    assert main(["config", "check", str(door)]) == 0
+
+    told = capsys.readouterr().out
+    assert f"{door} is fine:" in told
+    assert str(small) in told
+    assert "camera   front-door: rtsp://***@10.0.0.7/live" in told
+    assert "http     off" in told
+    assert "hunter2" not in told
+
+
+def test_the_summary_comes_as_json_too(door, secrets, capsys):
+    assert main(["config", "check", str(door), "--json"]) == 0
+
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["cameras"] == [{"name": "front-door", "source": "rtsp://***@10.0.0.7/live"}]
+    assert facts["sinks"] == [{"name": "json-lines", "kind": "json-lines"}]
+
+
+def test_a_fault_ends_with_78(door, capsys):
+    assert main(["config", "check", str(door)]) == 78
+    assert "there is no environment variable CAMERA_USER" in capsys.readouterr().err
+
+
+def test_a_bundle_that_is_none_is_told_of(door, secrets, tmp_path, monkeypatch, capsys):
+    (tmp_path / "none.ecotta").write_bytes(b"none")
+    monkeypatch.setenv("ECOTTA_SERVE__NETWORK__BUNDLE", str(tmp_path / "none.ecotta"))
+
+    assert main(["config", "check", str(door)]) == 4
+
+
+def test_what_holds_is_shown_with_where_it_comes_from(door, secrets, small, monkeypatch, capsys):
+    monkeypatch.setenv("ECOTTA_SERVE__HTTP__PORT", "9000")
+    monkeypatch.setenv("ECOTTA_SERVE__HTTP__TOKEN", "0123456789abcdef")
+    monkeypatch.setenv("STATE_DIRECTORY", "/var/lib/ecotta")
+
+    assert main(["config", "show", str(door)]) == 0
+
+    told = capsys.readouterr().out
+    lines = {line.partition(" = ")[0]: " ".join(line.split()) for line in told.splitlines()}
+    source = next(
+        n for n, line in enumerate(door.read_text(encoding="utf-8").splitlines(), 1) if line.startswith("source")
+    )
+    assert lines["port"] == "port = 9000 # environment ECOTTA_SERVE__HTTP__PORT"
+    assert lines["token"] == 'token = "***" # environment ECOTTA_SERVE__HTTP__TOKEN'
+    assert lines["folder"] == 'folder = "/var/lib/ecotta" # environment STATE_DIRECTORY'
+    assert lines["every_s"].startswith("every_s = ") and lines["every_s"].endswith("# default")
+    assert lines["source"] == (
+        f'source = "rtsp://***@10.0.0.7/live" # line {source}, from environment CAMERA_USER, CAMERA_PASSWORD'
+    )
+    assert "hunter2" not in told and "0123456789abcdef" not in told
+    assert tomllib.loads(told)["network"]["bundle"] == str(small)
+
+
+def test_what_holds_comes_as_json_too(door, secrets, capsys):
+    assert main(["config", "show", str(door), "--json"]) == 0
+
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["http"]["port"] == {"value": 8642, "from": "default"}
+    assert facts["camera"][0]["name"]["value"] == "front-door"
+    assert facts["sink"][0]["kind"]["value"] == "json-lines"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ["check"],
+        ["show"],
+        ["check", "x.toml", "--bundle", "b"],
+        ["show", "x.toml", "--force"],
+        ["init", "--json"],
+        ["look", "x.toml"],
+    ],
+)
+def test_what_is_for_another_action_is_refused(line, capsys):
+    assert main(["config", *line]) == 2
