@@ -1,0 +1,102 @@
+"""What a watch tells of a stream, and when."""
+
+from types import SimpleNamespace
+
+import numpy as np
+
+from ecotta_rt.adapt.places import Change
+from ecotta_rt.adapt.signs import SignsRecipe
+from ecotta_rt.daemon.stream_watch import StreamWatch, WatchTimes
+from ecotta_rt.events import DoubtBegan, Drift, Signs
+from ecotta_rt.machine.clock import ManualClock
+
+FRAMES = np.zeros((1, 2, 2, 3), np.uint8)
+
+
+class Stream:
+    """A stream whose changes of place are those that are put in `changes`."""
+
+    statistics = None
+
+    def __init__(self):
+        self.changes = []
+
+    def take_change(self):
+        return self.changes.pop(0) if self.changes else None
+
+
+class Look:
+    """The frozen network, which goes through the classes and is certain of each."""
+
+    def __init__(self):
+        self.turn = 0
+
+    def take(self, frames):
+        self.turn += 1
+        return np.eye(4, dtype=np.float32)[[self.turn % 4]]
+
+
+def said(label, sure=0.97):
+    row = np.full((1, 4), (1 - sure) / 3, np.float32)
+    row[0, label] = sure
+    return SimpleNamespace(unfiltered=row, filtered=row)
+
+
+def watched(labels, changes=(), **options):
+    """Events by second, one frame a second, and the watch."""
+    clock, stream = ManualClock(), Stream()
+    watch = StreamWatch(SignsRecipe(4), stream, Look(), clock, **options)
+    told = []
+    for second, label in enumerate(labels, 1):
+        clock.advance_s(1)
+        stream.changes += [change for at, change in changes if at == second]
+        told += [(second, event) for event in watch.take(FRAMES, said(label), second, 1)]
+    return told, watch
+
+
+def kinds(told, kind):
+    return [(second, event) for second, event in told if isinstance(event, kind)]
+
+
+def test_signs_are_told_every_so_often():
+    told, _ = watched([0, 1, 2, 3] * 32)
+
+    assert [second for second, _ in told] == [60, 120]
+    assert told[1][1].frames == 120 and told[1][1].frame == 120
+
+
+def test_a_network_that_always_says_the_same_is_doubted_and_has_collapsed():
+    told, watch = watched([0] * 120, times=WatchTimes(judge_every_s=5))
+
+    assert [second for second, _ in kinds(told, DoubtBegan)] == [100]
+    assert watch.in_doubt and watch.collapsed
+
+
+def test_after_a_return_signs_begin_anew_and_doubt_stays_until_they_end_it():
+    _, watch = watched([0] * 120)
+    watch.begin_anew()
+
+    assert watch.in_doubt and watch.collapsed is None
+
+
+def test_of_changes_close_together_the_largest_is_told():
+    changes = [(3, Change(20.0, False)), (5, Change(40.0, True)), (6, Change(30.0, False)), (40, Change(9.0, False))]
+
+    told, _ = watched([0] * 50, changes)
+
+    assert [(second, event.size, event.known) for second, event in kinds(told, Drift)] == [
+        (3, 20.0, False),
+        (13, 40.0, True),
+        (40, 9.0, False),
+    ]
+
+
+def test_frames_that_only_fill_a_batch_do_not_count():
+    clock = ManualClock()
+    watch = StreamWatch(SignsRecipe(4), Stream(), Look(), clock)
+    rows = np.eye(4, dtype=np.float32)
+    clock.advance_s(60)
+
+    (signs,) = watch.take(FRAMES, SimpleNamespace(unfiltered=rows, filtered=rows), 1, 2)
+
+    assert isinstance(signs, Signs) and signs.frames == 2
