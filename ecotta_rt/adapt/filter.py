@@ -49,6 +49,7 @@ _LEAST_TRUST = 0.001
 _FIRST_TRUST = 0.5
 _MEMORY = 0.995  # of the evidence: 200 frames
 _LEAST_PROBABILITY = 1e-30
+_MOST_SURPRISE = 20.0  # nats a frame beyond ln K: one tells ln(1 - lambda) at least, and lambda is a float32
 
 
 class AnswerFilter:
@@ -183,7 +184,8 @@ class AnswerFilter:
             raise UsageError("a belief of the filter is no distribution: expected numbers from 0 that sum to 1")
         if not ((trusts >= 0) & (trusts < 1)).all():
             raise UsageError(f"the filter's trusts are {trusts.tolist()}, expected 0 to 1")
-        if not np.isfinite(evidence).all():
-            raise UsageError(f"the filter's evidence is {evidence.tolist()}, expected finite numbers")
+        most = (np.log(beliefs.shape[1]) + _MOST_SURPRISE) / (1 - _MEMORY)
+        if not (abs(evidence) <= most).all():  # NaN is not, either
+            raise UsageError(f"the filter's evidence is {evidence.tolist()}, expected -{most:.0f} to {most:.0f}")
         self.beliefs, self.evidence = beliefs.astype(np.float32), evidence.astype(np.float32)
         self.trusts = np.minimum(trusts, np.float32(self._most_trust)).astype(np.float32)

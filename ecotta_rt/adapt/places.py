@@ -37,7 +37,7 @@ from numpy.typing import NDArray
 from ecotta_rt.adapt.channels import Channels, Moments
 from ecotta_rt.errors import UsageError
 
-__all__ = ["Change", "Key", "Places"]
+__all__ = ["Change", "Key", "Places", "saved_numbers"]
 
 Floats = NDArray[np.float32]
 
@@ -60,6 +60,9 @@ _SAME = 0.3
 _LEAST_SPREAD = np.float32(1e-8)
 _KEY_ARRAYS = ("key_norm", "key_centre", "key_whitening")
 _NUMBERS = ("known", "usual", "usual_trend", "since_change", "stay", "snapshots", "changes", "recalls")
+_COUNTS = tuple(name for name in _NUMBERS if name not in _USUAL)
+_MOST_COUNT = 2.0**31
+_MOST_USUAL = 10.0  # ten times what it can be, for states of other limits
 
 
 class Change(NamedTuple):
@@ -286,11 +289,36 @@ class Places:
             if name not in arrays or arrays[name].shape != array.shape:
                 raise UsageError(f"memory of places: {name!r} is of another network, or was saved with other options")
         numbers = dict(zip(_NUMBERS, arrays["numbers"].tolist(), strict=True))
-        if not all(number >= 0 for number in numbers.values()) or numbers["known"] > self._capacity:
-            raise UsageError(f"memory of places: {numbers} is damaged; start afresh")
+        usual = all(0 < numbers[name] <= _MOST_USUAL for name in _USUAL)
+        if not usual or not all(map(_is_count, (numbers[name] for name in _COUNTS))):
+            raise UsageError(f"memory of places: {numbers} is damaged, expected counts from 0; start afresh")
+        if numbers["known"] > self._capacity or numbers["snapshots"] > 2:
+            raise UsageError(
+                f"memory of places: {numbers} is damaged, expected up to {self._capacity} known places and 2 snapshots; "
+                "start afresh"
+            )
         self._numbers = numbers
         for name in _ARRAYS:
             setattr(self, f"_{name}", arrays[name].copy())
+
+
+def saved_numbers(arrays: Mapping[str, NDArray[Any]]) -> dict[str, int] | None:
+    """The counts in what `Places.arrays` gave, for people; None: there are none, or none that can be gone on from.
+
+    Returns:
+        `known` places beside the source, `changes` that were noticed, `recalls` of them to a known place, `stay` and
+        `since_change` in frames, `snapshots`.
+    """
+    numbers = arrays.get("numbers")
+    if numbers is None or numbers.shape != (len(_NUMBERS),):
+        return None
+    named = dict(zip(_NUMBERS, numbers.tolist(), strict=True))
+    counts = {name: named[name] for name in _COUNTS}
+    return {name: int(count) for name, count in counts.items()} if all(map(_is_count, counts.values())) else None
+
+
+def _is_count(number: float) -> bool:
+    return 0 <= number < _MOST_COUNT and number == int(number)
 
 
 _ARRAYS = ("known", "known_keys", "sums", "snapshots", "key", "trend", "recent", "odds")

@@ -213,7 +213,9 @@ def test_a_thousand_classes_and_certain_frames_that_contradict_each_other_do_not
         ({"trusts": [0.5, 1.0]}, r"trusts are \[0.5, 1.0\]"),
         ({"trusts": [np.nan, 0.5]}, "trusts are"),
         ({"trusts": [0.5]}, "expected"),
-        ({"evidence": [np.inf, 0]}, "expected finite"),
+        ({"evidence": [np.inf, 0]}, "evidence is .* expected -4139 to 4139"),
+        ({"evidence": [0, np.nan]}, "evidence is"),
+        ({"evidence": [0, -1e30]}, "evidence is"),
     ],
 )
 def test_what_is_no_filter_is_not_restored(damaged, what):

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from ecotta_rt.adapt.channels import Channels, Moments
 from ecotta_rt.adapt.places import _NUMBERS as NUMBERS
-from ecotta_rt.adapt.places import Key, Places
+from ecotta_rt.adapt.places import Key, Places, saved_numbers
 from ecotta_rt.errors import UsageError
 
 Floats = NDArray[np.float32]
@@ -173,10 +173,13 @@ def test_what_cannot_be_a_memory_is_refused_and_changes_nothing() -> None:
     before = memory.arrays()
     with pytest.raises(UsageError, match="saved with other options"):
         memory.restore(other.arrays())
-    numbers = before["numbers"].copy()
-    numbers[0] = 3
-    with pytest.raises(UsageError, match="damaged"):
-        memory.restore({**before, "numbers": numbers})
+    damaged = {"known": (3, 0.5, -1), "changes": (1.5, 1e30), "snapshots": (3,), "usual": (0, 1e9)}
+    for name, values in damaged.items():
+        for value in values:
+            numbers = before["numbers"].copy()
+            numbers[NUMBERS.index(name)] = value
+            with pytest.raises(UsageError, match="damaged, expected .* start afresh"):
+                memory.restore({**before, "numbers": numbers})
     for name, array in memory.arrays().items():
         np.testing.assert_array_equal(array, before[name])
 
@@ -208,3 +211,16 @@ def test_a_key_is_read_as_it_was_stored_and_a_damaged_one_is_refused() -> None:
             Key.from_arrays({**stored, name: wrong}, channels)
     with pytest.raises(UsageError, match="lacks 'key_norm'"):
         Key.from_arrays({"key_centre": key.centre}, channels)
+
+
+def test_the_counts_of_a_saved_memory_are_told() -> None:
+    memory = places(2)
+    play(memory, [(FOREST, 100), (SEA, 100), (HOME, 100)])
+    saved = memory.arrays()
+
+    told = saved_numbers(saved)
+    assert told is not None
+    assert (told["known"], told["changes"], told["recalls"]) == (2, memory.changes, memory.recalls)
+    assert saved_numbers({}) is None
+    assert saved_numbers({"numbers": saved["numbers"][:3]}) is None
+    assert saved_numbers({"numbers": saved["numbers"] + np.float32(0.5)}) is None
