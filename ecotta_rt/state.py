@@ -20,7 +20,7 @@ from ecotta_rt.files.atomic import write_atomic
 from ecotta_rt.files.kinds import open_regular
 from ecotta_rt.files.names import readable_name
 
-__all__ = ["MAX_HEADER_BYTES", "MOST_BYTES", "SECTIONS", "AdaptState", "state_content"]
+__all__ = ["MAX_HEADER_BYTES", "MOST_BYTES", "SECTIONS", "AdaptState", "FramesBehind", "state_content"]
 
 Array = NDArray[np.float32]
 Arrays = Mapping[str, Array]
@@ -38,11 +38,31 @@ _READ_IN = {_FORMAT: SECTIONS, _FORMAT_WITH_ADAPTATION: _ALL}
 MOST_BYTES = 1 << 30
 """Of the file of a state."""
 
+_FOLLOWED, _LEARNED = "frames.followed", "frames.learned"
 _MAX_AXES = 8
 _LARGE_BYTES = 16 << 20
+_LONGEST_COUNT = 20
 
 MAX_HEADER_BYTES = 4 << 20
 """Of the JSON at the beginning of a state's file; that of WRN-40-2 has 20 KB."""
+
+
+@dataclass(frozen=True)
+class FramesBehind:
+    """How many frames of its stream have made a state what it is; None: nobody has counted.
+
+    Attributes:
+        followed: Statistics and filter have followed so many.
+        learned: So many had answers certain enough in a step that moved the parameters.
+    """
+
+    followed: int | None = None
+    learned: int | None = None
+
+    def metadata(self) -> dict[str, str]:
+        """As `AdaptState.metadata` has it."""
+        counts = {_FOLLOWED: self.followed, _LEARNED: self.learned}
+        return {name: str(count) for name, count in counts.items() if count is not None}
 
 
 @dataclass(frozen=True)
@@ -65,6 +85,11 @@ class AdaptState:
     network_digest: str
     metadata: Mapping[str, str] = field(default_factory=dict)
     adaptation: Arrays = field(default_factory=dict)
+
+    @property
+    def behind(self) -> FramesBehind:
+        """The frames that have made it what it is, as its metadata say."""
+        return FramesBehind(*(_count(self.metadata.get(name, "")) for name in (_FOLLOWED, _LEARNED)))
 
     def save(self, path: str | Path) -> None:
         """Write to `path` as safetensors, whole or not at all.
@@ -219,6 +244,10 @@ def _arrays(
             raise InputFileError(f"{origin}: {full_name} holds a negative variance; this state cannot be used")
         found[section][name] = array
     return found
+
+
+def _count(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < _LONGEST_COUNT else None
 
 
 def _relative(mine: NDArray[np.float32] | None, theirs: NDArray[np.float32] | None) -> float:

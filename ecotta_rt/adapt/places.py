@@ -294,7 +294,7 @@ class Places:
             raise UsageError(f"memory of places: {numbers} is damaged, expected counts from 0; start afresh")
         if numbers["known"] > self._capacity or numbers["snapshots"] > 2:
             raise UsageError(
-                f"memory of places: {numbers} is damaged, expected up to {self._capacity} known places and 2 snapshots; "
+                f"memory of places: {numbers} is damaged, expected up to {self._capacity} known and 2 snapshots; "
                 "start afresh"
             )
         self._numbers = numbers

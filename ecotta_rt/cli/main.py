@@ -34,6 +34,7 @@ COMMANDS = {
     "plan": "say whether a bundle fits a device, how to run it there, and what its memory is made of",
     "run": "answer and learn from a stream: bundle + pictures, film, camera or replay -> JSON lines",
     "config": "begin, look over or show the configuration of the daemon, one TOML file",
+    "state": "list what cameras have learned, look into it, put an older state back or begin anew",
     "completion": "print a script that lets the shell complete our commands with the Tab key",
 }
 """Name of each subcommand -> its line in the help. The module is `ecotta_rt.cli.NAME`."""

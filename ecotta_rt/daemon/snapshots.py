@@ -33,13 +33,26 @@ from ecotta_rt.files.lock import locked
 from ecotta_rt.files.temporary import remove_stale
 from ecotta_rt.state import MOST_BYTES, AdaptState, state_content
 
-__all__ = ["Found", "Refused", "Snapshot", "Snapshots", "camera_folder", "folder_locked", "is_source"]
+__all__ = [
+    "Found",
+    "Refused",
+    "Snapshot",
+    "Snapshots",
+    "camera_folder",
+    "camera_of",
+    "folder_locked",
+    "is_source",
+    "read_snapshot",
+    "snapshots_in",
+]
 
 _NAME = re.compile(r"(\d{8,})-(\d{8}T\d{6}Z)-([0-9a-f]{12})-([0-9a-f]{16})(\.kept)?\.safetensors", re.ASCII)
 _TIME = "%Y%m%dT%H%M%SZ"
 _FAMILY = "snapshot"
 _OURS = ("snapshot.why", "snapshot.time")
 _PLAIN = re.compile(r"[^\w.-]|^\.")
+_QUOTED = re.compile(rb"(%[0-9A-F]{2})")
+_STOP_IT = "stop it first (systemctl stop ecotta), or name another state folder"
 _LONGEST_FOLDER = 200
 """Bytes; file systems have room for 255."""
 
@@ -191,40 +204,21 @@ class Snapshots:
         return Found(None, None, tuple(refused))
 
     def listed(self) -> list[Snapshot]:
-        """All there are, oldest first, by their names alone; those of other networks too.
-
-        A folder that is not there or cannot be read has none.
-        """
-        try:
-            names = os.listdir(self.folder)
-        except OSError:
-            return []
-        return sorted(found for name in names if (found := _parsed(self.folder / name)) is not None)
+        """As `snapshots_in` of its folder."""
+        return snapshots_in(self.folder)
 
     def read(self, snapshot: Snapshot) -> AdaptState:
         """The state in a snapshot, as it was written.
 
         Raises:
-            InputFileError: It is damaged, truncated, of another network, no regular file, or cannot be read.
+            InputFileError: As `read_snapshot`, or it is of another network.
         """
-        return self.read_with_why(snapshot)[0]
-
-    def read_with_why(self, snapshot: Snapshot) -> tuple[AdaptState, str]:
-        """The state, and why it was written; raises as `read`."""
         if snapshot.network != self.network_digest[:12]:
             raise InputFileError(f"{snapshot.path}: {self._foreign(snapshot.network)}")
-        content = state_content(snapshot.path, self._most_bytes)
-        if (digest := sha256(content).hexdigest()[:16]) != snapshot.sha256:
-            raise InputFileError(
-                f"{snapshot.path}: damaged: its {len(content)} bytes have SHA-256 {digest}..., and were written with "
-                f"{snapshot.sha256}...; is the card failing?"
-            )
-        state = AdaptState.from_bytes(content, str(snapshot.path))
+        state, _ = read_snapshot(snapshot, self._most_bytes)
         if state.network_digest != self.network_digest:
             raise InputFileError(f"{snapshot.path}: {self._foreign(state.network_digest)}")
-        metadata = dict(state.metadata)
-        why, _ = (metadata.pop(name, "") for name in _OURS)
-        return replace(state, metadata=metadata), why
+        return state
 
     def pin(self, snapshot: Snapshot, *, on: bool = True) -> Snapshot:
         """Keep a snapshot whatever comes after it, or no longer; it is renamed. Returns it under its new name.
@@ -264,6 +258,41 @@ class Snapshots:
                         os.unlink(snapshot.path)
 
 
+def snapshots_in(folder: str | Path) -> list[Snapshot]:
+    """All there are of one camera, oldest first, by their names alone; those of several networks.
+
+    A folder that is not there or cannot be read has none.
+    """
+    folder = Path(folder)
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return []
+    return sorted(found for name in names if (found := _parsed(folder / name)) is not None)
+
+
+def read_snapshot(snapshot: Snapshot, most_bytes: int = MOST_BYTES) -> tuple[AdaptState, str]:
+    """The state in a snapshot, and why it was written.
+
+    Args:
+        snapshot: Of any network.
+        most_bytes: A longer file is refused before it is read.
+
+    Raises:
+        InputFileError: It is damaged, truncated, no regular file, or cannot be read.
+    """
+    content = state_content(snapshot.path, most_bytes)
+    if (digest := sha256(content).hexdigest()[:16]) != snapshot.sha256:
+        raise InputFileError(
+            f"{snapshot.path}: damaged: its {len(content)} bytes have SHA-256 {digest}..., and were written with "
+            f"{snapshot.sha256}...; is the card failing?"
+        )
+    state = AdaptState.from_bytes(content, str(snapshot.path))
+    metadata = dict(state.metadata)
+    why, _ = (metadata.pop(name, "") for name in _OURS)
+    return replace(state, metadata=metadata), why
+
+
 def is_source(state: AdaptState) -> bool:
     """Whether a state has no arrays, and so stands for the network's own one."""
     return not (state.parameters or state.momentum or state.statistics or state.adaptation)
@@ -281,17 +310,30 @@ def camera_folder(folder: str | Path, camera: str) -> Path:
     return Path(folder) / name
 
 
-def folder_locked(folder: str | Path) -> AbstractContextManager[None]:
+def camera_of(folder: Path) -> str:
+    """The camera whose snapshots are in a folder, or the folder's own name where that cannot be told.
+
+    >>> camera_of(Path("/var/lib/ecotta/door%201%2F2"))
+    'door 1/2'
+    """
+    try:
+        parts = _QUOTED.split(folder.name.encode())
+        return b"".join(bytes.fromhex(part[1:].decode()) if part[:1] == b"%" else part for part in parts).decode()
+    except ValueError:  # also where the name is no UTF-8, or a digest
+        return folder.name
+
+
+def folder_locked(folder: str | Path, hint: str = _STOP_IT) -> AbstractContextManager[None]:
     """Keep other daemons, and commands that change snapshots, from a state folder while the block runs.
 
     Args:
         folder: That of all cameras; it must exist.
+        hint: What to try where another process has it.
 
     Raises:
         UsageError: Another process has it; the message names it.
         TransferError: The lock cannot be made.
     """
-    hint = "stop it first (systemctl stop ecotta), ask it by MQTT or its page, or name another state folder"
     return locked(Path(folder) / "snapshots", hint=hint)
 
 

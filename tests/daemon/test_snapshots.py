@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pytest
 
-from ecotta_rt.daemon.snapshots import Snapshots, camera_folder, folder_locked
+from ecotta_rt.daemon.snapshots import Snapshots, camera_folder, camera_of, folder_locked, read_snapshot
 from ecotta_rt.errors import InputFileError, TransferError, UsageError
 from ecotta_rt.state import AdaptState
 
@@ -43,7 +43,7 @@ def test_the_newest_one_counts_and_comes_back_as_it_was(snapshots):
     assert value_of(found.state) == 2
     assert found.state.metadata == {"lens": "new"}
     assert found.lines() == [f"going on from {written.path} (generation 2)"]
-    assert snapshots.read_with_why(written)[1] == "every 300 s"
+    assert read_snapshot(written)[1] == "every 300 s"
 
 
 def test_a_name_tells_generation_time_network_and_digest(snapshots):
@@ -223,6 +223,7 @@ def test_a_second_daemon_is_kept_out_and_told_what_to_do(tmp_path):
 )
 def test_each_camera_has_a_folder_inside_the_state_folder(tmp_path, camera, folder):
     assert camera_folder(tmp_path, camera) == tmp_path / folder
+    assert camera_of(tmp_path / folder) == camera
 
 
 def test_a_very_long_camera_name_still_has_a_folder(tmp_path):

@@ -1,0 +1,160 @@
+"""Look at what cameras have learned, and put an older state back or begin anew.
+
+WHERE is one of
+  FOLDER        the state folder of `ecotta serve`, or the folder of one camera in it
+  CONFIG.toml   a configuration of `ecotta serve`
+  FILE          one state, such as `ecotta run` keeps it (list, show and diff)
+
+list       every generation: when, why, frames behind it, size, and whether it can be gone on from
+show       what is in one: frames, distance from the source by norm, the filter, the memory of places
+diff       how far two of them are apart, by part, relative to the larger magnitude
+rollback   make an older one the newest, as a new generation; so this can be undone in the same way
+reset      begin at the source, also as a new generation; the others stay
+
+A generation is the number that `list` shows. Without one, show takes the newest valid one, diff the two newest, and
+rollback the one before the newest. For diff and show it may also be a state's file, or `source` for the bundle's own.
+rollback and reset are refused while a daemon runs on the folder: stop it first.
+
+examples:
+  ecotta state list /var/lib/ecotta
+  ecotta state show door.toml --camera front-door
+  ecotta state diff /var/lib/ecotta 41 42 --camera front-door
+  ecotta state diff /var/lib/ecotta source --bundle net.ecotta      what the newest has learned
+  ecotta state diff net.state.safetensors old.safetensors
+  ecotta state rollback /var/lib/ecotta 41 --camera front-door
+  ecotta state reset /var/lib/ecotta --camera front-door
+  ecotta state list /var/lib/ecotta --json              JSON to stdout; --json FILE writes it beside the text
+"""
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ecotta_rt.cli.json_option import STDOUT, add_json, check_json, write_json
+from ecotta_rt.errors import UsageError
+from ecotta_rt.messages import show
+
+if TYPE_CHECKING:  # they need numpy, which --help does not
+    from ecotta_rt.cli.state_place import StatePlace
+
+__all__ = ["NAME", "SCHEMA", "add_arguments", "run"]
+
+NAME = "state"
+
+SCHEMA = 1
+"""Version of the JSON object."""
+
+_ALL = 1 << 40  # generations kept: how many there are to be is for the daemon's configuration
+
+Report = tuple[str, dict[str, Any]]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    add = parser.add_argument
+    add("action", choices=tuple(_ACTIONS), help="what to do, see above")
+    add("where", metavar="WHERE", type=Path, help="a state folder, a configuration (.toml) or a state's file")
+    add("which", metavar="GENERATION", nargs="*", help="which of them, see above")
+    add("--camera", metavar="NAME", help="of which camera, where there are several")
+    add(
+        "--bundle",
+        metavar="FILE",
+        type=Path,
+        help="the network's bundle: it tells its states from others, and how far they are from their source (default: "
+        "the configuration's, or the one that the folder or file is named after)",
+    )
+    add_json(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do it, and say what came of it."""
+    from ecotta_rt.cli.state_place import state_place
+    from ecotta_rt.cli.state_text import finite
+
+    check_json(args.json, args.where, *args.which)
+    action, most = _ACTIONS[args.action]
+    if len(args.which) > most:
+        raise UsageError(f"{args.action} takes up to {most} generations; {len(args.which)} are given")
+    text, facts = action(state_place(args.where, args.bundle), args.camera, args.which)
+    write_json(args.json, finite({"schema": SCHEMA, "action": args.action, "where": str(args.where), **facts}))
+    if args.json != STDOUT:
+        show(text)
+    return 0
+
+
+def _list(place: "StatePlace", camera: str | None, which: Sequence[str]) -> Report:
+    from ecotta_rt.cli.state_text import camera_facts, camera_text, file_facts, file_text
+
+    if place.file is not None:
+        facts = file_facts(place.file)
+        return file_text(facts), {"file": facts}
+    cameras = place.cameras if camera is None else [place.camera(camera)]
+    found = [camera_facts(one) for one in cameras]
+    text = "\n\n".join(map(camera_text, found)) or f"{place.where}: no states{place.hint}"
+    return text, {"cameras": found}
+
+
+def _show(place: "StatePlace", camera: str | None, which: Sequence[str]) -> Report:
+    from ecotta_rt.cli.state_text import state_text
+    from ecotta_rt.daemon.state_facts import state_facts
+
+    label, state = place.state(camera, which[0] if which else None)
+    facts = {"state": label, **state_facts(state, place.source_of(state), place.classes)}
+    return state_text(facts), facts
+
+
+def _diff(place: "StatePlace", camera: str | None, which: Sequence[str]) -> Report:
+    from ecotta_rt.cli.state_text import differences_text
+    from ecotta_rt.daemon.state_facts import differences
+
+    (first, one), (second, other) = place.pair(camera, which)
+    facts = {"states": [first, second], "parts": differences(one, other)}
+    return differences_text(facts), facts
+
+
+def _rollback(place: "StatePlace", camera: str | None, which: Sequence[str]) -> Report:
+    from ecotta_rt.daemon.snapshots import Snapshots, folder_locked
+
+    states = place.camera(camera)
+    with folder_locked(states.folder.parent, "stop it first (systemctl stop ecotta)"):
+        newest, kept = place.rollback_from(states, which[0] if which else None)
+        assert kept.state is not None
+        snapshots = Snapshots(states.folder, kept.state.network_digest, _ALL)
+        new = snapshots.write(kept.state, f"rollback to {kept.snapshot}")
+    facts = {
+        "camera": states.camera,
+        "copied": kept.snapshot.generation,
+        "generation": new.generation,
+        "path": str(new.path),
+    }
+    text = f"{states.camera}: {new} is a copy of {kept.snapshot}, and the next start goes on from it\n"
+    return text + _undo(place, states.camera, newest), facts
+
+
+def _reset(place: "StatePlace", camera: str | None, which: Sequence[str]) -> Report:
+    from ecotta_rt.daemon.snapshots import Snapshots, folder_locked
+
+    states = place.camera(camera)
+    hint = "stop it first (systemctl stop ecotta), or ask it: by MQTT or on its page, where these are switched on"
+    with folder_locked(states.folder.parent, hint):
+        newest = states.newest()
+        assert newest.state is not None
+        new = Snapshots(states.folder, newest.state.network_digest, _ALL).write_source("reset")
+    facts = {"camera": states.camera, "generation": new.generation, "path": str(new.path)}
+    text = f"{states.camera}: the next start begins at the source ({new}); the other generations stay\n"
+    return text + _undo(place, states.camera, newest.snapshot.generation), facts
+
+
+def _undo(place: "StatePlace", camera: str, generation: int) -> str:
+    return f"to undo it: ecotta state rollback {place.where} {generation} --camera {camera}"
+
+
+_ACTIONS: dict[str, tuple[Callable[["StatePlace", str | None, Sequence[str]], Report], int]] = {
+    "list": (_list, 0),
+    "show": (_show, 1),
+    "diff": (_diff, 2),
+    "rollback": (_rollback, 1),
+    "reset": (_reset, 0),
+}
+"""What can be done, and how many generations it takes at most."""

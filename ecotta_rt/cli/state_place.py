@@ -1,0 +1,204 @@
+"""What the WHERE of `ecotta state` leads to: cameras with generations, or a single file; and their bundle."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from ecotta_rt.bundle import Bundle, read_bundle
+from ecotta_rt.daemon.kept_states import CameraStates, KeptState, cameras_in, chosen
+from ecotta_rt.daemon.snapshots import is_source
+from ecotta_rt.daemon.tables import STATE_SUFFIX as FOLDER_SUFFIX
+from ecotta_rt.errors import ConfigurationError, EcottaError, UsageError
+from ecotta_rt.run.options import STATE_SUFFIX as FILE_SUFFIX
+from ecotta_rt.state import AdaptState
+
+__all__ = ["StatePlace", "state_place"]
+
+_BUNDLE_SUFFIX = ".ecotta"
+SOURCE = "source"
+
+Named = tuple[str, AdaptState]
+"""A state, and what to call it."""
+
+
+@dataclass(frozen=True)
+class StatePlace:
+    """What an owner has named.
+
+    Attributes:
+        where: As it was named.
+        bundle: The network's; None: not known.
+        cameras: Those that have states there.
+        file: A single state; then there are no cameras.
+        hint: What to try where there is nothing.
+    """
+
+    where: Path
+    bundle: Bundle | None
+    cameras: tuple[CameraStates, ...] = ()
+    file: Path | None = None
+    hint: str = ""
+
+    @cached_property
+    def source(self) -> AdaptState | None:
+        """The bundle's own state."""
+        return None if self.bundle is None else self.bundle.initial_state()
+
+    def source_of(self, state: AdaptState) -> AdaptState | None:
+        """The source of a state, where it is known."""
+        return self.source if _digest(self.bundle) == state.network_digest else None
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the network's classes; none where they are not known."""
+        return () if self.bundle is None else self.bundle.manifest.classes
+
+    def camera(self, name: str | None) -> CameraStates:
+        """The one that is meant.
+
+        Raises:
+            UsageError: None of that name, several and no name, or a single file.
+        """
+        if self.file is not None:
+            raise UsageError(
+                f"{self.file} is a single state and has no generations; `ecotta run --fresh` begins at the source, and "
+                "a copy of the file put back is a rollback"
+            )
+        if not self.cameras:
+            raise UsageError(f"{self.where}: no states{self.hint}")
+        return chosen(self.cameras, name, self.where)
+
+    def state(self, camera: str | None, which: str | None) -> Named:
+        """A state by a generation, a file's name or `source`; None: the newest valid one.
+
+        Raises:
+            UsageError: There is no such thing.
+            InputFileError: It cannot be read.
+        """
+        if which == SOURCE:
+            return SOURCE, self._require_source()
+        if which is None and self.file is not None:
+            return str(self.file), AdaptState.load(self.file)
+        if which is None or which.isdecimal():
+            states = self.camera(camera)
+            return self._named(states, states.newest() if which is None else states.of(int(which)))
+        if not os.path.lexists(which):
+            raise UsageError(f"{which}: neither a generation, nor a state's file, nor `{SOURCE}`")
+        return which, AdaptState.load(which)
+
+    def pair(self, camera: str | None, which: Sequence[str]) -> tuple[Named, Named]:
+        """The two that are to be compared; where the user has named fewer, the newest is the second.
+
+        Raises:
+            UsageError: There are no two, or they belong to different networks.
+            InputFileError: One of them cannot be read.
+        """
+        first, second = self._pair(camera, which)
+        one, other = first[1].network_digest, second[1].network_digest
+        if one != other:
+            raise UsageError(f"{first[0]} belongs to network {one[:12]}, {second[0]} to {other[:12]}: not comparable")
+        return first, second
+
+    def _pair(self, camera: str | None, which: Sequence[str]) -> tuple[Named, Named]:
+        if len(which) == 2:
+            return self.state(camera, which[0]), self.state(camera, which[1])
+        if which or self.file is not None:
+            if not which:
+                raise UsageError(f"diff {self.file}: with what? name another state's file, or `{SOURCE}`")
+            return self.state(camera, which[0]), self.state(camera, None)
+        states = self.camera(camera)
+        valid = [kept for kept in states.all() if kept.state is not None]
+        if len(valid) < 2:
+            raise UsageError(
+                f"{states.camera!r} has {len(valid)} valid states; two are compared, or one with `{SOURCE}`"
+            )
+        return self._named(states, valid[1]), self._named(states, valid[0])
+
+    def rollback_from(self, states: CameraStates, which: str | None) -> tuple[int, KeptState]:
+        """The generation that counts now, and the older one that is to count instead.
+
+        Raises:
+            UsageError: There is no such generation, or no older one.
+            InputFileError: It cannot be gone on from.
+        """
+        if which is not None and not which.isdecimal():
+            raise UsageError(f"rollback {which}: give the number of a generation, as `ecotta state list` shows it")
+        every = states.all()
+        valid = [kept for kept in every if kept.state is not None]
+        newest = max((kept.snapshot.generation for kept in valid), default=0)
+        if which is not None:
+            return newest, states.of(int(which))
+        if len(valid) < 2:
+            raise UsageError(
+                f"{states.camera!r} has {len(valid)} valid states and so none before the newest; `ecotta state reset` "
+                "begins at the source"
+            )
+        return newest, valid[1]
+
+    def _named(self, states: CameraStates, kept: KeptState) -> Named:
+        assert kept.state is not None
+        label = f"{states.camera}, {kept.snapshot}"
+        if is_source(kept.state):
+            return f"{label} (the source)", self._require_source()
+        return label, kept.state
+
+    def _require_source(self) -> AdaptState:
+        if self.source is None:
+            raise UsageError("the source is the bundle's own state: name the bundle with --bundle")
+        return self.source
+
+
+def state_place(where: Path, bundle: Path | None) -> StatePlace:
+    """Find out what is there.
+
+    Args:
+        where: A state folder or one camera's in it, a configuration, or a state's file.
+        bundle: The network's; None: it is looked for.
+
+    Raises:
+        UsageError: Nothing is there, or something else.
+        ConfigurationError: The configuration cannot be meant.
+        InputFileError: `bundle` cannot be read.
+    """
+    given = None if bundle is None else read_bundle(bundle, verify=False)
+    if where.suffix == ".toml":
+        return _of_configuration(where, given)
+    if where.is_dir():
+        found = given or _beside(where.with_suffix(_BUNDLE_SUFFIX) if where.suffix == FOLDER_SUFFIX else None)
+        hint = "; `ecotta serve` keeps them in the folder that its configuration names"
+        return StatePlace(where, found, tuple(cameras_in(where, _digest(found))), hint=hint)
+    if not os.path.lexists(where):
+        raise UsageError(f"{where}: there is no such file or folder")
+    if where.suffix == _BUNDLE_SUFFIX:
+        raise UsageError(f"{where} is a bundle; name a state folder, a configuration or a state's file, see --help")
+    stem = where.name.removesuffix(FILE_SUFFIX)
+    found = given or _beside(where.with_name(stem + _BUNDLE_SUFFIX) if stem != where.name else None)
+    return StatePlace(where, found, file=where)
+
+
+def _of_configuration(path: Path, given: Bundle | None) -> StatePlace:
+    from ecotta_rt.daemon.config import read
+
+    try:
+        config = read(path, os.environ).config
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{error}\n  or name the state folder itself instead of {path}") from error
+    found = given or _beside(Path(config.network.bundle))
+    names = [camera.name for camera in config.cameras]
+    hint = f" in {config.state_folder}; a service keeps them in its StateDirectory, such as /var/lib/ecotta: name that"
+    there = cameras_in(config.state_folder, _digest(found), names) if config.state_folder.is_dir() else []
+    return StatePlace(path, found, tuple(there), hint=hint)
+
+
+def _beside(path: Path | None) -> Bundle | None:
+    """A bundle that nobody has named: where it cannot be read it is not missed."""
+    try:
+        return None if path is None or not path.exists() else read_bundle(path, verify=False)
+    except (EcottaError, OSError):
+        return None
+
+
+def _digest(bundle: Bundle | None) -> str | None:
+    return None if bundle is None else bundle.manifest.network_digest

@@ -1,0 +1,156 @@
+"""What `ecotta state` says, for people and as JSON."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ecotta_rt.daemon.kept_states import CameraStates, KeptState
+from ecotta_rt.daemon.snapshots import is_source
+from ecotta_rt.errors import InputFileError
+from ecotta_rt.messages import in_columns
+from ecotta_rt.state import AdaptState
+
+__all__ = ["camera_facts", "camera_text", "differences_text", "file_facts", "file_text", "finite", "state_text"]
+
+_COLUMNS = ("", "generation", "written (UTC)", "why", "followed", "learned", "KiB")
+_FIGURES = {1, 4, 5, 6}
+_KIB = 1024
+
+
+def camera_facts(states: CameraStates) -> dict[str, Any]:
+    """All generations of a camera, newest first; `next` is the one that the next start goes on from."""
+    kept = states.all()
+    following = next((one.snapshot.generation for one in kept if one.state is not None), None)
+    rows = [_row(one) for one in kept]
+    return {"camera": states.camera, "folder": str(states.folder), "next": following, "snapshots": rows}
+
+
+def camera_text(facts: Mapping[str, Any]) -> str:
+    """`camera_facts` as a table."""
+    rows = facts["snapshots"]
+    heading = f"{facts['camera']}: {len(rows)} generation{'s' * (len(rows) != 1)} in {facts['folder']}"
+    if not rows:
+        return f"{heading}; the next start begins at the source"
+    table = in_columns([_COLUMNS, *(_cells(row, facts["next"]) for row in rows)], _FIGURES)
+    refused = [f"  generation {row['generation']} cannot be used: {row['refused']}" for row in rows if row["refused"]]
+    goes_on = "begins at the source" if facts["next"] is None else "goes on from the one marked *"
+    return "\n".join([heading, table, *refused, f"  the next start {goes_on}"])
+
+
+def file_facts(path: Path) -> dict[str, Any]:
+    """Of a single state."""
+    facts: dict[str, Any] = {"path": str(path), "bytes": None, "refused": None, "network_digest": None}
+    try:
+        facts["bytes"] = path.stat().st_size
+        state = AdaptState.load(path)
+    except OSError as error:
+        return {**facts, "refused": f"{path}: cannot be read ({error.strerror or error})"}
+    except InputFileError as error:
+        return {**facts, "refused": str(error)}
+    return {**facts, "network_digest": state.network_digest, **_behind(state)}
+
+
+def file_text(facts: Mapping[str, Any]) -> str:
+    """`file_facts` in a line."""
+    if facts["refused"]:
+        return f"a state that cannot be used: {facts['refused']}"
+    counts = f"{_count(facts['frames_followed'])} frames followed, {_count(facts['frames_learned'])} learned from"
+    return (
+        f"{facts['path']}: a valid state of network {facts['network_digest'][:12]}, {counts}, {facts['bytes']:,} bytes"
+    )
+
+
+def state_text(facts: Mapping[str, Any]) -> str:
+    """What is in a state."""
+    rows = [
+        ("network", facts["network_digest"]),
+        ("frames", f"{_count(facts['frames_followed'])} followed, {_count(facts['frames_learned'])} learned from"),
+        ("numbers", ", ".join(f"{name} {count:,}" for name, count in facts["numbers"].items())),
+        ("filter", _filter(facts["filter"])),
+        ("places", _places(facts["places"])),
+        ("distance", _distance(facts["distance"])),
+        *((f"  {norm}", f"{distance:.3f}") for norm, distance in (facts["distance"] or {}).items()),
+    ]
+    metadata = [(f"  {name}", text) for name, text in facts["metadata"].items()]
+    return "\n".join([facts["state"], in_columns([*rows, *([("metadata", "")] if metadata else []), *metadata])])
+
+
+def differences_text(facts: Mapping[str, Any]) -> str:
+    """How far two states are apart."""
+    first, second = facts["states"]
+    rows = [("part", "arrays", "differ", "largest", "where")]
+    for part, found in facts["parts"].items():
+        largest = f"{found['largest']:.3g}" if math.isfinite(found["largest"]) else "in one only"
+        rows.append((part, str(found["arrays"]), str(found["differ"]), largest, found["where"] or ""))
+    return f"{first} against {second}, relative to the larger magnitude\n{in_columns(rows, {1, 2, 3})}"
+
+
+def finite(facts: Any) -> Any:
+    """The same with null for infinity, which JSON does not know."""
+    match facts:
+        case float():
+            return facts if math.isfinite(facts) else None
+        case dict():
+            return {name: finite(value) for name, value in facts.items()}
+        case list():
+            return [finite(value) for value in facts]
+    return facts
+
+
+def _row(kept: KeptState) -> dict[str, Any]:
+    snapshot = kept.snapshot
+    moment = snapshot.time
+    return {
+        "generation": snapshot.generation,
+        "time": f"{moment[:4]}-{moment[4:6]}-{moment[6:11]}:{moment[11:13]}:{moment[13:]}",
+        "why": kept.why,
+        "source": kept.state is not None and is_source(kept.state),
+        "pinned": snapshot.pinned,
+        "bytes": kept.bytes,
+        "network": snapshot.network,
+        "refused": kept.refused or None,
+        "path": str(snapshot.path),
+        **(_behind(kept.state) if kept.state is not None else {"frames_followed": None, "frames_learned": None}),
+    }
+
+
+def _behind(state: AdaptState) -> dict[str, int | None]:
+    behind = state.behind
+    return {"frames_followed": behind.followed, "frames_learned": behind.learned}
+
+
+def _cells(row: Mapping[str, Any], following: int | None) -> tuple[str, ...]:
+    mark = "*" if row["generation"] == following else "-" if row["refused"] else ""
+    why = f"{row['why']}{', the source' * row['source']}{', kept' * row['pinned']}"
+    time = row["time"].replace("T", " ").removesuffix("Z")
+    counts = [_count(row[name]) if not row["source"] else "" for name in ("frames_followed", "frames_learned")]
+    return (mark, str(row["generation"]), time, why, *counts, f"{row['bytes'] / _KIB:,.0f}")
+
+
+def _count(count: int | None) -> str:
+    return "?" if count is None else f"{count:,}"
+
+
+def _filter(found: Mapping[str, Any] | None) -> str:
+    if found is None:
+        return "none"
+    label = found["label"] or f"class {found['class_index']}"
+    evidence = " and ".join(f"{nats:.1f}" for nats in found["evidence_nats"])
+    return f"{label} at {found['belief']:.2f}, trust {found['trust']:.2f}, evidence {evidence} nats"
+
+
+def _places(found: Mapping[str, int] | None) -> str:
+    if found is None:
+        return "no memory of places"
+    changes = f"{found['changes']:,} changes, {found['recalls']:,} of them to a known one"
+    return f"{found['known']} known beside the source; {changes}; in this one for {found['stay']:,} frames"
+
+
+def _distance(by_norm: Mapping[str, float] | None) -> str:
+    if by_norm is None:
+        return "not known: name the bundle with --bundle"
+    if not by_norm:
+        return "no statistics"
+    mean = sum(by_norm.values()) / len(by_norm)
+    return f"{mean:.3f} standard deviations of the source, mean over {len(by_norm)} norm{'s' * (len(by_norm) != 1)}"
