@@ -1,0 +1,202 @@
+"""Where the frames of all cameras meet the one network: a place for each camera, and whose turn it is.
+
+    desk = Desk()
+    door = desk.place(PlaceOptions(share=2.0))
+    door.put(item)                          # from the camera's own thread
+    place, item = desk.next(most_s=0.25)    # from the thread that answers
+    desk.spent(place, seconds)
+
+A place holds one frame, the newest; what it replaces is dropped and counted. So neither a queue nor the age of a frame
+grows, and a camera that is slow, dead or far too fast delays nobody. Turns go by shares of the network's time (stride
+scheduling, Waldspurger and Weihl 1995): each place has a clock of its own, which its steps move on by their seconds
+divided by its share, and the place whose clock is furthest behind comes next. A camera that had no frame for a while
+has saved up nothing: its clock is set forward to the others'.
+"""
+
+import math
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from threading import Condition
+
+from ecotta_rt.events import Item, SourceLost
+from ecotta_rt.machine.clock import Clock, SystemClock
+from ecotta_rt.records import Frame
+
+__all__ = ["Desk", "Ended", "Place", "PlaceOptions"]
+
+_MOST_REFUSALS = 16
+
+
+@dataclass(frozen=True)
+class PlaceOptions:
+    """What a camera may ask of the desk.
+
+    Attributes:
+        share: Of the network's time, against the other cameras' shares.
+        max_age_s: An older frame is dropped when its turn comes; None: none is too old.
+        most_fps: Frames a second that are handed out at most; None: all.
+        waits: Whether the source waits until its frame was taken: one that is no camera, and loses none.
+    """
+
+    share: float = 1.0
+    max_age_s: float | None = None
+    most_fps: float | None = None
+    waits: bool = False
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The last that comes of a source; `error` says why, where it did not just come to its end."""
+
+    error: BaseException | None = None
+
+
+class Place:
+    """What waits of one camera; made by `Desk.place`.
+
+    Attributes:
+        options: May be exchanged at any time.
+        dropped: Frames that came and were not handed out, by reason: `newer` (a newer one came), `old` (older than is
+            allowed), `broken` (refusals that there was no room for).
+    """
+
+    def __init__(self, options: PlaceOptions, changed: Condition, rejoin: "Callable[[Place], None]") -> None:
+        self.options = options
+        self.dropped: Counter[str] = Counter()
+        self._changed, self._rejoin = changed, rejoin
+        self._refusals: deque[Item | Ended] = deque()
+        self._frame: Frame | None = None
+        self._closed = False
+        self.due_s = -math.inf
+        self.virtual_s = 0.0
+
+    def put(self, item: Item) -> bool:
+        """Let something wait for its turn, in the thread of the camera.
+
+        Returns:
+            Whether more is wanted.
+        """
+        with self._changed:
+            if self.options.waits:
+                self._changed.wait_for(lambda: self._closed or not self.waiting)
+            if not self._closed:
+                self._rejoin(self)
+                self._keep(item)
+                self._changed.notify_all()
+            return not self._closed
+
+    def end(self, error: BaseException | None = None) -> None:
+        """The source has come to its end; what waits is still handed out."""
+        with self._changed:
+            if not self._closed:
+                self._rejoin(self)
+                self._refusals.append(Ended(error))
+                self._changed.notify_all()
+
+    def close(self) -> None:
+        """Let go of what waits, and of who waits to put something here."""
+        with self._changed:
+            self._closed = True
+            self._refusals.clear()
+            self._frame = None
+            self._changed.notify_all()
+
+    @property
+    def waiting(self) -> bool:
+        """Whether anything is there."""
+        return self._frame is not None or bool(self._refusals)
+
+    def ready_at_s(self) -> float:
+        """When what waits may be handed out, by the clock of the desk; never, where nothing waits."""
+        if self._refusals and not isinstance(self._refusals[0], Ended):
+            return -math.inf
+        if self._frame is not None:
+            return self.due_s
+        return -math.inf if self._refusals else math.inf
+
+    def take(self, now_s: float) -> "Item | Ended | None":
+        """Hand out what is due, refusals before the frame; None: it had become too old."""
+        if self._refusals and not (self._frame is not None and isinstance(self._refusals[0], Ended)):
+            return self._refusals.popleft()
+        frame, self._frame = self._frame, None
+        assert frame is not None
+        oldest_s = now_s - (math.inf if self.options.max_age_s is None else self.options.max_age_s)
+        if frame.time_s < oldest_s and not self.options.waits:
+            self.dropped["old"] += 1
+            return None
+        if self.options.most_fps is not None:
+            every_s = 1 / self.options.most_fps
+            self.due_s = every_s + (self.due_s if now_s - self.due_s < every_s else now_s)
+        return frame
+
+    def _keep(self, item: Item) -> None:
+        if isinstance(item, Frame):
+            if self._frame is not None:
+                self.dropped["newer"] += 1
+            self._frame = item
+            return
+        self._refusals.append(item)
+        if len(self._refusals) > _MOST_REFUSALS:
+            # Of a camera that sends rubbish; that it was lost is to be told all the same.
+            first = next((i for i, one in enumerate(self._refusals) if not isinstance(one, SourceLost)), 0)
+            del self._refusals[first]
+            self.dropped["broken"] += 1
+
+
+class Desk:
+    """Hands out what waits, camera by camera.
+
+    Args:
+        clock: The one that the cameras date their frames with.
+    """
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        self._clock = clock or SystemClock()
+        self._changed = Condition()
+        self._places: list[Place] = []
+        self._virtual_s = 0.0  # of the place that had its turn last
+
+    def place(self, options: PlaceOptions) -> Place:
+        """A place for one more camera."""
+        with self._changed:
+            place = Place(options, self._changed, self._rejoin)
+            self._places.append(place)
+        return place
+
+    def leave(self, place: Place) -> None:
+        """Take a camera's place away."""
+        place.close()
+        with self._changed:
+            self._places.remove(place)
+
+    def next(self, most_s: float) -> "tuple[Place, Item | Ended] | None":
+        """What comes next, and whose it is. Waits for it, but no longer than `most_s` seconds, and may give up sooner."""
+        with self._changed:
+            found = self._hand_out()
+            if found is None:
+                due_s = min((place.ready_at_s() for place in self._places), default=math.inf)
+                self._changed.wait(max(0.0, min(most_s, due_s - self._clock.now_s())))
+                found = self._hand_out()
+            return found
+
+    def spent(self, place: Place, seconds: float) -> None:
+        """A turn of this place took so long."""
+        with self._changed:
+            place.virtual_s += seconds / place.options.share
+
+    def _hand_out(self) -> "tuple[Place, Item | Ended] | None":
+        now_s = self._clock.now_s()
+        while ready := [place for place in self._places if place.ready_at_s() <= now_s]:
+            place = min(ready, key=lambda one: one.virtual_s)
+            item = place.take(now_s)
+            self._changed.notify_all()  # a source may wait for that
+            if item is not None:
+                self._virtual_s = max(self._virtual_s, place.virtual_s)
+                return place, item
+        return None
+
+    def _rejoin(self, place: Place) -> None:
+        """A camera that had nothing begins where the others are: what it did not use is not saved up."""
+        if not place.waiting:
+            place.virtual_s = max(place.virtual_s, self._virtual_s)

@@ -1,0 +1,52 @@
+"""A thread that reads one camera and puts what it shows in the camera's place."""
+
+from contextlib import closing
+from threading import Thread
+
+from ecotta_rt.daemon.desk import Place
+from ecotta_rt.sources.source import Source
+
+__all__ = ["Reader"]
+
+
+class Reader:
+    """Reads from its making until the source ends or `stop`.
+
+    Args:
+        source: Iterated in the thread alone.
+        place: Where its items go, and at last its end.
+        name: Of the camera, for the thread's name.
+    """
+
+    def __init__(self, source: Source, place: Place, name: str) -> None:
+        self._source = source
+        self._place = place
+        # A daemon: a camera that hangs in a read must not keep the process alive.
+        self._thread = Thread(target=self._read, name=f"camera {name}", daemon=True)
+        self._thread.start()
+
+    @property
+    def dropped(self) -> int:
+        """Frames that the source itself has dropped."""
+        return self._source.dropped
+
+    def stop(self) -> None:
+        """No more is wanted; does not wait."""
+        self._source.close()
+        self._place.close()
+
+    def join(self, most_s: float) -> bool:
+        """Wait for the thread, but no longer than so many seconds; returns whether it has ended."""
+        self._thread.join(most_s)
+        return not self._thread.is_alive()
+
+    def _read(self) -> None:
+        error: BaseException | None = None
+        try:
+            with closing(iter(self._source)) as items:
+                for item in items:
+                    if not self._place.put(item):
+                        return
+        except BaseException as raised:  # told where frames are answered
+            error = raised
+        self._place.end(error)
