@@ -33,6 +33,7 @@ COMMANDS = {
     "inspect": "show what is in a bundle or an adapted state, having checked all of it",
     "plan": "say whether a bundle fits a device, how to run it there, and what its memory is made of",
     "run": "answer and learn from a stream: bundle + pictures, film, camera or replay -> JSON lines",
+    "serve": "answer several cameras with one network, for months: a daemon by a configuration file",
     "config": "begin, look over or show the configuration of the daemon, one TOML file",
     "state": "list what cameras have learned, look into it, put an older state back or begin anew",
     "completion": "print a script that lets the shell complete our commands with the Tab key",

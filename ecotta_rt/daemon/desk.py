@@ -171,7 +171,7 @@ class Desk:
             self._places.remove(place)
 
     def next(self, most_s: float) -> "tuple[Place, Item | Ended] | None":
-        """What comes next, and whose it is. Waits for it, but no longer than `most_s` seconds, and may give up sooner."""
+        """What comes next, and whose it is. Waits for it at most `most_s` seconds, and may give up sooner: None."""
         with self._changed:
             found = self._hand_out()
             if found is None:

@@ -2,17 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from ecotta_rt.errors import BudgetExceeded
 from ecotta_rt.files.lock import locked
-from ecotta_rt.machine import vitals
 from ecotta_rt.messages import own_output
-from ecotta_rt.run.least_memory import require_room
+from ecotta_rt.run.network import guard_of, load_network
 from ecotta_rt.run.options import RunOptions
-from ecotta_rt.runtime.guard import Guard
-from ecotta_rt.runtime.guard_policy import GuardPolicy
 from ecotta_rt.runtime.loop import Loop
 from ecotta_rt.runtime.watch import watching
 from ecotta_rt.sinks.json_lines import JsonLines
@@ -89,10 +85,10 @@ def opened(
         EcottaError: Something cannot be meant, read, opened or written.
     """
     options.check()
-    guard = _guard(options)
+    guard = guard_of(options)
     with ExitStack() as stack:
         stack.enter_context(locked(options.state_path) if options.learns else nullcontext())
-        runtime = _load(options, say)
+        runtime = load_network(options, say)
         sinks, tally = FanOut(), Tally()
         keeper = _keeper(options, runtime, sinks, say)
         source = open_source(options.source, classes=len(runtime.class_names) or None, realtime=options.realtime)
@@ -113,39 +109,6 @@ def opened(
         )
         watched = watching(loop.check_memory, guard.policy.check_every_s) if guard else nullcontext()
         yield Run(loop, sinks, tally, runtime, watched, say)
-
-
-def _guard(options: RunOptions) -> Guard | None:
-    if options.guard == "off":
-        return None
-    limit_bytes = options.limit_bytes()
-    require_room(limit_bytes)
-    policy = GuardPolicy(limit_bytes=lambda: limit_bytes)
-    if options.max_temperature is not None:
-        policy = replace(policy, most_temperature_c=options.max_temperature)
-    return Guard(policy, vitals.VitalsReader())
-
-
-def _load(options: RunOptions, say: Say) -> "Runtime":
-    ways = options.ways()
-    if options.trial != "off":
-        _try(options, ways, say)  # before this process has loaded anything itself
-    from ecotta_rt.runtime.engine import Runtime
-
-    return Runtime.load(options.bundle, **ways)
-
-
-def _try(options: RunOptions, ways: dict[str, Any], say: Say) -> None:
-    """See that a bundle which is new here can be run; that it lacks memory is for the guard."""
-    from ecotta_rt.runtime.trial import try_bundle
-    from ecotta_rt.runtime.tried import try_once
-
-    try:
-        (try_bundle if options.trial == "always" else try_once)(options.bundle, ways)
-    except BudgetExceeded as error:
-        if options.guard == "off":
-            raise
-        say(f"warning: {error}")
 
 
 def _keeper(options: RunOptions, runtime: "Runtime", sinks: FanOut, say: Say) -> list[Sink]:

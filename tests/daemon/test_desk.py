@@ -3,7 +3,6 @@ from threading import Event
 
 import numpy as np
 import pytest
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 

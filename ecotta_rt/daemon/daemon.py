@@ -1,0 +1,194 @@
+"""The daemon: several cameras, one network, and what is asked of it while it runs.
+
+    reader of each camera -> its place at the desk -> the one thread that answers -> outbox -> outputs
+
+    daemon = Daemon(config)
+    daemon.run()                    # until `stop`, from a signal handler or another thread
+
+One thread does all that touches the network: it takes what the desk hands it, and between two frames it obeys what was
+asked for meanwhile: to stop, to read the configuration again, to reset a camera or switch its adaptation. A camera that
+comes to its end does not end the others; the daemon ends when none is left.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Literal
+
+from ecotta_rt.daemon.board import Board
+from ecotta_rt.daemon.config import Config
+from ecotta_rt.daemon.desk import Desk
+from ecotta_rt.daemon.feeds import Feeds
+from ecotta_rt.daemon.log import Log
+from ecotta_rt.daemon.outbox import Outbox, Taker
+from ecotta_rt.daemon.outlets import Outlets
+from ecotta_rt.daemon.states import States, own_folder
+from ecotta_rt.daemon.work import Work
+from ecotta_rt.errors import UsageError
+from ecotta_rt.machine.clock import Clock, SystemClock
+from ecotta_rt.machine.vitals import VitalsReader
+from ecotta_rt.run.network import guard_of, load_network
+from ecotta_rt.run.options import RunOptions
+from ecotta_rt.runtime.ladder import Ladder
+from ecotta_rt.runtime.watch import watching
+from ecotta_rt.sinks.context import SinkContext
+
+__all__ = ["STOP_S", "Daemon"]
+
+Trial = Literal["first", "always", "off"]
+
+STOP_S = 4.5
+"""Seconds from `stop` to the end, at most: then states and outputs that hang are left behind."""
+
+_OUTPUTS_S = 1.0
+_READERS_S = 0.3  # a camera that is alive lets go within a frame
+
+
+class Daemon:
+    """Runs a configuration; `ecotta serve` does nothing else, and any other program may.
+
+    `stop`, `reload` and all of `Control` may be called from any thread, the first two from a signal handler too.
+
+    Args:
+        config: What is asked for.
+        takers: Get each event beside the outputs of the configuration, in whatever thread it happens.
+        log: Tells people what happens; None: on standard error, as the configuration says.
+        read_again: Reads the configuration anew, for `reload`; raises as `read_config`.
+        trial: Whether a bundle is tried in a process of its own first: when it is new here, always, or never.
+        clock: Dates frames and paces what there is to pace.
+        wall_s: Seconds since 1970, UTC.
+
+    Attributes:
+        board: What it has come to, for any thread.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        takers: Sequence[Taker] = (),
+        *,
+        log: Log | None = None,
+        read_again: Callable[[], Config] | None = None,
+        trial: Trial = "off",
+        clock: Clock | None = None,
+        wall_s: Callable[[], float] = time.time,
+    ) -> None:
+        self._config, self._takers, self._read_again, self._trial = config, takers, read_again, trial
+        self._clock, self._wall_s = clock or SystemClock(), wall_s
+        self._log = log or Log(config.log, wall_s=wall_s)
+        self.board = Board(self._clock, wall_s, VitalsReader())
+        self._wishes: SimpleQueue[Callable[[Work], None]] = SimpleQueue()
+        self._work: Work | None = None
+        self._stop_s: float | None = None
+
+    def stop(self) -> None:
+        """End after the frame in progress, with all states saved. Only leaves a note."""
+        if self._stop_s is None:
+            self._stop_s = time.monotonic()
+
+    def reload(self) -> None:
+        """Read the configuration again, and open outputs' files anew, between two frames. Only leaves a note."""
+        self._wishes.put(lambda work: work.reload(self._read_again))
+
+    @property
+    def cameras(self) -> tuple[str, ...]:
+        """Names of the cameras there are now."""
+        return tuple(self._switches())
+
+    def adapting(self, camera: str) -> bool:
+        """Whether a camera adapts: switched on, whatever the guard allows.
+
+        Raises:
+            UsageError: No such camera.
+        """
+        switches = self._switches()
+        if camera not in switches:
+            raise UsageError(f"no camera {camera!r}; there are {', '.join(switches)}")
+        return switches[camera]
+
+    def set_adapting(self, camera: str, on: bool) -> None:
+        """Switch the adaptation of a camera on or off; raises as `adapting`."""
+        self.adapting(camera)
+        self._wishes.put(lambda work: work.set_adapting(camera, on))
+
+    def reset(self, camera: str) -> None:
+        """Let a camera begin anew from the bundle's own state; its snapshots stay. Raises as `adapting`."""
+        self.adapting(camera)
+        self._wishes.put(lambda work: work.reset(camera))
+
+    def interrupt(self, answers: bool = False) -> None:
+        """Give up the step in progress, so that `stop` need not wait for it; see `Runtime.interrupt`."""
+        if self._work is not None:
+            self._work.engine.interrupt(answers)
+
+    def run(self) -> None:
+        """Serve until `stop`, or until no camera is left; once.
+
+        Raises:
+            EcottaError: It cannot begin, or cannot go on; what was learned is saved all the same.
+        """
+        with ExitStack() as stack:
+            stack.enter_context(own_folder(self._config.state_folder, self._log.say))
+            work = self._begun(stack)
+            while self._stop_s is None and work.goes_on:
+                while not self._wishes.empty():
+                    self._wishes.get()(work)
+                work.turn()
+        work.require_good_end()
+
+    def _begun(self, stack: ExitStack) -> Work:
+        """Everything opened, what can be refused first; `stack` takes it apart again."""
+        options = self._run_options()
+        guard = guard_of(options)
+        engine = load_network(options, self._log.say)
+        desk, outbox, ladder = Desk(self._clock), Outbox(self._clock, self._wall_s), Ladder(engine, guard)
+        outlets = Outlets(SinkContext(outbox.tell, self._is_ending, self._clock, engine.class_names, self))
+        every = self._config.network.adapt_every if engine.graph is not None else 0
+        feeds = Feeds(engine, ladder, desk, self._clock, adapt_every=every, stopping=self._is_ending)
+        folder, kept = self._config.state_folder, self._config.state
+        states = States(folder, kept, outbox, self._clock, self._wall_s, self._log.say)
+        takers: tuple[Taker, ...] = (self.board, self._log, *self._takers)
+        self._work = work = Work(engine, ladder, desk, feeds, states, outlets, outbox, self.board, takers, self._clock)
+        stack.callback(lambda: feeds.join(_READERS_S))
+        stack.callback(lambda: outlets.close(min(self._left_s(), _OUTPUTS_S)))
+        stack.callback(lambda: states.close(max(0.0, self._left_s() - _OUTPUTS_S)))
+        stack.callback(work.end)
+        stack.callback(self.stop)
+        work.begin(self._config)
+        if guard is not None:
+            stack.enter_context(watching(work.check_memory, guard.policy.check_every_s))
+        return work
+
+    def _run_options(self) -> RunOptions:
+        network = self._config.network
+        options = RunOptions(
+            Path(network.bundle),
+            "",
+            adapt_every=network.adapt_every,
+            learning=network.learning,
+            answer=network.answer,
+            views=network.views,
+            batch=network.batch,
+            no_state=True,
+            device=network.device,
+            threads=network.threads,
+            memory_limit_bytes=network.memory_limit_bytes,
+            max_temperature=network.max_temperature,
+            trial=self._trial,
+        )
+        options.check()
+        return options
+
+    def _switches(self) -> dict[str, bool]:
+        if self._work is None:
+            return {camera.name: camera.adapt for camera in self._config.cameras}
+        return self._work.switches
+
+    def _is_ending(self) -> bool:
+        return self._stop_s is not None
+
+    def _left_s(self) -> float:
+        """Seconds that are left to end in."""
+        return max(0.0, STOP_S + (self._stop_s or 0.0) - time.monotonic())

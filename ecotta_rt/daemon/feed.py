@@ -1,0 +1,151 @@
+"""One camera's part in the daemon: its source, its place at the desk, its stream, and what answers it."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from ecotta_rt.daemon.desk import Desk, Place, PlaceOptions
+from ecotta_rt.daemon.reader import Reader
+from ecotta_rt.errors import EcottaError
+from ecotta_rt.events import Event, Item
+from ecotta_rt.machine.clock import Clock
+from ecotta_rt.runtime.answering import Answering
+from ecotta_rt.runtime.ladder import Ladder
+from ecotta_rt.sources.source import Source
+from ecotta_rt.state import AdaptState
+
+if TYPE_CHECKING:
+    from ecotta_rt.daemon.tables import Camera
+    from ecotta_rt.runtime.engine import Runtime
+
+__all__ = ["Feed"]
+
+_SILENT_S = 10.0
+
+
+class Feed:
+    """A camera's frames from its source to its events. All but `adapting` is for the thread that answers.
+
+    Args:
+        engine: Answers it; the feed has a stream of its own there.
+        ladder: Of the engine.
+        desk: Where it gets a place.
+        clock: Dates the frames.
+        adapt_every: Learn by gradients from each n-th frame; 0: never.
+        stopping: Whether the daemon is to end.
+
+    Attributes:
+        options: Of the configuration.
+        stream: What it has taught.
+        ended: Whether its source has come to its end.
+        error: What ended it; None: nothing went wrong.
+        position: Of the last frame in the stream.
+        silent_s: Without a frame for so long something is wrong; None: it gives frames when it likes.
+    """
+
+    def __init__(
+        self,
+        engine: "Runtime",
+        ladder: Ladder,
+        desk: Desk,
+        clock: Clock,
+        options: "Camera",
+        *,
+        adapt_every: int,
+        stopping: Callable[[], bool],
+    ) -> None:
+        self._engine, self._ladder, self._desk, self._clock = engine, ladder, desk, clock
+        self._adapt_every, self._stopping = adapt_every, stopping
+        self._dropped_before: Counter[str] = Counter()
+        self._place: Place | None = None
+        self._reader: Reader | None = None
+        self.stream = engine.new_stream()
+        self.ended = False
+        self.error: EcottaError | None = None
+        self.position = 0
+        self.silent_s: float | None = None
+        self.adapting = options.adapt
+        self.options = options
+        self._answering = self._new_answering()
+
+    @property
+    def name(self) -> str:
+        return self.options.name
+
+    @property
+    def dropped(self) -> Counter[str]:
+        """Frames that came and were not answered so far, by reason; see `Place.dropped`."""
+        total = Counter(self._dropped_before)
+        if self._place is not None and self._reader is not None:
+            total += self._place.dropped
+            total["source"] += self._reader.dropped
+        return total
+
+    def begin(self, source: Source, *, waits: bool) -> Place:
+        """Read from a source, in place of the one there was.
+
+        Args:
+            source: Opened anew.
+            waits: Whether it is no camera, and loses no frame.
+
+        Returns:
+            Its place, by which its items can be known.
+        """
+        self.leave()
+        self.ended, self.error, self.position = False, None, 0
+        self.silent_s = None if waits else _SILENT_S
+        asked = self.options
+        place = PlaceOptions(asked.share, asked.max_age_s, asked.most_fps, waits)
+        self._place = self._desk.place(place)
+        self._reader = Reader(source, self._place, self.name)
+        return self._place
+
+    def go_on_with(self, options: "Camera") -> None:
+        """Other options; the stream is as it was, and so is the switch unless the configuration moves it."""
+        if options.adapt != self.options.adapt:
+            self.adapting = options.adapt
+        self.options = options
+        self._answering = self._new_answering()
+
+    def take(self, item: Item | None) -> Iterator[Event]:
+        """What comes of one of its items; see `Answering.take`."""
+        self._answering.adapting = self.adapting
+        yield from self._answering.take(item)
+
+    def state(self) -> AdaptState:
+        """Its state, as a copy."""
+        self._engine.use(self.stream)
+        return self._engine.state
+
+    def restore(self, state: AdaptState) -> None:
+        """Go on from a state; raises as `Runtime.restore`."""
+        self._engine.use(self.stream)
+        self._engine.restore(state)
+
+    def reset(self) -> None:
+        """Begin anew from the bundle's own state."""
+        self._engine.use(self.stream)
+        self._engine.reset()
+
+    def leave(self) -> Reader | None:
+        """Let go of source and place, without waiting; returns who may still read."""
+        reader, place = self._reader, self._place
+        if reader is not None and place is not None:
+            self._dropped_before = self.dropped
+            self._reader = self._place = None
+            reader.stop()
+            self._desk.leave(place)
+        return reader
+
+    def _new_answering(self) -> Answering:
+        return Answering(
+            self._engine,
+            self._ladder,
+            stream=self.stream,
+            adapt_every=self._adapt_every,
+            resize="stretch" if self.options.stretch else None,
+            top=self.options.top,
+            clock=self._clock,
+            dropped=lambda: self.dropped.total(),
+            stopping=self._stopping,
+        )

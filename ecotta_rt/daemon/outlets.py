@@ -1,0 +1,75 @@
+"""The outputs that a daemon has now, each with a queue and a thread of its own."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+from ecotta_rt.events import Event, Stamped
+from ecotta_rt.sinks.context import SinkContext
+from ecotta_rt.sinks.event_fields import event_name
+from ecotta_rt.sinks.kinds import SinkOptions, sink_kind
+from ecotta_rt.sinks.outlet import Outlet, close_all
+from ecotta_rt.sinks.sink import Sink
+
+if TYPE_CHECKING:
+    from ecotta_rt.daemon.config import Output
+
+__all__ = ["Outlets"]
+
+_REPLACED_S = 1.0
+
+
+class Outlets:
+    """Outlets by name; for one thread, but for iterating.
+
+    Args:
+        context: What each output is opened with.
+    """
+
+    def __init__(self, context: SinkContext) -> None:
+        self._context = context
+        self._open: dict[str, tuple[Output, Outlet]] = {}
+
+    def __iter__(self) -> Iterator[Outlet]:
+        return iter([outlet for _, outlet in self._open.values()])
+
+    def check(self, outputs: Iterable["Output"]) -> None:
+        """Say what no later try would mend; raises an error of ours."""
+        for output in outputs:
+            sink_kind(output.kind).checks(output.options, output.name)
+
+    def exchange(self, outputs: Sequence["Output"]) -> None:
+        """Have these: new and changed ones are opened, the others open their files anew, the rest is closed."""
+        wanted = {output.name: output for output in outputs}
+        gone = {name: outlet for name, (output, outlet) in self._open.items() if wanted.get(name) != output}
+        close_all(gone.values(), _REPLACED_S)
+        for name in gone:
+            del self._open[name]
+        for outlet in self:
+            outlet.reopen()
+        self._open |= {name: (one, self._outlet(one)) for name, one in wanted.items() if name not in self._open}
+
+    def close(self, most_s: float) -> None:
+        """Close all, within so many seconds; what hangs is left behind, and told."""
+        close_all(self, most_s)
+
+    def _outlet(self, output: "Output") -> Outlet:
+        options = output.options
+        return Outlet(
+            output.name,
+            partial(self._sink, output),
+            self._context.report,
+            capacity=options.queue,
+            wanted=partial(_wanted, options),
+            clock=self._context.clock,
+        )
+
+    def _sink(self, output: "Output") -> Sink:
+        return sink_kind(output.kind).opens(output.options, output.name, self._context)
+
+
+def _wanted(options: SinkOptions, event: Event) -> bool:
+    if options.events and event_name(event) not in options.events:
+        return False
+    camera = event.camera if isinstance(event, Stamped) else None
+    return not options.cameras or camera is None or camera in options.cameras

@@ -1,0 +1,122 @@
+"""The states of all cameras on the disk: taken up at the start, kept while they move, and kept at the end."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ecotta_rt.daemon.feed import Feed
+from ecotta_rt.daemon.keeper import Keeper
+from ecotta_rt.daemon.outbox import Outbox
+from ecotta_rt.daemon.snapshots import Snapshots, camera_folder, folder_locked
+from ecotta_rt.daemon.tables import StateFolder
+from ecotta_rt.daemon.writer import Writer
+from ecotta_rt.errors import TransferError
+from ecotta_rt.events import Event, GuardStep
+from ecotta_rt.machine.clock import Clock
+
+__all__ = ["States", "own_folder"]
+
+Say = Callable[[str], None]
+
+
+@contextmanager
+def own_folder(folder: Path, say: Say) -> Iterator[None]:
+    """Keep other daemons from a state folder; one that cannot be written is told of, and done without.
+
+    Raises:
+        UsageError: Another process has it.
+    """
+    lock = None
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = folder_locked(folder)
+        lock.__enter__()
+    except (OSError, TransferError) as error:  # ours is one of them
+        lock = None
+        say(f"warning: {folder} cannot be used ({error}); what is learned is not saved")
+    try:
+        yield
+    finally:
+        if lock is not None:
+            lock.__exit__(None, None, None)
+
+
+class States:
+    """Keepers by camera. All but `report` of the outbox is for the thread that answers.
+
+    Args:
+        folder: Of all cameras.
+        options: How often, how many.
+        outbox: Hears what was saved and what was not.
+        clock: Paces the saves.
+        wall_s: Seconds since 1970.
+        say: Tells people something in a line.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        options: StateFolder,
+        outbox: Outbox,
+        clock: Clock,
+        wall_s: Callable[[], float],
+        say: Say,
+    ) -> None:
+        self._folder, self._options, self._outbox = folder, options, outbox
+        self._clock, self._wall_s, self._say = clock, wall_s, say
+        self._writer = Writer()
+        self._keepers: dict[str, Keeper] = {}
+
+    def take_up(self, feed: Feed, *, fresh: bool = False) -> None:
+        """Let a camera go on from its newest valid snapshot, and keep its state from here on."""
+        own, name = feed.state(), feed.name
+        snapshots = Snapshots(
+            camera_folder(self._folder, name),
+            own.network_digest,
+            self._options.generations,
+            wall_s=self._wall_s,
+            most_bytes=own.most_file_bytes,
+        )
+        keeper = Keeper(
+            name,
+            snapshots,
+            feed.state,
+            self._writer,
+            lambda event: self._outbox.tell(event, name),
+            every_s=self._options.every_s,
+            clock=self._clock,
+        )
+        if not fresh:
+            found = snapshots.newest(feed.restore)
+            keeper.begin_with(found)
+            for line in found.lines():
+                self._say(f"{name}: {line}")
+        self._keepers[name] = keeper
+
+    def saw(self, event: Event, camera: str | None) -> None:
+        """Take note of an event; a step of the guard concerns all cameras."""
+        for name, keeper in self._keepers.items():
+            if name == camera or isinstance(event, GuardStep):
+                keeper.saw(event)
+
+    def tick(self) -> None:
+        """Between two frames: save what is due."""
+        for keeper in self._keepers.values():
+            keeper.tick()
+
+    def keep(self, camera: str, why: str, *, changed: bool = False) -> None:
+        """Save a camera's state now: before something that may spoil it, or `changed` by somebody."""
+        self._keepers[camera].keep(why, changed=changed)
+
+    def leave(self, camera: str) -> None:
+        """A camera is no more: its state is saved for the last time."""
+        self._keepers.pop(camera).stop()
+
+    def stop(self) -> None:
+        """Begin to save all for the last time."""
+        for keeper in self._keepers.values():
+            keeper.stop()
+
+    def close(self, within_s: float) -> None:
+        """Wait until all is saved; what is not done in time is told."""
+        self._writer.close(within_s)

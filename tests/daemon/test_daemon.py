@@ -1,0 +1,191 @@
+"""The daemon over a real network: a tiny one, whose cameras are folders, films that a test plays, and made-up ones."""
+
+from threading import Thread
+from threading import enumerate as enumerate_threads
+
+import numpy as np
+import pytest
+
+from ecotta_rt.daemon.config import Config
+from ecotta_rt.daemon.daemon import Daemon
+from ecotta_rt.daemon.log import Log
+from ecotta_rt.daemon.tables import Camera, Network, StateFolder
+from ecotta_rt.daemon.tables import Log as LogOptions
+from ecotta_rt.errors import Unavailable, UsageError
+from ecotta_rt.events import AdaptingSet, Answer, StateReturned, StateSaved, StreamEnded
+from ecotta_rt.runtime.engine import Runtime
+
+
+class Heard:
+    """Keeps every event; `at` calls a function with the daemon after the n-th answer of a camera."""
+
+    def __init__(self):
+        self.stamped, self.at = [], {}
+
+    def take(self, stamped):
+        self.stamped.append(stamped)
+        if isinstance(stamped.event, Answer):
+            count = len(self.answers(stamped.camera))
+            self.at.pop((stamped.camera, count), lambda: None)()
+
+    def of(self, kind, camera=None):
+        return [one.event for one in self.stamped if isinstance(one.event, kind) and camera in (None, one.camera)]
+
+    def answers(self, camera):
+        return self.of(Answer, camera)
+
+
+@pytest.fixture
+def folder(tmp_path, tiny):
+    """Makes a folder of pictures."""
+
+    def make(name, count, seed=0):
+        path = tmp_path / name
+        path.mkdir()
+        for index, frame in enumerate(tiny.frames(count, seed)):
+            np.save(path / f"{index}.npy", frame)
+        return str(path)
+
+    return make
+
+
+@pytest.fixture
+def serve(tmp_path, tiny):
+    """Runs a daemon to its end; returns what was heard and the daemon."""
+
+    def run(*cameras, heard=None, before=lambda daemon: None, **tables):
+        heard = heard or Heard()
+        network = tables.pop("network", Network(str(tiny.bundle("running"))))
+        config = Config(network, cameras, tables.pop("state", StateFolder(str(tmp_path / "state"))), **tables)
+        daemon = Daemon(config, [heard], log=Log(LogOptions(level="error")))
+        before(daemon)
+        daemon.run()
+        return heard, daemon
+
+    return run
+
+
+def test_each_camera_is_answered_as_if_it_were_alone(serve, folder, tiny):
+    door, yard = folder("a", 6), folder("b", 9, seed=1)
+
+    heard, daemon = serve(Camera("door", door), Camera("yard", yard, top=2))
+
+    for name, seed, count in (("door", 0, 6), ("yard", 1, 9)):
+        alone = Runtime.load(tiny.bundle("running"), batch=1)
+        for answer, frame in zip(heard.answers(name), tiny.frames(count, seed), strict=True):
+            expected = alone(frame[None])
+            assert answer.probability == float(expected.probabilities.max())
+            assert answer.label == expected.names[0]
+        assert heard.of(StreamEnded, name) == [StreamEnded(0)]
+    assert heard.answers("door")[0].top is None
+    assert [len(answer.top) for answer in heard.answers("yard")] == 9 * [2]
+    assert [camera["name"] for camera in daemon.board.snapshot()["cameras"]] == ["door", "yard"]
+
+
+def test_a_state_is_saved_at_the_end_and_taken_up_at_the_next_start(serve, folder, tiny, tmp_path):
+    pictures = folder("a", 5)
+    alone = Runtime.load(tiny.bundle("running"), batch=1)
+    expected = [float(alone(frame[None]).probabilities.max()) for _ in range(2) for frame in tiny.frames(5)]
+
+    first, _ = serve(Camera("door", pictures))
+    second, _ = serve(Camera("door", pictures))
+    fresh, _ = serve(Camera("door", pictures), state=StateFolder(str(tmp_path / "state"), fresh=True))
+
+    assert len(first.of(StateSaved, "door")) == 1
+    assert [answer.probability for heard in (first, second) for answer in heard.answers("door")] == expected
+    assert [answer.probability for answer in fresh.answers("door")] == expected[:5]
+
+
+def test_two_daemons_on_one_state_are_refused(serve, folder):
+    heard, pictures, refused = Heard(), folder("a", 2), []
+
+    def start_another():
+        with pytest.raises(UsageError, match="in use by another run"):
+            serve(Camera("door", pictures))
+        refused.append(True)
+
+    def second(daemon):
+        heard.at["door", 1] = start_another
+
+    serve(Camera("door", pictures), heard=heard, before=second)
+
+    assert refused
+    assert len(heard.answers("door")) == 2
+
+
+def test_an_owner_switches_adaptation_off_and_on_and_answers_go_on(serve, folder, tiny):
+    heard, alone = Heard(), Runtime.load(tiny.bundle("running"), batch=1)
+    expected = []
+    for index, frame in enumerate(tiny.frames(6)):
+        held = index in (2, 3)
+        expected.append(alone.predict(frame[None], hold_statistics=True) if held else alone(frame[None]))
+
+    def switch(daemon):
+        heard.at["door", 2] = lambda: daemon.set_adapting("door", False)
+        heard.at["door", 4] = lambda: daemon.set_adapting("door", True)
+
+    _, daemon = serve(Camera("door", folder("a", 6)), heard=heard, before=switch)
+
+    found = [answer.probability for answer in heard.answers("door")]
+    assert found == [float(prediction.probabilities.max()) for prediction in expected]
+    assert heard.of(AdaptingSet, "door") == [AdaptingSet(1, False), AdaptingSet(3, True)]
+    assert daemon.adapting("door")
+
+
+def test_a_camera_that_is_reset_begins_anew_and_the_other_goes_on(serve, tiny, tmp_path):
+    heard = Heard()
+    for name in ("door", "yard"):
+        (tmp_path / name).mkdir()
+        for index, frame in enumerate(np.concatenate(2 * [tiny.frames(4)])):
+            np.save(tmp_path / name / f"{index}.npy", frame)
+
+    def reset(daemon):
+        heard.at["door", 4] = lambda: daemon.reset("door")
+
+    serve(Camera("door", str(tmp_path / "door")), Camera("yard", str(tmp_path / "yard")), heard=heard, before=reset)
+
+    door, yard = ([answer.probability for answer in heard.answers(name)] for name in ("door", "yard"))
+    assert door[:4] == yard[:4] == door[4:]
+    assert yard[4:] != yard[:4]
+    assert heard.of(StateReturned) == [StateReturned(3, "source", "an owner asked for it")]
+    assert heard.of(StateReturned, "yard") == []
+
+
+def test_what_is_no_camera_cannot_be_commanded(serve, folder):
+    def wrong(daemon):
+        for command in (lambda: daemon.set_adapting("gate", True), lambda: daemon.reset("gate")):
+            with pytest.raises(UsageError, match="no camera 'gate'; there are door"):
+                command()
+
+    serve(Camera("door", folder("a", 1)), before=wrong)
+
+
+def test_it_is_stopped_from_another_thread_in_the_midst_of_cameras_that_never_end(serve):
+    heard = Heard()
+
+    def stop(daemon):
+        heard.at["yard", 3] = lambda: stopping.append(Thread(target=daemon.stop)) or stopping[0].start()
+
+    stopping = []
+    serve(Camera("door", "synthetic:door?fps=200"), Camera("yard", "synthetic:yard?fps=0"), heard=heard, before=stop)
+    stopping[0].join()
+
+    assert len(heard.of(StreamEnded)) == len(heard.of(StateSaved)) == 2
+    assert [thread.name for thread in enumerate_threads() if thread.name.startswith(("camera", "guard"))] == []
+
+
+def test_no_frame_is_lost_that_is_not_counted(serve):
+    heard = Heard()
+
+    def stop(daemon):
+        heard.at["door", 20] = daemon.stop
+
+    serve(Camera("door", "synthetic:door?fps=0"), heard=heard, before=stop)
+
+    last = heard.answers("door")[-1]
+    assert last.frame + 1 == len(heard.answers("door")) + last.dropped
+
+
+def test_a_camera_that_is_not_waited_for_is_missed_at_once(serve):
+    with pytest.raises(Unavailable, match="/dev/video99: no such device"):
+        serve(Camera("door", "/dev/video99", wait=False))
