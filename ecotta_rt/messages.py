@@ -14,7 +14,7 @@ import sys
 from collections.abc import Collection, Iterator, Sequence
 from typing import TextIO
 
-__all__ = ["draw", "in_columns", "mask", "on_terminal", "own_output", "printable", "show", "tell"]
+__all__ = ["draw", "escaped", "in_columns", "mask", "on_terminal", "own_output", "printable", "show", "tell"]
 
 _MASK = "***"
 _LONGEST = 1 << 14
@@ -79,7 +79,11 @@ def printable(text: str, *, keep: str = "") -> str:
     >>> print(printable("\x1b[2Jdoor"))
     \x1b[2Jdoor
     """
-    text = mask(text)
+    return escaped(mask(text), keep=keep)
+
+
+def escaped(text: str, *, keep: str = "") -> str:
+    """As `printable`, with nothing masked: for data that must stay on one line."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in text)

@@ -13,7 +13,7 @@ from ecotta_rt.errors import TransferError, UsageError
 from ecotta_rt.files.atomic import check_target, write_atomic
 from ecotta_rt.files.kinds import kind_of
 
-__all__ = ["check_output", "open_stream", "write_output"]
+__all__ = ["check_output", "is_inherited", "open_stream", "write_output"]
 
 _INHERITED = re.compile(r"/dev/(?:std(out|err)|fd/([0-9]{1,6}))|/proc/self/fd/([0-9]{1,6})")
 
@@ -90,6 +90,11 @@ def open_stream(path: str | os.PathLike[str]) -> Iterator[TextIO]:
         # Every line was flushed: what fails here has failed before, and has been told.
         with contextlib.suppress(OSError):
             file.close()
+
+
+def is_inherited(path: str | os.PathLike[str]) -> bool:
+    """Whether a name stands for a descriptor that this process was started with, such as /dev/stdout."""
+    return _inherited(Path(path)) is not None
 
 
 def _opened(path: Path) -> int:

@@ -16,7 +16,7 @@ from ecotta_rt.sinks.sink import Sink
 
 __all__ = ["KINDS", "SinkKind", "SinkOptions", "sink_kind"]
 
-_MODULES = {"json-lines": "json_lines"}
+_MODULES = {"json-lines": "json_lines", "csv": "csv_lines"}
 
 KINDS = tuple(_MODULES)
 """Their names, as a configuration has them after `kind =`."""
@@ -26,20 +26,16 @@ KINDS = tuple(_MODULES)
 class SinkOptions:
     """What can be said of every output."""
 
-    name: Annotated[
-        str | None, Doc("what messages call it; two outputs need two names (left out: its kind)", '"log"')
-    ] = None
+    name: Annotated[str | None, Doc("What messages call it. Without it: its kind.", '"log"')] = None
     events: Annotated[
         tuple[Annotated[str, OneOf(EVENT_NAMES)], ...],
-        Doc("which events it gets (empty: all)", '["answer", "camera-lost"]'),
+        Doc("Which events it gets; empty: all.", '["answer", "camera-lost"]'),
     ] = ()
     cameras: Annotated[
         tuple[str, ...],
-        Doc("of which cameras, by name (empty: all); what belongs to no camera always comes", '["door"]'),
+        Doc("Of which cameras; empty: all. What is of no camera comes in any case.", '["door"]'),
     ] = ()
-    queue: Annotated[
-        int, Limit(1, 100_000), Doc("events that may wait for it; when there are more, the oldest are dropped")
-    ] = 256
+    queue: Annotated[int, Limit(1, 100_000), Doc("Events that may wait for it; of more the oldest are dropped.")] = 256
 
 
 @dataclass(frozen=True)
