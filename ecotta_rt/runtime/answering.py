@@ -10,7 +10,9 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
+
+from numpy.typing import NDArray
 
 from ecotta_rt.bundle import Resize
 from ecotta_rt.errors import BadFrames, BudgetExceeded, InputFileError, UsageError
@@ -27,7 +29,21 @@ if TYPE_CHECKING:
     from ecotta_rt.runtime.engine import Runtime
     from ecotta_rt.runtime.stream import Stream
 
-__all__ = ["Answering"]
+__all__ = ["Answering", "Watch"]
+
+
+class Watch(Protocol):
+    """Looks at each batch that was answered."""
+
+    def take(self, frames: NDArray[Any], prediction: Prediction, position: int, count: int) -> Iterator[Event]:
+        """What there is to say of a batch.
+
+        Args:
+            frames: As the engine was given them.
+            prediction: What was said of them.
+            position: Of the last of them in the stream.
+            count: How many there are; those behind them only fill the batch.
+        """
 
 
 class Answering:
@@ -43,6 +59,7 @@ class Answering:
         clock: The one that the source dates its frames with.
         dropped: Frames that the source has dropped so far.
         stopping: Whether the run is to end: then no batch is tried a third time.
+        watch: Is shown each batch once it is answered; what it tells comes after the answers.
 
     Attributes:
         adapting: Off: frames are answered, and nothing that the stream has taught moves.
@@ -63,6 +80,7 @@ class Answering:
         clock: Clock | None = None,
         dropped: Callable[[], int] = lambda: 0,
         stopping: Callable[[], bool] = lambda: False,
+        watch: Watch | None = None,
     ) -> None:
         if adapt_every < 0:
             raise UsageError(f"adapt every {adapt_every}: give 1 for each batch, n for each n-th, 0 for none")
@@ -71,7 +89,7 @@ class Answering:
         self.adapting = True
         self._engine, self._ladder, self._stream, self._top = engine, ladder, stream, top
         self._clock = clock or SystemClock()
-        self._source_dropped, self._stopping = dropped, stopping
+        self._source_dropped, self._stopping, self._watch = dropped, stopping, watch
         frame = engine.frame if resize is None else replace(engine.frame, resize=resize)
         self._batching = Batching(frame, engine.batch)
         self._policy = LearningPolicy(adapt_every, ladder.sparse_every, engine.batch)
@@ -161,7 +179,8 @@ class Answering:
         """
         act = self._policy.choose(batch, self._ladder.level, again=again) if self.adapting else "hold"
         try:
-            prediction = self._ask(batch, act)
+            frames = stacked(batch, self._engine.batch)
+            prediction = self._ask(frames, batch, act)
         except BadFrames as error:
             return _refused(batch, str(error))
         except Interrupted:
@@ -180,10 +199,11 @@ class Answering:
             followed=act != "hold",
         )
         names, now_s = self._engine.class_names, self._clock.now_s()
-        return [summary, *answers_to(batch, prediction, names, now_s, self.dropped, self._top)]
+        answers = answers_to(batch, prediction, names, now_s, self.dropped, self._top)
+        seen = self._watch.take(frames, prediction, batch[-1].index, len(batch)) if self._watch else ()
+        return [summary, *answers, *seen]
 
-    def _ask(self, batch: Sequence[Frame], act: Act) -> Prediction:
-        frames = stacked(batch, self._engine.batch)
+    def _ask(self, frames: NDArray[Any], batch: Sequence[Frame], act: Act) -> Prediction:
         if self._stream is not None:
             self._engine.use(self._stream)
         if act == "learn":

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecotta_rt.adapt.adaptation import Adaptation
+from ecotta_rt.adapt.signs import SignsRecipe
 from ecotta_rt.bundle import Bundle, read_bundle
 from ecotta_rt.bundle.ports import SEEN, SINGLE_FRAME
 from ecotta_rt.errors import InputFileError, UsageError
@@ -33,7 +34,7 @@ from ecotta_rt.runtime.frame_check import require_frames
 from ecotta_rt.runtime.open_graphs import OpenGraphs
 from ecotta_rt.runtime.predicting import predicted, probabilities_of, why_moved
 from ecotta_rt.runtime.preprocess import preprocess
-from ecotta_rt.runtime.recipe import adaptation_options, learns, recipe_of
+from ecotta_rt.runtime.recipe import adaptation_options, learns, recipe_of, signs_recipe_of
 from ecotta_rt.runtime.stream import Stream
 from ecotta_rt.runtime.vectors import StateVectors
 from ecotta_rt.runtime.views import averaged, mirrored
@@ -288,6 +289,11 @@ class Runtime:
     def adaptation(self) -> Adaptation:
         """What the stream in use has taught without gradients."""
         return self.stream.adaptation
+
+    @property
+    def signs_recipe(self) -> SignsRecipe:
+        """By what the signs of its streams are read; see `ecotta_rt.adapt.signs`."""
+        return signs_recipe_of(self._bundle.manifest, self._recipe)
 
     def new_stream(self) -> Stream:
         """What the stream of another camera of this network begins with: the bundle's own state. See `use`."""

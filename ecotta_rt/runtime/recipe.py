@@ -9,12 +9,16 @@ from ecotta_rt.adapt.channels import Channels
 from ecotta_rt.adapt.class_tables import ClassTables
 from ecotta_rt.adapt.follower import Followed
 from ecotta_rt.adapt.places import Key
+from ecotta_rt.adapt.signs import SignsRecipe, Source, usable_gate
 from ecotta_rt.bundle import Bundle, Manifest
 from ecotta_rt.errors import InputFileError, UsageError
 from ecotta_rt.options import ON_DEVICE, AdaptationOptions
 from ecotta_rt.runtime.learning import learning_pays
 
-__all__ = ["adaptation_options", "learns", "recipe_of"]
+__all__ = ["TEMPERATURE", "adaptation_options", "learns", "recipe_of", "signs_recipe_of"]
+
+TEMPERATURE = "answer_temperature"
+"""In a manifest's metadata: see `ecotta_rt.adapt.temperature`."""
 
 
 def adaptation_options(manifest: Manifest, **changes: Any) -> AdaptationOptions:
@@ -76,6 +80,26 @@ def recipe_of(bundle: Bundle, options: AdaptationOptions) -> Recipe:
     except UsageError as error:
         raise InputFileError(f"{bundle.path}: {error}") from error
     return recipe
+
+
+def signs_recipe_of(manifest: Manifest, recipe: Recipe) -> SignsRecipe:
+    """By what the signs of all cameras of a bundle are read.
+
+    Args:
+        manifest: Of the bundle: the gate of its step, and its temperature where that was measured.
+        recipe: Of its adaptations.
+
+    Raises:
+        InputFileError: The temperature is none.
+    """
+    text = manifest.metadata.get(TEMPERATURE)
+    try:
+        temperature = None if text is None else float(text)
+        margin = float(manifest.options.get("entropy_margin", ON_DEVICE.entropy_margin))
+        source, answer = Source.of(recipe.followed), recipe.options.answer
+        return SignsRecipe(recipe.classes, usable_gate(margin), source, temperature, answer)
+    except (TypeError, ValueError, UsageError) as error:
+        raise InputFileError(f"the bundle's {TEMPERATURE} {text!r} cannot be used: give a number above 0") from error
 
 
 def _momenta(manifest: Manifest) -> dict[str, float]:

@@ -17,7 +17,7 @@ from ecotta_rt.method.state import initial_state, to_adapt_state
 from ecotta_rt.method.step import Step
 from ecotta_rt.options import AdaptationOptions
 from ecotta_rt.runtime.engine import Runtime
-from ecotta_rt.runtime.recipe import adaptation_options, recipe_of
+from ecotta_rt.runtime.recipe import adaptation_options, recipe_of, signs_recipe_of
 from ecotta_rt.state import AdaptState
 
 CLASSES = 5
@@ -272,3 +272,21 @@ def test_an_adaptation_that_cannot_be_meant_is_a_bad_bundle(with_recipe):
     assert adaptation_options(replace(manifest, adaptation={})) == AdaptationOptions(
         statistics="plain", leak=0.0, answer="unfiltered", learning="on"
     )
+
+
+def test_signs_are_read_by_the_bundles_gate_and_source(with_recipe):
+    runtime = Runtime.load(with_recipe(answer="unfiltered"))
+    recipe = runtime.signs_recipe
+
+    assert (recipe.classes, recipe.gate, recipe.answer, recipe.temperature) == (CLASSES, 0.4, "unfiltered", None)
+    assert recipe.source.distance(runtime.adaptation.statistics) == 0
+
+
+@pytest.mark.parametrize("text", ["hot", "0", "nan", "-1"])
+def test_a_temperature_that_is_none_is_refused(with_recipe, text):
+    manifest = read_bundle(with_recipe()).manifest
+    recipe = recipe_of(read_bundle(with_recipe()), adaptation_options(manifest))
+
+    assert signs_recipe_of(replace(manifest, metadata={"answer_temperature": "1.5"}), recipe).temperature == 1.5
+    with pytest.raises(InputFileError, match="answer_temperature"):
+        signs_recipe_of(replace(manifest, metadata={"answer_temperature": text}), recipe)
