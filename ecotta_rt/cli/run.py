@@ -7,6 +7,9 @@ SOURCE is one of
   rtsp://HOST/PATH                      a camera on the network
   http://HOST/PATH                      one that sends JPEG pictures (MJPEG), or one picture, asked for each second
   replay:FOLDER[:CORRUPTION[:SEVERITY]] CIFAR-10-C or CIFAR-10 files, whose classes are known
+  picamera:                             the ribbon camera of a Raspberry Pi, through picamera2
+  watch:FOLDER                          new pictures in a folder, as they arrive
+  -                                     standard input: what `ffmpeg ... -f image2pipe -vcodec ppm -` writes
   synthetic:NAME                        a camera that is none, to try things: coloured shapes in changing weather
 
 The statistics of its norms follow the stream, and answers are filtered by the frames around them; where the bundle or

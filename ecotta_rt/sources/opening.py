@@ -15,15 +15,18 @@ from ecotta_rt.sources.http_camera import HTTP
 from ecotta_rt.sources.images import PICTURES
 from ecotta_rt.sources.newest import Newest
 from ecotta_rt.sources.patience import Patience
+from ecotta_rt.sources.picamera import PICAMERA
 from ecotta_rt.sources.pyav import Broken, Picture
 from ecotta_rt.sources.replay import REPLAY
 from ecotta_rt.sources.source import Source, SourcePlug, SourceRequest
+from ecotta_rt.sources.standard_input import EVERY_FRAME, STDIN
 from ecotta_rt.sources.synthetic import SYNTHETIC
 from ecotta_rt.sources.video import FILM
+from ecotta_rt.sources.watched_folder import WATCH
 
 __all__ = ["PLUGS", "Opened", "open_camera", "open_source"]
 
-PLUGS = (REPLAY, SYNTHETIC, RTSP, HTTP, V4L2, FILM, PICTURES)
+PLUGS = (REPLAY, SYNTHETIC, RTSP, HTTP, PICAMERA, V4L2, WATCH, EVERY_FRAME, STDIN, FILM, PICTURES)
 """Asked in this order; a new source is a file and its line here, or an entry point of the group `ecotta_rt.sources`."""
 
 
@@ -34,7 +37,8 @@ def open_source(text: str, *, classes: int | None = None, realtime: bool = False
 
     Args:
         text: A folder of pictures, a picture, a film, `/dev/videoN`, `rtsp://...`, `http://...`,
-            `replay:FOLDER[:CORRUPTION[:SEVERITY]]`, `synthetic:NAME`, or what an installed plug recognises.
+            `replay:FOLDER[:CORRUPTION[:SEVERITY]]`, `picamera:`, `watch:FOLDER`, `-` (standard input),
+            `synthetic:NAME`, or what an installed plug recognises.
         classes: Labels of a replay must be below it.
         realtime: Play a film at its own rate, and drop what is not taken in time.
 

@@ -18,10 +18,13 @@ from ecotta_rt.sources.http_camera import HTTP
 from ecotta_rt.sources.images import PICTURES, Images
 from ecotta_rt.sources.newest import Newest
 from ecotta_rt.sources.opening import PLUGS
+from ecotta_rt.sources.picamera import PICAMERA
 from ecotta_rt.sources.pyav import Picture
 from ecotta_rt.sources.replay import REPLAY, CifarReplay
+from ecotta_rt.sources.standard_input import EVERY_FRAME, STDIN, StandardInput
 from ecotta_rt.sources.synthetic import SYNTHETIC
 from ecotta_rt.sources.video import FILM, VideoFile
+from ecotta_rt.sources.watched_folder import WATCH, WatchedFolder, WatchOptions
 
 COUNT = 5
 
@@ -65,6 +68,24 @@ def camera(folder):
     return Camera(connect, "camera", "Plug it in.", ManualClock())
 
 
+def watched(folder):
+    """A folder that goes away when its pictures have been read."""
+
+    class Leaving(ManualClock):
+        def sleep_s(self, seconds):
+            super().sleep_s(seconds)
+            if self.now_s() > 5:
+                folder.rename(folder.with_name(f"{folder.name} gone"))
+
+    images(folder)
+    return WatchedFolder(folder, WatchOptions(old=True), Leaving())
+
+
+def standard_input(folder):
+    pieces = (b"P6 32 32 255 " + pixels(i).tobytes() for i in range(COUNT))
+    return StandardInput(None, lambda count: next(pieces, b""), ManualClock())
+
+
 SOURCES = {
     PICTURES: images,
     REPLAY: replay,
@@ -73,6 +94,10 @@ SOURCES = {
     RTSP: camera,
     SYNTHETIC: camera,
     HTTP: camera,
+    PICAMERA: camera,
+    WATCH: watched,
+    STDIN: standard_input,
+    EVERY_FRAME: standard_input,
     "video in real time": lambda folder: video(folder, realtime=True),
     "newest of images": lambda folder: Newest(images(folder)),
     "newest of a video in real time": lambda folder: Newest(video(folder, realtime=True)),

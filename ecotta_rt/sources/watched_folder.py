@@ -1,0 +1,186 @@
+"""A folder into which somebody puts pictures: each new one is a frame, as soon as it is complete.
+
+    watch:/srv/pictures?every=0.5&old=no&after=keep
+
+The folder is looked at again and again, which works on every file system, network ones too. A picture is complete when
+size and time of change are the same twice in a row; a picture that is written anew is a new one. Names that begin with
+a dot and those of no picture are left alone: write under such a name and rename, if you like to be sure.
+"""
+
+import contextlib
+import os
+from collections.abc import Generator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from ecotta_rt.errors import BadFrames, InputFileError, UsageError
+from ecotta_rt.events import Item, Refusal, SourceLost
+from ecotta_rt.files.fields import Limit
+from ecotta_rt.machine.clock import Clock, SystemClock
+from ecotta_rt.records import Frame
+from ecotta_rt.sources.image_file import IMAGE_SUFFIXES, read_image
+from ecotta_rt.sources.images import in_natural_order
+from ecotta_rt.sources.patience import GIVES_UP, Patience
+from ecotta_rt.sources.query import read_query
+from ecotta_rt.sources.source import SourcePlug, SourceRequest
+
+__all__ = ["WATCH", "WatchOptions", "WatchedFolder"]
+
+_PREFIX = "watch:"
+_DONE = "done"
+_PAUSE_S = 0.5
+
+_Version = tuple[int, int]
+"""Time of change in nanoseconds, and size."""
+
+
+@dataclass(frozen=True)
+class WatchOptions:
+    """How a folder is watched.
+
+    Attributes:
+        every: Seconds between two looks.
+        old: Whether pictures count that are there at the start.
+        after: What becomes of a picture after the next one was asked for: it is kept, deleted, or moved into a folder
+            `done` in this one.
+    """
+
+    every: Annotated[float, Limit(0.05, 86400)] = 0.5
+    old: bool = False
+    after: Literal["keep", "delete", "move"] = "keep"
+
+
+class WatchedFolder:
+    """New pictures of a folder, for ever.
+
+    Args:
+        folder: Folders inside it are not entered.
+        options: How it is watched.
+        clock: Dates the frames, and waits between looks.
+        patience: Whether it is waited for where it is not there.
+
+    Raises:
+        InputFileError: It cannot be read, and is not waited for.
+    """
+
+    dropped = 0
+
+    def __init__(
+        self,
+        folder: Path,
+        options: WatchOptions | None = None,
+        clock: Clock | None = None,
+        patience: Patience = GIVES_UP,
+    ) -> None:
+        self._folder = folder
+        self._options = options or WatchOptions()
+        self._clock = clock or SystemClock()
+        self._patience = patience
+        self._closed = False
+        self._lost = False
+        self._seen: dict[str, _Version] = {}  # as at the last look
+        self._taken: dict[str, _Version] = {}
+        try:
+            found = self._look()
+        except InputFileError:
+            if not patience.from_start:
+                raise
+            return
+        if not self._options.old:
+            self._taken = found
+
+    def __iter__(self) -> Generator[Item, None, None]:
+        """Raises `InputFileError` where the folder goes away, and is not waited for."""
+        for item in self.ticking(None):
+            if item is not None:
+                yield item
+
+    def ticking(self, every_s: float | None) -> Generator[Item | None, None, None]:
+        """Iterate, with None after each `every_s` seconds without a frame, and after each look where it is rare."""
+        index, told_s = 0, self._clock.now_s()
+        while self._wanted():
+            for item in self._new_items(index):
+                if not self._wanted():
+                    return
+                yield item
+                index, told_s = index + 1, self._clock.now_s()
+            self._pause()
+            if every_s is not None and self._clock.now_s() - told_s >= every_s:
+                told_s = self._clock.now_s()
+                yield None
+
+    def close(self) -> None:
+        self._closed = True
+
+    def _wanted(self) -> bool:
+        # A method, since another thread may change it at any time.
+        return not self._closed
+
+    def _new_items(self, index: int) -> Generator[Item, None, None]:
+        try:
+            found = self._look()
+        except InputFileError as error:
+            if not self._patience.unending:
+                raise
+            if not self._lost:
+                self._lost = True
+                yield SourceLost(index, str(self._folder), f"{error}; it is looked for until it is back")
+            return
+        self._lost = False
+        whole = [name for name, version in found.items() if self._seen.get(name) == version != self._taken.get(name)]
+        self._seen = found
+        self._taken = {name: version for name, version in self._taken.items() if name in found}
+        for name in sorted(whole, key=lambda name: (found[name][0], in_natural_order(Path(name)))):
+            self._taken[name] = found[name]
+            yield self._read(name, index)
+            index += 1
+            self._finish(name)
+
+    def _look(self) -> dict[str, _Version]:
+        """Pictures by name."""
+        found: dict[str, _Version] = {}
+        try:
+            with os.scandir(self._folder) as entries:
+                for entry in entries:
+                    if not entry.name.startswith(".") and entry.name.lower().endswith(IMAGE_SUFFIXES):
+                        with contextlib.suppress(FileNotFoundError):  # gone meanwhile
+                            if entry.is_file():
+                                status = entry.stat()
+                                found[entry.name] = (status.st_mtime_ns, status.st_size)
+        except OSError as error:
+            raise InputFileError(
+                f"{self._folder}: cannot be read ({error.strerror or error}); expected a folder for pictures"
+            ) from error
+        return found
+
+    def _read(self, name: str, index: int) -> Item:
+        try:
+            return Frame(read_image(self._folder / name), index, self._clock.now_s(), name)
+        except BadFrames as error:
+            return Refusal(index, name, str(error))
+
+    def _finish(self, name: str) -> None:
+        """What fails here is tried no more: the picture was answered, and stays."""
+        with contextlib.suppress(OSError):
+            if self._options.after == "delete":
+                (self._folder / name).unlink()
+            elif self._options.after == "move":
+                (self._folder / _DONE).mkdir(exist_ok=True)
+                (self._folder / name).replace(self._folder / _DONE / name)
+
+    def _pause(self) -> None:
+        until_s = self._clock.now_s() + self._options.every
+        while self._wanted() and (left_s := until_s - self._clock.now_s()) > 0:
+            self._clock.sleep_s(min(left_s, _PAUSE_S))
+
+
+def _named(text: str, request: SourceRequest) -> WatchedFolder:
+    folder, _, query = text.removeprefix(_PREFIX).partition("?")
+    if not folder:
+        raise UsageError(f"{text}: write watch:FOLDER, or watch:FOLDER?every=2&old=yes")
+    options = read_query(text, query, WatchOptions)
+    return WatchedFolder(Path(folder), options, request.clock, request.patience)
+
+
+WATCH = SourcePlug(shown="watch:FOLDER", recognises=lambda text: text.startswith(_PREFIX), opens=_named)
