@@ -59,6 +59,15 @@ class FramesBehind:
     followed: int | None = None
     learned: int | None = None
 
+    @classmethod
+    def of(cls, metadata: Mapping[str, str]) -> "FramesBehind":
+        """What a state's metadata say."""
+        return cls(*(_count(metadata.get(name, "")) for name in (_FOLLOWED, _LEARNED)))
+
+    def plus(self, followed: int, learned: int) -> "FramesBehind":
+        """With so many more; a count that nobody has begun begins here."""
+        return FramesBehind((self.followed or 0) + followed, (self.learned or 0) + learned)
+
     def metadata(self) -> dict[str, str]:
         """As `AdaptState.metadata` has it."""
         counts = {_FOLLOWED: self.followed, _LEARNED: self.learned}
@@ -89,7 +98,7 @@ class AdaptState:
     @property
     def behind(self) -> FramesBehind:
         """The frames that have made it what it is, as its metadata say."""
-        return FramesBehind(*(_count(self.metadata.get(name, "")) for name in (_FOLLOWED, _LEARNED)))
+        return FramesBehind.of(self.metadata)
 
     def save(self, path: str | Path) -> None:
         """Write to `path` as safetensors, whole or not at all.

@@ -231,7 +231,9 @@ class Runtime:
             raise UsageError(f"this runtime is on level {self.level}; call predict, or set_level(Level.FULL) to learn")
         require_frames(frames, self.batch, self.frame)
         self._graphs.step_options.terminate = False
-        return self._accumulated(frames) if self._frame_by_frame else self._stepped(frames)
+        prediction = self._accumulated(frames) if self._frame_by_frame else self._stepped(frames)
+        self.stream.count(prediction, self.batch)
+        return prediction
 
     def preprocess(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Make one frame of a picture of any size, by the bundle's own rule.
@@ -283,7 +285,10 @@ class Runtime:
         require_frames(frames, self.batch, self.frame)
         self._graphs.answer_options.terminate = False
         logits, seen, finite = self._answered(frames, hold_statistics)
-        return self._followed(logits, seen, "off" if finite else "not-finite", count=count)
+        prediction = self._followed(logits, seen, "off" if finite else "not-finite", count=count)
+        if not hold_statistics:
+            self.stream.count(prediction, self.batch if count is None else count)
+        return prediction
 
     @property
     def adaptation(self) -> Adaptation:
@@ -356,7 +361,8 @@ class Runtime:
     @_one_at_a_time
     def state(self) -> AdaptState:
         """The present state as a value."""
-        return replace(self._vectors.as_state(self.stream.metadata), adaptation=self.adaptation.arrays())
+        metadata = {**self.stream.metadata, **self.stream.behind.metadata()}
+        return replace(self._vectors.as_state(metadata), adaptation=self.adaptation.arrays())
 
     @_one_at_a_time
     def restore(self, state: AdaptState | str | Path) -> bool:
@@ -387,7 +393,7 @@ class Runtime:
         if self._vectors.go_on_from(vectors):
             self._graphs.close_fixed()
             self._graphs.open(self.level)
-        self.stream.metadata = dict(state.metadata)
+        self.stream.metadata, self.stream.behind = dict(state.metadata), state.behind
         return whole
 
     @_one_at_a_time

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from ecotta_rt.adapt.adaptation import Adaptation
+from ecotta_rt.records import Prediction
+from ecotta_rt.state import FramesBehind
 
 if TYPE_CHECKING:
     from ecotta_rt.runtime.vectors import StateVectors, Vectors
@@ -26,12 +28,21 @@ class Stream:
 
     Attributes:
         adaptation: What it has taught without gradients.
+        metadata: Of the state that it began with.
+        behind: How many frames have made it what it is.
     """
 
     def __init__(self, adaptation: Adaptation, vectors: "Vectors", metadata: Mapping[str, str]) -> None:
         self.adaptation = adaptation
         self.metadata = dict(metadata)
+        self.behind = FramesBehind.of(metadata)
         self._vectors = vectors
+
+    def count(self, prediction: Prediction, frames: int) -> None:
+        """Note that so many frames, answered by this, were followed, and learned from where they were."""
+        if prediction.why != "not-finite":
+            learned = int(prediction.kept[:frames].sum()) if prediction.adapted else 0
+            self.behind = self.behind.plus(frames, learned)
 
     def enter(self, vectors: "StateVectors") -> None:
         """Let runs read what is this stream's own."""

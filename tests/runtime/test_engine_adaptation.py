@@ -18,7 +18,7 @@ from ecotta_rt.method.step import Step
 from ecotta_rt.options import AdaptationOptions
 from ecotta_rt.runtime.engine import Runtime
 from ecotta_rt.runtime.recipe import adaptation_options, recipe_of, signs_recipe_of
-from ecotta_rt.state import AdaptState
+from ecotta_rt.state import AdaptState, FramesBehind
 
 CLASSES = 5
 
@@ -120,6 +120,34 @@ def test_a_run_that_is_saved_and_taken_up_goes_on_bit_for_bit(tiny, with_recipe,
     assert second.state.to_bytes() == whole.state.to_bytes()
     second.reset()
     assert np.array_equal(second(stream[0]).filtered, expected[0])
+
+
+def test_a_state_says_how_many_frames_have_made_it(tiny, with_recipe, tmp_path):
+    runtime = Runtime.load(with_recipe(learning="on"), batch=4)
+    assert runtime.state.behind == FramesBehind()
+    steps = [runtime(tiny.frames(4, seed)) for seed in range(3)]
+    learned = sum(int(step.kept.sum()) for step in steps if step.adapted)
+    assert learned > 0
+
+    runtime.predict(tiny.frames(4), count=3)
+    runtime.predict(tiny.frames(4), hold_statistics=True)
+
+    assert runtime.state.behind == FramesBehind(4 * 3 + 3, learned)
+    runtime.save_state(tmp_path / "s.safetensors")
+    other = Runtime.load(with_recipe(learning="on"), batch=4)
+    other.restore(tmp_path / "s.safetensors")
+    other.predict(tiny.frames(4))
+    assert other.state.behind == FramesBehind(4 * 3 + 3 + 4, learned)
+    other.reset()
+    assert other.state.behind == FramesBehind()
+
+
+def test_what_was_not_taken_up_is_not_counted(with_recipe, tiny, beyond_range):
+    runtime = Runtime.load(with_recipe())
+
+    assert runtime(np.full((1, 3, 8, 8), 3e38, np.float32)).why == "not-finite"
+
+    assert runtime.state.behind == FramesBehind()
 
 
 @pytest.mark.parametrize("learning", ["off", "on"])
