@@ -15,9 +15,9 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from ecotta_rt.daemon.board import Board
+from ecotta_rt.daemon.board import Board, BoardFacts
 from ecotta_rt.daemon.config import Config
 from ecotta_rt.daemon.desk import Desk
 from ecotta_rt.daemon.feeds import Feeds
@@ -34,6 +34,9 @@ from ecotta_rt.run.options import RunOptions
 from ecotta_rt.runtime.ladder import Ladder
 from ecotta_rt.runtime.watch import watching
 from ecotta_rt.sinks.context import SinkContext
+
+if TYPE_CHECKING:
+    from ecotta_rt.runtime.engine import Runtime
 
 __all__ = ["STOP_S", "Daemon"]
 
@@ -143,14 +146,15 @@ class Daemon:
         options = self._run_options()
         guard = guard_of(options)
         engine = load_network(options, self._log.say)
+        self.board.describe(self._facts(engine, options.limit_bytes()))
         desk, outbox, ladder = Desk(self._clock), Outbox(self._clock, self._wall_s), Ladder(engine, guard)
         outlets = Outlets(SinkContext(outbox.tell, self._is_ending, self._clock, engine.class_names, self))
         every = self._config.network.adapt_every if engine.graph is not None else 0
         feeds = Feeds(engine, ladder, desk, self._clock, adapt_every=every, stopping=self._is_ending)
         folder, kept = self._config.state_folder, self._config.state
         states = States(folder, kept, outbox, self._clock, self._wall_s, self._log.say)
-        takers: tuple[Taker, ...] = (self.board, self._log, *self._takers)
-        self._work = work = Work(engine, ladder, desk, feeds, states, outlets, outbox, self.board, takers, self._clock)
+        parts = (desk, feeds, states, outlets, outbox)
+        self._work = work = Work(engine, ladder, *parts, self.board, self._log, self._takers, self._clock)
         stack.callback(lambda: feeds.join(_READERS_S))
         stack.callback(lambda: outlets.close(min(self._left_s(), _OUTPUTS_S)))
         stack.callback(lambda: states.close(max(0.0, self._left_s() - _OUTPUTS_S)))
@@ -180,6 +184,11 @@ class Daemon:
         )
         options.check()
         return options
+
+    def _facts(self, engine: "Runtime", limit_bytes: int | None) -> BoardFacts:
+        network = self._config.network
+        classes, digest = len(engine.class_names), engine.state.network_digest
+        return BoardFacts(Path(network.bundle).name, digest, classes, limit_bytes, device=network.device or "")
 
     def _switches(self) -> dict[str, bool]:
         if self._work is None:

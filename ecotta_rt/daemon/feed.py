@@ -94,9 +94,7 @@ class Feed:
         self.leave()
         self.ended, self.error, self.position = False, None, 0
         self.silent_s = None if waits else _SILENT_S
-        asked = self.options
-        place = PlaceOptions(asked.share, asked.max_age_s, asked.most_fps, waits)
-        self._place = self._desk.place(place)
+        self._place = self._desk.place(_asked(self.options, waits))
         self._reader = Reader(source, self._place, self.name)
         return self._place
 
@@ -106,6 +104,8 @@ class Feed:
             self.adapting = options.adapt
         self.options = options
         self._answering = self._new_answering()
+        if self._place is not None:
+            self._place.options = _asked(options, self._place.options.waits)
 
     def take(self, item: Item | None) -> Iterator[Event]:
         """What comes of one of its items; see `Answering.take`."""
@@ -149,3 +149,7 @@ class Feed:
             dropped=lambda: self.dropped.total(),
             stopping=self._stopping,
         )
+
+
+def _asked(camera: "Camera", waits: bool) -> PlaceOptions:
+    return PlaceOptions(camera.share, camera.max_age_s, camera.most_fps, waits)
