@@ -70,7 +70,7 @@ DEFAULT_GATE = 0.4
 MEMORY = 200
 """Frames that count."""
 
-SAMPLES = 30
+SAMPLES = 20
 """Frames with the frozen network's answer that count."""
 
 _LEAST_VARIANCE = 1e-8

@@ -12,6 +12,9 @@ together, and where that is no better than the best alone, that one is made. Wit
 is changed. The bundle is rewritten, whole or not at all, only where something changes; its graphs and weights stay as
 they are. What is learned here in a minute says little of long stays.
 
+How sure the network is of its answers is compared with how often they are right, and the temperature that makes up for
+it is written into the bundle, too: with it `ecotta serve` says how many of its answers are likely to be wrong.
+
 Pictures: those held out where the folder has some (val beside train), else those of the training. Corrupting them
 needs scipy: pip install '.[bench]' in a checkout of ecotta_rt.
 
@@ -47,6 +50,7 @@ NAME = "tune"
 
 _CORRUPTIONS = ("gaussian_noise", "defocus_blur", "fog", "contrast", "jpeg_compression")
 _FRAMES, _LEAST_FRAMES = 150, 20
+_SAME_TEMPERATURE = 0.05
 _GUESSES = (
     "warning: on these pictures the network is hardly better than guessing, so differences say little; is the order of "
     "the classes (--classes) that of its outputs, and does a lower --severity help?"
@@ -107,13 +111,14 @@ def run(args: argparse.Namespace) -> int:
     _warn_of_few(args, min(len(stream.labels) for stream in streams))
     with WorkProgress("ecotta tune") as progress:
         report = tuning.run(streams, progress.update if on_terminal() else _with_time_left(progress.update))
-    writes = report.chosen != report.present and not args.dry_run
+    told = _temperature(bundle, report)
+    writes = (report.chosen != report.present or bool(told)) and not args.dry_run
     if report.guesses:
         tell("ecotta tune", _GUESSES)
     if args.json != STDOUT:
         _print(args, report, streams)
     if writes:
-        rewrite_adaptation(bundle, vars(report.chosen), {"tuned": _recipe(args, streams)})
+        rewrite_adaptation(bundle, vars(report.chosen), {"tuned": _recipe(args, streams), **told})
     if args.json != STDOUT:
         show(f"{args.bundle}: {'written' if writes else 'nothing written'}")
     facts = {"schema": 1, "bundle": str(args.bundle), "streams": _recipe(args, streams), "written": writes}
@@ -181,6 +186,20 @@ def _streams(args: argparse.Namespace, bundle: "Bundle") -> Callable[["Say"], Se
     return make
 
 
+def _temperature(bundle: "Bundle", report: "Report") -> dict[str, str]:
+    """For the bundle's metadata; nothing where it has the same, but for noise."""
+    from ecotta_rt.runtime.recipe import TEMPERATURE
+
+    if report.temperature is None:
+        return {}
+    try:
+        known = float(bundle.manifest.metadata.get(TEMPERATURE, "nan"))
+    except ValueError:
+        known = float("nan")
+    same = abs(report.temperature - known) <= _SAME_TEMPERATURE * known
+    return {} if same else {TEMPERATURE: f"{report.temperature:.3f}"}
+
+
 def _recipe(args: argparse.Namespace, streams: Sequence["Played"]) -> str:
     counts = " + ".join(f"{len(stream.labels):,} frames {stream.order}" for stream in streams)
     return f"{counts}; {', '.join(args.corruptions)}; severity {args.severity}, seed {args.seed}"
@@ -203,3 +222,11 @@ def _print(args: argparse.Namespace, report: "Report", streams: Sequence["Played
     chosen, present = described(report.chosen), described(report.present)
     same = "nothing else pays beyond doubt: it stays" if report.enough else "too few frames to tell: it stays"
     show(f"{same} as it is" if chosen == present else f"chosen: {chosen}")
+    if report.temperature is not None:
+        show(f"temperature of its answers: {report.temperature:.2f}{_meaning(report.temperature)}")
+
+
+def _meaning(temperature: float) -> str:
+    if temperature > 1 + _SAME_TEMPERATURE:
+        return ", it is surer than it may be"
+    return ", it is less sure than it may be" if temperature < 1 - _SAME_TEMPERATURE else ""

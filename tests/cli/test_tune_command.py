@@ -97,6 +97,18 @@ def test_it_measures_prints_and_writes_what_it_chose(bundle, pictures, tmp_path,
     assert Runtime.load(bundle).options == AdaptationOptions.of(facts["chosen"])
 
 
+def test_how_sure_it_may_be_is_written_where_all_else_stays_and_not_again(bundle, pictures, capsys, monkeypatch):
+    monkeypatch.setattr(tuning, "LEAST_FRAMES", 40)
+    monkeypatch.setattr(tuning, "_guesses", lambda *_: False)
+    monkeypatch.setattr(tuning, "pays", lambda *_: False)
+    few = ["--frames", "20", "--corruptions", "fog", "contrast", "--json"]
+
+    first, second = (json.loads(tune(capsys, bundle, "--data", pictures, *few)[1]) for _ in range(2))
+
+    assert first["written"] and first["chosen"] == first["present"] and not second["written"]
+    assert Runtime.load(bundle).signs_recipe.temperature == pytest.approx(first["temperature"], abs=1e-3)
+
+
 def test_too_few_frames_leave_the_bundle_alone_and_it_says_how_many_to_give(bundle, pictures, capsys, two_views_pay):
     content, there = bundle.read_bytes(), bundle.stat()
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ecotta_rt.adapt.temperature import fitted_temperature
 from ecotta_rt.bench.tuning.streams import RUN, Played
 from ecotta_rt.bundle import Bundle
 from ecotta_rt.bundle.rewriting import followed_otherwise
@@ -35,11 +36,13 @@ class Answers:
         filtered: bool `[N]` for each stream: which filtered answers are wrong.
         unfiltered: The same of the network's own.
         seconds: Processor time that answering took.
+        temperature: At which the network's own answers say best how sure it may be.
     """
 
     filtered: tuple[NDArray[np.bool_], ...]
     unfiltered: tuple[NDArray[np.bool_], ...]
     seconds: float
+    temperature: float = 1.0
 
     def wrong(self, answer: str) -> tuple[NDArray[np.bool_], ...]:
         """Of one of both."""
@@ -72,7 +75,7 @@ def play(
     """
     runtime = Runtime(followed_otherwise(bundle, vars(options)), batch=batch)
     wrong: dict[str, list[NDArray[np.bool_]]] = {"filtered": [], "unfiltered": []}
-    seconds = 0.0
+    seconds, said, labels = 0.0, list[NDArray[np.float32]](), list[NDArray[np.int64]]()
     for stream in streams:
         runtime.reset()
         answers: dict[str, list[NDArray[np.bool_]]] = {"filtered": [], "unfiltered": []}
@@ -80,12 +83,15 @@ def play(
             began_s = time.process_time()
             prediction = runtime(stream.frames[start : start + batch])
             seconds += time.process_time() - began_s
+            said.append(prediction.unfiltered)
+            labels.append(stream.labels[start : start + batch])
             for name, found in answers.items():
-                found.append(getattr(prediction, name).argmax(axis=1) != stream.labels[start : start + batch])
+                found.append(getattr(prediction, name).argmax(axis=1) != labels[-1])
             step(batch)
         for name, found in answers.items():
             wrong[name].append(np.concatenate(found))
-    return Answers(tuple(wrong["filtered"]), tuple(wrong["unfiltered"]), seconds)
+    temperature = fitted_temperature(np.concatenate(said), np.concatenate(labels))
+    return Answers(tuple(wrong["filtered"]), tuple(wrong["unfiltered"]), seconds, temperature)
 
 
 def mean_error(wrong: Sequence[NDArray[np.bool_]]) -> Estimate:

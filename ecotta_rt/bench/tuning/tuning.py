@@ -66,6 +66,8 @@ class Report:
         not_tried: What the bundle has not, and what to do.
         enough: Whether there were frames enough to change anything.
         guesses: Whether the network, as it is, may answer no better than guessing.
+        temperature: Of its answers by the chosen options, for signs of whether they are right; None: not to be known
+            from so few frames, or such answers.
     """
 
     rows: tuple[Row, ...]
@@ -74,6 +76,7 @@ class Report:
     not_tried: tuple[str, ...]
     enough: bool = True
     guesses: bool = False
+    temperature: float | None = None
 
     def as_json(self) -> dict[str, Any]:
         """For a file."""
@@ -84,6 +87,7 @@ class Report:
             "not_tried": list(self.not_tried),
             "enough": self.enough,
             "guesses": self.guesses,
+            "temperature": self.temperature,
         }
 
 
@@ -141,7 +145,8 @@ class Tuning:
         taken = {str(other) for other, _ in changes}
         marked = tuple(replace(row, changes=row.setting in taken) for row in rows)
         guesses = _guesses(rows[0].error, streams)
-        return Report(marked, self.present, chosen, tuple(self._missing), enough, guesses)
+        temperature = self._played[_as_played(chosen)].temperature if enough and not guesses else None
+        return Report(marked, self.present, chosen, tuple(self._missing), enough, guesses, temperature)
 
     def _answers(self, options: AdaptationOptions, what: str, streams: Sequence[Played], say: Say) -> Answers:
         key = _as_played(options)

@@ -28,7 +28,7 @@ def tune(tiny, monkeypatch):
         def play(_, options, streams, batch, step):
             found = [np.arange(FRAMES) % 100 < errors(options) / 10 for _ in streams]
             step(FRAMES)
-            return Answers(tuple(found), tuple(found), 1.0)
+            return Answers(tuple(found), tuple(found), 1.0, 1.5 + (options.views == 2))
 
         monkeypatch.setattr(tuning, "play", play)
         bundle = followed_otherwise(read_bundle(tiny.bundle("running")), vars(options))
@@ -52,6 +52,16 @@ def test_what_is_better_is_changed_and_two_changes_are_tried_together(tune):
     last = report.rows[-1]
     assert (last.setting, last.error.points, last.gain.points) == (tuning.TOGETHER, 15, pytest.approx(15))
     assert {row.setting for row in report.rows if row.changes} == {"statistics held", "views 2"}
+
+
+def test_the_temperature_is_that_of_what_was_chosen_and_none_where_the_network_guesses(tune, monkeypatch):
+    def better(options):
+        return 300 - 100 * (options.views == 2)
+
+    assert tune(better, mirror=True).temperature is None, "all labels are the same: that is no better than guessing"
+    monkeypatch.setattr(tuning, "_guesses", lambda *_: False)
+    assert tune(better).temperature == 1.5
+    assert tune(better, mirror=True).temperature == 2.5
 
 
 def test_changes_that_do_not_add_up_leave_the_best_alone(tune):
@@ -129,7 +139,7 @@ def test_too_few_frames_change_nothing(tune, monkeypatch):
 
     report = tune(lambda o: 300 - 100 * (o.momentum == 0))
 
-    assert not report.enough and report.chosen == report.present
+    assert not report.enough and report.chosen == report.present and report.temperature is None
     assert not any(row.changes for row in report.rows)
 
 
