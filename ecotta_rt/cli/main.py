@@ -36,6 +36,7 @@ COMMANDS = {
     "serve": "answer several cameras with one network, for months: a daemon by a configuration file",
     "config": "begin, look over or show the configuration of the daemon, one TOML file",
     "state": "list what cameras have learned, look into it, put an older state back or begin anew",
+    "service": "run the daemon as a systemd service: a unit made from its configuration and the plan",
     "completion": "print a script that lets the shell complete our commands with the Tab key",
 }
 """Name of each subcommand -> its line in the help. The module is `ecotta_rt.cli.NAME`."""

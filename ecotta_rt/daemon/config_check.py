@@ -1,6 +1,6 @@
 """Whether what a configuration names is there, looked at before anything starts."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from ipaddress import ip_address
 from os.path import realpath
@@ -25,17 +25,18 @@ __all__ = ["faults_of"]
 Faults = Iterator[tuple[Path, str]]
 
 
-def faults_of(config: "Config", document: Document) -> list[EcottaError]:
+def faults_of(config: "Config", document: Document, made: Collection[FilePath] = ()) -> list[EcottaError]:
     """Everything that would keep the daemon from starting, as far as it can be found without starting.
 
     Args:
         config: What holds.
         document: Where it was given.
+        made: Folders in which others will be there when it starts; an output there is not looked at.
     """
-    return [document.error(path, problem) for path, problem in _faults(config)]
+    return [document.error(path, problem) for path, problem in _faults(config, made)]
 
 
-def _faults(config: "Config") -> Faults:
+def _faults(config: "Config", made: Collection[FilePath]) -> Faults:
     yield from _bundle(config.network.bundle)
     device = config.network.device
     if device is not None:
@@ -43,7 +44,7 @@ def _faults(config: "Config") -> Faults:
     for at, camera in enumerate(config.cameras):
         yield from _source(camera.source, ("camera", at, "source"))
     yield from _doubled_devices(config)
-    yield from _outputs(config)
+    yield from _outputs(config, made)
     yield from _host(config.http.host)
     if (fault := http_fault(config.http)) is not None:
         yield ("http", fault[0]), fault[1]
@@ -76,7 +77,7 @@ def _doubled_devices(config: "Config") -> Faults:
                 yield ("camera", at, "source"), f"{camera.source} is the device of camera {other!r}; each needs its own"
 
 
-def _outputs(config: "Config") -> Faults:
+def _outputs(config: "Config", made: Collection[FilePath]) -> Faults:
     names = [camera.name for camera in config.cameras]
     seen: dict[str, str] = {}
     for at, output in enumerate(config.sinks):
@@ -88,7 +89,8 @@ def _outputs(config: "Config") -> Faults:
         other = seen.setdefault(target, output.name)
         if other != output.name:
             yield ("sink", at), f"{output.name!a} writes where {other!a} does ({target}); name another file"
-        yield from _tried(("sink", at), partial(sink_kind(output.kind).checks, output.options, output.name))
+        if not any(FilePath(target).is_relative_to(folder) for folder in made):
+            yield from _tried(("sink", at), partial(sink_kind(output.kind).checks, output.options, output.name))
 
 
 def _target(output: "Output") -> str:
@@ -96,7 +98,7 @@ def _target(output: "Output") -> str:
     for field in ("file", "path", "socket"):
         if path := getattr(output.options, field, None):
             return realpath(str(path))
-    return "standard output" if output.kind == "json-lines" else f"the output {output.name}"
+    return "standard output" if hasattr(output.options, "file") else f"the output {output.name}"
 
 
 def _host(host: str) -> Faults:

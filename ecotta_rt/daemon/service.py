@@ -1,0 +1,157 @@
+"""From a configuration to a service: read it as the service will, and find what would keep it from running."""
+
+import os
+import shlex
+import stat
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from ecotta_rt.bundle import read_bundle
+from ecotta_rt.daemon import config_check
+from ecotta_rt.daemon.config import Config, Reading, read, require_none
+from ecotta_rt.daemon.secret_values import FILE
+from ecotta_rt.daemon.unit import Service
+from ecotta_rt.daemon.unit_needs import DIRECTORIES, folders, memory_need, written_file
+from ecotta_rt.errors import ConfigurationError, TransferError
+from ecotta_rt.files.fields import Path as Place
+from ecotta_rt.plan.figures import with_figures
+
+__all__ = ["environment_file", "service_of", "troubles"]
+
+_HOMES = ("/home/", "/root/", "/run/user/")
+_PRIVATE = (Path("/tmp"), Path("/var/tmp"))  # a service has its own
+_MOST_BYTES = 64 * 1024
+
+
+def environment_file(path: Path) -> Path:
+    """The file of the environment variables of a configuration's service: its own name with suffix .env."""
+    return path.with_suffix(".env")
+
+
+def service_of(path: Path, name: str, program: str, *, user: bool = False) -> Service:
+    """Read a configuration as a service of it will, and look whether what it names is there.
+
+    Args:
+        path: The configuration.
+        name: Of the unit.
+        program: The command `ecotta`.
+        user: For a user's own manager.
+
+    Raises:
+        ConfigurationError: It cannot be meant, or not of a service.
+        BudgetExceeded: It does not fit the device, or its own limit.
+        InputFileError, UsageError, TransferError: The bundle or the file cannot be used.
+    """
+    path = Path(os.path.abspath(path))
+    given = environment_file(path)
+    variables = _variables(given) if given.exists() else {}
+    try:
+        reading = read(path, variables)
+        faults = config_check.faults_of(reading.config, reading.document, [*DIRECTORIES.values()])
+        require_none([*faults, *_relative(reading)])
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{error}\nA service gets its environment variables from {given}") from error
+    config = reading.config
+    manifest = with_figures(read_bundle(config.network.bundle, verify=False))
+    return Service(
+        name=name,
+        config=config,
+        path=str(path),
+        program=program,
+        memory=memory_need(config, manifest),
+        credentials=_credentials(reading),
+        environment=str(given) if variables else None,
+        user=user,
+        home=any(str(file).startswith(_HOMES) for file in _read_by(config, path, program)),
+    )
+
+
+def troubles(service: Service) -> Iterator[str]:
+    """What will keep the service from running as it is, a sentence each, as far as it can be seen from here."""
+    if service.user:
+        return
+    for file in _read_by(service.config, Path(service.path), service.program):
+        shut = _shut(file)
+        if shut is not None:
+            advice = "the service has a user of its own; let all read it, or keep it in /opt or /etc"
+            yield f"{file} cannot be read by others: look at {shut}. {advice[0].upper()}{advice[1:]}"
+    for folder in folders(service.config, service.name).others:
+        yield (
+            f"{folder}: the service may write in a folder below /var/lib, /var/log or /run; for another one give it a "
+            f"user, with `systemctl edit {service.name}`: DynamicUser=no, User=..."
+        )
+    if service.environment is not None and os.stat(service.environment).st_mode & 0o077:
+        yield f"{service.environment} can be read by others; chmod 600 {service.environment}"
+
+
+def _read_by(config: Config, path: Path, program: str) -> Iterator[Path]:
+    """Files and folders that the service reads by itself."""
+    yield from (Path(program), path, Path(os.path.abspath(config.network.bundle)))
+    if config.network.device is not None and config.network.device.endswith(".toml"):
+        yield Path(os.path.abspath(config.network.device))
+    for camera in config.cameras:
+        file = Path(camera.source)
+        if not camera.source.startswith("/dev/") and file.is_absolute() and file.exists():
+            yield file
+
+
+def _shut(path: Path) -> Path | None:
+    """The file, or the folder above it, that keeps others out."""
+    for temporary in _PRIVATE:
+        if path.is_relative_to(temporary):
+            return temporary
+    for each in (*reversed(path.parents), path):
+        try:
+            mode = os.stat(each).st_mode
+        except OSError:
+            return each
+        if not mode & (stat.S_IXOTH if stat.S_ISDIR(mode) else stat.S_IROTH):
+            return each
+    return None
+
+
+def _relative(reading: Reading) -> Iterator[ConfigurationError]:
+    """Paths that mean another file in the service, whose working directory is /."""
+    config = reading.config
+    named: list[tuple[Place, str | None]] = [
+        (("network", "bundle"), config.network.bundle),
+        (("state", "folder"), config.state.folder),
+    ]
+    named += [(("camera", at, "source"), camera.source) for at, camera in enumerate(config.cameras)]
+    named = [(place, text) for place, text in named if place[0] != "camera" or os.path.exists(str(text))]
+    named += [
+        (("sink", at), getattr(output.options, "file", None))
+        for at, output in enumerate(config.sinks)
+        if written_file(output)
+    ]
+    for place, text in named:
+        if text is not None and not os.path.isabs(text):
+            problem = f"{text} is a relative path, and a service runs in /; write {os.path.abspath(text)}"
+            yield ConfigurationError(str(reading.document.error(place, problem)))
+
+
+def _credentials(reading: Reading) -> dict[str, str]:
+    """The secrets that come from files: the name of the credential -> the file; none where systemd has to know."""
+    found: dict[str, str] = {}
+    for place, secret in reading.secret.items():
+        if not secret.written.startswith(FILE):
+            continue
+        file = secret.written.removeprefix(FILE)
+        name, path = os.path.basename(file), os.path.abspath(file) if "/" in file else ""
+        if found.setdefault(name, path) != path:
+            problem = f"two secret files are called {name!a}; credentials have that name, so give one another"
+            raise reading.document.error(place, problem)
+    return found
+
+
+def _variables(path: Path) -> Mapping[str, str]:
+    """The variables of an environment file, as systemd reads it: NAME=value, quoted or not, a line each."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            lines = file.read(_MOST_BYTES).splitlines()
+        pairs = [line.partition("=") for line in map(str.strip, lines) if line and line[0] not in "#;"]
+        return {name.strip(): "".join(shlex.split(value)) for name, equals, value in pairs if equals}
+    except OSError as error:
+        raise TransferError(f"cannot read {path}: {error.strerror}; its secrets are root's: use sudo") from error
+    except ValueError as error:
+        raise ConfigurationError(f"{path}: expected lines NAME=value: {error}") from error
