@@ -324,10 +324,12 @@ class Alert(Event):
     Attributes:
         rule: Which, by name.
         why: A sentence for people.
+        over: It holds no longer, and this is told since its beginning was.
     """
 
     rule: str
     why: str
+    over: bool = False
 
 
 @dataclass(frozen=True)

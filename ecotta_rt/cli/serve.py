@@ -68,8 +68,9 @@ def run(args: argparse.Namespace) -> int:
         show(f"{args.config}: {len(config.cameras)} cameras, {len(config.sinks)} outputs, nothing wrong with it")
         return 0
     from ecotta_rt.daemon.daemon import Daemon
+    from ecotta_rt.daemon.notify import Notifier
 
-    daemon = Daemon(config, read_again=read, trial=args.trial)
+    daemon = Daemon(config, read_again=read, trial=args.trial, notifier=Notifier.of(os.environ))
     received: list[int] = []
     with _signals(daemon, received), signals_watched(_ENDING, _giving_up(daemon), _GRACE_S):
         daemon.run()

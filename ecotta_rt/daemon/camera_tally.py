@@ -33,7 +33,7 @@ LATENCY_BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.
 _POINTS = 300
 _COUNTS = (
     *("frames", "refused", "damaged", "batches", "offered", "adapted", "uncertain", "certain"),
-    *("labelled", "correct", "lost", "resets", "saves", "drifts", "doubts"),
+    *("labelled", "correct", "lost", "resets", "saves", "saved_bytes", "drifts", "doubts"),
 )
 _POINT_S = 2.0
 _LATELY = 5  # points
@@ -155,6 +155,7 @@ class CameraTally:
                 self._counts["resets"] += 1
             case StateSaved():
                 self._counts["saves"] += 1
+                self._counts["saved_bytes"] += event.bytes or 0
                 self._saved_s = time_s
             case StreamEnded():
                 self._ended, self._since_s = event.why, now_s

@@ -10,20 +10,23 @@ asked for meanwhile: to stop, to read the configuration again, to reset a camera
 comes to its end does not end the others; the daemon ends when none is left.
 """
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from ecotta_rt.daemon.board import Board
+from ecotta_rt.daemon.board import Board, BoardFacts
 from ecotta_rt.daemon.config import Config
 from ecotta_rt.daemon.desk import Desk
 from ecotta_rt.daemon.feeds import Feeds
 from ecotta_rt.daemon.log import Log
+from ecotta_rt.daemon.notify import Notifier
 from ecotta_rt.daemon.outbox import Outbox, Taker
 from ecotta_rt.daemon.outlets import Outlets
+from ecotta_rt.daemon.pictures import Pictures
 from ecotta_rt.daemon.states import States, own_folder
 from ecotta_rt.daemon.work import Work
 from ecotta_rt.errors import UsageError
@@ -34,6 +37,9 @@ from ecotta_rt.run.options import RunOptions
 from ecotta_rt.runtime.ladder import Ladder
 from ecotta_rt.runtime.watch import watching
 from ecotta_rt.sinks.context import SinkContext
+
+if TYPE_CHECKING:
+    from ecotta_rt.runtime.engine import Runtime
 
 __all__ = ["STOP_S", "Daemon"]
 
@@ -57,6 +63,7 @@ class Daemon:
         log: Tells people what happens; None: on standard error, as the configuration says.
         read_again: Reads the configuration anew, for `reload`; raises as `read_config`.
         trial: Whether a bundle is tried in a process of its own first: when it is new here, always, or never.
+        notifier: Tells a service manager how it is; None: there is none.
         clock: Dates frames and paces what there is to pace.
         wall_s: Seconds since 1970, UTC.
 
@@ -72,12 +79,15 @@ class Daemon:
         log: Log | None = None,
         read_again: Callable[[], Config] | None = None,
         trial: Trial = "off",
+        notifier: Notifier | None = None,
         clock: Clock | None = None,
         wall_s: Callable[[], float] = time.time,
     ) -> None:
         self._config, self._takers, self._read_again, self._trial = config, takers, read_again, trial
         self._clock, self._wall_s = clock or SystemClock(), wall_s
         self._log = log or Log(config.log, wall_s=wall_s)
+        self._notifier = notifier or Notifier(None)
+        self._pictures = Pictures(self._clock)
         self.board = Board(self._clock, wall_s, VitalsReader())
         self._wishes: SimpleQueue[Callable[[Work], None]] = SimpleQueue()
         self._work: Work | None = None
@@ -90,7 +100,7 @@ class Daemon:
 
     def reload(self) -> None:
         """Read the configuration again, and open outputs' files anew, between two frames. Only leaves a note."""
-        self._wishes.put(lambda work: work.reload(self._read_again))
+        self._wishes.put(self._reloaded)
 
     @property
     def cameras(self) -> tuple[str, ...]:
@@ -130,31 +140,63 @@ class Daemon:
             EcottaError: It cannot begin, or cannot go on; what was learned is saved all the same.
         """
         with ExitStack() as stack:
+            stack.callback(self._notifier.close)
             stack.enter_context(own_folder(self._config.state_folder, self._log.say))
+            self._open_door(stack)
             work = self._begun(stack)
+            self._notifier.ready(self._status())
             while self._stop_s is None and work.goes_on:
+                self._notifier.alive()
                 while not self._wishes.empty():
                     self._wishes.get()(work)
                 work.turn()
         work.require_good_end()
+
+    def _reloaded(self, work: Work) -> None:
+        self._notifier.reloading()
+        work.reload(self._read_again)
+        self._notifier.ready(self._status())
+
+    def _status(self) -> str:
+        return f"cameras: {', '.join(self.cameras)}"
+
+    def _open_door(self, stack: ExitStack) -> None:
+        """Answer over HTTP from the beginning: a load balancer asks long before the network is loaded."""
+        if self._config.http.enabled:
+            from ecotta_rt.daemon.web import Web
+
+            pictures = self._pictures if self._config.http.page else None
+            web = Web(self._config.http, self.board, self, pictures, self._clock)
+            stack.callback(web.close)
+            self._log.say(f"answers at {web.address}")
 
     def _begun(self, stack: ExitStack) -> Work:
         """Everything opened, what can be refused first; `stack` takes it apart again."""
         options = self._run_options()
         guard = guard_of(options)
         engine = load_network(options, self._log.say)
+        self.board.describe(self._facts(engine, options.limit_bytes()))
         desk, outbox, ladder = Desk(self._clock), Outbox(self._clock, self._wall_s), Ladder(engine, guard)
         outlets = Outlets(SinkContext(outbox.tell, self._is_ending, self._clock, engine.class_names, self))
         every = self._config.network.adapt_every if engine.graph is not None else 0
-        feeds = Feeds(engine, ladder, desk, self._clock, adapt_every=every, stopping=self._is_ending)
+        feeds = Feeds(
+            engine,
+            ladder,
+            desk,
+            self._clock,
+            adapt_every=every,
+            signs_every_s=self._config.signs.every_s,
+            stopping=self._is_ending,
+        )
         folder, kept = self._config.state_folder, self._config.state
         states = States(folder, kept, outbox, self._clock, self._wall_s, self._log.say)
-        takers: tuple[Taker, ...] = (self.board, self._log, *self._takers)
-        self._work = work = Work(engine, ladder, desk, feeds, states, outlets, outbox, self.board, takers, self._clock)
+        parts, told = (desk, feeds, states, outlets, outbox), (self.board, self._pictures, self._log, self._takers)
+        self._work = work = Work(engine, ladder, *parts, *told, self._clock)
         stack.callback(lambda: feeds.join(_READERS_S))
         stack.callback(lambda: outlets.close(min(self._left_s(), _OUTPUTS_S)))
         stack.callback(lambda: states.close(max(0.0, self._left_s() - _OUTPUTS_S)))
         stack.callback(work.end)
+        stack.callback(self._notifier.stopping)
         stack.callback(self.stop)
         work.begin(self._config)
         if guard is not None:
@@ -180,6 +222,17 @@ class Daemon:
         )
         options.check()
         return options
+
+    def _facts(self, engine: "Runtime", limit_bytes: int | None) -> BoardFacts:
+        network, signs = self._config.network, engine.signs_recipe
+        return BoardFacts(
+            Path(network.bundle).name,
+            digest=engine.state.network_digest,
+            classes=signs.classes,
+            limit_bytes=limit_bytes,
+            gate_nats=signs.gate * math.log(signs.classes),
+            device=network.device or "",
+        )
 
     def _switches(self) -> dict[str, bool]:
         if self._work is None:

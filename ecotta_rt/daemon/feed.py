@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING
 
 from ecotta_rt.daemon.desk import Desk, Place, PlaceOptions
 from ecotta_rt.daemon.reader import Reader
+from ecotta_rt.daemon.returns import Returns
+from ecotta_rt.daemon.stream_watch import StreamWatch, WatchTimes
 from ecotta_rt.errors import EcottaError
 from ecotta_rt.events import Event, Item
 from ecotta_rt.machine.clock import Clock
 from ecotta_rt.runtime.answering import Answering
+from ecotta_rt.runtime.frozen_look import FrozenLook
 from ecotta_rt.runtime.ladder import Ladder
 from ecotta_rt.sources.source import Source
 from ecotta_rt.state import AdaptState
@@ -32,10 +35,13 @@ class Feed:
         desk: Where it gets a place.
         clock: Dates the frames.
         adapt_every: Learn by gradients from each n-th frame; 0: never.
+        signs_every_s: Signs of rightness are told every so often.
         stopping: Whether the daemon is to end.
 
     Attributes:
         options: Of the configuration.
+        watch: Whether its answers are still right.
+        returns: Where it goes back to when it has collapsed.
         stream: What it has taught.
         ended: Whether its source has come to its end.
         error: What ended it; None: nothing went wrong.
@@ -52,6 +58,7 @@ class Feed:
         options: "Camera",
         *,
         adapt_every: int,
+        signs_every_s: float,
         stopping: Callable[[], bool],
     ) -> None:
         self._engine, self._ladder, self._desk, self._clock = engine, ladder, desk, clock
@@ -60,6 +67,9 @@ class Feed:
         self._place: Place | None = None
         self._reader: Reader | None = None
         self.stream = engine.new_stream()
+        times = WatchTimes(every_s=signs_every_s)
+        self.watch = StreamWatch(engine.signs_recipe, self.stream.adaptation, FrozenLook(engine), clock, times)
+        self.returns = Returns()
         self.ended = False
         self.error: EcottaError | None = None
         self.position = 0
@@ -94,9 +104,7 @@ class Feed:
         self.leave()
         self.ended, self.error, self.position = False, None, 0
         self.silent_s = None if waits else _SILENT_S
-        asked = self.options
-        place = PlaceOptions(asked.share, asked.max_age_s, asked.most_fps, waits)
-        self._place = self._desk.place(place)
+        self._place = self._desk.place(_asked(self.options, waits))
         self._reader = Reader(source, self._place, self.name)
         return self._place
 
@@ -106,6 +114,8 @@ class Feed:
             self.adapting = options.adapt
         self.options = options
         self._answering = self._new_answering()
+        if self._place is not None:
+            self._place.options = _asked(options, self._place.options.waits)
 
     def take(self, item: Item | None) -> Iterator[Event]:
         """What comes of one of its items; see `Answering.take`."""
@@ -117,15 +127,14 @@ class Feed:
         self._engine.use(self.stream)
         return self._engine.state
 
-    def restore(self, state: AdaptState) -> None:
-        """Go on from a state; raises as `Runtime.restore`."""
+    def restore(self, state: AdaptState | None) -> None:
+        """Go on from a state, None: from the bundle's own; raises as `Runtime.restore`."""
         self._engine.use(self.stream)
-        self._engine.restore(state)
-
-    def reset(self) -> None:
-        """Begin anew from the bundle's own state."""
-        self._engine.use(self.stream)
-        self._engine.reset()
+        if state is None:
+            self._engine.reset()
+        else:
+            self._engine.restore(state)
+        self.watch.begin_anew()
 
     def leave(self) -> Reader | None:
         """Let go of source and place, without waiting; returns who may still read."""
@@ -148,4 +157,9 @@ class Feed:
             clock=self._clock,
             dropped=lambda: self.dropped.total(),
             stopping=self._stopping,
+            watch=self.watch,
         )
+
+
+def _asked(camera: "Camera", waits: bool) -> PlaceOptions:
+    return PlaceOptions(camera.share, camera.max_age_s, camera.most_fps, waits)

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ecotta_rt.daemon.desk import Desk, Place
 from ecotta_rt.daemon.feed import Feed
@@ -28,6 +28,7 @@ class Feeds:
         desk: Where they get their places.
         clock: Dates the frames.
         adapt_every: Learn by gradients from each n-th frame of a camera; 0: never.
+        signs_every_s: Signs of rightness are told every so often.
         stopping: Whether the daemon is to end.
     """
 
@@ -39,10 +40,11 @@ class Feeds:
         clock: Clock,
         *,
         adapt_every: int,
+        signs_every_s: float,
         stopping: Callable[[], bool],
     ) -> None:
         self._engine, self._ladder, self._desk, self._clock = engine, ladder, desk, clock
-        self._adapt_every, self._stopping = adapt_every, stopping
+        self._asked: Any = {"adapt_every": adapt_every, "signs_every_s": signs_every_s, "stopping": stopping}
         self._by_name: dict[str, Feed] = {}
         self._by_place: dict[Place, Feed] = {}
         self._left: list[Reader] = []
@@ -65,15 +67,7 @@ class Feeds:
 
     def add(self, camera: "Camera") -> Feed:
         """A new camera, which has no source yet."""
-        feed = Feed(
-            self._engine,
-            self._ladder,
-            self._desk,
-            self._clock,
-            camera,
-            adapt_every=self._adapt_every,
-            stopping=self._stopping,
-        )
+        feed = Feed(self._engine, self._ladder, self._desk, self._clock, camera, **self._asked)
         self._by_name[feed.name] = feed
         return feed
 

@@ -16,8 +16,8 @@ next day, but for the one at the end.
 A disk that is full, read-only or slow is told once, counted, and tried again after 30 seconds, then after twice as long
 each time up to an hour. When it works again that is told as well. The stream goes on.
 
-Where somebody judges the answers without labels (`judged`), the last state that was still good some time after it had
-been taken is held in memory, and on the disk whatever comes after it: for a return to it.
+Where signs say without labels whether the answers are right, the last state that was not in doubt for ten minutes after
+it had been taken is held in memory, and on the disk whatever comes after it: for a return to it.
 """
 
 from collections.abc import Callable
@@ -28,7 +28,16 @@ from threading import Lock
 from ecotta_rt.daemon.snapshots import Found, Snapshot, Snapshots
 from ecotta_rt.daemon.writer import Writer, Writing
 from ecotta_rt.errors import EcottaError, UsageError
-from ecotta_rt.events import BatchAnswered, Event, GuardStep, StateNotSaved, StateSaved
+from ecotta_rt.events import (
+    BatchAnswered,
+    DoubtBegan,
+    DoubtEnded,
+    Event,
+    GuardStep,
+    Signs,
+    StateNotSaved,
+    StateSaved,
+)
 from ecotta_rt.machine.clock import Clock, SystemClock
 from ecotta_rt.state import AdaptState
 
@@ -40,6 +49,8 @@ DAY_BYTES = 1 << 30
 _DAY_S = 86_400.0
 _FIRST_RETRY_S, _LAST_RETRY_S = 30.0, 3600.0
 _SLOW_S = 60.0
+_SETTLED_S = 600.0
+"""A collapse is seen after some five minutes, at five frames a second."""
 
 
 @dataclass(frozen=True)
@@ -68,12 +79,14 @@ class _Taken:
     Attributes:
         state: It; None: the source.
         why: It was taken.
+        taken_s: When.
         snapshot: What it is on the disk.
         given_up: Whether nobody waits for it any more.
     """
 
     state: AdaptState | None
     why: str
+    taken_s: float = 0.0
     snapshot: Snapshot | None = None
     given_up: bool = False
 
@@ -133,7 +146,7 @@ class Keeper:
         """The stream goes on from this, which counts as good until somebody says otherwise."""
         with self._lock:
             why = "the source" if found.snapshot is None else str(found.snapshot)
-            self._good = _Taken(found.state, why, found.snapshot)
+            self._good = _Taken(found.state, why, snapshot=found.snapshot)
 
     @property
     def figures(self) -> Kept:
@@ -158,14 +171,21 @@ class Keeper:
                         self._moved = True
             case GuardStep() if event.level > event.before:
                 self.keep(f"the guard went to {event.level}")
+            case DoubtBegan():
+                with self._lock:
+                    self._doubtful, self._candidate = True, None
+            case DoubtEnded():
+                with self._lock:
+                    self._doubtful = False
+            case Signs():
+                self._settle()
 
-    def judged(self, good: bool) -> None:
-        """Somebody has looked at the answers: what was taken before that is good, or in doubt."""
+    def _settle(self) -> None:
+        """What was taken long enough ago, and not doubted since, is good."""
         with self._lock:
-            if good and self._candidate is not None:
-                self._good = self._candidate
-            self._candidate = None
-            self._doubtful = not good
+            taken = self._candidate
+            if taken is not None and self._clock.now_s() - taken.taken_s >= _SETTLED_S:
+                self._good, self._candidate = taken, None
 
     def tick(self) -> None:
         """Save when the time has come, and say so where the disk takes very long."""
@@ -217,11 +237,12 @@ class Keeper:
             self._kept = replace(self._kept, bytes_today=0)
 
     def _take(self, why: str) -> None:
-        taken = _Taken(self._state_of(), why)
+        taken = _Taken(self._state_of(), why, self._clock.now_s())
         with self._lock:
             self._moved = False
-            self._tried_s = self._clock.now_s()
-            self._candidate = taken
+            self._tried_s = taken.taken_s
+            if self._candidate is None and not self._doubtful:
+                self._candidate = taken
         self._writer.put(self.camera, Writing(partial(self._write, taken), partial(self._give_up, taken)))
 
     def _watch_slow_disk(self) -> None:

@@ -222,6 +222,7 @@ METRICS: tuple[Metric, ...] = (
     _sign("disagreement_ratio", "disagreement", "Share of frames that adapted and frozen network answer differently."),
     _sign("expected_error_ratio", "expected_error", "Share of answers that all signs together expect to be wrong."),
     _count("state_saves", "saves", "Snapshots of what was learned."),
+    _count("state_saved_bytes", "saved_bytes", "Bytes of them that were written."),
     _count("state_resets", "resets", "Times that a state was put back, by the owner or by the signs."),
     Metric(
         "ecotta_state_save_failures_total",

@@ -181,7 +181,7 @@ class Snapshots:
         return self.write(AdaptState({}, {}, {}, self.network_digest), why)
 
     def newest(self, take_up: Callable[[AdaptState], Any] = lambda state: None) -> Found:
-        """The newest one that can be gone on from; files that killed runs have left half-written are removed.
+        """The newest one that can be gone on from; what killed runs have left, half-written or too many, is removed.
 
         Args:
             take_up: Goes on from a state, as `Runtime.restore` does; where it raises `InputFileError` an older one is
@@ -191,6 +191,12 @@ class Snapshots:
             What it came to. Nothing is raised: a folder that cannot be read is one without snapshots.
         """
         remove_stale(self.folder / _FAMILY)
+        found = self._find(take_up)
+        if found.snapshot is not None:
+            self._prune(self.listed())
+        return found
+
+    def _find(self, take_up: Callable[[AdaptState], Any]) -> Found:
         refused: list[Refused] = []
         for snapshot in reversed(self.listed()):
             try:

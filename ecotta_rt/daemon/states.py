@@ -13,6 +13,7 @@ from ecotta_rt.daemon.writer import Writer
 from ecotta_rt.errors import TransferError
 from ecotta_rt.events import Event, GuardStep
 from ecotta_rt.machine.clock import Clock
+from ecotta_rt.state import AdaptState
 
 __all__ = ["States", "own_folder"]
 
@@ -107,6 +108,10 @@ class States:
     def keep(self, camera: str, why: str, *, changed: bool = False) -> None:
         """Save a camera's state now: before something that may spoil it, or `changed` by somebody."""
         self._keepers[camera].keep(why, changed=changed)
+
+    def good(self, camera: str) -> tuple[str, AdaptState | None]:
+        """The last state of a camera that was good: what it is called, and what it holds; None: the source."""
+        return self._keepers[camera].good
 
     def leave(self, camera: str) -> None:
         """A camera is no more: its state is saved for the last time."""

@@ -61,7 +61,7 @@ def _of_streams(event: Event) -> tuple[str, str] | None:
 def _of_states(event: Event) -> tuple[str, str] | None:
     match event:
         case StateSaved():
-            return "state-saved", event.path
+            return "state-saved", f"{event.path} ({event.why})" if event.why else event.path
         case StateNotSaved():
             return "state-not-saved", f"{event.path}: {event.why}"
         case StateReturned():

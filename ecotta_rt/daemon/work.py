@@ -9,14 +9,18 @@ from ecotta_rt.daemon.config import Config
 from ecotta_rt.daemon.desk import Desk, Ended
 from ecotta_rt.daemon.feed import Feed
 from ecotta_rt.daemon.feeds import Feeds
+from ecotta_rt.daemon.log import Log
 from ecotta_rt.daemon.outbox import Outbox, Taker
 from ecotta_rt.daemon.outlets import Outlets
+from ecotta_rt.daemon.pictures import Pictures
+from ecotta_rt.daemon.reloading import change, differences
 from ecotta_rt.daemon.states import States
 from ecotta_rt.errors import EcottaError, TransferError
-from ecotta_rt.events import AdaptingSet, Answer, Event, GuardStep, Item, StateReturned, StreamEnded
+from ecotta_rt.events import AdaptingSet, Answer, Event, GuardStep, Item, Reloaded, StateReturned, StreamEnded
 from ecotta_rt.machine.clock import Clock
 from ecotta_rt.records import Frame
 from ecotta_rt.runtime.ladder import Ladder
+from ecotta_rt.state import AdaptState
 
 if TYPE_CHECKING:
     from ecotta_rt.runtime.engine import Runtime
@@ -45,13 +49,16 @@ class Work:
         outlets: Outlets,
         outbox: Outbox,
         board: Board,
+        pictures: Pictures,
+        log: Log,
         takers: Sequence[Taker],
         clock: Clock,
     ) -> None:
         self.engine = engine
         self.switches: dict[str, bool] = {}
         self._ladder, self._desk, self._feeds, self._states = ladder, desk, feeds, states
-        self._outlets, self._outbox, self._board, self._takers, self._clock = outlets, outbox, board, takers, clock
+        self._outlets, self._outbox, self._board, self._pictures = outlets, outbox, board, pictures
+        self._log, self._takers, self._clock = log, takers, clock
         self._failure: Exception | None = None
         self._told_drops_s = clock.now_s()
 
@@ -69,7 +76,7 @@ class Work:
         self._config = config
         opened = {camera.name: self._feeds.open(camera) for camera in config.cameras}
         self._outlets.exchange(config.sinks)
-        self._outbox.hand_to((*self._takers, *self._outlets))
+        self._hand_on()
         for camera in config.cameras:
             feed = self._feeds.add(camera)
             self._states.take_up(feed, fresh=config.state.fresh)
@@ -103,12 +110,22 @@ class Work:
         feed = self._feeds.get(camera)
         if feed is not None:
             self._states.keep(camera, "before a reset")
-            feed.reset()
-            self._states.keep(camera, "after a reset", changed=True)
-            self._tell(StateReturned(feed.position, "source", "an owner asked for it"), feed)
+            self._put_back(feed, "source", None, "an owner asked for it")
 
     def reload(self, read_again: Callable[[], Config] | None) -> None:
-        """Open outputs' files anew, and do what a configuration that was read again says."""
+        """Open outputs' files anew, and do what a configuration that was read again says; a refusal changes nothing."""
+        told: tuple[str, ...] = ()
+        try:
+            config = self._config if read_again is None else read_again()
+            told = differences(self._config, config)
+            self._config = change(self._config, config, self._feeds, self._states, self._outlets)
+        except EcottaError as error:
+            self._tell(Reloaded(why=str(error)), None)
+            return
+        self._log.options = self._config.log
+        self._hand_on()
+        self._note_cameras()
+        self._tell(Reloaded(told), None)
 
     def check_memory(self) -> None:
         """See `Ladder.check_memory`; what goes wrong in it ends the daemon. For a thread that watches."""
@@ -141,6 +158,22 @@ class Work:
         feed.position = item.index
         captured_s = item.time_s if isinstance(item, Frame) else None
         self._tell_all(feed.take(item), feed, captured_s)
+        if isinstance(item, Frame):
+            self._pictures.offer(feed.name, item.pixels)
+            self._look_after(feed)
+
+    def _look_after(self, feed: Feed) -> None:
+        """Put back a state that was good, where the stream has collapsed and that may help."""
+        why = feed.watch.collapsed
+        where = None if why is None else feed.returns.choose(self._clock.now_s())
+        if why is not None and where is not None:
+            to, state = ("source", None) if where == "source" else self._states.good(feed.name)
+            self._put_back(feed, to, state, why)
+
+    def _put_back(self, feed: Feed, to: str, state: AdaptState | None, why: str) -> None:
+        feed.restore(state)
+        self._states.keep(feed.name, f"gone back to {to}", changed=True)
+        self._tell(StateReturned(feed.position, to, why), feed)
 
     def _note_end(self, feed: Feed, error: BaseException | None) -> None:
         """A source has come to its end; one that failed before its first frame, and is not waited for, ends all."""
@@ -159,6 +192,9 @@ class Work:
         camera = None if feed is None or isinstance(event, GuardStep) else feed.name
         self._states.saw(event, camera)
         self._outbox.tell(event, camera, at_s)
+
+    def _hand_on(self) -> None:
+        self._outbox.hand_to((self._board, self._log, *self._takers, *self._outlets))
 
     def _note_cameras(self) -> None:
         self.switches = {feed.name: feed.adapting for feed in self._feeds}

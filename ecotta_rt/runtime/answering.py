@@ -8,8 +8,9 @@
 `Loop` takes the frames out of one source; who has several cameras hands each frame to the `Answering` of its camera.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Protocol
 
 from numpy.typing import NDArray
@@ -172,7 +173,7 @@ class Answering:
             self._batching.take()
             yield from _refused(waiting, f"no memory to answer it: {error}")
 
-    def _answer(self, batch: Sequence[Frame], again: bool) -> list[Event] | None:
+    def _answer(self, batch: Sequence[Frame], again: bool) -> Iterable[Event] | None:
         """What came of a batch; None where it was given up, or had no memory while a level is left that needs less.
 
         Nothing is tried anew in here: an error at hand keeps the graph alive that the guard is about to close.
@@ -201,7 +202,7 @@ class Answering:
         names, now_s = self._engine.class_names, self._clock.now_s()
         answers = answers_to(batch, prediction, names, now_s, self.dropped, self._top)
         seen = self._watch.take(frames, prediction, batch[-1].index, len(batch)) if self._watch else ()
-        return [summary, *answers, *seen]
+        return chain((summary,), answers, seen)  # a look of the watch may take a step: answers do not wait for it
 
     def _ask(self, frames: NDArray[Any], batch: Sequence[Frame], act: Act) -> Prediction:
         if self._stream is not None:

@@ -16,7 +16,13 @@ from ecotta_rt.sinks.sink import Sink
 
 __all__ = ["KINDS", "SinkKind", "SinkOptions", "sink_kind"]
 
-_MODULES = {"json-lines": "json_lines", "csv": "csv_lines"}
+_MODULES = {
+    "json-lines": "json_lines",
+    "csv": "csv_lines",
+    "socket": "unix_socket",
+    "webhook": "webhook",
+    "apprise": "alerts",
+}
 
 KINDS = tuple(_MODULES)
 """Their names, as a configuration has them after `kind =`."""

@@ -168,7 +168,7 @@ def test_signs_doubt_drift_resets_and_saves_are_kept():
     days.take(DoubtBegan(9, "concentration 0.9 above 0.5"))
     days.take(Drift(9, 3.5, known=True))
     days.take(StateReturned(9, "source", "asked for"))
-    days.take(StateSaved("door-1.safetensors"))
+    days.take(StateSaved("door-1.safetensors", bytes=1024, why="at stop"))
     days.take(AdaptingSet(9, False))
 
     camera = days.camera()
@@ -179,6 +179,7 @@ def test_signs_doubt_drift_resets_and_saves_are_kept():
     assert {name: camera["counts"][name] for name in ("drifts", "doubts", "resets", "saves")} == dict.fromkeys(
         ("drifts", "doubts", "resets", "saves"), 1
     )
+    assert camera["counts"]["saved_bytes"] == 1024
     days.take(DoubtEnded(10, 60.0))
     assert days.camera()["doubt"] is None
 
@@ -297,6 +298,7 @@ TOLD = {
     DoubtEnded(0, 90.0): ("doubt-ended", "the signs are good again after 90 s"),
     StreamEnded(0): ("ended", "the stream has ended"),
     StateSaved("s"): ("state-saved", "s"),
+    StateSaved("s", 9, "at stop"): ("state-saved", "s (at stop)"),
     StateNotSaved("s", "disk full"): ("state-not-saved", "s: disk full"),
     StateReturned(0, "source", "asked for"): ("state-returned", "back to source: asked for"),
     AdaptingSet(0, True): ("adapting", "adaptation is on"),

@@ -9,6 +9,7 @@ import pytest
 from ecotta_rt.daemon.config import Config
 from ecotta_rt.daemon.daemon import Daemon
 from ecotta_rt.daemon.log import Log
+from ecotta_rt.daemon.stream_watch import StreamWatch
 from ecotta_rt.daemon.tables import Camera, Network, StateFolder
 from ecotta_rt.daemon.tables import Log as LogOptions
 from ecotta_rt.errors import Unavailable, UsageError
@@ -149,6 +150,22 @@ def test_a_camera_that_is_reset_begins_anew_and_the_other_goes_on(serve, tiny, t
     assert yard[4:] != yard[:4]
     assert heard.of(StateReturned) == [StateReturned(3, "source", "an owner asked for it")]
     assert heard.of(StateReturned, "yard") == []
+
+
+def test_a_stream_that_has_collapsed_goes_back_to_what_was_good(serve, tiny, tmp_path, monkeypatch):
+    class Watch(StreamWatch):
+        collapsed = property(lambda self: None if self._signs.frames != 4 else "one class whatever it sees")
+
+    (tmp_path / "door").mkdir()
+    for index, frame in enumerate(np.concatenate(2 * [tiny.frames(4)])):
+        np.save(tmp_path / "door" / f"{index}.npy", frame)
+    monkeypatch.setattr("ecotta_rt.daemon.feed.StreamWatch", Watch)
+
+    heard, _ = serve(Camera("door", str(tmp_path / "door")))
+
+    found = [answer.probability for answer in heard.answers("door")]
+    assert found[4:] == found[:4]
+    assert heard.of(StateReturned) == [StateReturned(at, "source", "one class whatever it sees") for at in (3, 7)]
 
 
 def test_what_is_no_camera_cannot_be_commanded(serve, folder):

@@ -7,7 +7,7 @@ from ecotta_rt.daemon.keeper import Keeper
 from ecotta_rt.daemon.snapshots import Snapshots
 from ecotta_rt.daemon.writer import Writer
 from ecotta_rt.errors import TransferError, UsageError
-from ecotta_rt.events import BatchAnswered, GuardStep, StateNotSaved, StateSaved
+from ecotta_rt.events import BatchAnswered, DoubtBegan, DoubtEnded, GuardStep, Signs, StateNotSaved, StateSaved
 from ecotta_rt.machine.clock import ManualClock
 from ecotta_rt.records import Level
 from ecotta_rt.state import AdaptState
@@ -266,26 +266,40 @@ def test_after_the_end_nothing_is_written(camera):
     assert camera.on_card is None
 
 
+SIGNS = Signs(0, 100, entropy=0.1, certain=0.9, concentration=0.2)
+
+
 def test_what_was_good_is_kept_while_newer_states_are_in_doubt(camera):
-    camera.play(300)
-    camera.keeper.judged(good=True)
-    camera.play(300)
-    camera.keeper.judged(good=False)
+    for _ in range(3):  # the first one is ten minutes old after the third
+        camera.play(300)
+        camera.keeper.saw(SIGNS)
+    camera.keeper.saw(DoubtBegan(0, "the signs are bad"))
     for _ in range(5):
         camera.play(300)
-        camera.keeper.judged(good=False)
+        camera.keeper.saw(SIGNS)
 
     name, state = camera.keeper.good
     assert int(state.parameters["w"][0]) == 1
-    assert [snapshot.generation for snapshot in camera.card.listed()] == [1, 5, 6, 7]
+    assert [snapshot.generation for snapshot in camera.card.listed()] == [1, 6, 7, 8]
     assert camera.card.listed()[0].name == name
 
-    for _ in range(2):
+    camera.keeper.saw(DoubtEnded(0, 1500.0))
+    for _ in range(4):
         camera.play(300)
-        camera.keeper.judged(good=True)
+        camera.keeper.saw(SIGNS)
 
     assert camera.keeper.good[1].parameters["w"] == 9
-    assert [snapshot.generation for snapshot in camera.card.listed()] == [7, 8, 9]
+    assert [snapshot.generation for snapshot in camera.card.listed()] == [10, 11, 12]
+
+
+def test_a_state_is_no_good_one_when_doubt_began_soon_after_it_was_taken(camera):
+    camera.play(300)
+    camera.keeper.saw(DoubtBegan(0, "the signs are bad"))
+    camera.keeper.saw(DoubtEnded(0, 5.0))
+    camera.play(900)
+    camera.keeper.saw(SIGNS)
+
+    assert camera.keeper.good == ("source", None)
 
 
 def test_what_a_stream_goes_on_from_is_good_until_somebody_says_otherwise(camera):

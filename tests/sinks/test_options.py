@@ -9,6 +9,7 @@ import page_parts
 from ecotta_rt.errors import ConfigurationError
 from ecotta_rt.files.fields import Doc
 from ecotta_rt.files.toml_text import parse_toml
+from ecotta_rt.sinks.alert_rules import AlertRule, fault_of
 from ecotta_rt.sinks.kinds import KINDS, sink_kind
 
 
@@ -35,6 +36,15 @@ def test_every_kind_has_an_example_in_the_page_that_can_be_read(kind, checkout):
     for example in examples:
         assert example.startswith("[[sink]]\nkind = ")
         read(kind, "\n".join(example.splitlines()[2:]))
+
+
+def test_the_rules_of_the_page_can_be_read(checkout):
+    page = (checkout / "docs" / "how-to" / "outputs.md").read_text(encoding="utf-8")
+    (block,) = [block.text for block in page_parts.blocks(page) if "[[alert]]" in block.text]
+    rules = [parse_toml(text.encode(), "door.toml").read(AlertRule) for text in block.split("[[alert]]\n")[1:]]
+
+    assert {rule.when for rule in rules} == {"seen", "lost", "doubt", "event"}
+    assert [fault_of(rule) for rule in rules] == [None] * 4
 
 
 @pytest.mark.parametrize(

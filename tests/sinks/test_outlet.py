@@ -21,7 +21,7 @@ from ecotta_rt.machine.clock import ManualClock, SystemClock
 from ecotta_rt.sinks.context import SinkContext
 from ecotta_rt.sinks.kinds import SinkOptions
 from ecotta_rt.sinks.outlet import Outlet, Undelivered, close_all, open_outlet
-from fixtures.heard import Heard
+from fixtures.heard import Heard, wait_until
 
 
 def event(number):
@@ -120,15 +120,6 @@ def test_a_sink_that_fails_is_opened_again_later_and_told_once_with_what_it_miss
     assert numbers(sink.events) == [5, 6, 7]
     assert told.events[1:] == [SinkBack("log", 5)]
     assert output.lost == 5
-
-
-def wait_until(condition):
-    """Looks again and again, without a clock."""
-    for _ in range(10**7):
-        if condition():
-            return
-        os.sched_yield()
-    raise AssertionError("it did not come")
 
 
 def test_waits_grow_to_a_minute_and_begin_anew_after_a_sink_has_lasted(clock):

@@ -1,0 +1,121 @@
+"""A configuration that is read again while cameras run."""
+
+from dataclasses import replace
+
+import pytest
+
+from ecotta_rt.daemon.config import Config, Output
+from ecotta_rt.daemon.daemon import Daemon
+from ecotta_rt.daemon.log import Log
+from ecotta_rt.daemon.reloading import differences
+from ecotta_rt.daemon.tables import Camera, Network, StateFolder
+from ecotta_rt.daemon.tables import Log as LogOptions
+from ecotta_rt.errors import ConfigurationError
+from ecotta_rt.events import Answer, Reloaded, StateSaved
+from ecotta_rt.sinks.kinds import SinkOptions
+
+DOOR, YARD = Camera("door", "synthetic:door?fps=0"), Camera("yard", "synthetic:yard?fps=0")
+
+
+class Script:
+    """Hears all events; after each `Reloaded` and after enough answers of all cameras that there are, the next step."""
+
+    def __init__(self, tiny, tmp_path, *cameras):
+        network = Network(str(tiny.bundle("running")))
+        self.config = Config(network, cameras, StateFolder(str(tmp_path / "state")), log=LogOptions("error"))
+        self.daemon = Daemon(self.config, [self], log=Log(LogOptions("error")), read_again=self._read)
+        self.steps, self.told, self.events, self.seen = [], [], [], {}
+
+    def _read(self):
+        step = self.steps.pop(0)
+        if isinstance(step, Exception):
+            raise step
+        return step
+
+    def take(self, stamped):
+        self.events.append(stamped)
+        if isinstance(stamped.event, Reloaded):
+            self.told.append(stamped.event)
+            self.seen = {}
+        if isinstance(stamped.event, Answer):
+            self.seen[stamped.camera] = self.seen.get(stamped.camera, 0) + 1
+            if {*self.seen} == {*self.daemon.cameras} and self.seen[stamped.camera] == 3:
+                self.daemon.reload() if self.steps else self.daemon.stop()
+
+    def run(self, *steps):
+        self.steps = [*steps]
+        self.daemon.run()
+        return self.told
+
+    def frames(self, camera):
+        return [one.event.frame for one in self.events if isinstance(one.event, Answer) and one.camera == camera]
+
+
+def test_a_camera_is_added_and_another_goes_on_untouched(tiny, tmp_path):
+    script = Script(tiny, tmp_path, DOOR)
+
+    told = script.run(replace(script.config, cameras=(DOOR, YARD)))
+
+    assert told == [Reloaded(("camera yard is new",))]
+    assert script.frames("door") == sorted(script.frames("door")), "its stream did not begin anew"
+    assert script.frames("yard")
+
+
+def test_a_camera_that_is_gone_is_saved_and_goes_on_from_there_when_it_is_back(tiny, tmp_path):
+    script = Script(tiny, tmp_path, DOOR, YARD)
+
+    told = script.run(replace(script.config, cameras=(DOOR,)), script.config)
+
+    assert told == [Reloaded(("camera yard is gone",)), Reloaded(("camera yard is new",))]
+    saved = [one.event.path for one in script.events if isinstance(one.event, StateSaved) and one.camera == "yard"]
+    assert [path.rpartition("/")[2][:8] for path in saved] == ["00000001", "00000002"]
+
+
+def test_another_source_of_a_camera_is_read_and_what_it_has_learned_stays(tiny, tmp_path):
+    script = Script(tiny, tmp_path, DOOR)
+    other = replace(DOOR, source="synthetic:gate?fps=0", top=2)
+
+    told = script.run(replace(script.config, cameras=(other,)))
+
+    assert told == [Reloaded(("camera door: source, top",))]
+    answers = [one.event for one in script.events if isinstance(one.event, Answer)]
+    assert {(answer.name, answer.top is None) for answer in answers} == {
+        ("synthetic:door", True),
+        ("synthetic:gate", False),
+    }
+
+
+@pytest.mark.parametrize("wrong", ["unreadable", "no such camera", "a folder that is no film"])
+def test_a_configuration_that_is_refused_changes_nothing_and_is_told(tiny, tmp_path, wrong):
+    script = Script(tiny, tmp_path, DOOR)
+    step = {
+        "unreadable": ConfigurationError("door.toml:3: unknown field"),
+        "no such camera": replace(script.config, cameras=(YARD, Camera("gate", "/no/such/film.mkv"))),
+        "a folder that is no film": replace(script.config, cameras=(YARD, Camera("gate", str(tmp_path)))),
+    }[wrong]
+
+    told = script.run(step)
+
+    assert len(told) == 1
+    assert told[0].changed == ()
+    assert told[0].why
+    assert script.daemon.cameras == ("door",)
+
+
+def test_what_needs_a_restart_is_said_and_the_rest_is_done(tiny, tmp_path):
+    script = Script(tiny, tmp_path, DOOR)
+    network, log = replace(script.config.network, bundle="other.ecotta", views=2), LogOptions("warning")
+
+    told = script.run(replace(script.config, network=network, log=log))
+
+    assert told == [Reloaded(("network.bundle needs a restart", "network.views needs a restart", "log.level"))]
+
+
+def test_differences_name_fields_and_show_no_value():
+    one = Config(Network("a"), (DOOR,), sinks=(Output("mqtt", "mqtt", SinkOptions()),))
+    sinks = (Output("mqtt", "mqtt", SinkOptions(queue=3)), Output("csv", "log", SinkOptions()))
+    other = replace(one, sinks=sinks, cameras=(replace(DOOR, share=2.0, source="rtsp://user:secret@host"),))
+
+    assert differences(one, other) == ("camera door: source, share", "sink mqtt: queue", "sink log is new")
+    assert differences(other, one) == ("camera door: source, share", "sink mqtt: queue", "sink log is gone")
+    assert differences(one, one) == ()
