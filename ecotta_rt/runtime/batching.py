@@ -1,5 +1,6 @@
 """Pictures become frames of the network's size, and frames become whole batches."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -11,8 +12,11 @@ from ecotta_rt.errors import BadFrames
 from ecotta_rt.events import Refusal
 from ecotta_rt.records import Frame
 from ecotta_rt.runtime.preprocess import preprocess
+from ecotta_rt.sources.source import MAX_PIXELS
 
 __all__ = ["Batching", "stacked"]
+
+_LONGEST_SIDE = 1 << 16
 
 
 class Batching:
@@ -31,8 +35,9 @@ class Batching:
         self._waiting: list[Frame] = []
 
     def add(self, frame: Frame) -> Refusal | None:
-        """Let a frame of any size wait; returns what is wrong where it is no picture."""
+        """Let a frame of any size wait; returns what is wrong where it is no picture, or a huge one."""
         try:
+            _require_bounded(frame.pixels)
             self._waiting.append(replace(frame, pixels=preprocess(frame.pixels, self._frame)))
         except BadFrames as error:
             return Refusal(frame.index, frame.name, str(error))
@@ -50,6 +55,13 @@ class Batching:
     def put_back(self, batch: list[Frame]) -> None:
         """Let a batch wait that was taken and could not be answered."""
         self._waiting = batch
+
+
+def _require_bounded(pixels: NDArray[np.uint8]) -> None:
+    """A view of one pixel may claim to be a thousand million, and the tables to resize a row are as long as the row."""
+    sides = getattr(pixels, "shape", ())[:2]
+    if math.prod(sides) > MAX_PIXELS or max(sides, default=0) > _LONGEST_SIDE:
+        raise BadFrames(f"shape {list(pixels.shape)}: expected up to {MAX_PIXELS} pixels, {_LONGEST_SIDE} a side")
 
 
 def stacked(batch: Sequence[Frame], size: int) -> NDArray[np.uint8]:

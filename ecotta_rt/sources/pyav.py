@@ -92,17 +92,19 @@ def pictures(
     # FFmpeg decodes while it probes, so the limit has to be there from the start.
     options = {**(options or {}), "max_pixels": str(MAX_PIXELS)}
     try:
-        opened = av.open(file, format=container, options=options, timeout=timeout_s)
-    except (av.FFmpegError, OSError) as error:
+        opened = av.open(file, format=container, options=options, timeout=timeout_s, metadata_errors="replace")
+    except (av.FFmpegError, OSError, ValueError) as error:
         raise fail(_why(error)) from error
     with opened:
         if not opened.streams.video:
             raise fail("holds no video stream")
         stream = opened.streams.video[0]
-        size = (stream.codec_context.width, stream.codec_context.height)
+        codec = stream.codec_context
+        if codec is None:
+            raise fail("its pictures are coded in a way that FFmpeg does not know")
+        size = (codec.width, codec.height)
         if not 0 < size[0] * size[1] <= MAX_PIXELS:
             raise fail(f"no pictures that can be decoded, or larger than {MAX_PIXELS} pixels")
-        codec = stream.codec_context
         codec.options = {"max_pixels": str(MAX_PIXELS), **({"err_detect": "explode"} if strict else {})}
         # Complaints reach us from this thread only; and the other cores are the network's.
         codec.thread_count = 1
