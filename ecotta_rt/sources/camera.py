@@ -121,11 +121,11 @@ class Camera:
                     yield self._item(picture, index)
                     index += 1
         except Unavailable as raised:
-            error = raised
+            error = raised.with_traceback(None)  # else it holds this frame, and with it the last picture, for long
         except Exception as raised:  # of a decoder, a driver, a library: nobody is there to start it again
             if not self._patience.unending:
                 raise
-            error = raised
+            error = raised.with_traceback(None)
         return _End(index, frames, self._clock.now_s() - start_s, error)
 
     def _item(self, picture: Picture | Broken, index: int) -> Item:

@@ -94,8 +94,11 @@ class _Reading(Generic[T]):
     def pictures(self, hang_s: float) -> Generator[T, None, None]:
         while not isinstance(item := self._next(hang_s), _End):
             yield item
-        if item.error is not None:
-            raise item.error
+        try:
+            if item.error is not None:
+                raise item.error
+        finally:
+            del item  # the error holds this frame now, and is not to be held by it
 
     def _next(self, hang_s: float) -> T | _End:
         try:

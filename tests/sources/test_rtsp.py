@@ -1,19 +1,25 @@
 """A camera on the network, played by a real RTSP server (GStreamer's, which .ci/run installs)."""
 
+import contextlib
+import gc
+import os
 import shutil
 import subprocess
 
 import numpy as np
+import psutil
 import pytest
 
+from ecotta_rt.events import SourceLost
 from ecotta_rt.records import Frame
 from ecotta_rt.sources.camera import rtsp_camera
+from ecotta_rt.sources.patience import Patience
 
 av = pytest.importorskip("av", reason="PyAV is not installed: extra `camera`")
 
 FRAMES = 40
 
-# Run by the system's Python: GStreamer's bindings come with Debian's packages. Port 0: any that is free.
+# Run by the system's Python: GStreamer's bindings come with Debian's packages. Arguments: a film, a port or 0.
 SERVER = """
 import sys
 import gi
@@ -25,7 +31,7 @@ for part in ("matroskademux", "h264parse", "rtph264pay"):
         sys.exit(f"GStreamer has no {part}")
 server, factory = GstRtspServer.RTSPServer(), GstRtspServer.RTSPMediaFactory()
 server.set_address("127.0.0.1")
-server.set_service("0")
+server.set_service(sys.argv[2])
 factory.set_launch(f"( filesrc location={sys.argv[1]} ! matroskademux ! h264parse ! rtph264pay name=pay0 pt=96 )")
 server.get_mount_points().add_factory("/live", factory)
 server.attach(None)
@@ -49,14 +55,14 @@ def film(tmp_path_factory):
     return path
 
 
-@pytest.fixture
-def port(film):
+@contextlib.contextmanager
+def rtsp_server(film, port=0):
+    """The port where it listens; 0: any that is free."""
     python = shutil.which("python3", path="/usr/bin")
     if python is None:
         pytest.skip("no /usr/bin/python3 to run GStreamer's RTSP server with")
-    server = subprocess.Popen(
-        [python, "-c", SERVER, str(film)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, close_fds=True
-    )
+    command = [python, "-c", SERVER, str(film), str(port)]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, close_fds=True)
     try:
         told = server.stdout.readline()
         if not told:
@@ -66,6 +72,12 @@ def port(film):
     finally:
         server.kill()
         server.communicate()
+
+
+@pytest.fixture
+def port(film):
+    with rtsp_server(film) as port:
+        yield port
 
 
 def test_a_stream_shows_its_pictures_from_the_first_key_frame_on(port):
@@ -82,3 +94,44 @@ def test_a_stream_shows_its_pictures_from_the_first_key_frame_on(port):
     assert {frame.name for frame in seen} == {f"rtsp://***@127.0.0.1:{port}/live"}
     assert not any(frame.damaged for frame in seen)
     assert all(frame.pixels.shape == (96, 128, 3) and frame.pixels.std() > 20 for frame in seen)
+
+
+def test_a_server_that_dies_and_comes_back_is_a_loss_and_then_frames_again(film):
+    patience = Patience((0.05,), unending=True, from_start=True)
+    with rtsp_server(film) as port:
+        camera = rtsp_camera(f"rtsp://127.0.0.1:{port}/live", patience=patience)
+        items = iter(camera)
+        assert isinstance(next(items), Frame)
+    lost = next(item for item in items if not isinstance(item, Frame))
+    attempts = camera.attempts
+
+    with rtsp_server(film, port):
+        back = next(items)
+        items.close()
+
+    assert isinstance(lost, SourceLost)
+    assert isinstance(back, Frame)
+    assert back.index == lost.index + 1
+    assert camera.attempts > attempts
+
+
+@pytest.mark.slow
+def test_many_connections_leave_no_descriptor_and_no_memory(port):
+    def held():
+        gc.collect()
+        return len(os.listdir("/proc/self/fd")), psutil.Process().memory_full_info().pss
+
+    def connect_once():
+        items = iter(rtsp_camera(f"rtsp://127.0.0.1:{port}/live"))
+        assert isinstance(next(items), Frame)
+        items.close()
+
+    for _ in range(20):
+        connect_once()
+    before = held()
+    for _ in range(60):
+        connect_once()
+    after = held()
+
+    assert after[0] == before[0]
+    assert after[1] - before[1] < 2 * 2**20
