@@ -141,7 +141,7 @@ def _weather(name: str, options: SyntheticOptions, index: int) -> str:
     return _WEATHERS[drawn.integers(len(_WEATHERS))]
 
 
-def _weathered(pixels: NDArray[np.float64], weather: str, drawn: np.random.Generator) -> NDArray[np.float64]:
+def _weathered(pixels: NDArray[np.float64], weather: str, drawn: "np.random.Generator") -> NDArray[np.float64]:
     if weather == "fog":
         return 0.4 * pixels + 0.6 * 200
     if weather == "night":
@@ -162,7 +162,7 @@ def _rubbish(name: str, options: SyntheticOptions, index: int) -> Picture | Brok
     return Picture(drawn.integers(0, 256, shape, np.uint8), None)
 
 
-def _drawn(name: str, seed: int, number: int, purpose: int) -> np.random.Generator:
+def _drawn(name: str, seed: int, number: int, purpose: int) -> "np.random.Generator":
     return np.random.default_rng([seed, zlib.crc32(name.encode()), number, purpose])
 
 
