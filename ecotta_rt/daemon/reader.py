@@ -1,5 +1,6 @@
 """A thread that reads one camera and puts what it shows in the camera's place."""
 
+import time
 from contextlib import closing
 from threading import Thread
 
@@ -7,6 +8,9 @@ from ecotta_rt.daemon.desk import Place
 from ecotta_rt.sources.source import Source
 
 __all__ = ["Reader"]
+
+_PAUSE_S = 0.001
+"""A source that gives more than is taken, without a pause, would keep the interpreter from the thread that answers."""
 
 
 class Reader:
@@ -45,8 +49,11 @@ class Reader:
         try:
             with closing(iter(self._source)) as items:
                 for item in items:
+                    crowded = self._place.waiting and not self._place.options.waits
                     if not self._place.put(item):
                         return
+                    if crowded:
+                        time.sleep(_PAUSE_S)
         except BaseException as raised:  # told where frames are answered
             error = raised
         self._place.end(error)
