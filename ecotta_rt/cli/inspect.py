@@ -118,6 +118,8 @@ def _shapes(state: "AdaptState") -> dict[str, dict[str, list[int]]]:
 
 def _bundle_text(bundle: "Bundle", state: "AdaptState") -> str:
     """What is in a bundle. Sizes in MiB (2^20 bytes)."""
+    from ecotta_rt.runtime.recipe import described_bundle
+
     manifest = bundle.manifest
     frame = manifest.frame
     numbers = sum(entry.bytes for entry in manifest.weights) // 4
@@ -129,6 +131,7 @@ def _bundle_text(bundle: "Bundle", state: "AdaptState") -> str:
         ("frames", f"{frame.channels} x {frame.height} x {frame.width}, {frame.colour}, 8-bit values x {frame.scale}"),
         ("pictures", _preprocessing(frame)),
         ("normalisation", manifest.normalisation),
+        ("stream", described_bundle(bundle)),
         ("options", _words(manifest.options)),
         ("weights", f"{_arrays(len(manifest.weights), numbers)}, {_mib(manifest.weights_bytes)} MiB"),
         ("state", _state_sizes(state)),

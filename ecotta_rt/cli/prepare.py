@@ -90,6 +90,8 @@ def run(args: argparse.Namespace) -> int:
     if data is not None:
         require_a_batch(data, options.batch)
     names = names if data is None else data.classes
+    if not names:
+        _tell('the classes have no names, and answers will be "0", "1" and so on; --classes NAMES gives them names')
     network = pipeline.frozen_network(  # the first that writes
         args.network,
         args.checkpoint,
@@ -201,6 +203,7 @@ def _warm_up(
                 held_out=held_out,
             )
     except KeyboardInterrupt:  # to be gone on with, as after a kill
+        _tell("the same command goes on after the last whole epoch")
         raise
     except BaseException:
         remove_store(store)

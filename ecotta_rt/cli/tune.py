@@ -206,7 +206,7 @@ def _recipe(args: argparse.Namespace, streams: Sequence["Played"]) -> str:
 
 
 def _print(args: argparse.Namespace, report: "Report", streams: Sequence["Played"]) -> None:
-    from ecotta_rt.bench.tuning.settings import described
+    from ecotta_rt.runtime.recipe import described
 
     show(f"errors in %, ± standard error: {_recipe(args, streams)}")
     show(f"as it is: {described(report.present)}")

@@ -106,6 +106,8 @@ class WarmUpProgress:
     seconds: float
 
 
+_Identity = dict[str, str]
+
 WarmUpCallback = Callable[[WarmUpProgress], None]
 
 
@@ -186,7 +188,7 @@ def _train(
     options: WarmUpOptions,
     report: WarmUpCallback | None,
     snapshot: Path | None,
-    run: str,
+    run: _Identity,
 ) -> None:
     """SGD by cross-entropy over `trained`'s parameters."""
     began = time.monotonic()
@@ -244,7 +246,7 @@ def _save_snapshot(
     trained: nn.Module,
     optimiser: torch.optim.SGD,
     generator: torch.Generator,
-    run: str,
+    run: _Identity,
     epochs_done: int,
 ) -> None:
     if path is None:
@@ -266,7 +268,7 @@ def _resume(
     trained: nn.Module,
     optimiser: torch.optim.SGD,
     generator: torch.Generator,
-    run: str,
+    run: _Identity,
 ) -> int:
     if path is None or not path.exists():
         return 0
@@ -276,7 +278,9 @@ def _resume(
     except Exception as error:  # torch raises a dozen kinds for a damaged file
         raise InputFileError(f"{path}: not a snapshot of ours, or damaged; remove it to start again") from error
     if other != run:
-        raise InputFileError(f"{path}: snapshot of another run ({other}); remove it, or give the same data and options")
+        raise InputFileError(
+            f"{path}: snapshot of another run: {_unlike(other, run)}. Give the same again, or remove it to start anew"
+        )
     try:
         trained.load_state_dict(saved["weights"])
         optimiser.load_state_dict(saved["optimiser"])
@@ -288,13 +292,26 @@ def _resume(
     return int(saved["epochs_done"])
 
 
-def _identity(options: WarmUpOptions, frames: Frames, labels: Labels, network: str) -> str:
+def _identity(options: WarmUpOptions, frames: Frames, labels: Labels, network: str) -> _Identity:
     """What must not have changed when a run is taken up again; the labels stand for the data and its order."""
     # Of soft answers the classes: their last bits depend on the number of threads.
     kind, classes = ("labels", labels) if labels.ndim == 1 else ("own answers", labels.argmax(1))
     digest = zlib.crc32(np.ascontiguousarray(classes, np.int64).tobytes())
     height, width = frames.shape[1:3]
-    return f"{asdict(options)} on {len(labels)} frames of {height}x{width}, {kind} {digest:08x}, network {network[:12]}"
+    return {
+        **{name: str(value) for name, value in asdict(options).items()},
+        "frames": f"{len(labels)} of {height}x{width}",
+        "data": f"{kind} {digest:08x}",
+        "network": network[:12],
+    }
+
+
+def _unlike(before: object, now: _Identity) -> str:
+    """What differs, each with both values."""
+    if not isinstance(before, dict):
+        return "it was left by an older version"
+    names = [name for name in now if before.get(name) != now[name]]
+    return ", ".join(f"{name} was {before.get(name, 'not there')} and is {now[name]}" for name in names)
 
 
 def _digest(network: nn.Module) -> str:

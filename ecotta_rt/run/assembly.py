@@ -90,8 +90,11 @@ def opened(
         stack.enter_context(locked(options.state_path) if options.learns else nullcontext())
         runtime = load_network(options, say)
         sinks, tally = FanOut(), Tally()
-        keeper = _keeper(options, runtime, sinks, say)
+        keeper, taken_up = _keeper(options, runtime, sinks)
         source = open_source(options.source, classes=len(runtime.class_names) or None, realtime=options.realtime)
+        for line in (f"{options.bundle}: {runtime.settings}", taken_up):
+            if line:
+                say(line)
         _tell_left_out(options.source, source, say)
         answers = _answers(options.out, stopping, stack)
         outputs: dict[str, Sink] = {options.out or "standard output": answers, "standard error": progress(tally)}
@@ -111,13 +114,12 @@ def opened(
         yield Run(loop, sinks, tally, runtime, watched, say)
 
 
-def _keeper(options: RunOptions, runtime: "Runtime", sinks: FanOut, say: Say) -> list[Sink]:
+def _keeper(options: RunOptions, runtime: "Runtime", sinks: FanOut) -> tuple[list[Sink], str]:
+    """What keeps the state, if anything does, and a line that says where the run goes on from."""
     if options.no_state:
-        return []
+        return [], ""
     keeper = StateKeeper(options.state_path, runtime, options.save_every, sinks.take, saves=options.learns)
-    if not options.fresh and (taken_up := keeper.take_up()):
-        say(taken_up)
-    return [keeper]
+    return [keeper], "" if options.fresh else keeper.take_up()
 
 
 def _answers(out: str | None, stopping: Callable[[], bool], stack: ExitStack) -> Sink:

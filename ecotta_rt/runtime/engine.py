@@ -34,7 +34,7 @@ from ecotta_rt.runtime.frame_check import require_frames
 from ecotta_rt.runtime.open_graphs import OpenGraphs
 from ecotta_rt.runtime.predicting import predicted, probabilities_of, why_moved
 from ecotta_rt.runtime.preprocess import preprocess
-from ecotta_rt.runtime.recipe import adaptation_options, learns, recipe_of, signs_recipe_of
+from ecotta_rt.runtime.recipe import adaptation_options, described_bundle, learns, recipe_of, signs_recipe_of
 from ecotta_rt.runtime.stream import Stream
 from ecotta_rt.runtime.vectors import StateVectors
 from ecotta_rt.runtime.views import averaged, mirrored
@@ -289,6 +289,11 @@ class Runtime:
         if not hold_statistics:
             self.stream.count(prediction, self.batch if count is None else count)
         return prediction
+
+    @property
+    def settings(self) -> str:
+        """What it does with a stream, in one line."""
+        return described_bundle(self._bundle, self.options, learning=self.graph is not None)
 
     @property
     def adaptation(self) -> Adaptation:

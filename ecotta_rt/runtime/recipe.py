@@ -12,10 +12,22 @@ from ecotta_rt.adapt.places import Key
 from ecotta_rt.adapt.signs import SignsRecipe, Source, usable_gate
 from ecotta_rt.bundle import Bundle, Manifest
 from ecotta_rt.errors import InputFileError, UsageError
-from ecotta_rt.options import ON_DEVICE, AdaptationOptions
+from ecotta_rt.options import ON_DEVICE, TRACKED, AdaptationOptions
 from ecotta_rt.runtime.learning import learning_pays
 
-__all__ = ["TEMPERATURE", "adaptation_options", "learns", "recipe_of", "signs_recipe_of"]
+__all__ = [
+    "HELD",
+    "TEMPERATURE",
+    "adaptation_options",
+    "described",
+    "described_bundle",
+    "learns",
+    "recipe_of",
+    "signs_recipe_of",
+]
+
+HELD = "held"
+"""Of statistics: they stay those of the source."""
 
 TEMPERATURE = "answer_temperature"
 """In a manifest's metadata: see `ecotta_rt.adapt.temperature`."""
@@ -51,6 +63,41 @@ def _before(manifest: Manifest) -> AdaptationOptions:
 def learns(manifest: Manifest) -> bool:
     """Whether a bundle learns by gradients unless asked otherwise; raises as `adaptation_options`."""
     return learning_pays(adaptation_options(manifest).learning, manifest.metadata)
+
+
+def described(options: AdaptationOptions) -> str:
+    """All settings in one line.
+
+    >>> described(AdaptationOptions())
+    'statistics de-classed, answer filtered, places 8, views 1, learning off'
+    """
+    return _in_a_line(options, HELD if options.momentum == 0 else options.statistics, options.places)
+
+
+def described_bundle(bundle: Bundle, options: AdaptationOptions | None = None, learning: bool | None = None) -> str:
+    """What a bundle does with a stream, in one line.
+
+    Args:
+        bundle: Says what it can do.
+        options: How it is run; None: as it says itself.
+        learning: Whether it learns by gradients; None: as it says itself.
+
+    Raises:
+        InputFileError: As `adaptation_options`.
+    """
+    manifest = bundle.manifest
+    options = options or adaptation_options(manifest)
+    learning = learns(manifest) if learning is None else learning
+    options = replace(options, learning="on" if learning else "off")
+    if manifest.normalisation not in TRACKED:
+        return _in_a_line(options, "of each batch" if manifest.normalisation == "batch" else HELD, 0)
+    tells_places = manifest.ports.observes and any(name.startswith("key_") for name in bundle.tables())
+    return described(options if tells_places else replace(options, places=0))
+
+
+def _in_a_line(options: AdaptationOptions, statistics: str, places: int) -> str:
+    parts = (f"statistics {statistics}", f"answer {options.answer}", f"places {places}", f"views {options.views}")
+    return ", ".join([*parts, f"learning {options.learning}"])
 
 
 def recipe_of(bundle: Bundle, options: AdaptationOptions) -> Recipe:

@@ -19,6 +19,7 @@ class Runtime:
 
     frame = FrameSpec(3, 2, 2)
     class_names = tuple(f"class-{i}" for i in range(10))
+    settings = "statistics held, answer filtered"
     loaded = None
     transient_bytes = 0
 

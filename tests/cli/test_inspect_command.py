@@ -45,6 +45,7 @@ def test_people_see_what_is_in_a_bundle(small, capsys):
         "frames         3 x 4 x 4, RGB, 8-bit values x 1/255",
         "pictures       stretch: stretched, the middle 87.5 % of each side, resized to 4 x 4",
         "normalisation  running",
+        "stream         statistics plain, answer unfiltered, places 0, views 1, learning on",
         "options        lr 0.001, sgd_momentum 0.9, nesterov False, gradient exact",
         "weights        8 numbers in 2 arrays",
         "state          parameters: 4 numbers in 2 arrays, statistics: 4 numbers in 2 arrays",

@@ -111,6 +111,16 @@ def test_a_state_that_exists_is_exported_as_it_is_and_the_bundle_runs(network_fi
     assert f"{bundle} exists" in capsys.readouterr().err
 
 
+def test_who_interrupts_a_warm_up_hears_how_it_goes_on(network_file, monkeypatch, capsys):
+    def interrupted(*args, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ecotta_rt.prepare.pipeline.prepare", interrupted)
+
+    assert main(["prepare", str(network_file), *TINY]) == 130
+    assert "the same command goes on after the last whole epoch" in capsys.readouterr().err
+
+
 def test_a_damaged_state_is_not_exported(network_file, capsys):
     network_file.with_name("net.ecotta-k4.safetensors").write_bytes(b"precious")
 

@@ -60,6 +60,7 @@ def test_a_checkpoint_alone_becomes_a_bundle_that_answers_as_the_network(owned, 
     assert code == 0, shown.err
     assert "the groups start as an identity" in shown.err
     assert "statistics follow" not in shown.err
+    assert 'answers will be "0", "1" and so on; --classes NAMES' in shown.err
     runtime = Runtime.load(tmp_path / "own.ecotta")
     assert runtime.class_names == tuple("0123456789")
     pictures = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3), np.uint8)

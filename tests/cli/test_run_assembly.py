@@ -37,10 +37,23 @@ def test_it_is_played_and_tells_what_came_of_it(options):
     with ready(said, **options, trial="off", guard="off") as run:
         run.play()
 
-    assert said[0].endswith("not read, since they are no pictures: 1 .txt")
-    assert said[1].startswith("3 frames, 0 dropped")
+    assert said[0] == f"{options['bundle']}: statistics held, answer filtered"
+    assert said[1].endswith("not read, since they are no pictures: 1 .txt")
+    assert said[2].startswith("3 frames, 0 dropped")
     assert run.tally.frames == 3
     assert [type(sink) for sink in run.sinks.sinks[1:]] == [JsonLines, Kept], "nothing before a folder's answers drops"
+
+
+def test_where_it_goes_on_from_is_said_once_the_source_is_there(options, tmp_path):
+    said, options = [], {**options, "no_state": False, "state": tmp_path / "s", "trial": "off", "guard": "off"}
+    with ready([], **options) as run:
+        run.engine.save_state(options["state"])
+
+    with pytest.raises(InputFileError), ready(said, **{**options, "source": str(tmp_path / "nosuch")}):
+        pass
+    assert said == []
+    with ready(said, **options):
+        assert said[1] == f"going on from {tmp_path / 's'} (--fresh starts anew)"
 
 
 def test_the_outputs_of_a_live_source_stand_behind_queues(options, monkeypatch):

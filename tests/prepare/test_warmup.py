@@ -110,10 +110,10 @@ def test_the_snapshot_that_an_older_version_left_is_taken_up(tmp_path):
 def test_the_snapshot_of_another_run_is_refused(network, source, tmp_path):
     warm_up(network, *source, QUICK, snapshot=tmp_path / "run.snapshot")
 
-    with pytest.raises(InputFileError, match="another run"):
+    with pytest.raises(InputFileError, match=r"another run: epochs was 2 and is 3, lr was 0.02 and is 0.05\. Give"):
         warm_up(network, *source, WarmUpOptions(epochs=3, batch=16), snapshot=tmp_path / "run.snapshot")
     frames, labels = source
-    with pytest.raises(InputFileError, match="another run .*of 16x16"):
+    with pytest.raises(InputFileError, match="another run: frames was .* of 16x16 and is .* of 12x16"):
         warm_up(network, frames[:, :12], labels, QUICK, snapshot=tmp_path / "run.snapshot")
     other_groups = attach(partition(small_network(), torch.zeros(1, 3, 16, 16), 2), kernel=1)
     with pytest.raises(InputFileError, match="other meta groups"):

@@ -10,12 +10,9 @@ from ecotta_rt.errors import UsageError
 from ecotta_rt.options import ANSWERS, AdaptationOptions
 from ecotta_rt.runtime.choosing import has_graph
 from ecotta_rt.runtime.learning import learning_pays
-from ecotta_rt.runtime.recipe import adaptation_options
+from ecotta_rt.runtime.recipe import HELD, adaptation_options
 
-__all__ = ["Alternative", "alternatives", "described", "least_batch", "passes", "present_options"]
-
-HELD = "held"
-"""Of statistics: they stay those of the source."""
+__all__ = ["Alternative", "alternatives", "least_batch", "passes", "present_options"]
 
 _USUAL = AdaptationOptions()
 _STEP_PASSES = 3.0  # what a step takes, in forward passes
@@ -118,13 +115,6 @@ def _following(bundle: Bundle, now: AdaptationOptions) -> tuple[list[Alternative
     elif is_now != HELD:
         found.append(Alternative("places", 0 if now.places else _USUAL.places))
     return found, missing
-
-
-def described(options: AdaptationOptions) -> str:
-    """All settings in one line."""
-    statistics = HELD if options.momentum == 0 else options.statistics
-    parts = (f"statistics {statistics}", f"answer {options.answer}", f"places {options.places}")
-    return ", ".join([*parts, f"views {options.views}", f"learning {options.learning}"])
 
 
 def passes(options: AdaptationOptions) -> float:
