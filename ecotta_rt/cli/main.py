@@ -37,6 +37,7 @@ COMMANDS = {
     "config": "begin, look over or show the configuration of the daemon, one TOML file",
     "state": "list what cameras have learned, look into it, put an older state back or begin anew",
     "service": "run the daemon as a systemd service: a unit made from its configuration and the plan",
+    "top": "show a running daemon in a terminal: cameras, answers, signs of error, memory, events",
     "completion": "print a script that lets the shell complete our commands with the Tab key",
 }
 """Name of each subcommand -> its line in the help. The module is `ecotta_rt.cli.NAME`."""

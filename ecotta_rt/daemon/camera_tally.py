@@ -214,11 +214,10 @@ class CameraTally:
         }
 
     def dropped(self) -> dict[str, int]:
-        """Frames dropped so far, by reason; what no source has told a reason for was replaced by a newer frame."""
-        dropped = {"newer": 0, **self._dropped, "guard": self._counts["shed"]}
-        told = sum(dropped.values())
-        dropped["newer"] += max(self._dropped_in_all - told, 0)
-        return dropped
+        """Frames dropped so far, by reason; where nobody has told one, a newer frame has come."""
+        shed = self._counts["shed"]
+        told = self._dropped or {"newer": max(self._dropped_in_all - shed, 0)}
+        return {"newer": 0, **told, "guard": shed}
 
     def snapshot(self, now_s: float, since_s: float, knows_gate: bool) -> dict[str, Any]:
         """All of it, made of JSON's kinds. Of the points those that ended after `since_s` on the monotonic clock."""
