@@ -15,6 +15,7 @@ from ecotta_rt.sinks.json_lines import JsonLines
 from ecotta_rt.sinks.opening import open_sink
 from ecotta_rt.sinks.queued import Queued
 from ecotta_rt.sinks.sink import FanOut, Sink
+from ecotta_rt.sinks.stamping import Stamping
 from ecotta_rt.sinks.state_keeper import StateKeeper
 from ecotta_rt.sinks.tally import Tally
 from ecotta_rt.sources.newest import Newest
@@ -125,7 +126,7 @@ def _keeper(options: RunOptions, runtime: "Runtime", sinks: FanOut) -> tuple[lis
 def _answers(out: str | None, stopping: Callable[[], bool], stack: ExitStack) -> Sink:
     if out is not None:
         return open_sink(out, stopping)
-    return JsonLines(stack.enter_context(own_output()), stopping=stopping)
+    return Stamping(JsonLines(stack.enter_context(own_output()), stopping=stopping))
 
 
 def _tell_left_out(name: str, source: Source, say: Say) -> None:

@@ -96,4 +96,5 @@ JSON_LINES = SinkPlug(
     recognises=lambda text: "://" not in text,
     opens=json_lines_file,
     checks=lambda option, text, source: check_output(option, text, source),
+    stamped=True,
 )

@@ -7,6 +7,7 @@ from ecotta_rt.messages import mask
 from ecotta_rt.plugs import plug_for
 from ecotta_rt.sinks.json_lines import JSON_LINES
 from ecotta_rt.sinks.sink import Sink, SinkPlug
+from ecotta_rt.sinks.stamping import Stamping
 
 __all__ = ["PLUGS", "check_sink", "open_sink"]
 
@@ -26,7 +27,9 @@ def open_sink(text: str, stopping: Callable[[], bool]) -> Sink:
         TransferError: It cannot be opened.
         Unavailable: An installed plug is broken.
     """
-    return _plug(text).opens(text, stopping)
+    plug = _plug(text)
+    sink = plug.opens(text, stopping)
+    return Stamping(sink) if plug.stamped else sink
 
 
 def check_sink(option: str, text: str, source: str) -> None:

@@ -31,12 +31,14 @@ class SinkPlug:
             end: a sink that waits for somebody waits no longer then.
         checks: Says before the run what would keep it from being opened; given the option's name, the text, and what
             the run reads.
+        stamped: Whether its sinks take each event as a `Stamped`, with the time; others take it bare.
     """
 
     shown: str
     recognises: Callable[[str], bool]
     opens: Callable[[str, Callable[[], bool]], Sink]
     checks: Callable[[str, str, str], None] = lambda option, text, source: None
+    stamped: bool = False
 
 
 class FanOut:

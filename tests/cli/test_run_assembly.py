@@ -10,8 +10,8 @@ from ecotta_rt.errors import InputFileError, UsageError
 from ecotta_rt.run import assembly
 from ecotta_rt.run.assembly import opened
 from ecotta_rt.run.options import RunOptions
-from ecotta_rt.sinks.json_lines import JsonLines
 from ecotta_rt.sinks.queued import Queued
+from ecotta_rt.sinks.stamping import Stamping
 from ecotta_rt.sources.images import Images
 from ecotta_rt.sources.newest import Newest
 from fixtures.kept import Kept
@@ -41,7 +41,7 @@ def test_it_is_played_and_tells_what_came_of_it(options):
     assert said[1].endswith("not read, since they are no pictures: 1 .txt")
     assert said[2].startswith("3 frames, 0 dropped")
     assert run.tally.frames == 3
-    assert [type(sink) for sink in run.sinks.sinks[1:]] == [JsonLines, Kept], "nothing before a folder's answers drops"
+    assert [type(sink) for sink in run.sinks.sinks[1:]] == [Stamping, Kept], "nothing before a folder's answers drops"
 
 
 def test_where_it_goes_on_from_is_said_once_the_source_is_there(options, tmp_path):
