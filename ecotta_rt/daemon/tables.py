@@ -132,6 +132,18 @@ class SignsOptions:
     """Signs of whether the answers are still right."""
 
     every_s: Annotated[float, Doc("Seconds between two lines of signs."), Limit(1, _DAY_S)] = 60.0
+    frozen_every: Annotated[
+        int,
+        Doc(
+            "One frame in so many is shown to the frozen network, too, which takes as long as answering it; 0: none, "
+            "and a collapse is not seen."
+        ),
+        Limit(0, 1_000_000),
+    ] = 50
+    most_error: Annotated[
+        float, Doc("Answers are in doubt from this expected share of wrong ones on."), Limit(0.01, 1)
+    ] = 0.5
+    go_back: Annotated[bool, Doc("Put the last good state back where a camera's stream has collapsed.")] = True
 
 
 @dataclass(frozen=True)
