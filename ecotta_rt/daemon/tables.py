@@ -124,7 +124,20 @@ class StateFolder:
     ] = None
     every_s: Annotated[float, Doc("Seconds between two snapshots while something changes."), Limit(1, _DAY_S)] = 300.0
     generations: Annotated[int, Doc("How many snapshots of each camera are kept."), Limit(1, 1000)] = 5
+    day_limit: Annotated[
+        str,
+        Doc(
+            "At most so much is written a day for each camera; snapshots become rarer where `every_s` would write more."
+        ),
+        _a_size,
+    ] = "1GiB"
     fresh: Annotated[bool, Doc("Begin from the bundle's own state at each start; snapshots stay.")] = False
+
+    @property
+    def day_bytes(self) -> int:
+        limit = byte_size(self.day_limit)
+        assert limit is not None
+        return limit
 
 
 @dataclass(frozen=True)
