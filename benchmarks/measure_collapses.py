@@ -172,12 +172,7 @@ def main(argv: list[str] | None = None) -> int:
                 played.play()
                 rows.append(about | played.row())
                 print(rows[-1], flush=True)
-                content = {
-                    "measured": "collapses",
-                    "environment": vars(read_environment(1)),
-                    "images": images.name,
-                    "rows": rows,
-                }
+                content = {"environment": vars(read_environment(1)), "images": images.name, "rows": rows}
                 write_atomic(args.out, (json.dumps(content, indent=1) + "\n").encode())
     return 0
 

@@ -8,6 +8,7 @@ from ecotta_rt.daemon.config import TABLES
 from ecotta_rt.daemon.config_text import default_of, documented, sentence, summary, toml_value
 from ecotta_rt.daemon.tables import Camera
 from ecotta_rt.files.fields import Doc, Limit
+from ecotta_rt.sinks.alert_rules import AlertRule
 from ecotta_rt.sinks.kinds import KINDS, SinkOptions, sink_kind
 
 _WORDS = {str: "text", int: "whole number", float: "number", bool: "true or false"}
@@ -21,7 +22,7 @@ def configuration(name: str) -> str:
         name: A table, or `sinks`.
     """
     if name != "sinks":
-        return _fields({**TABLES, "camera": Camera}[name])
+        return _fields({**TABLES, "camera": Camera, "alert": AlertRule}[name])
     parts = [f"Every kind has these:\n\n{_fields(SinkOptions)}"]
     for kind in KINDS:
         options = sink_kind(kind).options

@@ -37,7 +37,15 @@ from ecotta_rt.machine.device import DeviceProfile, device_ids, load_device
 REPOSITORY = Path(__file__).resolve().parent.parent
 _KINDS = "COMMAND|API|DEVICES|BOARDS|STREAMS|ERRORS|CONFIGURATION|EXAMPLE|COPY"
 BLOCK = re.compile(rf"(<!-- BEGIN ({_KINDS}): (.*?) -->\n)(.*?)(<!-- END \2: \3 -->)", re.DOTALL)
-LANGUAGES = {".py": "python", ".mjs": "javascript", ".toml": "toml", ".service": "ini", ".json": "json", ".sh": "bash"}
+LANGUAGES = {
+    ".py": "python",
+    ".mjs": "javascript",
+    ".toml": "toml",
+    ".yaml": "yaml",
+    ".service": "ini",
+    ".json": "json",
+    ".sh": "bash",
+}
 _MIB = 2**20
 
 

@@ -22,7 +22,8 @@ PAGES = {str(page.relative_to(CHECKOUT)): page for page in write_pages.pages()}
 TEXTS = {name: page.read_text(encoding="utf-8") for name, page in PAGES.items()}
 FOREIGN = {
     *("--constraint", "--extra-index-url", "--index-url"),  # pip
-    *("--memory", "--format", "--mode", "--privileged"),  # docker, install
+    *("--memory", "--format", "--mode", "--privileged", "--upgrade"),  # docker, install, pip
+    *("--unit", "--follow", "--detach", "--force-recreate", "--signal"),  # journalctl, docker compose
 }
 """Options that pages name and other programs have."""
 

@@ -22,6 +22,7 @@ from ecotta_rt.daemon.tables import STATE_SUFFIX, Camera, Log, Network, SignsOpt
 from ecotta_rt.errors import ConfigurationError, EcottaError
 from ecotta_rt.files.fields import Document, Path, nearest, shown, without_value
 from ecotta_rt.files.toml_text import read_toml
+from ecotta_rt.sinks.alert_rules import AlertRule, fault_of
 from ecotta_rt.sinks.kinds import KINDS, SinkOptions, sink_kind
 
 __all__ = ["TABLES", "Config", "Output", "Reading", "read", "read_config", "require_none"]
@@ -35,7 +36,7 @@ TABLES: dict[str, type] = {
 }
 """Those that are there once."""
 
-_LISTS = ("camera", "sink")
+_LISTS = ("camera", "sink", "alert")
 _MOST_ENTRIES = 64
 _LONGEST = 60  # characters of a stranger's name in a message
 
@@ -69,6 +70,7 @@ class Config:
     cameras: tuple[Camera, ...]
     state: StateFolder = field(default_factory=StateFolder)
     sinks: tuple[Output, ...] = ()
+    alerts: tuple[AlertRule, ...] = ()
     http: HttpOptions = field(default_factory=HttpOptions)
     signs: SignsOptions = field(default_factory=SignsOptions)
     log: Log = field(default_factory=Log)
@@ -162,9 +164,10 @@ def _tables(values: Mapping[str, Any]) -> Iterator[overrides.Table]:
     """Where an environment variable may set a field."""
     for name, kind in TABLES.items():
         yield overrides.Table((name,), (name,), kind)
-    for at, entry in _written(values, "camera"):
-        if isinstance(entry.get("name"), str):
-            yield overrides.Table(("camera", entry["name"]), ("camera", at), Camera)
+    for name, kind in (("camera", Camera), ("alert", AlertRule)):
+        for at, entry in _written(values, name):
+            if isinstance(entry.get("name"), str):
+                yield overrides.Table((name, entry["name"]), (name, at), kind)
     for at, entry in _written(values, "sink"):
         named = str(entry.get("kind"))
         if named in KINDS:
@@ -199,11 +202,11 @@ class _Collector:
         cameras = tuple(self._each("camera", _camera))
         if not self._document.values.get("camera"):
             self._fault((), "no camera; write a table [[camera]] with name and source")
-        sinks = tuple(self._each("sink", _sink))
+        sinks, alerts = tuple(self._each("sink", _sink)), tuple(self._each("alert", _alert))
         if single["state"] is not None and single["state"].folder is None:
             folder = environ.get("STATE_DIRECTORY", "").partition(":")[0]
             single["state"] = replace(single["state"], folder=folder or None)
-        return Config(cameras=cameras, sinks=sinks, path=path, **single)
+        return Config(cameras=cameras, sinks=sinks, alerts=alerts, path=path, **single)
 
     def _single(self, name: str) -> Any:
         if isinstance(self._document.values.setdefault(name, {}), list):
@@ -252,6 +255,15 @@ def _sink(table: Document, names: set[str]) -> Output:
     options: Any = table.read(sink_kind(kind).options)
     _require_new(table, options.name or kind, names)
     return Output(kind, options.name or kind, options)
+
+
+def _alert(table: Document, names: set[str]) -> AlertRule:
+    rule = table.read(AlertRule)
+    _require_new(table, rule.name, names)
+    fault = fault_of(rule)
+    if fault is not None:
+        raise table.error((), fault)
+    return rule
 
 
 def _require_new(table: Document, name: str, names: set[str]) -> None:

@@ -45,6 +45,7 @@ def _faults(config: "Config", made: Collection[FilePath]) -> Faults:
         yield from _source(camera.source, ("camera", at, "source"))
     yield from _doubled_devices(config)
     yield from _outputs(config, made)
+    yield from _camera_names(config)
     yield from _host(config.http.host)
     if (fault := http_fault(config.http)) is not None:
         yield ("http", fault[0]), fault[1]
@@ -78,19 +79,27 @@ def _doubled_devices(config: "Config") -> Faults:
 
 
 def _outputs(config: "Config", made: Collection[FilePath]) -> Faults:
-    names = [camera.name for camera in config.cameras]
     seen: dict[str, str] = {}
     for at, output in enumerate(config.sinks):
-        for name in output.options.cameras:
-            if name not in names:
-                problem = f"there is no camera {name!a}; {nearest(name, names)}there are: {', '.join(names)}"
-                yield ("sink", at, "cameras"), problem
         target = _target(output)
         other = seen.setdefault(target, output.name)
         if other != output.name:
             yield ("sink", at), f"{output.name!a} writes where {other!a} does ({target}); name another file"
         if not any(FilePath(target).is_relative_to(folder) for folder in made):
             yield from _tried(("sink", at), partial(sink_kind(output.kind).checks, output.options, output.name))
+
+
+def _camera_names(config: "Config") -> Faults:
+    """Of cameras that outputs and alerts are for."""
+    names = [camera.name for camera in config.cameras]
+    wanted: list[tuple[Path, tuple[str, ...]]] = [
+        *((("sink", at, "cameras"), output.options.cameras) for at, output in enumerate(config.sinks)),
+        *((("alert", at, "cameras"), rule.cameras) for at, rule in enumerate(config.alerts)),
+    ]
+    for path, cameras in wanted:
+        for name in cameras:
+            if name not in names:
+                yield path, f"there is no camera {name!a}; {nearest(name, names)}there are: {', '.join(names)}"
 
 
 def _target(output: "Output") -> str:

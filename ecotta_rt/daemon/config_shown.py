@@ -48,6 +48,8 @@ def shown(reading: Reading, text: str) -> Iterator[Shown]:
     for at, output in enumerate(config.sinks):
         yield Shown(("sink", at, "kind"), output.kind, _origin(reading, text, ("sink", at, "kind")))
         yield from _table(reading, text, ("sink", at), output.options)
+    for at, rule in enumerate(config.alerts):
+        yield from _table(reading, text, ("alert", at), rule)
 
 
 def as_text(found: Iterator[Shown]) -> str:
@@ -73,7 +75,7 @@ def as_json(found: Iterator[Shown]) -> dict[str, Any]:
         if len(rest) > 1:
             holder = holder.setdefault(str(rest[0]), {})
         holder[str(rest[-1])] = {"value": each.value, "from": each.origin}
-    return {name: [*table.values()] if name in ("camera", "sink") else table for name, table in facts.items()}
+    return {name: [*table.values()] if name in ("camera", "sink", "alert") else table for name, table in facts.items()}
 
 
 def _table(reading: Reading, text: str, path: Path, table: Any) -> Iterator[Shown]:

@@ -10,6 +10,7 @@ from ecotta_rt.daemon.config import TABLES
 from ecotta_rt.daemon.config_version import VERSION
 from ecotta_rt.daemon.tables import Camera
 from ecotta_rt.files.fields import Doc
+from ecotta_rt.sinks.alert_rules import AlertRule
 from ecotta_rt.sinks.kinds import KINDS, sink_kind
 
 __all__ = ["default_of", "documented", "first_text", "sentence", "summary", "toml_value"]
@@ -22,6 +23,7 @@ _HEAD = f"""\
 config_version = {VERSION}
 """
 _FIRST_KIND = "json-lines"
+_SEEN = 'label = "cat"'  # goes with the example of `when`
 _WIDTH = 100
 
 
@@ -41,7 +43,7 @@ def first_text(bundle: str, cameras: Mapping[str, str], state: str | None = None
         parts.append(_told(f"[{name}]", kind, given.get(name, {})))
         if name == "network":
             parts += _cameras(cameras)
-    return "\n".join([*parts, *map(_output, KINDS)])
+    return "\n".join([*parts, *map(_output, KINDS), _needed("[[alert]]", AlertRule, [_SEEN], behind=True)])
 
 
 def documented(kind: type) -> Iterator[tuple[Field[Any], Doc]]:
@@ -123,9 +125,11 @@ def _cameras(cameras: Mapping[str, str]) -> Iterator[str]:
 
 def _output(name: str) -> str:
     """What an output of this kind must have; but for the first kind behind a #."""
-    kind = sink_kind(name).options
+    return _needed("[[sink]]", sink_kind(name).options, [f"kind = {toml_value(name)}"], behind=name != _FIRST_KIND)
+
+
+def _needed(head: str, kind: type, first: list[str], *, behind: bool) -> str:
+    """A table with the fields that it must have."""
     needed = (f"{field.name} = {doc.example}" for field, doc in documented(kind) if default_of(field) is MISSING)
-    lines = ["[[sink]]", f"kind = {toml_value(name)}", *needed]
-    if name != _FIRST_KIND:
-        lines = [f"# {line}" for line in lines]
-    return "\n".join([f"# {summary(kind)}", *lines, ""])
+    mark = "# " if behind else ""
+    return "\n".join([f"# {summary(kind)}", *(f"{mark}{line}" for line in [head, *first, *needed]), ""])

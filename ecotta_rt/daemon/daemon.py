@@ -185,7 +185,7 @@ class Daemon:
             desk,
             self._clock,
             adapt_every=every,
-            signs=self._config.signs,
+            signs_every_s=self._config.signs.every_s,
             stopping=self._is_ending,
         )
         folder, kept = self._config.state_folder, self._config.state

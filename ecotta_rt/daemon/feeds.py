@@ -13,7 +13,7 @@ from ecotta_rt.sources.opening import Opened, open_camera
 from ecotta_rt.sources.patience import unending
 
 if TYPE_CHECKING:
-    from ecotta_rt.daemon.tables import Camera, SignsOptions
+    from ecotta_rt.daemon.tables import Camera
     from ecotta_rt.runtime.engine import Runtime
 
 __all__ = ["Feeds"]
@@ -28,7 +28,7 @@ class Feeds:
         desk: Where they get their places.
         clock: Dates the frames.
         adapt_every: Learn by gradients from each n-th frame of a camera; 0: never.
-        signs: How they are watched.
+        signs_every_s: Signs of rightness are told every so often.
         stopping: Whether the daemon is to end.
     """
 
@@ -40,11 +40,11 @@ class Feeds:
         clock: Clock,
         *,
         adapt_every: int,
-        signs: "SignsOptions",
+        signs_every_s: float,
         stopping: Callable[[], bool],
     ) -> None:
         self._engine, self._ladder, self._desk, self._clock = engine, ladder, desk, clock
-        self._asked: Any = {"adapt_every": adapt_every, "signs": signs, "stopping": stopping}
+        self._asked: Any = {"adapt_every": adapt_every, "signs_every_s": signs_every_s, "stopping": stopping}
         self._by_name: dict[str, Feed] = {}
         self._by_place: dict[Place, Feed] = {}
         self._left: list[Reader] = []

@@ -31,7 +31,7 @@ _MIB = 1 << 20
 Reach = Literal["none", "local", "all"]
 """Of its network connections: there are none, within this machine, anywhere."""
 
-_WITHIN = {"json-lines", "csv", "unix-socket"}
+_WITHIN = {"json-lines", "csv", "socket"}
 """Kinds of output that need no network; of others it is assumed."""
 
 _CAMERA_PREFIXES = {"/dev/": ("char-video4linux",), "picamera:": ("char-video4linux", "char-media", "char-dma_heap")}

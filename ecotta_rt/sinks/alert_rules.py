@@ -23,7 +23,7 @@ _DAY_S = 86_400.0
 
 @dataclass(frozen=True, kw_only=True)
 class AlertRule:
-    """A table `[[alert]]`."""
+    """When somebody is to be told; the event `alert` goes to the outputs that want it."""
 
     name: Annotated[str, Limit(most=100), Doc("What the alert calls it.", '"visitor"')]
     when: Annotated[

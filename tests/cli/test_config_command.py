@@ -7,6 +7,7 @@ from ecotta_rt.cli.main import main
 from ecotta_rt.daemon.config import read
 from ecotta_rt.daemon.config_text import first_text
 from ecotta_rt.daemon.tables import Camera, Network
+from ecotta_rt.sinks.kinds import KINDS
 
 
 @pytest.fixture
@@ -55,6 +56,18 @@ def test_the_defaults_it_shows_are_the_defaults(tmp_path):
     shown = read(plain, {}).config
     assert (shown.network, shown.cameras, shown.state) == (held.network, held.cameras, held.state)
     assert (shown.http, shown.signs, shown.log) == (held.http, held.signs, held.log)
+
+
+def test_the_outputs_and_the_alert_it_shows_can_be_used(tmp_path):
+    """With the # before every line of their tables taken away."""
+    path = tmp_path / "x.toml"
+    head, mark, rest = first_text("net.ecotta", {"a": "/dev/video0"}).partition("[[sink]]")
+    lines = [line.removeprefix("# ") for line in rest.splitlines() if line.startswith("# [[") or " = " in line]
+    path.write_text(head + mark + "\n" + "\n".join(lines), encoding="utf-8")
+    config = read(path, {"TOPIC": "door", "HOST": "10.0.0.2"}).config
+
+    assert [sink.kind for sink in config.sinks] == [*KINDS]
+    assert [rule.name for rule in config.alerts] == ["visitor"]
 
 
 def is_example(config, line):
