@@ -20,6 +20,7 @@ _MODULES = {
     "json-lines": "json_lines",
     "csv": "csv_lines",
     "socket": "unix_socket",
+    "mqtt": "mqtt",
     "webhook": "webhook",
     "apprise": "alerts",
 }

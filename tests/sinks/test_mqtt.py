@@ -1,0 +1,342 @@
+"""MQTT against a real broker: last will, discovery, commands, a broker that goes and comes back or hangs."""
+
+import contextlib
+import gc
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from ecotta_rt.errors import TransferError, Unavailable, UsageError
+from ecotta_rt.events import (
+    AdaptingSet,
+    Answer,
+    DoubtBegan,
+    Reloaded,
+    SinkBack,
+    SinkFailed,
+    SourceLost,
+    Stamped,
+)
+from ecotta_rt.machine.clock import ManualClock
+from ecotta_rt.sinks import mqtt, mqtt_options
+from ecotta_rt.sinks.context import SinkContext
+from ecotta_rt.sinks.mqtt_options import MqttOptions, check_mqtt
+from ecotta_rt.sinks.outlet import Undelivered, open_outlet
+from fixtures.broker import Broker, listening
+from fixtures.heard import Heard, wait_until
+
+pytest.importorskip("paho.mqtt.client", reason="paho-mqtt is not installed: extra `mqtt`")
+
+
+class Owner:
+    """Notes what is asked of it."""
+
+    def __init__(self, *cameras):
+        self.cameras = cameras
+        self.off = set()
+        self.asked = Heard()
+
+    def adapting(self, camera):
+        return camera not in self.off
+
+    def set_adapting(self, camera, on):
+        self.asked((camera, on))
+
+    def reset(self, camera):
+        if camera == "yard":
+            raise UsageError("gone")
+        self.asked((camera, "reset"))
+
+
+@pytest.fixture
+def broker(tmp_path):
+    broker = Broker(tmp_path)
+    yield broker
+    broker.stop()
+
+
+@pytest.fixture
+def owner():
+    return Owner("door")
+
+
+@pytest.fixture
+def connect(broker, owner):
+    """Connects to the broker; all connections are closed at the end."""
+    made = []
+
+    def make(**more):
+        options = MqttOptions(host="127.0.0.1", port=broker.port, **more)
+        made.append(mqtt.open_mqtt(options, "mqtt", SinkContext(Heard(), lambda: False, ManualClock(), (), owner)))
+        return made[-1]
+
+    yield make
+    for sink in made:
+        with contextlib.suppress(Undelivered):
+            sink.close()
+
+
+def stamped(event, camera="door", now_s=0.0):
+    return Stamped(event, 1795915425.678 + now_s, now_s, camera)
+
+
+def answer(label="cat", frame=0):
+    return Answer(frame, "a.png", label, 1, 0.75, 0.5, True, "adapted", 12.5, 2)
+
+
+def contents(heard, topic):
+    return [content for where, content, _ in heard.events if where == topic]
+
+
+def states(heard, camera="door"):
+    return [json.loads(content) for content in contents(heard, f"ecotta/{camera}/state") if content]
+
+
+def test_answers_events_and_state_have_topics_of_their_own(connect, broker):
+    with listening(broker.port) as (_, heard):
+        sink = connect()
+        sink.take(stamped(answer()))
+        sink.take(stamped(SourceLost(1, "camera", "unplugged")))
+        sink.take(stamped(DoubtBegan(1, "entropy")))
+        sink.take(stamped(Reloaded(("cameras",)), None))
+        heard.wait_for(lambda events: contents(heard, "ecotta/event"))
+        sink.close()
+        heard.wait_for(lambda events: contents(heard, "ecotta/available")[-1:] == ["offline"])
+
+    (said,) = map(json.loads, contents(heard, "ecotta/door/answer"))
+    assert (said["time"], said["camera"], said["label"]) == ("2026-11-29T01:23:45.678Z", "door", "cat")
+    assert [json.loads(each)["event"] for each in contents(heard, "ecotta/door/event")] == ["camera-lost", "doubt"]
+    assert json.loads(contents(heard, "ecotta/event")[0])["event"] == "reloaded"
+    assert states(heard)[0] == {"available": True, "adapting": True, "doubt": False}
+    assert states(heard)[-1] == {"available": False, "adapting": True, "doubt": True}
+    assert contents(heard, "ecotta/available")[0] == "online"
+
+
+def test_who_connects_later_knows_what_there_is(connect, broker):
+    sink = connect()
+    sink.take(stamped(AdaptingSet(0, adapting=False)))
+    with listening(broker.port) as (_, heard):
+        heard.wait_for(lambda events: len(states(heard)) == 1 and contents(heard, "ecotta/available"))
+
+    assert states(heard)[0]["adapting"] is False
+    assert contents(heard, "ecotta/available") == ["online"]
+    assert {retained for topic, _, retained in heard.events} == {True}
+
+
+KILLED = """
+import sys
+from ecotta_rt.machine.clock import SystemClock
+from ecotta_rt.sinks.context import SinkContext
+from ecotta_rt.sinks.mqtt import open_mqtt
+from ecotta_rt.sinks.mqtt_options import MqttOptions
+sink = open_mqtt(MqttOptions(host="127.0.0.1", port=int(sys.argv[1])), "mqtt", SinkContext(print, bool, SystemClock()))
+sys.stdin.read()
+"""
+
+
+def test_a_killed_daemon_leaves_its_last_will(broker):
+    with listening(broker.port, "ecotta/available") as (_, heard):
+        process = subprocess.Popen([sys.executable, "-c", KILLED, str(broker.port)], stdin=subprocess.PIPE)
+        heard.wait_for(lambda events: events and events[-1][1] == "online")
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        heard.wait_for(lambda events: events[-1][1] == "offline")
+
+
+def test_home_assistant_is_told_of_each_camera_also_when_it_was_started_anew(connect, broker):
+    with listening(broker.port, "homeassistant/#") as (client, heard):
+        sink = connect()
+        heard.wait_for(lambda events: len(events) == 6)  # so it has subscribed
+        client.publish("homeassistant/status", "online")
+        heard.wait_for(lambda events: len(events) == 7)
+        wait_until(sink._birth.is_set)
+        sink.tick()
+        heard.wait_for(lambda events: len(events) == 13)
+
+    told = {topic: json.loads(content) for topic, content, _ in heard.events if topic.endswith("config")}
+    assert {topic.split("/")[1] for topic in told} == {"sensor", "binary_sensor", "switch", "button"}
+    assert {topic.split("/")[2] for topic in told} == {"ecotta_door"}
+    assert len({content["unique_id"] for content in told.values()}) == len(told) == 6
+    assert {content["availability_topic"] for content in told.values()} == {"ecotta/available"}
+    switch = told["homeassistant/switch/ecotta_door/adapting/config"]
+    assert (switch["command_topic"], switch["state_topic"]) == ("ecotta/door/adapt/set", "ecotta/door/state")
+
+
+def test_a_camera_that_was_taken_out_leaves_nothing_behind(connect, broker, owner):
+    sink = connect()
+    owner.cameras = ("yard",)
+    sink.take(stamped(Reloaded(("cameras",)), None))
+    sink.take(stamped(SourceLost(1, "door", "removed")))
+    sink.close()
+    with listening(broker.port) as (_, heard):
+        heard.wait_for(lambda events: states(heard, "yard"))
+
+    assert not [topic for topic, _, _ in heard.events if "door" in topic]
+
+
+def test_commands_reach_the_owner_and_what_makes_no_sense_or_is_old_does_not(connect, broker, owner):
+    owner.cameras = ("door", "yard")
+    with listening(broker.port, "ecotta/available") as (client, heard):
+        connect()
+        heard.wait_for(lambda events: len(events) == 1)  # so it has subscribed
+        client.publish("ecotta/door/reset", "PRESS", 1, retain=True)
+        owner.asked.wait_for(lambda events: events == [("door", "reset")])
+        connect()  # gets the retained one
+        heard.wait_for(lambda events: len(events) == 2)
+        for topic, content in [
+            ("ecotta/door/adapt/set", "maybe"),
+            ("ecotta/cellar/adapt/set", "OFF"),
+            ("ecotta/yard/reset", ""),
+            ("ecotta/door/adapt/set", b"\xff\0" * 1000),
+            ("ecotta/door/adapt/set", "off"),
+            ("ecotta/yard/adapt/set", "ON"),
+        ]:
+            client.publish(topic, content, 1)
+        owner.asked.wait_for(lambda events: len(events) >= 5)
+
+    orders = owner.asked.events[1:]
+    assert sorted(orders) == sorted([("door", False), ("yard", True)] * 2), "once of each connection"
+
+
+def test_commands_can_be_left_out(connect, broker, owner):
+    with listening(broker.port, "ecotta/available") as (client, heard):
+        connect(commands=False)
+        connect()
+        heard.wait_for(lambda events: len(events) == 2)
+        client.publish("ecotta/door/adapt/set", "ON", 1)
+        owner.asked.wait_for(lambda events: events)
+
+    assert owner.asked.events == [("door", True)]
+
+
+def test_what_the_owner_has_switched_shows_though_its_event_is_not_asked_for(connect, broker, owner):
+    sink = connect()
+    with listening(broker.port, "ecotta/door/state") as (_, heard):
+        owner.off.add("door")
+        sink.tick()
+        heard.wait_for(lambda events: states(heard) and not states(heard)[-1]["adapting"])
+
+
+def test_answers_are_thinned_while_the_class_stays_and_another_class_comes_at_once(connect, broker):
+    sink = connect(answers_per_s=2.0)
+    with listening(broker.port, "ecotta/door/answer") as (_, heard):
+        for frame in range(20):
+            sink.take(stamped(answer("dog" if frame == 7 else "cat", frame), now_s=frame * 0.1))
+        sink.take(stamped(answer("last", 99), now_s=2.0))
+        heard.wait_for(lambda events: events and json.loads(events[-1][1])["label"] == "last")
+
+    assert [json.loads(content)["frame"] for _, content, _ in heard.events] == [0, 5, 7, 8, 13, 18, 99]
+
+
+@pytest.mark.parametrize(
+    "camera", ["a/b", "#", "+", "$SYS", "line\nbreak", 'quo"te', "\x1b[2J", "caf\udce9", "x" * 300]
+)
+def test_a_hostile_camera_breaks_no_topic(connect, broker, owner, camera):
+    owner.cameras = (camera,)
+    with listening(broker.port) as (_, heard):
+        sink = connect()
+        sink.take(stamped(answer('"}\n{"'), camera))
+        heard.wait_for(lambda events: [topic for topic, _, _ in events if topic.endswith("/answer")])
+
+    for topic, content, _ in heard.events:
+        parts = topic.split("/")
+        assert topic.isascii() and topic.isprintable() and not {"#", "+"} & {*topic}
+        assert len(parts) in (2, 3, 5)
+        if content not in ("online", "offline"):
+            json.loads(content)
+
+
+def test_a_broker_that_goes_and_comes_back_gets_all_that_it_missed(broker, owner):
+    clock, told = ManualClock(), Heard()
+    context = SinkContext(told, lambda: False, clock, (), owner)
+    options = MqttOptions(host="127.0.0.1", port=broker.port, answers_per_s=0)
+    output = open_outlet("mqtt", "mqtt", options, context)
+    output.take(stamped(answer(frame=0)))
+    wait_until(lambda: output._sink is not None and not output._sink.held and not output.waiting)
+    broker.stop()
+    told.wait_for(lambda events: events, most_s=10)
+    for frame in range(1, 6):
+        output.take(stamped(answer(frame=frame)))
+    broker.start()
+    with listening(broker.port) as (_, heard):
+        clock.advance_s(60)
+        output.take(stamped(answer(frame=6)))
+        told.wait_for(lambda events: len(events) == 2)
+        heard.wait_for(lambda events: len(contents(heard, "ecotta/door/answer")) == 6)
+        output.close()
+
+    assert [json.loads(each)["frame"] for each in contents(heard, "ecotta/door/answer")] == [1, 2, 3, 4, 5, 6]
+    assert contents(heard, "ecotta/available") == ["online", "offline"]
+    assert len([topic for topic, _, _ in heard.events if topic.startswith("homeassistant/")]) == 6, "discovery too"
+    failed, back = told.events
+    assert isinstance(failed, SinkFailed) and "connection lost" in failed.why
+    assert back == SinkBack("mqtt", 0)
+
+
+def test_a_broker_that_takes_no_more_holds_up_its_own_output_only_and_what_it_has_not_confirmed_is_told(
+    connect, broker
+):
+    sink = connect(answers_per_s=0)
+    broker.freeze()
+    try:
+        for frame in range(10):
+            sink.take(stamped(answer(frame=frame)))
+        assert sink.held == 10
+        with pytest.raises(Undelivered, match="did not confirm all") as refused:
+            sink.close()
+    finally:
+        broker.thaw()
+
+    assert len(refused.value.events) == 10
+    assert not refused.value.again
+
+
+def test_connections_that_end_or_fail_leave_neither_threads_nor_descriptors(broker, owner):
+    context = SinkContext(Heard(), lambda: False, ManualClock(), (), owner)
+    options = MqttOptions(host="127.0.0.1", port=broker.port)
+    mqtt.open_mqtt(options, "mqtt", context).close()
+    gc.collect()  # what other tests have left
+    threads, open_files = threading.active_count(), len(os.listdir("/proc/self/fd"))
+    for _ in range(10):
+        mqtt.open_mqtt(options, "mqtt", context).close()
+    broker.stop()
+    for _ in range(10):
+        with pytest.raises(TransferError, match=r"cannot be reached: Connection refused"):
+            mqtt.open_mqtt(options, "mqtt", context)
+
+    assert threading.active_count() == threads
+    assert len(os.listdir("/proc/self/fd")) == open_files - 1, "less the broker's own"
+
+
+def test_a_wrong_password_and_a_missing_certificate_are_told(tmp_path, owner):
+    broker = Broker(tmp_path, "allow_anonymous false")
+    context = SinkContext(Heard(), lambda: False, ManualClock(), (), owner)
+    try:
+        with pytest.raises(TransferError, match=rf"127.0.0.1:{broker.port}: Not authorized"):
+            mqtt.open_mqtt(MqttOptions(host="127.0.0.1", port=broker.port, user="me", password="pw"), "mqtt", context)
+        with pytest.raises(TransferError, match="certificates for the broker 127.0.0.1 cannot be read"):
+            mqtt.open_mqtt(MqttOptions(host="127.0.0.1", tls=True, ca_file="/no/such.pem"), "mqtt", context)
+    finally:
+        broker.stop()
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"password": "pw"}, "a password without a user"),
+        ({"ca_file": "ca.pem"}, "certificates without tls"),
+        ({"tls": True, "cert_file": "c.pem"}, "go together"),
+    ],
+)
+def test_what_no_later_try_would_mend_is_said_before_the_start(options, why, monkeypatch):
+    check_mqtt(MqttOptions(host="h"), "mqtt")
+    with pytest.raises(UsageError, match=why):
+        check_mqtt(MqttOptions(host="h", **options), "mqtt")
+    monkeypatch.setattr(mqtt_options, "find_spec", lambda name: None)
+    with pytest.raises(Unavailable, match=r"paho is not installed; .*\[mqtt\]"):
+        check_mqtt(MqttOptions(host="h"), "mqtt")
