@@ -34,7 +34,6 @@ from typing import Any
 import numpy as np
 
 from ecotta_rt.bench.environment import read_environment
-from ecotta_rt.daemon import feeds
 from ecotta_rt.daemon.config import Config, Output
 from ecotta_rt.daemon.daemon import Daemon
 from ecotta_rt.daemon.tables import Camera, Log, Network, StateFolder
@@ -128,16 +127,10 @@ def served(bundle: Path, sources: dict[str, Opened], seconds: float | None = Non
         sink = Output("json-lines", "lines", kind.options(file=f"{folder}/lines.jsonl"))  # type: ignore[call-arg]
         cameras = tuple(Camera(name, "-") for name in sources)
         config = Config(Network(str(bundle)), cameras, StateFolder(folder), (sink,), log=Log("error"))
-        opens = feeds.Feeds.open
-        feeds.Feeds.open = lambda self, camera: sources[camera.name]  # type: ignore[method-assign]
-        try:
-            daemon = Daemon(config, [heard])
-            timer = threading.Timer(seconds or 0.0, daemon.stop)
-            if seconds is not None:
-                timer.start()
-            daemon.run()
-        finally:
-            feeds.Feeds.open = opens  # type: ignore[method-assign]
+        daemon = Daemon(config, [heard], sources=sources)
+        if seconds is not None:
+            threading.Timer(seconds, daemon.stop).start()
+        daemon.run()
     counts = {one["name"]: {"dropped": one["dropped"], **one["counts"]} for one in daemon.board.snapshot()["cameras"]}
     return heard, counts
 

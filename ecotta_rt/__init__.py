@@ -36,6 +36,7 @@ from ecotta_rt.errors import (
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
+    from ecotta_rt.daemon.live import Live
     from ecotta_rt.exporter.export import export
     from ecotta_rt.exporter.request import ExportOptions
     from ecotta_rt.machine.device import DeviceProfile, device_ids, load_device
@@ -64,6 +65,7 @@ __all__ = [
     "ExportOptions",
     "Frame",
     "InputFileError",
+    "Live",
     "NetworkError",
     "Prediction",
     "Runtime",
@@ -92,6 +94,7 @@ _HOMES = {
     "DeviceProfile": "ecotta_rt.machine.device",
     "ExportOptions": "ecotta_rt.exporter.request",
     "Frame": "ecotta_rt.records",
+    "Live": "ecotta_rt.daemon.live",
     "Prediction": "ecotta_rt.records",
     "Runtime": "ecotta_rt.runtime.engine",
     "SessionOptions": "ecotta_rt.options",

@@ -163,6 +163,9 @@ def shape_of(text):
     [
         ("use_runtime.py", ["net.ecotta", "new-pictures"], "adapted.safetensors"),
         ("own_source_and_sink.py", ["net.ecotta"], None),
+        ("live_cameras.py", ["net.ecotta", "door=new-pictures", "yard=new-pictures"], None),
+        ("live_asyncio.py", ["net.ecotta", "door=new-pictures"], None),
+        ("live_pictures.py", ["net.ecotta"], None),
         ("profile_network.py", [], None),
         ("adapt_with_torch.py", [], "adapted.safetensors"),
     ],

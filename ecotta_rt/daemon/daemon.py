@@ -12,10 +12,11 @@ comes to its end does not end the others; the daemon ends when none is left.
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from queue import SimpleQueue
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
 from ecotta_rt.daemon.board import Board, BoardFacts
@@ -37,6 +38,7 @@ from ecotta_rt.run.options import RunOptions
 from ecotta_rt.runtime.ladder import Ladder
 from ecotta_rt.runtime.watch import watching
 from ecotta_rt.sinks.context import SinkContext
+from ecotta_rt.sources.opening import Opened
 
 if TYPE_CHECKING:
     from ecotta_rt.runtime.engine import Runtime
@@ -60,6 +62,8 @@ class Daemon:
     Args:
         config: What is asked for.
         takers: Get each event beside the outputs of the configuration, in whatever thread it happens.
+        sources: Of cameras by name, instead of those that the configuration names.
+        keeps_states: Off: nothing is read from the state folder, or written there.
         log: Tells people what happens; None: on standard error, as the configuration says.
         read_again: Reads the configuration anew, for `reload`; raises as `read_config`.
         trial: Whether a bundle is tried in a process of its own first: when it is new here, always, or never.
@@ -76,6 +80,8 @@ class Daemon:
         config: Config,
         takers: Sequence[Taker] = (),
         *,
+        sources: Mapping[str, Opened] = MappingProxyType({}),
+        keeps_states: bool = True,
         log: Log | None = None,
         read_again: Callable[[], Config] | None = None,
         trial: Trial = "off",
@@ -84,6 +90,7 @@ class Daemon:
         wall_s: Callable[[], float] = time.time,
     ) -> None:
         self._config, self._takers, self._read_again, self._trial = config, takers, read_again, trial
+        self._sources, self._keeps_states = sources, keeps_states
         self._clock, self._wall_s = clock or SystemClock(), wall_s
         self._log = log or Log(config.log, wall_s=wall_s)
         self._notifier = notifier or Notifier(None)
@@ -141,7 +148,8 @@ class Daemon:
         """
         with ExitStack() as stack:
             stack.callback(self._notifier.close)
-            stack.enter_context(own_folder(self._config.state_folder, self._log.say))
+            if self._keeps_states:
+                stack.enter_context(own_folder(self._config.state_folder, self._log.say))
             self._open_door(stack)
             work = self._begun(stack)
             self._notifier.ready(self._status())
@@ -187,8 +195,9 @@ class Daemon:
             adapt_every=every,
             signs_every_s=self._config.signs.every_s,
             stopping=self._is_ending,
+            sources=self._sources,
         )
-        folder, kept = self._config.state_folder, self._config.state
+        folder, kept = self._config.state_folder if self._keeps_states else None, self._config.state
         states = States(folder, kept, outbox, self._clock, self._wall_s, self._log.say)
         parts, told = (desk, feeds, states, outlets, outbox), (self.board, self._pictures, self._log, self._takers)
         self._work = work = Work(engine, ladder, *parts, *told, self._clock)

@@ -1,7 +1,8 @@
 """The cameras that a daemon has now."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from ecotta_rt.daemon.desk import Desk, Place
@@ -30,6 +31,7 @@ class Feeds:
         adapt_every: Learn by gradients from each n-th frame of a camera; 0: never.
         signs_every_s: Signs of rightness are told every so often.
         stopping: Whether the daemon is to end.
+        sources: Of cameras by name, instead of those that the configuration names.
     """
 
     def __init__(
@@ -42,9 +44,11 @@ class Feeds:
         adapt_every: int,
         signs_every_s: float,
         stopping: Callable[[], bool],
+        sources: Mapping[str, Opened] = MappingProxyType({}),
     ) -> None:
         self._engine, self._ladder, self._desk, self._clock = engine, ladder, desk, clock
         self._asked: Any = {"adapt_every": adapt_every, "signs_every_s": signs_every_s, "stopping": stopping}
+        self._sources = sources
         self._by_name: dict[str, Feed] = {}
         self._by_place: dict[Place, Feed] = {}
         self._left: list[Reader] = []
@@ -62,6 +66,8 @@ class Feeds:
 
     def open(self, camera: "Camera") -> Opened:
         """Open the source of a camera; nothing is read from it yet. Raises as `open_camera`."""
+        if camera.name in self._sources:
+            return self._sources[camera.name]
         classes = len(self._engine.class_names) or None
         return open_camera(camera.source, unending(wait=camera.wait), classes=classes, clock=self._clock)
 

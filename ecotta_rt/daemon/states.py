@@ -46,7 +46,7 @@ class States:
     """Keepers by camera. All but `report` of the outbox is for the thread that answers.
 
     Args:
-        folder: Of all cameras.
+        folder: Of all cameras; None: nothing is kept.
         options: How often, how many.
         outbox: Hears what was saved and what was not.
         clock: Paces the saves.
@@ -56,7 +56,7 @@ class States:
 
     def __init__(
         self,
-        folder: Path,
+        folder: Path | None,
         options: StateFolder,
         outbox: Outbox,
         clock: Clock,
@@ -70,6 +70,8 @@ class States:
 
     def take_up(self, feed: Feed, *, fresh: bool = False) -> None:
         """Let a camera go on from its newest valid snapshot, and keep its state from here on."""
+        if self._folder is None:
+            return
         own, name = feed.state(), feed.name
         snapshots = Snapshots(
             camera_folder(self._folder, name),
@@ -107,15 +109,17 @@ class States:
 
     def keep(self, camera: str, why: str, *, changed: bool = False) -> None:
         """Save a camera's state now: before something that may spoil it, or `changed` by somebody."""
-        self._keepers[camera].keep(why, changed=changed)
+        if camera in self._keepers:
+            self._keepers[camera].keep(why, changed=changed)
 
     def good(self, camera: str) -> tuple[str, AdaptState | None]:
         """The last state of a camera that was good: what it is called, and what it holds; None: the source."""
-        return self._keepers[camera].good
+        return self._keepers[camera].good if camera in self._keepers else ("source", None)
 
     def leave(self, camera: str) -> None:
         """A camera is no more: its state is saved for the last time."""
-        self._keepers.pop(camera).stop()
+        if camera in self._keepers:
+            self._keepers.pop(camera).stop()
 
     def stop(self) -> None:
         """Begin to save all for the last time."""
