@@ -6,11 +6,11 @@ A stream of corrupted test images, another corruption every 300 frames. The firs
 thing goes wrong, of
 
     rate       it learns by gradients, with steps 64 times as long as the bundle's
-    lock       the filter's trust has no cap, and classes come in runs
+    lock       the filter's trust has no cap and is learned at once; classes come in runs of 30 frames
     broken     the statistics of one norm are no numbers
     noise      frames of nothing but noise
     one-class  nothing goes wrong: one class for 900 frames
-    runs       nothing goes wrong: classes come in runs
+    runs       nothing goes wrong: classes come in runs of 30 frames
 
 and `StreamWatch` looks on: a frame in 10 is shown to the frozen network, where the daemon shows it one in 50, so that a
 collapse is found after a fifth of the frames that the daemon needs. Where it is found what went wrong is put right, the
@@ -67,7 +67,6 @@ class Played:
         self._images, self._kind, self._random = images, kind, np.random.default_rng((seed, KINDS.index(kind)))
         self._corruptions = np.random.default_rng(seed).permutation(CORRUPTIONS)
         self._runtime = Runtime.load(bundle, threads=1, adapt=kind == "rate")
-        self._most_trust = self._runtime.options.most_trust
         self._clock = ManualClock()
         look = FrozenLook(self._runtime, LOOK_EVERY)
         times = WatchTimes(judge_every_s=1.0)
@@ -119,9 +118,13 @@ class Played:
 
     def _go_wrong(self) -> None:
         if self._kind == "lock":
-            self._runtime.adaptation._filter._most_trust = 0.9999
+            self._set_trust(0.9999, 0.9)
         if self._kind == "broken" and self._runtime.adaptation.statistics is not None:
             self._runtime.adaptation.statistics[:8] = np.nan
+
+    def _set_trust(self, most: float, rate: float) -> None:
+        answers = self._runtime.adaptation._filter
+        answers._most_trust, answers._rate = most, rate
 
     def _return(self, place: int) -> None:
         again = self.found is not None
@@ -130,7 +133,7 @@ class Played:
             self.found, self.why = place, self._watch.collapsed or ""
         good = [] if again else [state for taken, state in self._states if taken <= place - LAG]
         self._runtime.restore(good[-1]) if good else self._runtime.reset()
-        self._runtime.adaptation._filter._most_trust = self._most_trust
+        self._set_trust(self._runtime.options.most_trust, self._runtime.options.filter_rate)
         self._watch.begin_anew()
 
     def row(self) -> dict[str, Any]:

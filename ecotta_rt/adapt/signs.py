@@ -36,6 +36,7 @@ Source:
     calibrated there: Garg et al. 2022 (arXiv 2201.04234). The beliefs of a filter in its place are our own.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,6 +75,7 @@ SAMPLES = 20
 """Frames with the frozen network's answer that count."""
 
 _LEAST_VARIANCE = 1e-8
+_LEAST_PROBABILITY = 1e-300
 
 
 class Mean:
@@ -284,19 +286,21 @@ def _calibrated(recipe: SignsRecipe) -> AnswerFilter | None:
 
 def entropies(probabilities: Floats) -> Doubles:
     """Of each row of `[N, C]`, in units of ln C: float64 `[N]` in [0, 1]; 1 where it is no distribution."""
-    usable = _usable(probabilities)
-    rows = np.where(usable[:, None], probabilities.astype(np.float64), 1)
-    rows /= rows.sum(axis=1, keepdims=True)
-    found = -(rows * np.log(np.where(rows > 0, rows, 1))).sum(axis=1) / np.log(rows.shape[1])
-    clipped: Doubles = np.clip(found, 0, 1)
+    rows = probabilities.astype(np.float64)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        totals = rows.sum(axis=1)
+        inner = (rows * np.log(np.maximum(rows, _LEAST_PROBABILITY))).sum(axis=1)
+        found = (np.log(totals) - inner / totals) / math.log(rows.shape[1])  # of rows / totals
+    clipped: Doubles = np.where(_usable(probabilities), np.minimum(np.maximum(found, 0), 1), 1.0)
     return clipped
 
 
 def _usable(probabilities: Floats) -> NDArray[np.bool_]:
     """Which rows can be a distribution: finite, from 0, and not all 0."""
+    # Of finite numbers none below 0: the least is one, and what is not a number makes the sum none.
     with np.errstate(over="ignore", invalid="ignore"):
         totals = probabilities.sum(axis=1, dtype=np.float64)
-        usable: NDArray[np.bool_] = (probabilities >= 0).all(axis=1) & (totals > 0) & np.isfinite(totals)
+        usable: NDArray[np.bool_] = (probabilities.min(axis=1) >= 0) & (totals > 0) & (totals < np.inf)
     return usable
 
 
