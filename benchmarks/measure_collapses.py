@@ -175,7 +175,12 @@ def main(argv: list[str] | None = None) -> int:
                 played.play()
                 rows.append(about | played.row())
                 print(rows[-1], flush=True)
-                content = {"environment": vars(read_environment(1)), "images": images.name, "rows": rows}
+                content = {
+                    "measured": "collapses",
+                    "environment": vars(read_environment(1)),
+                    "images": images.name,
+                    "rows": rows,
+                }
                 write_atomic(args.out, (json.dumps(content, indent=1) + "\n").encode())
     return 0
 

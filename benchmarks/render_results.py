@@ -5,8 +5,9 @@
 
 A table stands between `<!-- BEGIN RESULTS: NAME -->` and `<!-- END RESULTS: NAME -->` and comes from NAME.json, or from
 all files of a folder NAME: what `ecotta-bench --memory` or `--latency` wrote with `--json`, or measure_runs.py,
-measure_passes.py, measure_sessions.py, measure_start.py, measure_starts.py, measure_warm_ups.py, profile_operators.py
-or compare_budgets.py. The files of `streams/`, one a network, are from `ecotta-bench --stream`; see stream_tables.py.
+measure_collapses.py, measure_passes.py, measure_sessions.py, measure_signs.py, measure_start.py, measure_starts.py,
+measure_warm_ups.py, profile_operators.py or compare_budgets.py. The files of `streams/`, one a network, are from
+`ecotta-bench --stream`; see stream_tables.py.
 Runs of several seeds make the table of compare_seeds.py. `BEGIN RESULTS: NAME source,tent` makes a shorter table of
 these methods. A test fails when a table and its file differ.
 """
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import compare_seeds
+from sign_tables import render_collapses, render_signs
 from stream_tables import render_long_run, render_streams
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -137,6 +139,10 @@ def render(reports: dict[str, dict[str, Any]]) -> str:
         return _render_starts(first)
     if first.get("measured") == "long run":
         return render_long_run(first)
+    if first.get("measured") == "signs":
+        return render_signs(first)
+    if first.get("measured") == "collapses":
+        return render_collapses(first)
     if first.get("measured") == "warm-ups":
         return _render_warm_ups(first)
     if first.get("measured") == "operators":

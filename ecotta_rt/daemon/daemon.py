@@ -193,7 +193,7 @@ class Daemon:
             desk,
             self._clock,
             adapt_every=every,
-            signs_every_s=self._config.signs.every_s,
+            signs=self._config.signs,
             stopping=self._is_ending,
             sources=self._sources,
         )

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from ecotta_rt.daemon.desk import Desk, Place, PlaceOptions
+from ecotta_rt.daemon.doubts import DoubtLimits
 from ecotta_rt.daemon.reader import Reader
 from ecotta_rt.daemon.returns import Returns
 from ecotta_rt.daemon.stream_watch import StreamWatch, WatchTimes
@@ -18,7 +19,7 @@ from ecotta_rt.sources.source import Source
 from ecotta_rt.state import AdaptState
 
 if TYPE_CHECKING:
-    from ecotta_rt.daemon.tables import Camera
+    from ecotta_rt.daemon.tables import Camera, SignsOptions
     from ecotta_rt.runtime.engine import Runtime
 
 __all__ = ["Feed"]
@@ -35,7 +36,7 @@ class Feed:
         desk: Where it gets a place.
         clock: Dates the frames.
         adapt_every: Learn by gradients from each n-th frame; 0: never.
-        signs_every_s: Signs of rightness are told every so often.
+        signs: How it is watched.
         stopping: Whether the daemon is to end.
 
     Attributes:
@@ -58,7 +59,7 @@ class Feed:
         options: "Camera",
         *,
         adapt_every: int,
-        signs_every_s: float,
+        signs: "SignsOptions",
         stopping: Callable[[], bool],
     ) -> None:
         self._engine, self._ladder, self._desk, self._clock = engine, ladder, desk, clock
@@ -67,9 +68,10 @@ class Feed:
         self._place: Place | None = None
         self._reader: Reader | None = None
         self.stream = engine.new_stream()
-        times = WatchTimes(every_s=signs_every_s)
-        self.watch = StreamWatch(engine.signs_recipe, self.stream.adaptation, FrozenLook(engine), clock, times)
-        self.returns = Returns()
+        look, times = FrozenLook(engine, signs.frozen_every), WatchTimes(every_s=signs.every_s)
+        limits = DoubtLimits(most_error=signs.most_error)
+        self.watch = StreamWatch(engine.signs_recipe, self.stream.adaptation, look, clock, times, limits)
+        self.returns = Returns(signs.go_back)
         self.ended = False
         self.error: EcottaError | None = None
         self.position = 0

@@ -14,7 +14,7 @@ from ecotta_rt.sources.opening import Opened, open_camera
 from ecotta_rt.sources.patience import unending
 
 if TYPE_CHECKING:
-    from ecotta_rt.daemon.tables import Camera
+    from ecotta_rt.daemon.tables import Camera, SignsOptions
     from ecotta_rt.runtime.engine import Runtime
 
 __all__ = ["Feeds"]
@@ -29,7 +29,7 @@ class Feeds:
         desk: Where they get their places.
         clock: Dates the frames.
         adapt_every: Learn by gradients from each n-th frame of a camera; 0: never.
-        signs_every_s: Signs of rightness are told every so often.
+        signs: How they are watched.
         stopping: Whether the daemon is to end.
         sources: Of cameras by name, instead of those that the configuration names.
     """
@@ -42,12 +42,12 @@ class Feeds:
         clock: Clock,
         *,
         adapt_every: int,
-        signs_every_s: float,
+        signs: "SignsOptions",
         stopping: Callable[[], bool],
         sources: Mapping[str, Opened] = MappingProxyType({}),
     ) -> None:
         self._engine, self._ladder, self._desk, self._clock = engine, ladder, desk, clock
-        self._asked: Any = {"adapt_every": adapt_every, "signs_every_s": signs_every_s, "stopping": stopping}
+        self._asked: Any = {"adapt_every": adapt_every, "signs": signs, "stopping": stopping}
         self._sources = sources
         self._by_name: dict[str, Feed] = {}
         self._by_place: dict[Place, Feed] = {}

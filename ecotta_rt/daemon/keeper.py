@@ -148,6 +148,12 @@ class Keeper:
             why = "the source" if found.snapshot is None else str(found.snapshot)
             self._good = _Taken(found.state, why, snapshot=found.snapshot)
 
+    def expect(self, state_bytes: int) -> float:
+        """A state has about so many bytes: returns how many seconds apart it is saved, at least."""
+        with self._lock:
+            self._state_bytes = state_bytes
+            return self._apart_s()
+
     @property
     def figures(self) -> Kept:
         """Counts so far."""
@@ -192,7 +198,9 @@ class Keeper:
         if self._writer.is_busy(self.camera):
             self._watch_slow_disk()
         elif self._is_due():
-            self.keep(f"every {self._every_s:g} s")
+            with self._lock:
+                apart_s = self._apart_s()
+            self.keep(f"every {apart_s:.0f} s")
 
     def keep(self, why: str, *, changed: bool = False) -> None:
         """Save now, unless nothing has moved; returns at once.
@@ -216,8 +224,10 @@ class Keeper:
     def _is_due(self) -> bool:
         with self._lock:
             waited_s = self._clock.now_s() - self._tried_s
-            stretched_s = self._state_bytes * _DAY_S / self._day_bytes
-            return self._moved and waited_s >= (self._retry_s or max(self._every_s, stretched_s))
+            return self._moved and waited_s >= (self._retry_s or self._apart_s())
+
+    def _apart_s(self) -> float:
+        return max(self._every_s, self._state_bytes * _DAY_S / self._day_bytes)
 
     def _may_write(self) -> bool:
         with self._lock:

@@ -16,9 +16,14 @@ REST_S = 86400.0
 
 
 class Returns:
-    """The returns of one stream."""
+    """The returns of one stream.
 
-    def __init__(self) -> None:
+    Args:
+        on: Whether it ever goes back.
+    """
+
+    def __init__(self, on: bool = True) -> None:
+        self._on = on
         self._last_s = float("-inf")
         self._steps = 0
 
@@ -28,6 +33,8 @@ class Returns:
         Args:
             now_s: By a clock that never jumps; a return that is chosen counts as made.
         """
+        if not self._on:
+            return None
         apart_s = now_s - self._last_s
         if apart_s >= (REST_S if self._steps == 2 else AGAIN_S):
             self._steps = 0

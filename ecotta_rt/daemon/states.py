@@ -13,11 +13,13 @@ from ecotta_rt.daemon.writer import Writer
 from ecotta_rt.errors import TransferError
 from ecotta_rt.events import Event, GuardStep
 from ecotta_rt.machine.clock import Clock
-from ecotta_rt.state import AdaptState
+from ecotta_rt.state import MAX_HEADER_BYTES, AdaptState
 
 __all__ = ["States", "own_folder"]
 
 Say = Callable[[str], None]
+
+_MIB = 2**20
 
 
 @contextmanager
@@ -87,8 +89,15 @@ class States:
             self._writer,
             lambda event: self._outbox.tell(event, name),
             every_s=self._options.every_s,
+            day_bytes=self._options.day_bytes,
             clock=self._clock,
         )
+        state_bytes = own.most_file_bytes - MAX_HEADER_BYTES
+        if (apart_s := keeper.expect(state_bytes)) > self._options.every_s:
+            self._say(
+                f"{name}: a state has {state_bytes / _MIB:.1f} MiB and is saved every {apart_s:.0f} s, not every "
+                f"{self._options.every_s:g}, since [state] day_limit is {self._options.day_limit}"
+            )
         if not fresh:
             found = snapshots.newest(feed.restore)
             keeper.begin_with(found)

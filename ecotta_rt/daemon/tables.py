@@ -124,7 +124,20 @@ class StateFolder:
     ] = None
     every_s: Annotated[float, Doc("Seconds between two snapshots while something changes."), Limit(1, _DAY_S)] = 300.0
     generations: Annotated[int, Doc("How many snapshots of each camera are kept."), Limit(1, 1000)] = 5
+    day_limit: Annotated[
+        str,
+        Doc(
+            "At most so much is written a day for each camera; snapshots become rarer where `every_s` would write more."
+        ),
+        _a_size,
+    ] = "1GiB"
     fresh: Annotated[bool, Doc("Begin from the bundle's own state at each start; snapshots stay.")] = False
+
+    @property
+    def day_bytes(self) -> int:
+        limit = byte_size(self.day_limit)
+        assert limit is not None
+        return limit
 
 
 @dataclass(frozen=True)
@@ -132,6 +145,18 @@ class SignsOptions:
     """Signs of whether the answers are still right."""
 
     every_s: Annotated[float, Doc("Seconds between two lines of signs."), Limit(1, _DAY_S)] = 60.0
+    frozen_every: Annotated[
+        int,
+        Doc(
+            "One frame in so many is shown to the frozen network, too, which takes as long as answering it; 0: none, "
+            "and a collapse is not seen."
+        ),
+        Limit(0, 1_000_000),
+    ] = 50
+    most_error: Annotated[
+        float, Doc("Answers are in doubt from this expected share of wrong ones on."), Limit(0.01, 1)
+    ] = 0.5
+    go_back: Annotated[bool, Doc("Put the last good state back where a camera's stream has collapsed.")] = True
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from sign_tables import render_collapses, render_signs
 
 import measure_signs
+from sign_tables import render_collapses, render_signs
 
 
 def stream(frames=400, classes=4, seed=0):

@@ -97,6 +97,10 @@ def test_first_back_to_the_last_good_state_then_to_the_source_then_nowhere_for_a
     assert returns.choose(600.0 + REST_S) == "good"
 
 
+def test_who_does_not_want_it_never_goes_back():
+    assert Returns(on=False).choose(0.0) is None
+
+
 def test_a_collapse_long_after_a_return_is_a_new_one():
     returns = Returns()
 

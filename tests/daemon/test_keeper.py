@@ -228,6 +228,13 @@ def test_no_more_than_so_much_is_written_a_day_but_for_the_last_save(tmp_path):
     assert camera.on_card == camera.batches
 
 
+def test_who_expects_large_states_hears_how_often_they_are_saved(camera):
+    assert camera.keeper.expect(1) == 300
+    assert camera.keeper.expect(1 << 30) == 86_400
+    camera.play(300)
+    assert camera.on_card is None
+
+
 def test_the_next_day_writes_again(tmp_path):
     camera = Camera(tmp_path / "door", every_s=1.0, day_bytes=1)
     for _ in range(3):

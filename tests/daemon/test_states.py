@@ -1,0 +1,38 @@
+from types import SimpleNamespace
+
+import numpy as np
+
+from ecotta_rt.daemon.states import States
+from ecotta_rt.daemon.tables import StateFolder
+from ecotta_rt.machine.clock import ManualClock
+from ecotta_rt.state import AdaptState
+
+STATE = AdaptState({"w": np.ones(1 << 18, np.float32)}, {}, {}, "ab" * 32)
+
+
+def feed():
+    return SimpleNamespace(name="door", state=lambda: STATE, restore=lambda state: None)
+
+
+def taken_up(tmp_path, said, **options):
+    states = States(tmp_path, StateFolder(**options), None, ManualClock(), lambda: 0.0, said.append)
+    states.take_up(feed())
+    return states
+
+
+def test_a_state_too_large_for_its_day_is_saved_less_often_and_it_is_said(tmp_path):
+    said = []
+
+    taken_up(tmp_path, said, every_s=60, day_limit="100MiB").close(1)
+
+    assert said == [
+        "door: a state has 1.0 MiB and is saved every 864 s, not every 60, since [state] day_limit is 100MiB"
+    ]
+
+
+def test_nothing_is_said_where_the_day_is_long_enough(tmp_path):
+    said = []
+
+    taken_up(tmp_path, said).close(1)
+
+    assert said == []
