@@ -1,6 +1,6 @@
 """Whether what a configuration names is there, looked at before anything starts."""
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from ipaddress import ip_address
 from os.path import realpath
@@ -13,6 +13,7 @@ from ecotta_rt.files.fields import Document, Path, nearest
 from ecotta_rt.machine.device import load_device
 from ecotta_rt.messages import mask
 from ecotta_rt.plugs import plug_for
+from ecotta_rt.sinks.alert_rules import unknown_label
 from ecotta_rt.sinks.kinds import sink_kind
 from ecotta_rt.sources.opening import PLUGS
 from ecotta_rt.sources.source import SourcePlug
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["faults_of"]
 
 Faults = Iterator[tuple[Path, str]]
+
+_FEW = 10
 
 
 def faults_of(config: "Config", document: Document, made: Collection[FilePath] = ()) -> list[EcottaError]:
@@ -46,6 +49,7 @@ def _faults(config: "Config", made: Collection[FilePath]) -> Faults:
     yield from _doubled_devices(config)
     yield from _outputs(config, made)
     yield from _camera_names(config)
+    yield from _labels(config)
     yield from _host(config.http.host)
     if (fault := http_fault(config.http)) is not None:
         yield ("http", fault[0]), fault[1]
@@ -100,6 +104,28 @@ def _camera_names(config: "Config") -> Faults:
         for name in cameras:
             if name not in names:
                 yield path, f"there is no camera {name!a}; {nearest(name, names)}there are: {', '.join(names)}"
+
+
+def _labels(config: "Config") -> Faults:
+    """Of classes that alerts wait for; the bundle is asked for its classes only where there are such."""
+    if not any(rule.label for rule in config.alerts) or not FilePath(config.network.bundle).is_file():
+        return
+    from ecotta_rt.bundle import read_bundle
+
+    try:
+        classes = read_bundle(config.network.bundle, verify=False).manifest.classes
+    except EcottaError as error:
+        yield ("network", "bundle"), str(error)
+        return
+    for at, rule in enumerate(config.alerts):
+        if rule.label is not None and unknown_label(rule, classes):
+            problem = f"the network has no class {rule.label!a}; {nearest(rule.label, classes)}{_few(classes)}"
+            yield ("alert", at, "label"), problem
+
+
+def _few(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _FEW} more" if len(names) > _FEW else ""
+    return f"it has {', '.join(names[:_FEW])}{more}"
 
 
 def _target(output: "Output") -> str:

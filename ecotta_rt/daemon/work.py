@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from ecotta_rt.daemon.alerts import Alerts
 from ecotta_rt.daemon.board import Board
 from ecotta_rt.daemon.camera_tally import WatchedCamera
 from ecotta_rt.daemon.config import Config
@@ -59,6 +60,7 @@ class Work:
         self._ladder, self._desk, self._feeds, self._states = ladder, desk, feeds, states
         self._outlets, self._outbox, self._board, self._pictures = outlets, outbox, board, pictures
         self._log, self._takers, self._clock = log, takers, clock
+        self._alerts = Alerts(outbox, clock)
         self._failure: Exception | None = None
         self._told_drops_s = clock.now_s()
 
@@ -76,6 +78,7 @@ class Work:
         self._config = config
         opened = {camera.name: self._feeds.open(camera) for camera in config.cameras}
         self._outlets.exchange(config.sinks)
+        self._alerts.follow(config.alerts)
         self._hand_on()
         for camera in config.cameras:
             feed = self._feeds.add(camera)
@@ -95,6 +98,7 @@ class Work:
             self._take(feed, found[1])
             self._desk.spent(found[0], self._clock.now_s() - begun_s)
         self._states.tick()
+        self._alerts.tick()
         self._tell_drops()
 
     def set_adapting(self, camera: str, on: bool) -> None:
@@ -123,6 +127,7 @@ class Work:
             self._tell(Reloaded(why=str(error)), None)
             return
         self._log.options = self._config.log
+        self._alerts.follow(self._config.alerts)
         self._hand_on()
         self._note_cameras()
         self._tell(Reloaded(told), None)
@@ -194,7 +199,8 @@ class Work:
         self._outbox.tell(event, camera, at_s)
 
     def _hand_on(self) -> None:
-        self._outbox.hand_to((self._board, self._log, *self._takers, *self._outlets))
+        # Alerts last: what gave rise to one is told before it.
+        self._outbox.hand_to((self._board, self._log, *self._takers, *self._outlets, self._alerts))
 
     def _note_cameras(self) -> None:
         self.switches = {feed.name: feed.adapting for feed in self._feeds}

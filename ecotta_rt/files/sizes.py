@@ -30,7 +30,7 @@ def byte_size(text: str | None) -> int | None:
         raise UsageError(f"{shown!r} is not a size; write for example 200MiB, 1.5GiB, 512MB or 4096 (bytes)")
     unit, fraction = _UNITS[match[3].lower()], match[2] or "0"
     # In whole numbers: floats lose bytes, and the module for decimal ones takes memory of a daemon for nothing else.
-    size_bytes = int(match[1]) * unit + int(fraction) * unit // 10 ** len(fraction)
+    size_bytes: int = int(match[1]) * unit + int(fraction) * unit // 10 ** len(fraction)
     if size_bytes < 1:
         raise UsageError(f"{text!r} is less than one byte")
     return size_bytes

@@ -146,6 +146,15 @@ def test_a_bundle_that_is_none_is_told_of(door, secrets, tmp_path, monkeypatch, 
     assert main(["config", "check", str(door)]) == 4
 
 
+def test_a_class_that_the_network_does_not_have_is_found(door, secrets, capsys):
+    with door.open("a", encoding="utf-8") as file:
+        file.write('[[alert]]\nname = "x"\nwhen = "seen"\nlabel = "red"\n')
+        file.write('[[alert]]\nname = "y"\nwhen = "seen"\nlabel = "unicorn"\n')
+
+    assert main(["config", "check", str(door)]) == 78
+    assert "field 'alert[1].label': the network has no class 'unicorn'" in capsys.readouterr().err
+
+
 def test_what_holds_is_shown_with_where_it_comes_from(door, secrets, small, monkeypatch, capsys):
     monkeypatch.setenv("ECOTTA_SERVE__HTTP__PORT", "9000")
     monkeypatch.setenv("ECOTTA_SERVE__HTTP__TOKEN", "0123456789abcdef")
