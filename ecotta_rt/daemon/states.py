@@ -121,6 +121,11 @@ class States:
         if camera in self._keepers:
             self._keepers[camera].keep(why, changed=changed)
 
+    def keep_all(self, why: str) -> None:
+        """Save the states of all cameras now."""
+        for keeper in self._keepers.values():
+            keeper.keep(why)
+
     def good(self, camera: str) -> tuple[str, AdaptState | None]:
         """The last state of a camera that was good: what it is called, and what it holds; None: the source."""
         return self._keepers[camera].good if camera in self._keepers else ("source", None)

@@ -122,6 +122,8 @@ class Work:
         try:
             config = self._config if read_again is None else read_again()
             told = differences(self._config, config)
+            if told:
+                self._states.keep_all("before a reload")
             self._config = change(self._config, config, self._feeds, self._states, self._outlets)
         except EcottaError as error:
             self._tell(Reloaded(why=str(error)), None)
@@ -172,6 +174,7 @@ class Work:
         why = feed.watch.collapsed
         where = None if why is None else feed.returns.choose(self._clock.now_s())
         if why is not None and where is not None:
+            self._states.keep(feed.name, "before going back")  # so that an owner may look at it
             to, state = ("source", None) if where == "source" else self._states.good(feed.name)
             self._put_back(feed, to, state, why)
 

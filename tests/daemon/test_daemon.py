@@ -166,6 +166,7 @@ def test_a_stream_that_has_collapsed_goes_back_to_what_was_good(serve, tiny, tmp
     found = [answer.probability for answer in heard.answers("door")]
     assert found[4:] == found[:4]
     assert heard.of(StateReturned) == [StateReturned(at, "source", "one class whatever it sees") for at in (3, 7)]
+    assert heard.of(StateSaved)[0].why == "before going back"
 
 
 def test_what_is_no_camera_cannot_be_commanded(serve, folder):

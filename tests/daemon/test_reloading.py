@@ -59,6 +59,8 @@ def test_a_camera_is_added_and_another_goes_on_untouched(tiny, tmp_path):
     assert told == [Reloaded(("camera yard is new",))]
     assert script.frames("door") == sorted(script.frames("door")), "its stream did not begin anew"
     assert script.frames("yard")
+    saved = [one.event.why for one in script.events if isinstance(one.event, StateSaved) and one.camera == "door"]
+    assert saved[0] == "before a reload"
 
 
 def test_a_camera_that_is_gone_is_saved_and_goes_on_from_there_when_it_is_back(tiny, tmp_path):
