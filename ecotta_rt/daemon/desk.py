@@ -58,7 +58,7 @@ class Place:
     Attributes:
         options: May be exchanged at any time.
         dropped: Frames that came and were not handed out, by reason: `newer` (a newer one came), `old` (older than is
-            allowed), `broken` (refusals that there was no room for).
+            allowed), `broken` (refusals that there was no room for), `left` (it waited when the place was closed).
     """
 
     def __init__(self, options: PlaceOptions, changed: Condition, rejoin: "Callable[[Place], None]") -> None:
@@ -99,6 +99,7 @@ class Place:
         with self._changed:
             self._closed = True
             self._refusals.clear()
+            self.dropped["left"] += self._frame is not None
             self._frame = None
             self._changed.notify_all()
 

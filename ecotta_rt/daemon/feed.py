@@ -142,10 +142,10 @@ class Feed:
         """Let go of source and place, without waiting; returns who may still read."""
         reader, place = self._reader, self._place
         if reader is not None and place is not None:
-            self._dropped_before = self.dropped
-            self._reader = self._place = None
             reader.stop()
             self._desk.leave(place)
+            self._dropped_before = self.dropped
+            self._reader = self._place = None
         return reader
 
     def _new_answering(self) -> Answering:

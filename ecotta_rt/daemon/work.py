@@ -144,10 +144,9 @@ class Work:
     def end(self) -> None:
         """Read no more, say what each camera has come to, and begin to save."""
         for feed in self._feeds:
-            dropped = feed.dropped.total()
             self._feeds.end(feed)
             if not feed.ended:
-                self._tell(StreamEnded(dropped), feed)
+                self._tell(StreamEnded(feed.dropped.total()), feed)
         self._states.stop()
 
     def require_good_end(self) -> None:
