@@ -11,6 +11,7 @@ that reads well wherever it is shown. Kinds:
     BOARDS     the smallest board for each network, from benchmarks/results/budgets.json
     STREAMS    the protocols of `ecotta-bench --stream`
     ERRORS     the errors and their exit codes
+    METRICS    the metrics of the daemon
     EXAMPLE    a file of docs/examples/
     CONFIGURATION  the fields of a table of the daemon's configuration; NAME is the table
     COPY       a section of another page; NAME is FILE#heading
@@ -32,10 +33,11 @@ from configuration_tables import configuration
 from ecotta_rt import errors
 from ecotta_rt.bench.streams import PROTOCOLS
 from ecotta_rt.cli.bench_options import bench_parser
+from ecotta_rt.daemon.metrics import METRICS
 from ecotta_rt.machine.device import DeviceProfile, device_ids, load_device
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-_KINDS = "COMMAND|API|DEVICES|BOARDS|STREAMS|ERRORS|CONFIGURATION|EXAMPLE|COPY"
+_KINDS = "COMMAND|API|DEVICES|BOARDS|STREAMS|ERRORS|CONFIGURATION|METRICS|EXAMPLE|COPY"
 BLOCK = re.compile(rf"(<!-- BEGIN ({_KINDS}): (.*?) -->\n)(.*?)(<!-- END \2: \3 -->)", re.DOTALL)
 LANGUAGES = {
     ".py": "python",
@@ -163,6 +165,15 @@ def errors_table(_: str) -> str:
     return "\n".join([*lines, ""])
 
 
+def metrics(_: str) -> str:
+    """One row a metric, in the order in which they are written."""
+    lines = ["| metric | type | labels | is |", "| --- | --- | --- | --- |"]
+    for metric in METRICS:
+        labels = ", ".join(f"`{label}`" for label in metric.labels)
+        lines.append(f"| `{metric.name}` | {metric.kind} | {labels} | {metric.help} |")
+    return "\n".join([*lines, ""])
+
+
 def example(name: str) -> str:
     """A file of docs/examples/, whole."""
     path = REPOSITORY / "docs" / "examples" / name
@@ -191,6 +202,7 @@ FILLERS: dict[str, Callable[[str], str]] = {
     "BOARDS": boards,
     "STREAMS": streams,
     "ERRORS": errors_table,
+    "METRICS": metrics,
     "CONFIGURATION": configuration,
     "EXAMPLE": example,
     "COPY": copy,

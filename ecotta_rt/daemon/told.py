@@ -1,5 +1,7 @@
 """An event as people read it: what kind it is, and a sentence."""
 
+from pathlib import PurePath
+
 from ecotta_rt.events import (
     AdaptingSet,
     Alert,
@@ -61,7 +63,8 @@ def _of_streams(event: Event) -> tuple[str, str] | None:
 def _of_states(event: Event) -> tuple[str, str] | None:
     match event:
         case StateSaved():
-            return "state-saved", f"{event.path} ({event.why})" if event.why else event.path
+            name = PurePath(event.path).name
+            return "state-saved", f"{name} ({event.why})" if event.why else name
         case StateNotSaved():
             return "state-not-saved", f"{event.path}: {event.why}"
         case StateReturned():

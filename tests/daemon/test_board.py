@@ -297,7 +297,7 @@ TOLD = {
     DoubtBegan(0, "all the same class"): ("doubt", "answers may be wrong: all the same class"),
     DoubtEnded(0, 90.0): ("doubt-ended", "the signs are good again after 90 s"),
     StreamEnded(0): ("ended", "the stream has ended"),
-    StateSaved("s"): ("state-saved", "s"),
+    StateSaved("/var/lib/s"): ("state-saved", "s"),
     StateSaved("s", 9, "at stop"): ("state-saved", "s (at stop)"),
     StateNotSaved("s", "disk full"): ("state-not-saved", "s: disk full"),
     StateReturned(0, "source", "asked for"): ("state-returned", "back to source: asked for"),
