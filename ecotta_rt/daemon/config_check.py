@@ -1,5 +1,6 @@
 """Whether what a configuration names is there, looked at before anything starts."""
 
+import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from ipaddress import ip_address
@@ -26,6 +27,8 @@ __all__ = ["faults_of"]
 Faults = Iterator[tuple[Path, str]]
 
 _FEW = 10
+_SCHEMES = ("rtsp", "rtsps", "http", "https")
+_HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+(?:%\w+)?\]|[^\s:\[\]@]+)(?::([0-9]{1,5}))?", re.ASCII)
 
 
 def faults_of(config: "Config", document: Document, made: Collection[FilePath] = ()) -> list[EcottaError]:
@@ -46,6 +49,7 @@ def _faults(config: "Config", made: Collection[FilePath]) -> Faults:
         yield from _tried(("network", "device"), lambda: load_device(device))
     for at, camera in enumerate(config.cameras):
         yield from _source(camera.source, ("camera", at, "source"))
+        yield from _address(camera.source, ("camera", at, "source"))
     yield from _doubled_devices(config)
     yield from _outputs(config, made)
     yield from _camera_names(config)
@@ -70,6 +74,18 @@ def _source(source: str, path: Path) -> Faults:
     if plug is None:
         known = ", ".join(plug.shown for plug in reversed(PLUGS))
         yield path, f"expected one of {known}, found {mask(source)}; there is no such file or folder, if it is one"
+
+
+def _address(source: str, path: Path) -> Faults:
+    """A camera that is away is waited for, and one whose address nobody can parse would be for ever."""
+    scheme, _, rest = source.partition("://")
+    if scheme.lower() not in _SCHEMES:
+        return
+    host = re.split("[/?#]", rest, maxsplit=1)[0].rpartition("@")[2]
+    parsed = _HOST.fullmatch(host)
+    if parsed is None or not 0 < int(parsed[1] or 1) < 1 << 16:
+        hint = "within a user or password write / as %2F, : as %3A and @ as %40"
+        yield path, f"expected {scheme}://HOST or {scheme}://HOST:PORT before the path, found {mask(source)}; {hint}"
 
 
 def _doubled_devices(config: "Config") -> Faults:

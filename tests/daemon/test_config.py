@@ -69,6 +69,32 @@ def test_what_cannot_be_meant_is_refused(read_camera, added, problem):
 
 
 @pytest.mark.parametrize(
+    "address",
+    [
+        "rtsp://",
+        "rtsp:///live",
+        "rtsp://a:b@/live",
+        "http://10.0.0.7:99999/",
+        "rtsp://[::1/live",
+        "rtsps://u:p/w@10.0.0.7/",
+    ],
+)
+def test_an_address_that_does_not_parse_is_refused_without_its_password(read_camera, address):
+    with pytest.raises(ConfigurationError, match="HOST:PORT before the path, found") as caught:
+        read_camera(camera=f'source = "{address}"')
+
+    assert "b@" not in str(caught.value) and "p/w" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["rtsp://10.0.0.7", "rtsp://u:p%40w@cam.local:554/live?x=1", "http://[fe80::1%eth0]:80/", "rtsp://cam_1/a@b:c"],
+)
+def test_an_address_is_taken_as_it_is(read_camera, address):
+    assert read_camera(camera=f'source = "{address}"').cameras[0].source == address
+
+
+@pytest.mark.parametrize(
     ("network", "problem"),
     [
         ('memory_limit = "200 apples"', "is not a size"),
