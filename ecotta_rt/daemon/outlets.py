@@ -1,15 +1,11 @@
 """The outputs that a daemon has now, each with a queue and a thread of its own."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
 from typing import TYPE_CHECKING
 
-from ecotta_rt.events import Event, Stamped
 from ecotta_rt.sinks.context import SinkContext
-from ecotta_rt.sinks.event_fields import event_name
-from ecotta_rt.sinks.kinds import SinkOptions, sink_kind
-from ecotta_rt.sinks.outlet import Outlet, close_all
-from ecotta_rt.sinks.sink import Sink
+from ecotta_rt.sinks.kinds import sink_kind
+from ecotta_rt.sinks.outlet import Outlet, close_all, open_outlet
 
 if TYPE_CHECKING:
     from ecotta_rt.daemon.config import Output
@@ -54,22 +50,4 @@ class Outlets:
         close_all(self, most_s)
 
     def _outlet(self, output: "Output") -> Outlet:
-        options = output.options
-        return Outlet(
-            output.name,
-            partial(self._sink, output),
-            self._context.report,
-            capacity=options.queue,
-            wanted=partial(_wanted, options),
-            clock=self._context.clock,
-        )
-
-    def _sink(self, output: "Output") -> Sink:
-        return sink_kind(output.kind).opens(output.options, output.name, self._context)
-
-
-def _wanted(options: SinkOptions, event: Event) -> bool:
-    if options.events and event_name(event) not in options.events:
-        return False
-    camera = event.camera if isinstance(event, Stamped) else None
-    return not options.cameras or camera is None or camera in options.cameras
+        return open_outlet(output.kind, output.name, output.options, self._context)
