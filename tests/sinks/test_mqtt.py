@@ -309,8 +309,8 @@ def test_connections_that_end_or_fail_leave_neither_threads_nor_descriptors(brok
         with pytest.raises(TransferError, match=r"cannot be reached: Connection refused"):
             mqtt.open_mqtt(options, "mqtt", context)
 
-    assert threading.active_count() == threads
-    assert len(os.listdir("/proc/self/fd")) == open_files - 1, "less the broker's own"
+    assert threading.active_count() <= threads
+    assert len(os.listdir("/proc/self/fd")) <= open_files - 1, "less the broker's own"
 
 
 def test_a_wrong_password_and_a_missing_certificate_are_told(tmp_path, owner):
