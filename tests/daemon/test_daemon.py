@@ -1,6 +1,7 @@
 """The daemon over a real network: a tiny one, whose cameras are folders, films that a test plays, and made-up ones."""
 
 import time
+from threading import Event as Gate
 from threading import Thread
 from threading import enumerate as enumerate_threads
 from types import MappingProxyType
@@ -15,7 +16,7 @@ from ecotta_rt.daemon.stream_watch import StreamWatch
 from ecotta_rt.daemon.tables import Camera, Network, StateFolder
 from ecotta_rt.daemon.tables import Log as LogOptions
 from ecotta_rt.errors import Unavailable, UsageError
-from ecotta_rt.events import AdaptingSet, Answer, StateReturned, StateSaved, StreamEnded
+from ecotta_rt.events import AdaptingSet, Answer, StateNotSaved, StateReturned, StateSaved, StreamEnded
 from ecotta_rt.records import Frame
 from ecotta_rt.runtime.engine import Runtime
 from ecotta_rt.sources.opening import Opened
@@ -99,6 +100,19 @@ def test_a_state_is_saved_at_the_end_and_taken_up_at_the_next_start(serve, folde
     assert len(first.of(StateSaved, "door")) == 1
     assert [answer.probability for heard in (first, second) for answer in heard.answers("door")] == expected
     assert [answer.probability for answer in fresh.answers("door")] == expected[:5]
+
+
+def test_a_disk_that_hangs_holds_up_neither_answers_nor_the_end(serve, folder, monkeypatch):
+    goes_on = Gate()
+    monkeypatch.setattr("ecotta_rt.daemon.snapshots.Snapshots.write", lambda *_: goes_on.wait(30))
+    monkeypatch.setattr("ecotta_rt.daemon.daemon.STOP_S", 1.2)
+
+    heard, _ = serve(Camera("door", folder("a", 5)))
+
+    goes_on.set()
+    assert len(heard.answers("door")) == 5
+    (told,) = heard.of(StateNotSaved)
+    assert told.why.startswith("the disk was not done within")
 
 
 def test_two_daemons_on_one_state_are_refused(serve, folder):
