@@ -24,6 +24,7 @@ FOREIGN = {
     *("--constraint", "--extra-index-url", "--index-url"),  # pip
     *("--memory", "--format", "--mode", "--privileged", "--upgrade"),  # docker, install, pip
     *("--unit", "--follow", "--detach", "--force-recreate", "--signal"),  # journalctl, docker compose
+    *("--list-cameras", "--list-devices", "--system-site-packages"),  # rpicam-hello, v4l2-ctl, venv
 }
 """Options that pages name and other programs have."""
 
