@@ -52,7 +52,7 @@ class FrozenLook:
             # The graph that is open anyway; what a step would learn goes with the stream.
             learns = self._engine.graph is not None and self._engine.level == Level.FULL
             return (self._engine if learns else self._engine.predict)(frames).unfiltered
-        except EcottaError:  # given up, or no memory: the next look may have more
+        except (EcottaError, MemoryError):  # given up, or no memory: the next look may have more
             return None
         finally:
             self._engine.use(before)

@@ -54,11 +54,12 @@ def test_where_there_is_little_to_do_with_nobody_looks(load, tiny):
     assert FrozenLook(load(adapt=False), every=0).take(tiny.frames()) is None
 
 
-def test_a_look_that_fails_is_no_failure_of_the_stream(load, tiny, monkeypatch):
+@pytest.mark.parametrize("error", [InputFileError("the graph cannot run"), MemoryError()])
+def test_a_look_that_fails_is_no_failure_of_the_stream(load, tiny, monkeypatch, error):
     runtime = load(adapt=False)
 
     def broken(frames):
-        raise InputFileError("the graph cannot run")
+        raise error
 
     monkeypatch.setattr(runtime, "predict", broken)
     before = runtime.stream
