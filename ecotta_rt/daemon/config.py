@@ -199,10 +199,10 @@ class _Collector:
             if name not in known:
                 self._fault((name[:_LONGEST],), f"unknown table; {nearest(name, known)}known: {', '.join(known)}")
         single: dict[str, Any] = {name: self._attempt(self._single, name) for name in TABLES}
-        cameras = tuple(self._each("camera", _camera))
+        cameras = tuple(self._each("camera", self._camera))
         if not self._document.values.get("camera"):
             self._fault((), "no camera; write a table [[camera]] with name and source")
-        sinks, alerts = tuple(self._each("sink", _sink)), tuple(self._each("alert", _alert))
+        sinks, alerts = tuple(self._each("sink", self._sink)), tuple(self._each("alert", self._alert))
         if single["state"] is not None and single["state"].folder is None:
             folder = environ.get("STATE_DIRECTORY", "").partition(":")[0]
             single["state"] = replace(single["state"], folder=folder or None)
@@ -211,9 +211,9 @@ class _Collector:
     def _single(self, name: str) -> Any:
         if isinstance(self._document.values.setdefault(name, {}), list):
             raise self._document.error((name,), f"there is one of it; write [{name}], with single brackets")
-        return self._document.part(name).read(TABLES[name])
+        return self._document.part(name).read_all(TABLES[name], self._faults)
 
-    def _each(self, name: str, read_one: Callable[[Document, set[str]], T]) -> Iterator[T]:
+    def _each(self, name: str, read_one: Callable[[Document, set[str]], T | None]) -> Iterator[T]:
         entries = self._document.values.get(name, [])
         if type(entries) is not list:
             self._fault((name,), f"there may be several; write [[{name}]], with double brackets")
@@ -230,6 +230,33 @@ class _Collector:
     def _one(self, name: str, at: int, read_one: Callable[[Document, set[str]], T], names: set[str]) -> T:
         return read_one(self._document.part(name, at), names)
 
+    def _camera(self, table: Document, names: set[str]) -> Camera | None:
+        camera = table.read_all(Camera, self._faults)
+        if camera is not None:
+            _require_new(table, camera.name, names)
+        return camera
+
+    def _sink(self, table: Document, names: set[str]) -> Output | None:
+        kind = table.take("kind", str)
+        if kind not in KINDS:
+            hint = nearest(kind, KINDS)
+            raise table.error(("kind",), f"expected one of {', '.join(KINDS)}, found {shown(kind)}; {hint}".strip("; "))
+        options = table.read_all(sink_kind(kind).options, self._faults)
+        if options is None:
+            return None
+        _require_new(table, options.name or kind, names)
+        return Output(kind, options.name or kind, options)
+
+    def _alert(self, table: Document, names: set[str]) -> AlertRule | None:
+        rule = table.read_all(AlertRule, self._faults)
+        if rule is None:
+            return None
+        _require_new(table, rule.name, names)
+        fault = fault_of(rule)
+        if fault is not None:
+            raise table.error((), fault)
+        return rule
+
     def _attempt(self, read_one: Callable[..., T], *args: Any) -> T | None:
         try:
             return read_one(*args)
@@ -239,31 +266,6 @@ class _Collector:
 
     def _fault(self, path: Path, problem: str) -> None:
         self._faults.append(self._document.error(path, problem))
-
-
-def _camera(table: Document, names: set[str]) -> Camera:
-    camera = table.read(Camera)
-    _require_new(table, camera.name, names)
-    return camera
-
-
-def _sink(table: Document, names: set[str]) -> Output:
-    kind = table.take("kind", str)
-    if kind not in KINDS:
-        hint = nearest(kind, KINDS)
-        raise table.error(("kind",), f"expected one of {', '.join(KINDS)}, found {shown(kind)}; {hint}".strip("; "))
-    options: Any = table.read(sink_kind(kind).options)
-    _require_new(table, options.name or kind, names)
-    return Output(kind, options.name or kind, options)
-
-
-def _alert(table: Document, names: set[str]) -> AlertRule:
-    rule = table.read(AlertRule)
-    _require_new(table, rule.name, names)
-    fault = fault_of(rule)
-    if fault is not None:
-        raise table.error((), fault)
-    return rule
 
 
 def _require_new(table: Document, name: str, names: set[str]) -> None:

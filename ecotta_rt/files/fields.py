@@ -191,6 +191,30 @@ class Document:
         except _Wrong as wrong:
             raise self.error(wrong.path, wrong.problem) from None
 
+    def read_all(self, kind: type[T], faults: list[EcottaError]) -> T | None:
+        """As `read`, but with all that is wrong with the fields, where a person is to mend it.
+
+        Args:
+            kind: The dataclass; it has no `DERIVED`.
+            faults: What is wrong is put there, in the order of the fields, unknown ones first.
+
+        Returns:
+            The dataclass; None where something is wrong.
+        """
+        readers, required = _record_fields(kind, (), (), 0)
+        unknown = [name for name in self.values if name not in readers]
+        wrongs = [_Wrong(_unknown(name, tuple(readers)), _shortened(name)) for name in unknown]
+        wrongs += [_Wrong("missing", name) for name in required if name not in self.values]
+        made = {}
+        for name, read in readers.items():
+            try:
+                if name in self.values:
+                    made[name] = _below(name, read, self.values[name])
+            except _Wrong as wrong:
+                wrongs.append(wrong)
+        faults += [self.error(wrong.path, wrong.problem) for wrong in wrongs]
+        return None if wrongs else kind(**made)
+
 
 def shown(value: object) -> str:
     """A stranger's value for a message: short, and in printable ASCII."""

@@ -22,17 +22,18 @@ def test_a_file_that_names_a_bundle_and_a_camera_is_enough(read_camera, named_bu
 
 def test_every_fault_is_named_with_its_line_at_once(read_camera, tmp_path):
     with pytest.raises(ConfigurationError) as caught:
-        read_camera('top = 500\n[http]\nprot = 1\n[[sink]]\nkind = "jsonlines"\n[nework]\n')
+        read_camera('top = 500\nshare = "half"\n[http]\nprot = 1\n[[sink]]\nkind = "jsonlines"\n[nework]\n')
 
     told = str(caught.value)
     path = tmp_path / "door.toml"
     assert caught.value.exit_code == 78
-    assert told.startswith("4 faults\n")
+    assert told.startswith("5 faults\n")
     assert f"{path}, line 9: field 'camera[0].top': expected a whole number from 0 to 100, found 500" in told
-    assert f"{path}, line 11: field 'http.prot': unknown field; did you mean port? known here: enabled" in told
-    assert f"{path}, line 13: field 'sink[0].kind': expected one of " in told
+    assert f"{path}, line 10: field 'camera[0].share': expected a number above 0 and at most 1000, found 'half'" in told
+    assert f"{path}, line 12: field 'http.prot': unknown field; did you mean port? known here: enabled" in told
+    assert f"{path}, line 14: field 'sink[0].kind': expected one of " in told
     assert "found 'jsonlines'; did you mean json-lines?" in told
-    assert f"{path}, line 14: field 'nework': unknown table; did you mean network?" in told
+    assert f"{path}, line 15: field 'nework': unknown table; did you mean network?" in told
 
 
 @pytest.mark.parametrize(

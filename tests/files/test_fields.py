@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Generic, Literal, TypeVar
 import pytest
 
 from ecotta_rt.errors import ConfigurationError, InputFileError, TransferError
-from ecotta_rt.files.fields import Limit, Matches, Since, Without
+from ecotta_rt.files.fields import Doc, Limit, Matches, Since, Without
 from ecotta_rt.files.json_text import parse_json
 from ecotta_rt.files.toml_text import MAX_FILE_BYTES, parse_toml, read_toml
 
@@ -191,3 +191,43 @@ def test_a_choice_of_numbers_takes_no_truth_value_for_one():
 def test_a_dataclass_that_is_no_schema_is_our_fault():
     with pytest.raises(TypeError, match="no reader for a field of <class 'bytes'>"):
         parse_json(b'{"value": ""}', "x").read(Figure[bytes])
+
+
+@dataclass(frozen=True)
+class Table:
+    name: str
+    port: Annotated[int | None, Limit(1, 9)] = None
+    token: Annotated[str | None, Doc("A secret.", secret=True), Limit(most=4)] = None
+
+
+def test_a_limit_holds_of_a_field_that_may_be_left_out_too():
+    with pytest.raises(InputFileError, match="from 1 to 9, found 10"):
+        parse_json(b'{"name": "a", "port": 10}', "x").read(Table)
+
+
+@pytest.mark.parametrize("token", ['"hunter2"', "7777777", '["hunter2"]'])
+def test_what_is_secret_is_not_shown(token):
+    with pytest.raises(InputFileError) as caught:
+        parse_json(f'{{"name": "a", "token": {token}}}'.encode(), "x").read(Table)
+
+    assert "'token'" in str(caught.value)
+    assert "hunter2" not in str(caught.value) and "7777777" not in str(caught.value)
+
+
+def test_a_part_of_a_record_is_one_whose_errors_name_the_whole_path():
+    document = parse_json(b'{"table": [{"name": "a"}, {"name": 3}, 4]}', "x")
+
+    assert document.part("table", 0).read(Table) == Table("a")
+    with pytest.raises(InputFileError, match=r"table\[1\]\.name"):
+        document.part("table", 1).read(Table)
+    with pytest.raises(InputFileError, match=r"table\[2\].*expected a table, found 4"):
+        document.part("table", 2)
+
+
+def test_all_faults_of_a_record_can_be_told():
+    faults = []
+
+    assert parse_json(b'{"port": 10, "tokn": 1, "token": "secret"}', "x").read_all(Table, faults) is None
+    assert ["tokn" in str(faults[0]), "'name': missing" in str(faults[1]), "'port'" in str(faults[2])] == [True] * 3
+    assert len(faults) == 4
+    assert parse_json(b'{"name": "a"}', "x").read_all(Table, faults) == Table("a")
