@@ -20,8 +20,12 @@ from ecotta_rt.events import (
 )
 from ecotta_rt.machine.clock import ManualClock, SystemClock
 from ecotta_rt.sinks.context import SinkContext
+from ecotta_rt.sinks.csv_lines import CsvOptions
+from ecotta_rt.sinks.json_lines import JsonLinesOptions
 from ecotta_rt.sinks.kinds import SinkOptions
 from ecotta_rt.sinks.outlet import Outlet, Undelivered, close_all, open_outlet
+from ecotta_rt.sinks.unix_socket import UnixSocketOptions
+from ecotta_rt.sinks.webhook import WebhookOptions
 from fixtures.heard import Heard, wait_until
 
 
@@ -300,6 +304,34 @@ def test_a_thousand_failures_leave_neither_threads_nor_descriptors(clock, tmp_pa
     assert len(told.of(SinkFailed)) == len(told.of(SinkBack)) == 1000
     assert sum(each.missed for each in told.of(SinkBack)) == 1000 == output.lost
     assert len(sinks) == 1001
+    assert threading.active_count() <= threads
+    assert len(os.listdir("/proc/self/fd")) <= open_files
+
+
+def test_outputs_that_cannot_be_opened_or_fail_leave_neither_threads_nor_descriptors(clock, tmp_path):
+    (tmp_path / "taken").write_text("no socket")
+    kinds = {
+        "json-lines": JsonLinesOptions(file=str(tmp_path / "no" / "log.jsonl")),
+        "csv": CsvOptions(file="/dev/full"),
+        "socket": UnixSocketOptions(path=str(tmp_path / "taken")),
+        "webhook": WebhookOptions(url="http://127.0.0.1:1/"),
+    }
+    gc.collect()  # what other tests have left
+    told, threads, open_files = Heard(), threading.active_count(), len(os.listdir("/proc/self/fd"))
+    context = SinkContext(report=told, stopping=lambda: False, clock=clock)
+    outputs = [open_outlet(kind, kind, options, context) for kind, options in kinds.items()]
+    for tries in range(1, 101):
+        for output in outputs:
+            output.take(event(tries))
+        wait_until(lambda tries=tries: all(output._tries >= tries for output in outputs))
+        clock.advance_s(60)
+    assert threading.active_count() <= threads + len(outputs)
+    close_all(outputs)
+
+    assert [each.sink for each in told.of(SinkFailed)].count("webhook") == 1
+    assert {each.sink for each in told.of(SinkFailed)} == {*kinds}
+    assert {output.lost for output in outputs} == {100}
+    assert sum(each.count for each in told.of(EventsDropped)) == 400
     assert threading.active_count() <= threads
     assert len(os.listdir("/proc/self/fd")) <= open_files
 
