@@ -23,7 +23,7 @@ import argparse
 import json
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ from ecotta_rt.bench.environment import read_environment
 from ecotta_rt.daemon.doubts import DoubtLimits, Doubts
 from ecotta_rt.data.image_sets import find_image_set
 from ecotta_rt.errors import EcottaError
-from ecotta_rt.events import DoubtBegan
+from ecotta_rt.events import DoubtBegan, Signs
 from ecotta_rt.files.atomic import write_atomic
 from play_signs import TrainingImages, plan_of, record
 
@@ -108,19 +108,18 @@ SIGNS: dict[str, Sign] = {
 def at_temperature(stream: Arrays, temperature: float) -> dict[str, NDArray[Any]]:
     """The stream and, for each frame, how probable it is that its answer is wrong, and the filter's evidence."""
     answers, rows = stream["filtered"].argmax(axis=1), np.arange(len(stream["labels"]))
-    calm = AnswerFilter(stream["filtered"].shape[1], rate=0.0, most_trust=0.0, temperatures=(temperature,))
-    beliefs, usual = (AnswerFilter(stream["filtered"].shape[1], temperatures=t) for t in ((temperature,), (1.0, 2.0)))
-    expected, alone, evidence = [], [], []
+    classes = stream["filtered"].shape[1]
+    beliefs, usual = AnswerFilter(classes, temperatures=(temperature,)), AnswerFilter(classes)
+    expected, evidence = [], []
     for frame in stream["unfiltered"]:
         expected.append(beliefs(frame[None])[0])
-        alone.append(calm(frame[None])[0])
         usual(frame[None])
         evidence.append(float(usual.evidence.max()))
-    own = np.array(alone)
+    heated = np.maximum(stream["unfiltered"].astype(np.float64), 1e-30) ** (1 / temperature)
     return {
         **stream,
         "expected": 1 - np.array(expected)[rows, answers],
-        "expected unfiltered": 1 - own.max(axis=1),
+        "expected unfiltered": 1 - heated.max(axis=1) / heated.sum(axis=1),
         "evidence": np.array(evidence),
     }
 
@@ -188,37 +187,58 @@ def expectation(streams: Mapping[str, Arrays], size: int) -> list[dict[str, Any]
     return rows
 
 
-def alarms(streams: Mapping[str, Arrays], temperature: float | None, limit: float) -> dict[str, Any]:
-    """What the doubt rule does at one limit of the expected error."""
+def told(stream: Arrays, temperature: float | None) -> list[tuple[Signs, int]]:
+    """The signs after each frame, and how many frames the frozen network had answered."""
+    signs, found = StreamSigns(SignsRecipe(stream["filtered"].shape[1], temperature=temperature)), []
+    for place, filtered in enumerate(stream["filtered"]):
+        signs.take(stream["unfiltered"][place][None], filtered[None])
+        if np.isfinite(stream["frozen"][place, 0]):
+            signs.compare(filtered, stream["frozen"][place])
+        found.append((signs.told(place), signs.compared))
+    return found
+
+
+def recent_errors(stream: Arrays) -> NDArray[np.float64]:
+    """Of the last 200 answers, or as many as there are; 0 where all are garbage."""
+    valid = stream["labels"] >= 0
+    wrong = valid & (stream["filtered"].argmax(axis=1) != stream["labels"])
+    wrongs, valids = (np.cumsum(np.concatenate([np.zeros(200), flags])) for flags in (wrong, valid))
+    return np.asarray((wrongs[200:] - wrongs[:-200]) / np.maximum(valids[200:] - valids[:-200], 1), np.float64)
+
+
+def alarms(streams: Mapping[str, Arrays], temperature: float | None, limits: Sequence[float]) -> list[dict[str, Any]]:
+    """What the doubt rule does, a row a limit of the expected error."""
+    signs = {name: told(stream, temperature) for name, stream in streams.items()}
+    errors = {name: recent_errors(stream) for name, stream in streams.items()}
+    return [
+        {"limit": limit, "calibrated": temperature is not None, **at_limit(signs, errors, limit)} for limit in limits
+    ]
+
+
+def at_limit(
+    signs: Mapping[str, list[tuple[Signs, int]]], errors: Mapping[str, NDArray[np.float64]], limit: float
+) -> dict[str, Any]:
+    """What the doubt rule does at one limit."""
     false = right = doubted = bad = frames = 0
     collapses: list[str] = []
-    for name, stream in streams.items():
-        signs = StreamSigns(SignsRecipe(stream["filtered"].shape[1], temperature=temperature))
+    for name, found in signs.items():
         doubts = Doubts(DoubtLimits(most_error=limit))
-        wrong, valid = stream["filtered"].argmax(axis=1) != stream["labels"], stream["labels"] >= 0
-        for place in range(len(valid)):
-            signs.take(stream["unfiltered"][place][None], stream["filtered"][place][None])
-            if np.isfinite(stream["frozen"][place, 0]):
-                signs.compare(stream["filtered"][place], stream["frozen"][place])
-            last = slice(max(0, place - 199), place + 1)
-            error = float(wrong[last][valid[last]].mean()) if valid[last].any() else 0.0
-            for event in doubts.judge(signs.told(place), signs.compared, place / FRAMES_PER_S):
+        for place, ((each, compared), error) in enumerate(zip(found, errors[name], strict=True)):
+            for event in doubts.judge(each, compared, place / FRAMES_PER_S):
                 if isinstance(event, DoubtBegan):
                     false, right = false + (error < 0.8 * limit), right + (error >= 0.8 * limit)
             collapses += [name] if doubts.collapsed and name not in collapses else []
             is_bad = error > 1.2 * limit and place >= 99
             bad, doubted = bad + is_bad, doubted + (is_bad and doubts.since_s is not None)
-        frames += len(valid)
+        frames += len(found)
     hours = frames / FRAMES_PER_S / 3600
     return {
-        "limit": limit,
-        "calibrated": temperature is not None,
         "hours": round(hours, 2),
-        "false alarms": false,
-        "false alarms an hour": round(false / hours, 2),
-        "right alarms": right,
-        "bad time doubted": round(doubted / bad, 3) if bad else None,
-        "bad time": round(bad / frames, 3),
+        "false alarms": int(false),
+        "false alarms an hour": round(float(false / hours), 2),
+        "right alarms": int(right),
+        "bad time doubted": round(float(doubted / bad), 3) if bad else None,
+        "bad time": round(float(bad / frames), 3),
         "streams taken for collapsed": collapses,
     }
 
@@ -263,7 +283,7 @@ def evaluated(folder: Path) -> dict[str, Any]:
         "temperature of the test images": round(best, 3),
         "ranking": {str(size): ranking(streams, size) for size in WINDOWS},
         "expected error": {str(size): expectation(streams, size) for size in WINDOWS},
-        "alarms": [alarms(streams, t, limit) for t in (temperature, None) for limit in LIMITS],
+        "alarms": [row for t in (temperature, None) for row in alarms(streams, t, LIMITS)],
         "changes": changes_of({n: s for n, s in streams.items() if not n.startswith(("gradual", "garbage"))}),
     }
 

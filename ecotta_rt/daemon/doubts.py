@@ -3,6 +3,7 @@
 In doubt, with value and limit, where one of these holds; and until none does any more, with a tenth to spare:
 
     expected error    at least `most_error`; a bundle that is not calibrated: the answers' own doubt, 1 - confidence
+    contradiction     at least 0.6 of the frames: the frozen network is certain of another class in so many
     broken            at least half of the answers are no numbers
     collapsed         see below
 
@@ -35,7 +36,8 @@ class DoubtLimits:
         most_error: Expected share of wrong answers.
         least_frames: Nothing is said of fewer frames.
         least_compared: Nor of fewer that the frozen network answered, too.
-        contradiction, concentration: See above.
+        most_contradiction: Share of sampled frames, of a doubt.
+        contradiction, concentration: See above, of a collapse.
         broken: Share of frames.
         spare: Doubt ends below (1 - spare) times a limit.
     """
@@ -43,6 +45,7 @@ class DoubtLimits:
     most_error: float = 0.5
     least_frames: int = 100
     least_compared: int = 20
+    most_contradiction: float = 0.6
     contradiction: float = 0.5
     concentration: float = 0.3
     broken: float = 0.5
@@ -101,7 +104,8 @@ class Doubts:
             return
         self.collapsed = collapse(signs, compared, self._limits)
         easing = 1.0 if self.since_s is None else 1 - self._limits.spare
-        why = self.collapsed or collapse(signs, compared, self._limits, easing) or self._wrong(signs, easing)
+        why = self.collapsed or collapse(signs, compared, self._limits, easing)
+        why = why or self._wrong(signs, easing) or self._contradicted(signs, compared, easing)
         if why is not None and self.since_s is None:
             self.since_s = now_s
             yield DoubtBegan(signs.frame, why)
@@ -118,3 +122,9 @@ class Doubts:
         else:
             return None
         return f"{error:.0%} {what}, of at most {most:.0%}" if error >= most * easing else None
+
+    def _contradicted(self, signs: Signs, compared: int, easing: float) -> str | None:
+        most, found = self._limits.most_contradiction, signs.contradiction
+        if found is None or compared < self._limits.least_compared or found < most * easing:
+            return None
+        return f"the frozen network is certain of another class in {found:.0%} of the frames, of at most {most:.0%}"

@@ -58,7 +58,7 @@ def test_a_network_that_knows_how_sure_it_may_be_is_expected_right(found):
 
 
 def test_doubt_of_a_hard_half_is_right_and_nothing_else_is(found):
-    alarms = measure_signs.alarms({"a": found}, 1.0, 0.5)
+    (alarms,) = measure_signs.alarms({"a": found}, 1.0, [0.5])
 
     assert (alarms["false alarms"], alarms["right alarms"]) == (0, 1)
     assert alarms["bad time doubted"] > 0.5 and alarms["streams taken for collapsed"] == []

@@ -21,7 +21,7 @@ WELL = Signs(
     frozen_concentration=0.15,
     expected_error=0.1,
 )
-HARD_WEATHER = replace(WELL, disagreement=0.8, contradiction=0.6, frozen_concentration=0.6, expected_error=0.4)
+HARD_WEATHER = replace(WELL, disagreement=0.8, contradiction=0.59, frozen_concentration=0.6, expected_error=0.4)
 ONE_CLASS = replace(WELL, concentration=1.0, disagreement=0.5, contradiction=0.3)
 COLLAPSED = replace(WELL, concentration=1.0, contradiction=0.7, expected_error=0.0, entropy=0.0)
 
@@ -59,6 +59,15 @@ def test_where_nothing_is_calibrated_the_answers_doubt_themselves():
     (began,), _ = judged(signs)
 
     assert began.why == "60% is how far the answers themselves are in doubt, of at most 50%"
+
+
+def test_a_frozen_network_that_is_certain_of_others_is_doubted_and_is_no_collapse():
+    signs = replace(HARD_WEATHER, contradiction=0.65)
+
+    (began,), doubts = judged(signs)
+
+    assert began.why == "the frozen network is certain of another class in 65% of the frames, of at most 60%"
+    assert doubts.collapsed is None and judged(signs, compared=19)[0] == []
 
 
 def test_a_collapse_is_doubted_and_said():

@@ -29,7 +29,7 @@ class Look:
     """The frozen network, which goes through the classes and is certain of each."""
 
     def __init__(self):
-        self.turn = 0
+        self.turn = -1
 
     def take(self, frames):
         self.turn += 1
