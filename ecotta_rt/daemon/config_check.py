@@ -27,6 +27,7 @@ __all__ = ["faults_of"]
 Faults = Iterator[tuple[Path, str]]
 
 _FEW = 10
+_ONE_READER = re.compile("stdin:|picamera:[0-9]*", re.ASCII)
 _SCHEMES = ("rtsp", "rtsps", "http", "https")
 _HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+(?:%\w+)?\]|[^\s:\[\]@]+)(?::([0-9]{1,5}))?", re.ASCII)
 
@@ -74,6 +75,8 @@ def _source(source: str, path: Path) -> Faults:
     if plug is None:
         known = ", ".join(plug.shown for plug in reversed(PLUGS))
         yield path, f"expected one of {known}, found {mask(source)}; there is no such file or folder, if it is one"
+        return
+    yield from _tried(path, lambda: plug.checks(source))
 
 
 def _address(source: str, path: Path) -> Faults:
@@ -89,13 +92,21 @@ def _address(source: str, path: Path) -> Faults:
 
 
 def _doubled_devices(config: "Config") -> Faults:
-    """Two readers of one V4L2 device keep each other out."""
+    """Two readers of one device, or of standard input, keep each other out."""
     seen: dict[str, str] = {}
     for at, camera in enumerate(config.cameras):
-        if camera.source.startswith("/dev/"):
-            other = seen.setdefault(realpath(camera.source), camera.name)
-            if other != camera.name:
-                yield ("camera", at, "source"), f"{camera.source} is the device of camera {other!r}; each needs its own"
+        device = _device(camera.source)
+        other = camera.name if device is None else seen.setdefault(device, camera.name)
+        if other != camera.name:
+            yield ("camera", at, "source"), f"{camera.source} is the device of camera {other!r}; each needs its own"
+
+
+def _device(source: str) -> str | None:
+    """What only one can read; None: others may read the source, too."""
+    bare = source.partition("?")[0]
+    if bare.startswith("/dev/"):
+        return realpath(bare)
+    return {"-": "stdin:", "picamera:0": "picamera:"}.get(bare, bare if _ONE_READER.fullmatch(bare) else None)
 
 
 def _outputs(config: "Config", made: Collection[FilePath]) -> Faults:

@@ -63,10 +63,8 @@ def http_camera(url: str, clock: Clock | None = None, patience: Patience = GIVES
         Unavailable: Pillow is not installed.
     """
     require_pillow()
-    shown, clock = mask(url), clock or SystemClock()
-    address, _, fragment = url.partition("#")
-    options = read_query(shown.partition("#")[0], fragment, HttpOptions)
-    opener = _opener(address, shown, options.verify)
+    (address, options), shown, clock = _asked(url), mask(url), clock or SystemClock()
+    opener = _opener(address, options.verify)
 
     def connect() -> Generator[Picture | Broken, None, None]:
         with opener() as response:
@@ -123,8 +121,9 @@ def _reader(response: "HTTPResponse") -> Callable[[], bytes]:
     return read
 
 
-def _opener(address: str, shown: str, verify: bool) -> "Callable[[], HTTPResponse]":
-    """Asks for an address; errors are ours."""
+def _asked(url: str) -> tuple[str, HttpOptions]:
+    address, _, fragment = url.partition("#")
+    shown = mask(address)
     try:
         parts = urlsplit(address)
         host, _ = parts.hostname, parts.port
@@ -132,6 +131,12 @@ def _opener(address: str, shown: str, verify: bool) -> "Callable[[], HTTPRespons
         raise UsageError(f"{shown}: no address ({error}); expected http://HOST[:PORT]/PATH") from None
     if not host or not address.isascii() or not address.isprintable() or " " in address:
         raise UsageError(f"{shown}: no address; expected http://HOST[:PORT]/PATH, with %20 for a space")
+    return address, read_query(shown, fragment, HttpOptions)
+
+
+def _opener(address: str, verify: bool) -> "Callable[[], HTTPResponse]":
+    """Asks for an address; errors are ours."""
+    parts = urlsplit(address)
     bare = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
     made: list[OpenerDirector] = []
 
@@ -212,5 +217,6 @@ HTTP = SourcePlug(
     shown="http://HOST/PATH",
     recognises=lambda text: text.lower().startswith(_SCHEMES),
     opens=lambda text, request: http_camera(text, request.clock, request.patience),
+    checks=_asked,
     live=True,
 )

@@ -23,7 +23,7 @@ from ecotta_rt.sources.i420 import rgb_of_i420
 from ecotta_rt.sources.patience import GIVES_UP, Patience
 from ecotta_rt.sources.pyav import Broken, Picture
 from ecotta_rt.sources.query import Size, read_query
-from ecotta_rt.sources.source import SourcePlug, SourceRequest
+from ecotta_rt.sources.source import SourcePlug
 
 __all__ = ["PICAMERA", "PicameraOptions", "picamera"]
 
@@ -57,12 +57,9 @@ def picamera(
         patience: See `Camera`; with one that has a `hang_s`, a driver that hangs is left behind.
 
     Raises:
-        UsageError: A size that it cannot have.
         Unavailable: picamera2 is not installed.
     """
     options = options or PicameraOptions()
-    if options.size.width % 2 or options.size.height % 2:
-        raise UsageError(f"{_PREFIX}{number}: size={options.size}: width and height are even")
     library = _require_picamera2()
     name = f"{_PREFIX}{number}"
 
@@ -122,12 +119,20 @@ def _exposed_s(facts: dict[str, Any]) -> float | None:
     return time.monotonic() - (time.clock_gettime(time.CLOCK_BOOTTIME) - stamp / 1e9)
 
 
-def _named(text: str, request: SourceRequest) -> Camera:
+def _asked(text: str) -> tuple[int, PicameraOptions]:
     number, _, query = text.removeprefix(_PREFIX).partition("?")
     if number and not (number.isascii() and number.isdigit() and len(number) < 4):
         raise UsageError(f"{text}: write picamera: for the first camera, or picamera:1 for the second")
     options = read_query(text, query, PicameraOptions)
-    return picamera(int(number or 0), options, request.clock, request.patience)
+    if options.size.width % 2 or options.size.height % 2:
+        raise UsageError(f"{text}: size={options.size}: width and height are even")
+    return int(number or 0), options
 
 
-PICAMERA = SourcePlug(shown="picamera:", recognises=lambda text: text.startswith(_PREFIX), opens=_named, live=True)
+PICAMERA = SourcePlug(
+    shown="picamera:",
+    recognises=lambda text: text.startswith(_PREFIX),
+    opens=lambda text, request: picamera(*_asked(text), request.clock, request.patience),
+    checks=_asked,
+    live=True,
+)

@@ -72,6 +72,8 @@ class SourcePlug:
         opens: Makes the source; raises an error of ours where it cannot.
         live: Frames come whether they are taken or not; of those the newest is handed out and the others are dropped.
         paced: It knows at which rate its frames were taken.
+        checks: Opens nothing, and raises an error of ours for what is wrong with a text and no later try would mend:
+            an option.
     """
 
     shown: str
@@ -79,3 +81,4 @@ class SourcePlug:
     opens: Callable[[str, SourceRequest], Source]
     live: bool = False
     paced: bool = False
+    checks: Callable[[str], object] = lambda text: None

@@ -159,5 +159,8 @@ EVERY_FRAME = SourcePlug(
     shown="stdin:?every=yes",
     recognises=lambda text: _is_input(text) and "every=yes" in _query(text).split("&"),
     opens=_named,
+    checks=lambda text: _named(text, SourceRequest()),
 )
-STDIN = SourcePlug(shown="-", recognises=_is_input, opens=_named, live=True)
+STDIN = SourcePlug(
+    shown="-", recognises=_is_input, opens=_named, checks=lambda text: _named(text, SourceRequest()), live=True
+)

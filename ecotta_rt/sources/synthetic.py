@@ -166,15 +166,19 @@ def _drawn(name: str, seed: int, number: int, purpose: int) -> "np.random.Genera
     return np.random.default_rng([seed, zlib.crc32(name.encode()), number, purpose])
 
 
-def _named(text: str, request: SourceRequest) -> Camera:
+def _asked(text: str) -> tuple[str, SyntheticOptions]:
     name, _, query = text.removeprefix(_PREFIX).partition("?")
-    options = read_query(text, query, SyntheticOptions)
-    return synthetic_camera(name or "camera", options, request.clock, request.patience)
+    return name or "camera", read_query(text, query, SyntheticOptions)
+
+
+def _named(text: str, request: SourceRequest) -> Camera:
+    return synthetic_camera(*_asked(text), request.clock, request.patience)
 
 
 SYNTHETIC = SourcePlug(
     shown="synthetic:NAME",
     recognises=lambda text: text.startswith(_PREFIX),
     opens=_named,
+    checks=_asked,
     live=True,
 )

@@ -23,7 +23,7 @@ from ecotta_rt.sources.image_file import IMAGE_SUFFIXES, read_image
 from ecotta_rt.sources.images import in_natural_order
 from ecotta_rt.sources.patience import GIVES_UP, Patience
 from ecotta_rt.sources.query import read_query
-from ecotta_rt.sources.source import SourcePlug, SourceRequest
+from ecotta_rt.sources.source import SourcePlug
 
 __all__ = ["WATCH", "WatchOptions", "WatchedFolder"]
 
@@ -175,12 +175,16 @@ class WatchedFolder:
             self._clock.sleep_s(min(left_s, _PAUSE_S))
 
 
-def _named(text: str, request: SourceRequest) -> WatchedFolder:
+def _asked(text: str) -> tuple[Path, WatchOptions]:
     folder, _, query = text.removeprefix(_PREFIX).partition("?")
     if not folder:
         raise UsageError(f"{text}: write watch:FOLDER, or watch:FOLDER?every=2&old=yes")
-    options = read_query(text, query, WatchOptions)
-    return WatchedFolder(Path(folder), options, request.clock, request.patience)
+    return Path(folder), read_query(text, query, WatchOptions)
 
 
-WATCH = SourcePlug(shown="watch:FOLDER", recognises=lambda text: text.startswith(_PREFIX), opens=_named)
+WATCH = SourcePlug(
+    shown="watch:FOLDER",
+    recognises=lambda text: text.startswith(_PREFIX),
+    opens=lambda text, request: WatchedFolder(*_asked(text), request.clock, request.patience),
+    checks=_asked,
+)

@@ -41,6 +41,13 @@ def test_every_fault_is_named_with_its_line_at_once(read_camera, tmp_path):
     [
         ('[[camera]]\nname = "Front_Door"\nsource = "/dev/video1"\n', "is there already"),
         ('[[camera]]\nname = "b"\nsource = "/dev/video0"\n', "is the device of camera 'front-door'"),
+        (
+            '[[camera]]\nname = "b"\nsource = "-"\n[[camera]]\nname = "c"\nsource = "stdin:?every=yes"\n',
+            "is the device of camera 'b'",
+        ),
+        ('[[camera]]\nname = "b"\nsource = "synthetic:x?fast=1"\n', "fast: unknown field"),
+        ('[[camera]]\nname = "b"\nsource = "watch:/srv?after=eat"\n', "expected one of keep, delete, move"),
+        ('[[camera]]\nname = "b"\nsource = "http://h/x#every=0"\n', "every: expected a number"),
         ('[[camera]]\nname = "b"\nsource = "/no/such/film.mp4"\n', "no such file or folder"),
         ('[[camera]]\nname = "b"\nsource = "gopher://10.0.0.7/x"\n', "replay:FOLDER, found gopher://"),
         ('[[camera]]\nname = "a/b"\nsource = "/dev/video1"\n', "letters, digits, - and _"),

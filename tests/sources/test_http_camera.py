@@ -5,6 +5,7 @@ import hashlib
 import io
 import itertools
 import re
+from threading import Event
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from ecotta_rt.errors import Unavailable, UsageError
 from ecotta_rt.events import Refusal, SourceLost
 from ecotta_rt.machine.clock import ManualClock
 from ecotta_rt.records import Frame
+from ecotta_rt.sources import http_camera as http_module
 from ecotta_rt.sources.http_camera import http_camera
 from ecotta_rt.sources.opening import open_source
 from ecotta_rt.sources.patience import unending
@@ -27,6 +29,7 @@ def jpeg(level, size=(24, 16)):
     return file.getvalue()
 
 
+PATIENCE_S = 30  # only a test that fails waits
 LEVELS = [40, 80, 120, 160]
 PICTURES = [jpeg(level) for level in LEVELS]
 
@@ -145,6 +148,24 @@ def test_an_answer_that_is_no_camera_is_told(told):
         list(http_camera(f"{camera.url}/live", ManualClock()))
 
     assert "secret" not in str(refusal.value)
+
+
+def test_a_camera_that_says_nothing_any_more_is_a_loss(monkeypatch):
+    monkeypatch.setattr(http_module, "_TIMEOUT_S", 0.2)
+    over = Event()
+
+    def stalled(handler):
+        streamed(handler, PICTURES[:1])
+        over.wait(PATIENCE_S)
+
+    with http_camera_at(stalled) as camera:
+        items = iter(http_camera(camera.url, ManualClock()))
+        assert isinstance(next(items), Frame)
+        lost = next(items)
+        items.close()
+        over.set()
+
+    assert "lost (reading stopped half-way (nothing came for 0.2 s))" in lost.why
 
 
 def test_an_address_that_nobody_listens_at_is_told_without_its_password():

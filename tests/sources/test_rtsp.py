@@ -4,6 +4,7 @@ import contextlib
 import gc
 import os
 import shutil
+import signal
 import subprocess
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 
 from ecotta_rt.events import SourceLost
 from ecotta_rt.records import Frame
+from ecotta_rt.sources import camera as camera_module
 from ecotta_rt.sources.camera import rtsp_camera
 from ecotta_rt.sources.patience import Patience
 
@@ -56,8 +58,8 @@ def film(tmp_path_factory):
 
 
 @contextlib.contextmanager
-def rtsp_server(film, port=0):
-    """The port where it listens; 0: any that is free."""
+def rtsp_server(film, port=0, signals=None):
+    """The port where it listens; 0: any that is free. A list for `signals` gets what sends them to it."""
     python = shutil.which("python3", path="/usr/bin")
     if python is None:
         pytest.skip("no /usr/bin/python3 to run GStreamer's RTSP server with")
@@ -68,6 +70,8 @@ def rtsp_server(film, port=0):
         if not told:
             why = (server.stderr.read().strip().splitlines() or ["it ended"])[-1]
             pytest.skip(f"no RTSP server: {why}; apt-get install gir1.2-gst-rtsp-server-1.0 and GStreamer's plugins")
+        if signals is not None:
+            signals.append(server.send_signal)
         yield int(told)
     finally:
         server.kill()
@@ -113,6 +117,21 @@ def test_a_server_that_dies_and_comes_back_is_a_loss_and_then_frames_again(film)
     assert isinstance(back, Frame)
     assert back.index == lost.index + 1
     assert camera.attempts > attempts
+
+
+def test_a_server_that_says_nothing_any_more_is_a_loss(film, monkeypatch):
+    monkeypatch.setattr(camera_module, "_TIMEOUT_S", 0.5)
+    signals = []
+    with rtsp_server(film, signals=signals) as port:
+        items = iter(rtsp_camera(f"rtsp://127.0.0.1:{port}/live"))
+        assert isinstance(next(items), Frame)
+        signals[0](signal.SIGSTOP)
+        lost = next(item for item in items if not isinstance(item, Frame))
+        items.close()
+        signals[0](signal.SIGCONT)
+
+    assert isinstance(lost, SourceLost)
+    assert "reading stopped half-way" in lost.why
 
 
 @pytest.mark.slow

@@ -1,4 +1,7 @@
+import itertools
+import shutil
 import struct
+import subprocess
 
 import numpy as np
 import pytest
@@ -126,6 +129,46 @@ def test_a_missing_film_is_refused_at_once(tmp_path):
 
 
 QUARTER = {90: (0, -1, 1, 0), 180: (-1, 0, 0, -1), 270: (0, 1, -1, 0)}  # anticlockwise; the matrix's a, b, c, d
+
+
+FFMPEG = {
+    "libx264": "film.mp4",
+    "libx265": "film.mkv",
+    "mpeg4": "film.avi",
+    "mjpeg": "film.mov",
+    "libvpx-vp9": "film.webm",
+}
+
+
+@pytest.mark.parametrize("codec", FFMPEG)
+def test_films_of_the_ffmpeg_program_are_read_to_their_end(codec, tmp_path):
+    ffmpeg, path = shutil.which("ffmpeg"), tmp_path / FFMPEG[codec]
+    if ffmpeg is None:
+        pytest.skip("no ffmpeg here")
+    made = f"{ffmpeg} -v error -f lavfi -i testsrc=size=64x48:rate=10:duration=1 -pix_fmt yuv420p -c:v {codec}".split()
+    done = subprocess.run([*made, str(path)], capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"this ffmpeg does not write {codec}: {done.stderr.strip().splitlines()[-1:]}")
+
+    frames = list(VideoFile(path))
+
+    assert [frame.pixels.shape for frame in frames] == 10 * [(48, 64, 3)]
+    assert not any(frame.damaged for frame in frames)
+
+
+def test_a_real_film_plays_at_its_own_pace(ecotta_data):
+    films = sorted((ecotta_data / "video").glob("*.mp4")) if (ecotta_data / "video").is_dir() else []
+    if not films:
+        pytest.skip("no film in ECOTTA_DATA/video")
+    film = VideoFile(films[0], realtime=True, clock=ManualClock())
+
+    frames = list(itertools.islice(film, 40))
+
+    times_s = [frame.time_s for frame in frames]
+    assert len(frames) == 40
+    assert times_s == sorted(times_s)
+    assert 0.5 < times_s[-1] < 10
+    assert not any(frame.damaged for frame in frames)
 
 
 @pytest.mark.parametrize("angle", sorted(QUARTER))
