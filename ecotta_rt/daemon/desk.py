@@ -57,13 +57,11 @@ class Place:
 
     Attributes:
         options: May be exchanged at any time.
-        dropped: Frames that came and were not handed out, by reason: `newer` (a newer one came), `old` (older than is
-            allowed), `broken` (refusals that there was no room for), `left` (it waited when the place was closed).
     """
 
     def __init__(self, options: PlaceOptions, changed: Condition, rejoin: "Callable[[Place], None]") -> None:
         self.options = options
-        self.dropped: Counter[str] = Counter()
+        self._dropped: Counter[str] = Counter()
         self._changed, self._rejoin = changed, rejoin
         self._refusals: deque[Item | Ended] = deque()
         self._frame: Frame | None = None
@@ -99,9 +97,20 @@ class Place:
         with self._changed:
             self._closed = True
             self._refusals.clear()
-            self.dropped["left"] += self._frame is not None
-            self._frame = None
+            if self._frame is not None:
+                self._dropped["left"] += 1
+                self._frame = None
             self._changed.notify_all()
+
+    @property
+    def dropped(self) -> Counter[str]:
+        """Frames so far that came and were not handed out, by reason, as a copy.
+
+        `newer`: a newer one came; `old`: older than is allowed; `broken`: a refusal that there was no room for; `left`:
+        it waited when the place was closed.
+        """
+        with self._changed:
+            return self._dropped.copy()
 
     @property
     def waiting(self) -> bool:
@@ -124,7 +133,7 @@ class Place:
         assert frame is not None
         oldest_s = now_s - (math.inf if self.options.max_age_s is None else self.options.max_age_s)
         if frame.time_s < oldest_s and not self.options.waits:
-            self.dropped["old"] += 1
+            self._dropped["old"] += 1
             return None
         if self.options.most_fps is not None:
             every_s = 1 / self.options.most_fps
@@ -134,7 +143,7 @@ class Place:
     def _keep(self, item: Item) -> None:
         if isinstance(item, Frame):
             if self._frame is not None:
-                self.dropped["newer"] += 1
+                self._dropped["newer"] += 1
             self._frame = item
             return
         self._refusals.append(item)
@@ -142,7 +151,7 @@ class Place:
             # Of a camera that sends rubbish; that it was lost is to be told all the same.
             first = next((i for i, one in enumerate(self._refusals) if not isinstance(one, SourceLost)), 0)
             del self._refusals[first]
-            self.dropped["broken"] += 1
+            self._dropped["broken"] += 1
 
 
 class Desk:

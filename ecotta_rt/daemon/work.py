@@ -76,6 +76,7 @@ class Work:
             EcottaError: A camera or an output cannot be opened.
         """
         self._config = config
+        self.switches = {camera.name: camera.adapt for camera in config.cameras}  # outputs ask for it at once
         opened = {camera.name: self._feeds.open(camera) for camera in config.cameras}
         self._outlets.exchange(config.sinks)
         self._alerts.follow(config.alerts)
