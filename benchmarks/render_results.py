@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import compare_seeds
+from daemon_tables import render_daemon
 from sign_tables import render_collapses, render_signs
 from stream_tables import render_long_run, render_streams
 
@@ -143,6 +144,8 @@ def render(reports: dict[str, dict[str, Any]]) -> str:
         return render_signs(first)
     if first.get("measured") == "collapses":
         return render_collapses(first)
+    if first.get("measured") == "daemon":
+        return render_daemon(first)
     if first.get("measured") == "warm-ups":
         return _render_warm_ups(first)
     if first.get("measured") == "operators":
