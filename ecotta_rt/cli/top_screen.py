@@ -77,7 +77,7 @@ def _standing(status: Status, trouble: str) -> tuple[str, int]:
     """In a word or two, and its colour."""
     if trouble:
         return "does not answer", 31
-    if status["loop"]["last_beat_s"] > 60:
+    if status["loop"]["beats"] and status["loop"]["last_beat_s"] > 60:
         return f"stands still for {_lasted(status['loop']['last_beat_s'])}", 31
     if status["guard"]["number"]:
         return f"does with less: {status['guard']['level']}", 33

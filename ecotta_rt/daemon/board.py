@@ -110,7 +110,7 @@ class Board:
             before, self._cameras = self._cameras, {}
             for camera in cameras:
                 tally = before.get(camera.name) or CameraTally(camera, now_s)
-                tally.camera = camera
+                tally.camera, tally.adapting = camera, camera.adapting
                 self._cameras[camera.name] = tally
 
     def describe(self, facts: BoardFacts) -> None:

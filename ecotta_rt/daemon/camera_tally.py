@@ -126,13 +126,14 @@ class CameraTally:
                 if not self._lost:
                     self._counts["lost"] += 1
                     self._since_s = now_s
-                self._lost, self._lost_why = True, event.why
+                self._lost, self._lost_why, self._ended = True, event.why, None
             case Refusal():
                 self._counts["refused"] += 1
             case SourceBack():
-                self._lost, self._since_s, self._frame_s = False, now_s, now_s
+                self._lost, self._ended, self._since_s, self._frame_s = False, None, now_s, now_s
             case Dropped():
                 self._counts["shed"] += 1
+                self._frame_s = now_s  # it gives frames
                 self._dropped_in_all = max(self._dropped_in_all, event.dropped)
             case _:
                 self._take_rare(event, time_s, now_s)
@@ -187,16 +188,20 @@ class CameraTally:
 
     # Reading
 
+    @property
+    def _seen_s(self) -> float:
+        """When its last frame was seen, or where there was none, when one began to look for it."""
+        return self._since_s if self._frame_s is None else self._frame_s
+
     def state(self, now_s: float) -> tuple[str, str]:
         """`waiting`, `live`, `silent`, `lost` or `ended`, and why."""
         if self._ended is not None:
             return "ended", self._ended
         if self._lost:
             return "lost", self._lost_why
-        silent_s = self.camera.silent_s
-        seen_s = self._since_s if self._frame_s is None else self._frame_s
-        if silent_s is not None and now_s - seen_s > silent_s:
-            return "silent", f"no frame for {now_s - seen_s:.0f} s, more than {silent_s:g} s"
+        silent_s, without_s = self.camera.silent_s, now_s - self._seen_s
+        if silent_s is not None and without_s > silent_s:
+            return "silent", f"no frame for {without_s:.0f} s, more than {silent_s:g} s"
         return ("waiting", "no frame yet") if self._frame_s is None else ("live", "")
 
     def lately(self, now_s: float, knows_gate: bool) -> dict[str, float | None]:
@@ -227,7 +232,7 @@ class CameraTally:
             "name": self.camera.name,
             "state": state,
             "why": why,
-            "since_s": round(now_s - self._since_s, 3),
+            "since_s": round(now_s - (self._seen_s if state == "silent" else self._since_s), 3),
             "expects_frames": self.camera.silent_s is not None,
             "last_frame_s": None if self._frame_s is None else round(now_s - self._frame_s, 3),
             "adapting": self.adapting,

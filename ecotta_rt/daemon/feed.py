@@ -47,7 +47,6 @@ class Feed:
         ended: Whether its source has come to its end.
         error: What ended it; None: nothing went wrong.
         position: Of the last frame in the stream.
-        silent_s: Without a frame for so long something is wrong; None: it gives frames when it likes.
     """
 
     def __init__(
@@ -75,7 +74,6 @@ class Feed:
         self.ended = False
         self.error: EcottaError | None = None
         self.position = 0
-        self.silent_s: float | None = None
         self.adapting = options.adapt
         self.options = options
         self._answering = self._new_answering()
@@ -93,6 +91,13 @@ class Feed:
             total["source"] += self._reader.dropped
         return total
 
+    @property
+    def silent_s(self) -> float | None:
+        """Without a frame for so many seconds something is wrong; None: it gives frames when it likes."""
+        if self._place is None or self._place.options.waits:
+            return None
+        return max(_SILENT_S, 3 / (self.options.most_fps or _SILENT_S))
+
     def begin(self, source: Source, *, waits: bool) -> Place:
         """Read from a source, in place of the one there was.
 
@@ -105,7 +110,6 @@ class Feed:
         """
         self.leave()
         self.ended, self.error, self.position = False, None, 0
-        self.silent_s = None if waits else _SILENT_S
         self._place = self._desk.place(_asked(self.options, waits))
         self._reader = Reader(source, self._place, self.name)
         return self._place

@@ -8,6 +8,9 @@ __all__ = ["STUCK_S", "health", "readiness"]
 STUCK_S = 60.0
 """A work loop that has not moved for so long does not move; a step on a small board takes some seconds."""
 
+_LOADING_S = 600.0
+"""Before its first turn the network is loaded and tried, which may take minutes on a small board."""
+
 _GIVES_NOTHING = ("lost", "silent")
 
 
@@ -24,7 +27,7 @@ def health(snapshot: Mapping[str, Any], camera: str | None = None) -> tuple[bool
         Whether it is healthy, and a report for JSON; its `why` is empty where all is well.
     """
     cameras = {one["name"]: one for one in snapshot["cameras"]}
-    why = _of_the_loop(snapshot["loop"]["last_beat_s"])
+    why = _of_the_loop(snapshot["loop"])
     why += _of_all(cameras) if camera is None else _of_one(cameras, camera)
     report = {
         "healthy": not why,
@@ -49,10 +52,9 @@ def readiness(snapshot: Mapping[str, Any]) -> tuple[bool, dict[str, Any]]:
     return not why, {"ready": not why, "why": why}
 
 
-def _of_the_loop(beat_s: float) -> list[str]:
-    if beat_s <= STUCK_S:
-        return []
-    return [f"the work loop has not moved for {beat_s:.0f} s, more than {STUCK_S:.0f} s"]
+def _of_the_loop(loop: Mapping[str, Any]) -> list[str]:
+    beat_s, most_s = loop["last_beat_s"], STUCK_S if loop["beats"] else _LOADING_S
+    return [f"the work loop has not moved for {beat_s:.0f} s, more than {most_s:.0f} s"] if beat_s > most_s else []
 
 
 def _of_all(cameras: Mapping[str, Any]) -> list[str]:

@@ -205,7 +205,7 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "ecotta_camera_frame_age_seconds",
         "gauge",
-        "Since its last answered frame.",
+        "Since its last frame that was answered, or dropped by the guard.",
         _CAMERA,
         _each_camera("last_frame_s"),
     ),

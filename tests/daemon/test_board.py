@@ -118,6 +118,27 @@ def test_a_camera_that_gives_frames_when_it_likes_is_never_silent():
     assert days.camera()["state"] == "live" and days.camera()["lately"]["frames_per_s"] == 0.0
 
 
+def test_how_long_a_camera_is_away_is_told_and_a_new_source_is_waited_for():
+    days = Days(WatchedCamera("door", silent_s=10.0))
+    days.clock.advance_s(5.0)
+    days.take(answer())
+    days.clock.advance_s(100.0)
+    assert days.camera()["since_s"] == 100.0
+    days.take(StreamEnded(0))
+    days.take(SourceLost(1, "door", "lost"))
+    assert days.camera()["state"] == "lost"
+
+
+def test_a_camera_whose_frames_the_guard_drops_gives_frames():
+    days = Days(WatchedCamera("door", silent_s=10.0))
+    days.take(answer())
+    for frame in range(5):
+        days.clock.advance_s(6.0)
+        days.take(Dropped(frame, "f", frame))
+
+    assert days.camera()["state"] == "live"
+
+
 def test_frames_a_second_follow_what_comes_and_sink_when_nothing_does():
     days = Days()
     for frame in range(50):
@@ -225,12 +246,13 @@ def test_a_camera_keeps_its_counts_when_the_configuration_is_read_again():
     days = Days(WatchedCamera("door"), WatchedCamera("yard"))
     days.take(answer())
 
-    days.board.watch([WatchedCamera("gate"), WatchedCamera("door", silent_s=1.0)])
+    days.board.watch([WatchedCamera("gate"), WatchedCamera("door", adapting=False, silent_s=1.0)])
 
     assert [(camera["name"], camera["counts"]["frames"]) for camera in days.board.snapshot()["cameras"]] == [
         ("gate", 0),
         ("door", 1),
     ]
+    assert not days.camera(1)["adapting"]
 
 
 def test_what_a_camera_only_repeats_takes_one_place_in_the_list():

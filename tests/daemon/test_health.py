@@ -31,6 +31,16 @@ def test_a_loop_that_does_not_move_is_not_alive_whatever_its_cameras_did():
     assert not good and report["why"] == ["the work loop has not moved for 61 s, more than 60 s"]
 
 
+def test_a_network_that_is_still_being_loaded_is_given_more_time():
+    days = Days(WatchedCamera("letters", silent_s=None))
+    days.clock.advance_s(500.0)
+    assert health(days.board.snapshot())[0]
+
+    days.clock.advance_s(101.0)
+
+    assert health(days.board.snapshot())[1]["why"] == ["the work loop has not moved for 601 s, more than 600 s"]
+
+
 def test_cameras_that_are_all_gone_are_no_stream():
     days = Days(WatchedCamera("door"), WatchedCamera("yard"))
     lost(days, "door")
