@@ -178,7 +178,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
 clock.advance_s(60)
 output.take(SourceBack(50, "camera"))
 told.wait_for(lambda events: len(events) == 2)
-output.close()
+output.close(30)
 failed, back = told.events
 assert isinstance(failed, SinkFailed) and "cannot be written: File too large" in failed.why, failed
 assert back == SinkBack("log", 1), back

@@ -70,11 +70,11 @@ def test_events_come_in_order_and_all_that_wait_are_taken_before_the_end(clock):
     output = outlet(lambda: sink, told, clock)
     for number in range(100):
         output.take(event(number))
-    output.close()
+    output.close(30)
 
     assert numbers(sink.events) == [*range(100)]
     assert (told.events, output.lost) == ([], 0)
-    output.close()
+    output.close(30)
     output.take(event(100))
     assert len(sink.events) == 100
 
@@ -99,7 +99,7 @@ def test_a_slow_sink_holds_up_nobody_and_what_it_drops_is_told_at_once_and_then_
     output.take(event(101))
     assert told.events[1:] == [EventsDropped("log", 90)]
     free.set()
-    output.close()
+    output.close(30)
 
     assert numbers(sink.events) == [0, *range(92, 102)], "the newest are kept"
     assert output.lost == 91 == sum(each.count for each in told.events)
@@ -120,7 +120,7 @@ def test_a_sink_that_fails_is_opened_again_later_and_told_once_with_what_it_miss
     clock.advance_s(2.0)
     output.take(event(7))
     told.wait_for(lambda events: len(events) == 2)
-    output.close()
+    output.close(30)
 
     assert numbers(sink.events) == [5, 6, 7]
     assert told.events[1:] == [SinkBack("log", 5)]
@@ -144,7 +144,7 @@ def test_waits_grow_to_a_minute_and_begin_anew_after_a_sink_has_lasted(clock):
     output.take(event(10))
     wait_until(lambda: output._tries == 1)
     waits.append(output._try_s - clock.now_s())
-    output.close()
+    output.close(30)
 
     assert waits == [1, 2, 4, 8, 16, 32, 60, 60, 1]
 
@@ -155,7 +155,7 @@ def test_each_wait_is_a_random_share_so_that_many_do_not_come_back_in_step(clock
     wait_until(lambda: output.failing)
 
     assert output._try_s == 0.25
-    output.close()
+    output.close(30)
 
 
 def test_a_sink_that_cannot_be_opened_is_waited_for_and_gets_what_fits_in_the_queue(clock):
@@ -174,7 +174,7 @@ def test_a_sink_that_cannot_be_opened_is_waited_for_and_gets_what_fits_in_the_qu
     clock.advance_s(1)
     output.take(event(5))
     told.wait_for(lambda events: len(events) == 2)
-    output.close()
+    output.close(30)
 
     assert numbers(sink.events) == [4, 5]
     assert told.events[1] == SinkBack("log", 4)
@@ -190,7 +190,7 @@ def test_a_mistake_of_a_sink_is_told_and_no_end_either(clock):
     output = outlet(Wrong, told, clock)
     output.take(event(0))
     told.wait_for(lambda events: events == [SinkFailed("log", "KeyError: 'label'")])
-    output.close()
+    output.close(30)
 
     assert told.events[1:] == [EventsDropped("log", 1)], "at the end all that was lost is told"
 
@@ -218,7 +218,7 @@ def test_what_a_sink_held_is_given_to_it_again_or_counted(clock):
         clock.advance_s(1)
         output.take(event(3))
         told.wait_for(lambda events: len(events) == 2)
-        output.close()
+        output.close(30)
 
         assert numbers(sinks[-1].events) == ([0, 1, 2, 3] if again else [3])
         assert told.events[1] == SinkBack("log", 0 if again else 3)
@@ -247,7 +247,7 @@ def test_a_sink_that_hangs_holds_up_the_end_no_longer_than_it_may(clock):
     free.set()
     for output in outputs:
         output._thread.join(30)
-        output.close()
+        output.close(30)
     assert len(told.events) == 6, "told once"
 
 
@@ -273,7 +273,7 @@ def test_a_sink_is_asked_now_and_then_and_its_file_opened_anew_on_request(clock)
     assert ticked.wait(30)
     output.reopen()
     done.wait_for(lambda events: events == ["reopened"])
-    output.close()
+    output.close(30)
 
 
 def test_a_thousand_failures_leave_neither_threads_nor_descriptors(clock, tmp_path):
@@ -299,7 +299,7 @@ def test_a_thousand_failures_leave_neither_threads_nor_descriptors(clock, tmp_pa
         told.wait_for(lambda events, count=number: len(events) == count)
         clock.advance_s(60)
         assert threading.active_count() <= threads + 1
-    output.close()
+    output.close(30)
 
     assert len(told.of(SinkFailed)) == len(told.of(SinkBack)) == 1000
     assert sum(each.missed for each in told.of(SinkBack)) == 1000 == output.lost
@@ -326,7 +326,7 @@ def test_outputs_that_cannot_be_opened_or_fail_leave_neither_threads_nor_descrip
         wait_until(lambda tries=tries: all(output._tries >= tries for output in outputs))
         clock.advance_s(60)
     assert threading.active_count() <= threads + len(outputs)
-    close_all(outputs)
+    close_all(outputs, 30)
 
     assert [each.sink for each in told.of(SinkFailed)].count("webhook") == 1
     assert {each.sink for each in told.of(SinkFailed)} == {*kinds}
@@ -350,6 +350,6 @@ def test_an_output_gets_the_events_and_cameras_that_its_options_name(monkeypatch
     wanted = [stamped(event(1), "door"), stamped(Reloaded())]
     for each in (*wanted, stamped(event(2), "yard"), stamped(AdaptingSet(3, True), "door"), stamped(Event(), "door")):
         output.take(each)
-    output.close()
+    output.close(30)
 
     assert sink.events == wanted

@@ -104,7 +104,7 @@ def test_behind_its_queue_every_event_arrives_once_though_the_server_is_out_now_
             clock.advance_s(60)
             output.take(event(3 + tries))
         told.wait_for(lambda events: SinkBack("hook", 0) in events)
-        output.close()
+        output.close(30)
 
     answered = [
         batch for batch, status in zip(frames(heard), [200, 503, 502, *[200] * 9], strict=False) if status == 200
