@@ -5,6 +5,7 @@ some seconds in all, there are few at a time, the oldest makes room for a new on
 other.
 """
 
+import selectors
 import socket
 from collections.abc import Mapping
 from contextlib import suppress
@@ -61,14 +62,13 @@ class Web:
         self._server.site = Site(options, board, Access(options, int(port)), control, pictures)
         host = f"[{options.host}]" if ":" in options.host else options.host
         self.address = f"http://{host}:{port}/"
-        self._thread = Thread(target=self._server.serve_forever, args=(_LOOK_EVERY_S,), name="http", daemon=True)
+        self._thread = Thread(target=self._server.serve, name="http", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
         """End all connections; may be called twice."""
-        if self._thread.is_alive():
-            self._server.shutdown()
-            self._thread.join()
+        self._server.stop()
+        self._thread.join()
         self._server.server_close()
 
 
@@ -90,6 +90,7 @@ class _Server(ThreadingMixIn, HTTPServer):
     daemon_threads = True
     block_on_close = False  # a thread that is stuck must not hold the end of the process
     request_queue_size = 32
+    timeout = 0
     site: Site
 
     def __init__(self, address: tuple[str, int], family: socket.AddressFamily, clock: Clock) -> None:
@@ -98,7 +99,31 @@ class _Server(ThreadingMixIn, HTTPServer):
         self._clock = clock
         self._changed = Condition()
         self._until_s: dict[socket.socket, float] = {}  # oldest first
-        super().__init__(address, _Handler)
+        self._woken, self._wake = socket.socketpair()
+        try:
+            super().__init__(address, _Handler)
+        except OSError:
+            self._close_waker()
+            raise
+        self.socket.setblocking(False)  # who is gone before he is let in must not hold up the others
+
+    def serve(self) -> None:
+        """Let in who comes, until `stop`; `serve_forever` would look for that twice a second, day and night."""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self, selectors.EVENT_READ)
+            selector.register(self._woken, selectors.EVENT_READ)
+            while True:
+                ready = [key.fileobj for key, _ in selector.select(_LOOK_EVERY_S if self._until_s else None)]
+                if self._woken in ready:
+                    return
+                if self in ready:
+                    self.handle_request()
+                self.service_actions()
+
+    def stop(self) -> None:
+        """Let `serve` end; from any thread, and more than once."""
+        with suppress(OSError):  # closed already
+            self._wake.send(b".")
 
     def server_bind(self) -> None:
         # HTTPServer's asks the name service for our name, which may take long.
@@ -135,6 +160,11 @@ class _Server(ThreadingMixIn, HTTPServer):
             for connection in self._until_s:
                 _end(connection)
             self._changed.wait_for(lambda: not self._until_s, _CLOSE_S)
+        self._close_waker()
+
+    def _close_waker(self) -> None:
+        self._woken.close()
+        self._wake.close()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A connection that broke is nobody's news."""

@@ -4,8 +4,6 @@ import http.client
 import json
 import os
 import socket
-import subprocess
-import sys
 import threading
 from contextlib import closing, suppress
 from urllib.parse import urlsplit
@@ -178,10 +176,3 @@ def test_it_speaks_ipv6_where_there_is_one(days):
         pytest.skip("no IPv6 here")
     with closing(web):
         assert get(web, "/healthz")[0] == 200
-
-
-def test_the_board_costs_no_http_server():
-    code = "import sys; import ecotta_rt.daemon.board, ecotta_rt.daemon.pictures, ecotta_rt.daemon.http_options"
-    heavy = "print(sorted({'http.server', 'ssl', 'email', 'html', 'asyncio', 'socketserver'} & {*sys.modules}))"
-
-    assert subprocess.run([sys.executable, "-c", f"{code}; {heavy}"], capture_output=True, text=True).stdout == "[]\n"
