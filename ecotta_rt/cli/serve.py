@@ -85,6 +85,8 @@ def _signals(daemon: "Daemon", received: list[int]) -> Iterator[None]:
         received.append(number)
         for one in _ENDING:
             signal.signal(one, before[one])
+        if not daemon.serving:  # there is nothing to save, and trying a new bundle may take minutes
+            raise SystemExit(EXIT_INTERRUPTED if number == signal.SIGINT else 0)
         daemon.stop()
 
     def reload(number: int, frame: object) -> None:

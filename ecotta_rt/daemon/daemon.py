@@ -73,6 +73,7 @@ class Daemon:
 
     Attributes:
         board: What it has come to, for any thread.
+        serving: Whether it has begun: until then `stop` is heard only when the network is loaded.
     """
 
     def __init__(
@@ -99,6 +100,7 @@ class Daemon:
         self._wishes: SimpleQueue[Callable[[Work], None]] = SimpleQueue()
         self._work: Work | None = None
         self._stop_s: float | None = None
+        self.serving = False
 
     def stop(self) -> None:
         """End after the frame in progress, with all states saved. Only leaves a note."""
@@ -152,6 +154,7 @@ class Daemon:
                 stack.enter_context(own_folder(self._config.state_folder, self._log.say))
             self._open_door(stack)
             work = self._begun(stack)
+            self.serving = True
             self._notifier.ready(self._status())
             while self._stop_s is None and work.goes_on:
                 self._notifier.alive()

@@ -128,6 +128,17 @@ def test_a_camera_that_hangs_in_a_read_does_not_hold_the_end_and_ctrl_c_is_130(c
     assert seconds < STOPS_S
 
 
+def test_a_signal_that_comes_before_the_network_is_loaded_ends_it_at_once(config, monkeypatch):
+    def load(options, say):
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise AssertionError("a handler in Python has run by now")
+
+    monkeypatch.setattr("ecotta_rt.daemon.daemon.load_network", load)
+
+    assert main(["serve", str(config("door"))]) == 0
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
 def test_where_no_camera_is_left_it_ends_by_itself(config, serve, tmp_path, tiny):
     import numpy as np
 

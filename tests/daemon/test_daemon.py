@@ -115,6 +115,16 @@ def test_a_disk_that_hangs_holds_up_neither_answers_nor_the_end(serve, folder, m
     assert told.why.startswith("the disk was not done within")
 
 
+def test_where_no_state_can_be_kept_that_is_said_and_the_cameras_are_answered(serve, folder, tmp_path):
+    (tmp_path / "file").touch()
+
+    heard, _ = serve(Camera("door", folder("a", 3)), state=StateFolder(str(tmp_path / "file" / "state")))
+
+    assert len(heard.answers("door")) == 3
+    (event,) = heard.of(StateNotSaved, "door")
+    assert "file" in event.why
+
+
 def test_two_daemons_on_one_state_are_refused(serve, folder):
     heard, pictures, refused = Heard(), folder("a", 2), []
 
