@@ -38,6 +38,7 @@ TABLES: dict[str, type] = {
 
 _LISTS = ("camera", "sink", "alert")
 _MOST_ENTRIES = 64
+_LEAST_SECRET = 4  # characters
 _LONGEST = 60  # characters of a stranger's name in a message
 
 T = TypeVar("T")
@@ -110,7 +111,7 @@ def read_config(path: str | os.PathLike[str], environ: Mapping[str, str]) -> Con
         TransferError: The file cannot be read.
     """
     reading = read(path, environ)
-    require_none(config_check.faults_of(reading.config, reading.document))
+    require_none(config_check.faults_of(reading))
     return reading.config
 
 
@@ -145,13 +146,18 @@ def _told(written: Document, overridden: Mapping[Path, str], secret: Mapping[Pat
     def describe(path: Path, problem: str) -> EcottaError:
         for place in secret:
             if place[: len(path)] == path or path[: len(place)] == place:
-                problem = without_value(problem).replace(str(_value_at(written.values, place)), "***")
+                problem = _hidden(without_value(problem), str(_value_at(written.values, place)))
         for place, variable in overridden.items():
             if path[: len(place)] == place:
                 return ConfigurationError(f"environment variable {variable}: {problem}")
         return written.error(path, problem)
 
     return Document(written.values, describe)
+
+
+def _hidden(problem: str, secret: str) -> str:
+    # A secret of few characters is in every message, and nowhere but behind `found`.
+    return problem.replace(secret, "***") if len(secret) >= _LEAST_SECRET else problem
 
 
 def _value_at(values: Any, path: Path) -> Any:
@@ -233,7 +239,8 @@ class _Collector:
     def _camera(self, table: Document, names: set[str]) -> Camera | None:
         camera = table.read_all(Camera, self._faults)
         if camera is not None:
-            _require_new(table, camera.name, names)
+            # Those that differ in case, or in - and _, are one name in variables and topics.
+            _require_new(table, camera.name, names, overrides.word(camera.name))
         return camera
 
     def _sink(self, table: Document, names: set[str]) -> Output | None:
@@ -244,14 +251,14 @@ class _Collector:
         options = table.read_all(sink_kind(kind).options, self._faults)
         if options is None:
             return None
-        _require_new(table, options.name or kind, names)
+        _require_new(table, options.name or kind, names, options.name or kind)
         return Output(kind, options.name or kind, options)
 
     def _alert(self, table: Document, names: set[str]) -> AlertRule | None:
         rule = table.read_all(AlertRule, self._faults)
         if rule is None:
             return None
-        _require_new(table, rule.name, names)
+        _require_new(table, rule.name, names, rule.name)
         fault = fault_of(rule)
         if fault is not None:
             raise table.error((), fault)
@@ -268,8 +275,7 @@ class _Collector:
         self._faults.append(self._document.error(path, problem))
 
 
-def _require_new(table: Document, name: str, names: set[str]) -> None:
-    """Names that differ in case, or in - and _, are one name in variables and topics."""
-    if overrides.word(name) in names:
+def _require_new(table: Document, name: str, names: set[str], shown_as: str) -> None:
+    if shown_as in names:
         raise table.error(("name",), f"{name!a} is there already; give each a name of its own")
-    names.add(overrides.word(name))
+    names.add(shown_as)

@@ -1,58 +1,47 @@
 """Whether what a configuration names is there, looked at before anything starts."""
 
-import re
 from collections.abc import Callable, Collection, Iterator, Sequence
-from functools import partial
 from ipaddress import ip_address
-from os.path import realpath
+from os.path import exists, isfile  # those of pathlib raise where a name is too long or nobody may look
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING
 
 from ecotta_rt.daemon.http_options import http_fault
+from ecotta_rt.daemon.output_check import output_faults
+from ecotta_rt.daemon.source_check import source_faults
 from ecotta_rt.errors import EcottaError
-from ecotta_rt.files.fields import Document, Path, nearest
+from ecotta_rt.files.fields import Path, nearest
 from ecotta_rt.machine.device import load_device
-from ecotta_rt.messages import mask
-from ecotta_rt.plugs import plug_for
 from ecotta_rt.sinks.alert_rules import unknown_label
-from ecotta_rt.sinks.kinds import sink_kind
-from ecotta_rt.sources.opening import PLUGS
-from ecotta_rt.sources.source import SourcePlug
 
 if TYPE_CHECKING:
-    from ecotta_rt.daemon.config import Config, Output
+    from ecotta_rt.daemon.config import Config, Reading
 
 __all__ = ["faults_of"]
 
 Faults = Iterator[tuple[Path, str]]
 
 _FEW = 10
-_ONE_READER = re.compile("stdin:|picamera:[0-9]*", re.ASCII)
-_SCHEMES = ("rtsp", "rtsps", "http", "https")
-_HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+(?:%\w+)?\]|[^\s:\[\]@]+)(?::([0-9]{1,5}))?", re.ASCII)
 
 
-def faults_of(config: "Config", document: Document, made: Collection[FilePath] = ()) -> list[EcottaError]:
+def faults_of(reading: "Reading", made: Collection[FilePath] = ()) -> list[EcottaError]:
     """Everything that would keep the daemon from starting, as far as it can be found without starting.
 
     Args:
-        config: What holds.
-        document: Where it was given.
+        reading: The configuration.
         made: Folders in which others will be there when it starts; an output there is not looked at.
     """
-    return [document.error(path, problem) for path, problem in _faults(config, made)]
+    return [reading.document.error(path, problem) for path, problem in _faults(reading, made)]
 
 
-def _faults(config: "Config", made: Collection[FilePath]) -> Faults:
+def _faults(reading: "Reading", made: Collection[FilePath]) -> Faults:
+    config = reading.config
     yield from _bundle(config.network.bundle)
     device = config.network.device
     if device is not None:
         yield from _tried(("network", "device"), lambda: load_device(device))
-    for at, camera in enumerate(config.cameras):
-        yield from _source(camera.source, ("camera", at, "source"))
-        yield from _address(camera.source, ("camera", at, "source"))
-    yield from _doubled_devices(config)
-    yield from _outputs(config, made)
+    yield from source_faults(config.cameras)
+    yield from output_faults(reading, made)
     yield from _camera_names(config)
     yield from _labels(config)
     yield from _host(config.http.host)
@@ -61,63 +50,9 @@ def _faults(config: "Config", made: Collection[FilePath]) -> Faults:
 
 
 def _bundle(bundle: str) -> Faults:
-    if not FilePath(bundle).is_file():
-        there = "this is no file" if FilePath(bundle).exists() else "no such file"
+    if not isfile(bundle):
+        there = "this is no file" if exists(bundle) else "no such file, or none that may be read"
         yield ("network", "bundle"), f"{bundle}: {there}; expected a bundle (.ecotta), as ecotta prepare makes it"
-
-
-def _source(source: str, path: Path) -> Faults:
-    try:
-        plug = plug_for(source, PLUGS, SourcePlug, "ecotta_rt.sources")
-    except EcottaError as error:
-        yield path, str(error)
-        return
-    if plug is None:
-        known = ", ".join(plug.shown for plug in reversed(PLUGS))
-        yield path, f"expected one of {known}, found {mask(source)}; there is no such file or folder, if it is one"
-        return
-    yield from _tried(path, lambda: plug.checks(source))
-
-
-def _address(source: str, path: Path) -> Faults:
-    """A camera that is away is waited for, and one whose address nobody can parse would be for ever."""
-    scheme, _, rest = source.partition("://")
-    if scheme.lower() not in _SCHEMES:
-        return
-    host = re.split("[/?#]", rest, maxsplit=1)[0].rpartition("@")[2]
-    parsed = _HOST.fullmatch(host)
-    if parsed is None or not 0 < int(parsed[1] or 1) < 1 << 16:
-        hint = "within a user or password write / as %2F, : as %3A and @ as %40"
-        yield path, f"expected {scheme}://HOST or {scheme}://HOST:PORT before the path, found {mask(source)}; {hint}"
-
-
-def _doubled_devices(config: "Config") -> Faults:
-    """Two readers of one device, or of standard input, keep each other out."""
-    seen: dict[str, str] = {}
-    for at, camera in enumerate(config.cameras):
-        device = _device(camera.source)
-        other = camera.name if device is None else seen.setdefault(device, camera.name)
-        if other != camera.name:
-            yield ("camera", at, "source"), f"{camera.source} is the device of camera {other!r}; each needs its own"
-
-
-def _device(source: str) -> str | None:
-    """What only one can read; None: others may read the source, too."""
-    bare = source.partition("?")[0]
-    if bare.startswith("/dev/"):
-        return realpath(bare)
-    return {"-": "stdin:", "picamera:0": "picamera:"}.get(bare, bare if _ONE_READER.fullmatch(bare) else None)
-
-
-def _outputs(config: "Config", made: Collection[FilePath]) -> Faults:
-    seen: dict[str, str] = {}
-    for at, output in enumerate(config.sinks):
-        target = _target(output)
-        other = seen.setdefault(target, output.name)
-        if other != output.name:
-            yield ("sink", at), f"{output.name!a} writes where {other!a} does ({target}); name another file"
-        if not any(FilePath(target).is_relative_to(folder) for folder in made):
-            yield from _tried(("sink", at), partial(sink_kind(output.kind).checks, output.options, output.name))
 
 
 def _camera_names(config: "Config") -> Faults:
@@ -135,7 +70,7 @@ def _camera_names(config: "Config") -> Faults:
 
 def _labels(config: "Config") -> Faults:
     """Of classes that alerts wait for; the bundle is asked for its classes only where there are such."""
-    if not any(rule.label for rule in config.alerts) or not FilePath(config.network.bundle).is_file():
+    if not any(rule.label for rule in config.alerts) or not isfile(config.network.bundle):
         return
     from ecotta_rt.bundle import read_bundle
 
@@ -155,14 +90,6 @@ def _few(names: Sequence[str]) -> str:
     return f"it has {', '.join(names[:_FEW])}{more}"
 
 
-def _target(output: "Output") -> str:
-    """What an output has for itself: a file, or standard output; else nothing that another could have."""
-    for field in ("file", "path", "socket"):
-        if path := getattr(output.options, field, None):
-            return realpath(str(path))
-    return "standard output" if hasattr(output.options, "file") else f"the output {output.name}"
-
-
 def _host(host: str) -> Faults:
     """A host's name is looked up when it is needed; what looks like an address must be one."""
     if ":" in host or host.replace(".", "").isdigit():
@@ -177,3 +104,5 @@ def _tried(path: Path, call: Callable[[], object]) -> Faults:
         call()
     except EcottaError as error:
         yield path, str(error)
+    except OSError as error:
+        yield path, f"it cannot be read: {error.strerror}"

@@ -50,13 +50,21 @@ def word(name: str) -> str:
 
 
 def variables(tables: Iterable[Table]) -> dict[str, tuple[Path, Any]]:
-    """Every variable that sets something: its name -> the place and the annotation of the field."""
-    found = {}
+    """Every variable that sets something: its name -> the place and the annotation of the field.
+
+    One that could mean fields of two tables, whose names differ in other characters alone, means neither.
+    """
+    found: dict[str, tuple[Path, Any]] = {}
+    meant: set[str] = set()
     for table in tables:
         hints = get_type_hints(table.kind, include_extras=True)
         for field in fields(table.kind):
             name = PREFIX + "__".join(map(word, (*table.words, field.name)))
-            found[name] = ((*table.path, field.name), hints[field.name])
+            if name in meant:
+                found.pop(name, None)
+            else:
+                found[name] = ((*table.path, field.name), hints[field.name])
+            meant.add(name)
     return found
 
 

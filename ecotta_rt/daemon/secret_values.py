@@ -33,10 +33,12 @@ class Secret:
     Attributes:
         written: What the configuration has instead of it.
         source: Where it came from, in words.
+        file: The file it was read from; empty: from none.
     """
 
     written: str
     source: str
+    file: str = ""
 
 
 class _MissingError(Exception):
@@ -58,12 +60,15 @@ def substitute(values: dict[str, Any], environ: Mapping[str, str]) -> tuple[dict
     for holder, key, path in list(_texts(values, ())):
         written = holder[key]
         try:
-            holder[key], source = _resolved(written, environ)
+            text, source, file = _resolved(written, environ)
+            if source and not text:
+                raise _MissingError(f"expected a text, and the {source} has none; it is empty")
         except _MissingError as missing:
             faults.append((path, str(missing)))
             continue
+        holder[key] = text
         if source:
-            secrets[path] = Secret(written, source)
+            secrets[path] = Secret(written, source, file)
     return secrets, faults
 
 
@@ -77,8 +82,8 @@ def _texts(values: Any, path: Path) -> Iterator[tuple[Any, Any, Path]]:
             yield from _texts(value, (*path, key))
 
 
-def _resolved(text: str, environ: Mapping[str, str]) -> tuple[str, str]:
-    """The text, and where it got something secret from; nothing where it is as it was written."""
+def _resolved(text: str, environ: Mapping[str, str]) -> tuple[str, str, str]:
+    """The text, where it got something secret from, and the file; nothing where it is as it was written."""
     if text.startswith(FILE):
         return _from_file(text.removeprefix(FILE), environ)
     used: list[str] = []
@@ -95,10 +100,13 @@ def _resolved(text: str, environ: Mapping[str, str]) -> tuple[str, str]:
         return environ[name]
 
     made = _VARIABLE.sub(value, text) if "${" in text else text
-    return made, f"environment {', '.join(used)}" if used else ""
+    names = ", ".join(dict.fromkeys(used))
+    return made, f"environment {names}" if used else "", ""
 
 
-def _from_file(name: str, environ: Mapping[str, str]) -> tuple[str, str]:
+def _from_file(name: str, environ: Mapping[str, str]) -> tuple[str, str, str]:
+    if not name.isprintable():
+        raise _MissingError(f"expected the name of a file on one line, found {shown(name)}")
     folder = environ.get("CREDENTIALS_DIRECTORY")
     if not folder and "/" not in name:
         raise _MissingError(f"{shown(FILE + name)} names a credential of a systemd unit; elsewhere give a path")
@@ -113,4 +121,4 @@ def _from_file(name: str, environ: Mapping[str, str]) -> tuple[str, str]:
         raise _MissingError(f"{shown(os.fspath(path))} cannot be read: {error.strerror}") from error
     except ValueError as error:  # no UTF-8, or a NUL in the name
         raise _MissingError(f"{shown(os.fspath(path))} cannot be used: expected a file with a line of UTF-8") from error
-    return text, f"file {path}"
+    return text, f"file {path}", os.fspath(path)

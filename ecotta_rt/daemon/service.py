@@ -1,17 +1,19 @@
 """From a configuration to a service: read it as the service will, and find what would keep it from running."""
 
 import os
+import re
 import shlex
 import stat
 from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from pathlib import Path
 
 from ecotta_rt.bundle import read_bundle
 from ecotta_rt.daemon import config_check
-from ecotta_rt.daemon.config import Config, Reading, read, require_none
+from ecotta_rt.daemon.config import Config, Output, Reading, read, require_none
 from ecotta_rt.daemon.secret_values import FILE
 from ecotta_rt.daemon.unit import Service
-from ecotta_rt.daemon.unit_needs import DIRECTORIES, folders, memory_need, written_file
+from ecotta_rt.daemon.unit_needs import DIRECTORIES, folders, memory_need
 from ecotta_rt.errors import ConfigurationError, TransferError
 from ecotta_rt.files.fields import Path as Place
 from ecotta_rt.plan.figures import with_figures
@@ -21,6 +23,7 @@ __all__ = ["environment_file", "service_of", "troubles"]
 _HOMES = ("/home/", "/root/", "/run/user/")
 _PRIVATE = (Path("/tmp"), Path("/var/tmp"))  # a service has its own
 _MOST_BYTES = 64 * 1024
+_CREDENTIAL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", re.ASCII)
 
 
 def environment_file(path: Path) -> Path:
@@ -43,11 +46,12 @@ def service_of(path: Path, name: str, program: str, *, user: bool = False) -> Se
         InputFileError, UsageError, TransferError: The bundle or the file cannot be used.
     """
     path = Path(os.path.abspath(path))
+    _require_printable(str(path), program)
     given = environment_file(path)
     variables = _variables(given) if given.exists() else {}
     try:
         reading = read(path, variables)
-        faults = config_check.faults_of(reading.config, reading.document, [*DIRECTORIES.values()])
+        faults = config_check.faults_of(reading, [*DIRECTORIES.values()])
         require_none([*faults, *_relative(reading)])
     except ConfigurationError as error:
         raise ConfigurationError(f"{error}\nA service gets its environment variables from {given}") from error
@@ -89,10 +93,12 @@ def _read_by(config: Config, path: Path, program: str) -> Iterator[Path]:
     yield from (Path(program), path, Path(os.path.abspath(config.network.bundle)))
     if config.network.device is not None and config.network.device.endswith(".toml"):
         yield Path(os.path.abspath(config.network.device))
+    for output in config.sinks:
+        yield from (Path(path) for name, path in _paths_of(output) if name.endswith("_file"))
     for camera in config.cameras:
-        file = Path(camera.source)
-        if not camera.source.startswith("/dev/") and file.is_absolute() and file.exists():
-            yield file
+        file = _path_in(camera.source)
+        if file is not None and os.path.isabs(file) and not file.startswith("/dev/"):
+            yield Path(file)
 
 
 def _shut(path: Path) -> Path | None:
@@ -110,24 +116,42 @@ def _shut(path: Path) -> Path | None:
     return None
 
 
+def _require_printable(*words: str) -> None:
+    """A unit is read line by line."""
+    for word in words:
+        if not word.isprintable():
+            raise ConfigurationError(f"{word!a} cannot stand in a unit; give it a name of printable characters")
+
+
 def _relative(reading: Reading) -> Iterator[ConfigurationError]:
     """Paths that mean another file in the service, whose working directory is /."""
     config = reading.config
     named: list[tuple[Place, str | None]] = [
         (("network", "bundle"), config.network.bundle),
         (("state", "folder"), config.state.folder),
-    ]
-    named += [(("camera", at, "source"), camera.source) for at, camera in enumerate(config.cameras)]
-    named = [(place, text) for place, text in named if place[0] != "camera" or os.path.exists(str(text))]
-    named += [
-        (("sink", at), getattr(output.options, "file", None))
-        for at, output in enumerate(config.sinks)
-        if written_file(output)
+        *((("camera", at, "source"), _path_in(camera.source)) for at, camera in enumerate(config.cameras)),
+        *((("sink", at, name), path) for at, output in enumerate(config.sinks) for name, path in _paths_of(output)),
     ]
     for place, text in named:
         if text is not None and not os.path.isabs(text):
             problem = f"{text} is a relative path, and a service runs in /; write {os.path.abspath(text)}"
             yield ConfigurationError(str(reading.document.error(place, problem)))
+
+
+def _path_in(source: str) -> str | None:
+    """The path of a source that has one."""
+    kind, mark, rest = source.partition(":")
+    if mark and kind in ("watch", "replay"):
+        return re.split("[:?]", rest, maxsplit=1)[0]
+    return source if os.path.exists(source) else None
+
+
+def _paths_of(output: Output) -> Iterator[tuple[str, str]]:
+    """Fields of an output that name files."""
+    for field in fields(output.options):
+        value = getattr(output.options, field.name)
+        if isinstance(value, str) and (field.name in ("file", "path") or field.name.endswith("_file")):
+            yield field.name, value
 
 
 def _credentials(reading: Reading) -> dict[str, str]:
@@ -138,6 +162,9 @@ def _credentials(reading: Reading) -> dict[str, str]:
             continue
         file = secret.written.removeprefix(FILE)
         name, path = os.path.basename(file), os.path.abspath(file) if "/" in file else ""
+        if not _CREDENTIAL.fullmatch(name):
+            problem = f"a credential cannot be called {name!a}; give the file a name of letters, digits, ., - and _"
+            raise reading.document.error(place, problem)
         if found.setdefault(name, path) != path:
             problem = f"two secret files are called {name!a}; credentials have that name, so give one another"
             raise reading.document.error(place, problem)

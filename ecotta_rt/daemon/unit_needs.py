@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Literal
 
 from ecotta_rt.bundle import Manifest
-from ecotta_rt.daemon.config import Config, Output
+from ecotta_rt.daemon.config import Config
 from ecotta_rt.daemon.http_options import is_loopback
+from ecotta_rt.daemon.output_check import written_file
 from ecotta_rt.errors import BudgetExceeded
 from ecotta_rt.machine.device import THIS_MACHINE, DeviceProfile, load_device
 from ecotta_rt.plan.budget import Wish, plan
@@ -23,7 +24,6 @@ __all__ = [
     "memory_need",
     "reach",
     "video_devices",
-    "written_file",
 ]
 
 _MIB = 1 << 20
@@ -116,17 +116,8 @@ def _written(config: Config) -> Iterator[Path]:
         yield Path(os.path.abspath(config.state.folder))
     for output in config.sinks:
         path = written_file(output)
-        if path is not None:
-            yield path.parent
-
-
-def written_file(output: Output) -> Path | None:
-    """The file or socket of an output, if it has one of its own."""
-    for field in ("file", "path", "socket"):
-        path = getattr(output.options, field, None)
-        if path and not str(path).startswith("/dev/"):
-            return Path(os.path.abspath(str(path)))
-    return None
+        if path is not None and not path.startswith("/dev/"):
+            yield Path(os.path.abspath(path)).parent
 
 
 def _is_below(path: Path, parent: Path) -> bool:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
+from os.path import exists
 from pathlib import Path
 
 from ecotta_rt.errors import EcottaError, Unavailable
@@ -183,7 +184,7 @@ def v4l2_camera(device: str, clock: Clock | None = None, patience: Patience = GI
         Unavailable: PyAV is not installed, or there is no such device and it is not waited for.
     """
     advice = "Is it in use by another program? May you read it (group video)? `v4l2-ctl --list-devices` names cameras"
-    if not patience.from_start and not Path(device).exists():
+    if not patience.from_start and not exists(device):
         others = ", ".join(sorted(map(str, Path("/dev").glob("video*")))) or "none"
         raise Unavailable(f"{device}: no such device; there are: {others}. Is the camera plugged in and enabled?")
     require_av()

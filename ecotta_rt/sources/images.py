@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Generator
+from os.path import exists  # Path.exists raises where a name is too long or nobody may look
 from pathlib import Path
 
 from ecotta_rt.errors import BadFrames, InputFileError
@@ -103,6 +104,6 @@ def in_natural_order(path: Path) -> tuple[list[tuple[str, int]], str]:
 
 PICTURES = SourcePlug(
     shown="a folder of pictures",
-    recognises=lambda text: "://" not in text and Path(text).exists(),
+    recognises=lambda text: "://" not in text and exists(text),
     opens=lambda text, request: Images(text),
 )

@@ -2,6 +2,7 @@
 
 from collections.abc import Generator
 from contextlib import closing
+from os.path import isfile  # Path.is_file raises where a name is too long or nobody may look
 from pathlib import Path
 
 from ecotta_rt.errors import InputFileError
@@ -44,7 +45,7 @@ class VideoFile:
         self._realtime = realtime
         self._clock = clock or SystemClock()
         self._closed = False
-        if not self._path.is_file():
+        if not isfile(self._path):
             raise InputFileError(f"{path}: no such file")
         require_av()
 
@@ -74,7 +75,7 @@ class VideoFile:
 
 def _is_film(text: str) -> bool:
     path = Path(text)
-    return "://" not in text and path.is_file() and path.suffix.lower() not in IMAGE_SUFFIXES
+    return "://" not in text and isfile(path) and path.suffix.lower() not in IMAGE_SUFFIXES
 
 
 FILM = SourcePlug(

@@ -183,6 +183,36 @@ def test_a_relative_path_is_refused_since_a_service_runs_elsewhere(write, networ
     assert f"is a relative path, and a service runs in /; write {network}" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("source", "added"),
+    [
+        ("synthetic:door", '[[sink]]\nkind = "socket"\npath = "run/events"\n'),
+        ("watch:pictures", ""),
+        ("replay:CIFAR-10-C:fog", ""),
+        ("synthetic:door", '[[sink]]\nkind = "webhook"\nurl = "https://10.0.0.2/"\nca_file = "ca.pem"\n'),
+    ],
+)
+def test_a_relative_path_is_found_wherever_it_stands(write, source, added, capsys):
+    assert main(["service", "show", str(write(source, added))]) == 78
+    assert "is a relative path, and a service runs in /" in capsys.readouterr().err
+
+
+def test_nothing_can_add_a_line_to_a_unit(write, tmp_path, capsys):
+    """Who may edit a configuration is not root for that."""
+    secret = tmp_path / "d\nExecStartPre=+id\nX-"
+    secret.write_text("synthetic:door", encoding="utf-8")
+    assert main(["service", "show", str(write(f"file:{tmp_path}/d\\nExecStartPre=+id\\nX-"))]) == 78
+
+    (tmp_path / "50%t").write_text("synthetic:door", encoding="utf-8")
+    assert main(["service", "show", str(write(f"file:{tmp_path}/50%t"))]) == 78
+    assert "a credential cannot be called '50%t'" in capsys.readouterr().err
+
+    folder = tmp_path / "a\nb"
+    folder.mkdir()
+    path = write().rename(folder / "door.toml")
+    assert main(["service", "show", str(path)]) == 78
+
+
 def test_a_unit_is_written_enabled_and_started(write, systemctl, capsys):
     path = write()
 

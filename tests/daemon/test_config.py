@@ -49,6 +49,11 @@ def test_every_fault_is_named_with_its_line_at_once(read_camera, tmp_path):
         ('[[camera]]\nname = "b"\nsource = "watch:/srv?after=eat"\n', "expected one of keep, delete, move"),
         ('[[camera]]\nname = "b"\nsource = "http://h/x#every=0"\n', "every: expected a number"),
         ('[[camera]]\nname = "b"\nsource = "/no/such/film.mp4"\n', "no such file or folder"),
+        (f'[[camera]]\nname = "b"\nsource = "{"x" * 4000}"\n', "expected one of .*, found xxx"),
+        (
+            '[[camera]]\nname = "b"\nsource = "picamera:"\n[[camera]]\nname = "c"\nsource = "picamera:0?fps=5"\n',
+            "is the device of camera 'b'",
+        ),
         ('[[camera]]\nname = "b"\nsource = "gopher://10.0.0.7/x"\n', "replay:FOLDER, found gopher://"),
         ('[[camera]]\nname = "a/b"\nsource = "/dev/video1"\n', "letters, digits, - and _"),
         ("[[http]]\nport = 1\n", r"write \[http\], with single brackets"),
@@ -60,7 +65,7 @@ def test_every_fault_is_named_with_its_line_at_once(read_camera, tmp_path):
         ('[[sink]]\nkind = "json-lines"\n' * 2, "'json-lines' is there already"),
         (
             '[[sink]]\nkind = "json-lines"\n[[sink]]\nkind = "json-lines"\nname = "b"\n',
-            "'b' writes where 'json-lines' does",
+            "'b' would write to standard output, which is that of output 'json-lines'",
         ),
         ('[[sink]]\nkind = "json-lines"\ncameras = ["door"]\n', "there is no camera .door.; there are: front-door"),
         ('[[alert]]\nname = "a"\nwhen = "seen"\n', r"line 9: field 'alert\[0\]': `label` goes with when = "),
@@ -82,7 +87,7 @@ def test_what_cannot_be_meant_is_refused(read_camera, added, problem):
         "rtsp://",
         "rtsp:///live",
         "rtsp://a:b@/live",
-        "http://10.0.0.7:99999/",
+        "rtsp://10.0.0.7:99999/",
         "rtsp://[::1/live",
         "rtsps://u:p/w@10.0.0.7/",
     ],
@@ -119,7 +124,10 @@ def test_what_a_network_cannot_be_run_with_is_refused(read_camera, network, prob
 def test_a_bundle_that_is_missing_is_found_before_anything_starts(read_camera, named_bundle):
     named_bundle.unlink()
 
-    with pytest.raises(ConfigurationError, match=r"line 4: field 'network.bundle': .*no such file; expected a bundle"):
+    with pytest.raises(
+        ConfigurationError,
+        match=r"line 4: field 'network.bundle': .*no such file, or none that may be read; expected a bundle",
+    ):
         read_camera()
 
 
@@ -167,3 +175,39 @@ def test_snapshots_are_in_the_folder_that_systemd_gives_unless_another_is_named(
 
     assert str(read_camera(environ=systemd).state_folder) == "/var/lib/ecotta"
     assert str(read_camera('[state]\nfolder = "/srv/door"\n', systemd).state_folder) == "/srv/door"
+
+
+@pytest.mark.parametrize(
+    ("file", "whose"),
+    [
+        ("net.ecotta", "the bundle"),
+        ("link.ecotta", "the bundle"),
+        ("door.toml", "the configuration"),
+        ("film.mp4", "camera 'film'"),
+        ("token", "a secret"),
+        ("net.state/answers.jsonl", "in the folder of the states"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["json-lines", "csv"])
+def test_an_output_into_a_file_that_the_daemon_needs_is_refused(read_camera, tmp_path, kind, file, whose):
+    (tmp_path / "film.mp4").write_bytes(b"film")
+    (tmp_path / "token").write_bytes(b"0123456789abcdef")
+    (tmp_path / "link.ecotta").symlink_to("net.ecotta")
+    added = f'[[camera]]\nname = "film"\nsource = "{tmp_path}/film.mp4"\n[http]\ntoken = "file:{tmp_path}/token"\n'
+
+    with pytest.raises(ConfigurationError, match=whose):
+        read_camera(f'{added}[[sink]]\nkind = "{kind}"\nfile = "{tmp_path}/{file}"\n')
+
+
+def test_a_bundle_whose_name_is_too_long_or_hidden_is_a_fault_and_no_crash(tmp_path):
+    path = tmp_path / "x.toml"
+    path.write_text(f'config_version = 1\n[network]\nbundle = "{"x" * 4000}"\n[[camera]]\nname = "a"\nsource = "-"\n')
+
+    with pytest.raises(ConfigurationError, match="no such file, or none that may be read"):
+        read_config(path, {})
+
+
+def test_names_of_alerts_and_outputs_may_be_in_any_script(read_camera):
+    alerts = "".join(f'[[alert]]\nname = "{name}"\nwhen = "lost"\n' for name in ("猫", "犬"))
+
+    assert [rule.name for rule in read_camera(alerts).alerts] == ["猫", "犬"]

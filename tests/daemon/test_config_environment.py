@@ -87,12 +87,14 @@ def test_a_credential_of_the_unit_stands_for_the_file_it_was_loaded_from(read_ca
         ("file:/no/such/file", "'/no/such/file' cannot be read: No such file or directory"),
         ("file:/dev/zero", "it is a character device, not a regular file"),
         ("file:token", "names a credential of a systemd unit; elsewhere give a path"),
-        ("file:/a\\u0000b", "expected a file with a line of UTF-8"),
+        ("file:/a\\u0000b", "expected the name of a file on one line"),
+        ("file:/a\\nExecStartPre=+/bin/sh", "expected the name of a file on one line"),
+        ("${EMPTY}", "field 'camera[0].source': expected a text, and the environment EMPTY has none; it is empty"),
     ],
 )
 def test_a_secret_that_is_missing_is_an_error_that_names_field_and_line(read_camera, source, problem):
     with pytest.raises(ConfigurationError) as caught:
-        read_camera(camera=f'source = "{source}"')
+        read_camera(camera=f'source = "{source}"', environ={"EMPTY": ""})
 
     assert problem in str(caught.value)
 
@@ -115,3 +117,15 @@ def test_a_secret_is_in_no_message(read_camera, added):
         read_camera(added, DOOR)
 
     assert "hunter2" not in str(caught.value)
+
+
+def test_a_secret_of_a_letter_leaves_the_message_as_it_is(read_camera):
+    with pytest.raises(ConfigurationError, match="expected a whole number from 0 to 65535, found something else"):
+        read_camera('[http]\nport = "${LETTER}"\n', {"LETTER": "e"})
+
+
+def test_a_variable_that_could_mean_two_tables_means_neither(read_camera):
+    alerts = "".join(f'[[alert]]\nname = "{name}"\nwhen = "lost"\n' for name in ("猫", "犬"))
+
+    with pytest.raises(ConfigurationError, match="sets no field"):
+        read_camera(alerts, {"ECOTTA_SERVE__ALERT_____FOR_S": "5"})

@@ -1,0 +1,72 @@
+"""Whether outputs can be what a configuration says: files of their own, and none that the daemon needs."""
+
+from collections.abc import Collection, Iterator, Mapping
+from os.path import realpath
+from pathlib import Path as FilePath
+from typing import TYPE_CHECKING
+
+from ecotta_rt.errors import EcottaError
+from ecotta_rt.files.fields import Path
+from ecotta_rt.sinks.kinds import sink_kind
+
+if TYPE_CHECKING:
+    from ecotta_rt.daemon.config import Output, Reading
+
+__all__ = ["output_faults", "written_file"]
+
+
+def output_faults(reading: "Reading", made: Collection[FilePath]) -> Iterator[tuple[Path, str]]:
+    """What is wrong with the outputs, by place.
+
+    Args:
+        reading: The configuration.
+        made: Folders in which others will be there when it starts; an output there is not looked at.
+    """
+    taken = _needed(reading)
+    for at, output in enumerate(reading.config.sinks):
+        target, path = _target(output), written_file(output)
+        other = taken.setdefault(target, f"output {output.name!a}")
+        if other != f"output {output.name!a}":
+            yield ("sink", at), f"{output.name!a} would write to {target}, which is that of {other}; name another file"
+        elif path is not None and FilePath(target).is_relative_to(realpath(reading.config.state_folder)):
+            yield ("sink", at), f"{path} is in the folder of the states, {reading.config.state_folder}; name another"
+        elif not any(FilePath(target).is_relative_to(folder) for folder in made):
+            yield from _own_check(output, ("sink", at))
+
+
+def _own_check(output: "Output", path: Path) -> Iterator[tuple[Path, str]]:
+    try:
+        sink_kind(output.kind).checks(output.options, output.name)
+    except EcottaError as error:
+        yield path, str(error)
+    except OSError as error:
+        yield path, f"{output.name!a} cannot be written: {error.strerror}"
+
+
+def _needed(reading: "Reading") -> dict[str, str]:
+    """Files that no output may touch, links followed, and whose they are."""
+    config = reading.config
+    needed: Mapping[str, str] = {
+        config.path: "the configuration",
+        config.network.bundle: "the bundle",
+        **({config.network.device: "the device's profile"} if config.network.device else {}),
+        **{camera.source: f"camera {camera.name!a}" for camera in config.cameras if "://" not in camera.source},
+        **{secret.file: "a secret" for secret in reading.secret.values() if secret.file},
+    }
+    return {realpath(path): whose for path, whose in needed.items()}
+
+
+def written_file(output: "Output") -> str | None:
+    """The file or socket of an output, if it has one of its own."""
+    for field in ("file", "path", "socket"):
+        if path := getattr(output.options, field, None):
+            return str(path)
+    return None
+
+
+def _target(output: "Output") -> str:
+    """What an output has for itself: a file, or standard output; else nothing that another could have."""
+    path = written_file(output)
+    if path is not None:
+        return realpath(path)
+    return "standard output" if hasattr(output.options, "file") else f"output {output.name}"
