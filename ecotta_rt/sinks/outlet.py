@@ -35,7 +35,7 @@ class Undelivered(TransferError):
 
     Args:
         message: Why.
-        events: All that it holds, in order, the one at hand among them.
+        events: All that it holds, in order, the one at hand among them; it holds them no longer.
         again: Whether they are to be given to it again when it is back; else they are lost.
     """
 

@@ -6,6 +6,8 @@ import threading
 from threading import Event as Flag
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ecotta_rt.errors import TransferError
 from ecotta_rt.events import (
@@ -35,6 +37,58 @@ def event(number):
 
 def numbers(events):
     return [each.frame for each in events]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    outcomes=st.lists(
+        st.sampled_from(["taken", "refused", "held", "given back", "thrown away", "hangs up"]), max_size=30
+    ),
+    count=st.integers(0, 30),
+    capacity=st.integers(1, 40),
+)
+def test_every_event_is_delivered_once_or_counted_as_lost(outcomes, count, capacity):
+    """Whatever the sink does with it."""
+    left, delivered, clock, told = [*outcomes], [], ManualClock(), Heard()
+
+    class Moody:
+        def __init__(self):
+            self.batch = []
+            if left and left[0] == "hangs up":
+                left.pop(0)
+                raise TransferError("nobody there")
+
+        def take(self, event):
+            outcome = left.pop(0) if left else "taken"
+            if outcome == "refused" and not self.batch:
+                raise ValueError(outcome)
+            self.batch.append(event)
+            if outcome in ("given back", "thrown away"):
+                batch, self.batch = self.batch, []
+                raise Undelivered(outcome, batch, again=outcome == "given back")
+            if outcome != "held":
+                delivered.extend(self.batch)
+                self.batch = []
+
+        def close(self):
+            delivered.extend(self.batch)
+
+    output = outlet(Moody, told, clock, capacity=capacity)
+    for number in range(count):
+        output.take(event(number))
+
+    def a_minute_later():
+        clock.advance_s(60)
+        output.reopen()  # which wakes it
+
+    wait_until(lambda: not output.waiting or a_minute_later())
+    output.close(30)
+
+    assert len(delivered) + output.lost == count
+    assert len({*numbers(delivered)}) == len(delivered)
+    assert numbers(delivered) == sorted(numbers(delivered))
+    told_lost = sum(each.count for each in told.of(EventsDropped)) + sum(each.missed for each in told.of(SinkBack))
+    assert told_lost == output.lost
 
 
 class Broken(Heard):
