@@ -22,6 +22,7 @@ from typing import Any
 import compare_seeds
 from daemon_tables import render_daemon
 from sign_tables import render_collapses, render_signs
+from soak_tables import render_simulated_day, render_soak
 from stream_tables import render_long_run, render_streams
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -140,6 +141,10 @@ def render(reports: dict[str, dict[str, Any]]) -> str:
         return _render_starts(first)
     if first.get("measured") == "long run":
         return render_long_run(first)
+    if first.get("measured") == "soak":
+        return render_soak(first)
+    if first.get("measured") == "simulated day":
+        return render_simulated_day(first)
     if first.get("measured") == "signs":
         return render_signs(first)
     if first.get("measured") == "collapses":
