@@ -24,7 +24,7 @@ def render_soak(report: dict[str, Any]) -> str:
         f"{late:.1f} in the second; {report['cpu_percent_of_a_core']:g} % of a core. It ended "
         f"{end['ended_in_s']:g} s after SIGTERM with {end['exit_code']}. {_where(report)}"
     )
-    return "\n".join([*table, "", note])
+    return "\n".join([*table, "", note, ""])
 
 
 def render_simulated_day(report: dict[str, Any]) -> str:
@@ -42,9 +42,10 @@ def render_simulated_day(report: dict[str, Any]) -> str:
     threads = [one["threads"] for one in during]
     note = (
         f"{report['about']['bundle']}; the day took {report['real_minutes']:g} minutes. In its course: PSS "
-        f"{min(sizes):.1f} to {max(sizes):.1f} MiB, {min(threads)} to {max(threads)} threads, {seen['answers']:,} answers. {_where(report)}"
+        f"{min(sizes):.1f} to {max(sizes):.1f} MiB, {min(threads)} to {max(threads)} threads, {seen['answers']:,} "
+        f"answers. {_where(report)}"
     )
-    return "\n".join([*table, "", note])
+    return "\n".join([*table, "", note, ""])
 
 
 def _where(report: dict[str, Any]) -> str:
