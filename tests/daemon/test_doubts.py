@@ -3,6 +3,8 @@
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ecotta_rt.daemon.doubts import DoubtLimits, Doubts
 from ecotta_rt.daemon.returns import AGAIN_S, REST_S, Returns
@@ -93,6 +95,20 @@ def test_little_was_seen_so_nothing_is_said():
     assert judged(replace(COLLAPSED, frames=99))[0] == []
     assert judged(COLLAPSED, compared=19)[0] == []
     assert judged(replace(COLLAPSED, contradiction=None, frozen_concentration=None), compared=0)[0] == []
+
+
+shares = st.floats(0, 1)
+
+
+@given(st.lists(st.builds(replace, st.just(WELL), contradiction=shares, concentration=shares, expected_error=shares)))
+def test_doubts_begin_and_end_in_turn_and_a_collapse_is_always_doubted(sequence):
+    doubts, begun = Doubts(), False
+    for second, signs in enumerate(sequence):
+        for event in doubts.judge(signs, 30, float(second)):
+            assert isinstance(event, DoubtEnded if begun else DoubtBegan)
+            begun = not begun
+        assert (doubts.since_s is not None) == begun
+        assert begun or doubts.collapsed is None
 
 
 def test_limits_are_those_asked_for():
