@@ -145,7 +145,7 @@ class Played:
             "found_after_looks": None if self.found is None else (self.found - PEACE) // LOOK_EVERY,
             "why": self.why,
             "returns": self.returns,
-            "doubted_after_looks": next(((at - PEACE) // LOOK_EVERY for at in self.doubts if at >= PEACE), None),
+            "doubts": self.doubts,
             "error_percent": {name: self._error(*span) for name, span in spans.items()},
         }
 

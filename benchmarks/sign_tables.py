@@ -29,8 +29,7 @@ def render_collapses(report: dict[str, Any]) -> str:
             errors[2], found = "", "never"
         else:
             found = str(row["found_after_looks"]) + (f", {row['returns']} returns" if row["returns"] > 1 else "")
-        doubted = "never" if row["doubted_after_looks"] is None else str(row["doubted_after_looks"])
-        rows.append((row["network"], row["kind"], str(row["seed"]), doubted, found, *errors))
+        rows.append((row["network"], row["kind"], str(row["seed"]), found, *errors))
     note = (
         "At the end: of the last 100 frames before the return, or of the stream. After: of frames 100 to 300 behind "
         f"the return. {report['images']}, severity 5; {report['environment']['cpu']}."

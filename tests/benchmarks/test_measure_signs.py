@@ -90,8 +90,7 @@ def test_tables_have_a_row_a_sign_and_a_stream(tmp_path):
 
 def test_a_stream_that_was_not_found_collapsed_has_no_error_after():
     row = {"network": "net", "kind": "noise", "seed": 0, "found_after_looks": None, "returns": 0}
-    row |= {"doubted_after_looks": 12}
     errors = {"before": 20.0, "last 100 in trouble": None, "after": None}
     report = {"rows": [{**row, "error_percent": errors}], "environment": {"cpu": "a CPU"}, "images": "CIFAR-10"}
 
-    assert "| net | noise | 0 | 12 | never | 20.0 |  |  |" in render_collapses(report)
+    assert "| net | noise | 0 | never | 20.0 |  |  |" in render_collapses(report)
