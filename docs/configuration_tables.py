@@ -73,9 +73,13 @@ def _kind(hint: Any, limit: Limit = _ANY) -> str:
 
 def _range(limit: Limit) -> str:
     if limit.above is not None:
-        return f" above {limit.above:g}" + (f", at most {limit.most:g}" if limit.most is not None else "")
+        return f" above {_number(limit.above)}" + (f", at most {_number(limit.most)}" if limit.most is not None else "")
     if limit.least is not None and limit.most is not None:
-        return f", {limit.least:,g} to {limit.most:,g}"
+        return f", {_number(limit.least)} to {_number(limit.most)}"
     if limit.least is not None:
-        return f" from {limit.least:g}"
-    return f", at most {limit.most:g}" + " characters" if limit.most is not None else ""
+        return f" from {_number(limit.least)}"
+    return f", at most {_number(limit.most)} characters" if limit.most is not None else ""
+
+
+def _number(value: float) -> str:
+    return f"{int(value):,}" if value == int(value) else f"{value:g}"

@@ -24,11 +24,15 @@ def output_faults(reading: "Reading", made: Collection[FilePath]) -> Iterator[tu
     """
     taken = _needed(reading)
     for at, output in enumerate(reading.config.sinks):
-        target, path = _target(output), written_file(output)
-        other = taken.setdefault(target, f"output {output.name!a}")
-        if other != f"output {output.name!a}":
-            yield ("sink", at), f"{output.name!a} would write to {target}, which is that of {other}; name another file"
-        elif path is not None and FilePath(target).is_relative_to(realpath(reading.config.state_folder)):
+        target, path, whose = _target(output), written_file(output), f"output {output.name!a}"
+        wanted = dict.fromkeys(_put_aside(output, target), f"{whose}, put aside") | {target: whose}
+        clashes = sorted(wanted.keys() & taken.keys())
+        taken |= {name: its for name, its in wanted.items() if name not in clashes}
+        if clashes:
+            problem = f"would write to {clashes[0]}, which is that of {taken[clashes[0]]}; name another file"
+            yield ("sink", at), f"{output.name!a} {problem}"
+            continue
+        if path is not None and FilePath(target).is_relative_to(realpath(reading.config.state_folder)):
             yield ("sink", at), f"{path} is in the folder of the states, {reading.config.state_folder}; name another"
         elif not any(FilePath(target).is_relative_to(folder) for folder in made):
             yield from _own_check(output, ("sink", at))
@@ -58,10 +62,16 @@ def _needed(reading: "Reading") -> dict[str, str]:
 
 def written_file(output: "Output") -> str | None:
     """The file or socket of an output, if it has one of its own."""
-    for field in ("file", "path", "socket"):
+    for field in ("file", "path"):
         if path := getattr(output.options, field, None):
             return str(path)
     return None
+
+
+def _put_aside(output: "Output", target: str) -> set[str]:
+    """What its file is called when another begins."""
+    count = getattr(output.options, "keep", 0) if written_file(output) else 0
+    return {f"{target}.{number}{suffix}" for number in range(1, count + 1) for suffix in ("", ".gz")}
 
 
 def _target(output: "Output") -> str:

@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from ecotta_rt.errors import UsageError
 from ecotta_rt.files.fields import Doc, Limit, Matches
-from ecotta_rt.files.sizes import byte_size
+from ecotta_rt.files.sizes import byte_size, size_fault
 from ecotta_rt.options import AnswerKind
 
 __all__ = ["STATE_SUFFIX", "Camera", "Log", "Name", "Network", "SignsOptions", "StateFolder"]
@@ -17,14 +16,6 @@ Name = Annotated[
     str, Limit(most=64), Matches("[A-Za-z0-9][A-Za-z0-9_-]*", "letters, digits, - and _, a letter or a digit first")
 ]
 """What is named so is part of file names, topics and addresses."""
-
-
-def _a_size(text: str) -> str | None:
-    try:
-        byte_size(text)
-    except UsageError as error:
-        return str(error)
-    return None
 
 
 @dataclass(frozen=True)
@@ -44,7 +35,7 @@ class Network:
     memory_limit: Annotated[
         str | None,
         Doc("What this process may have. Without it: the device's limit, where a device is named.", '"200MiB"'),
-        _a_size,
+        size_fault,
     ] = None
     max_temperature: Annotated[
         float | None, Doc("Do less above this, in degrees Celsius. Without it: 80.", "70"), Limit(1, 149)
@@ -129,7 +120,7 @@ class StateFolder:
         Doc(
             "At most so much is written a day for each camera; snapshots become rarer where `every_s` would write more."
         ),
-        _a_size,
+        size_fault,
     ] = "1GiB"
     fresh: Annotated[bool, Doc("Begin from the bundle's own state at each start; snapshots stay.")] = False
 

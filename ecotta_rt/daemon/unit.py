@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from ecotta_rt.daemon.config import Config
 from ecotta_rt.daemon.unit_needs import DIRECTORIES, Folders, MemoryNeed, folders, reach, video_devices
-from ecotta_rt.errors import BudgetExceeded, ConfigurationError, InputFileError, UsageError
+from ecotta_rt.errors import ConfigurationError, InputFileError
 
 __all__ = ["MARK", "Service", "unit_text"]
 
@@ -18,8 +18,8 @@ MARK = "# Made by `ecotta service "
 
 WATCHDOG_S = 60
 _STOP_S = 20  # it takes 5; an answer of a slow board may take longer
-_START_S = 180  # a bundle that is new is tried first
-_USELESS = (UsageError, BudgetExceeded, InputFileError, ConfigurationError)
+_START_S = 360  # a bundle that is new is tried first, which takes 300 at most
+_USELESS = (InputFileError, ConfigurationError)
 
 _HARDENING = """\
 ProtectSystem=strict
@@ -117,7 +117,7 @@ def _life(service: Service) -> list[str]:
         "ExecReload=/bin/kill -HUP $MAINPID",
         "Restart=on-failure",
         "RestartSec=10",
-        "# Usage, budget, bad file, configuration: starting again would not mend it.",
+        "# A bad file, the configuration: starting again would not mend it.",
         f"RestartPreventExitStatus={codes}",
         f"TimeoutStartSec={_START_S}",
         "# SIGTERM: what was learned is saved, within 5 seconds.",

@@ -1,6 +1,7 @@
 """What a service needs of its machine, read from its configuration: the network, devices, folders, memory."""
 
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,6 +115,10 @@ def folders(config: Config, name: str) -> Folders:
 def _written(config: Config) -> Iterator[Path]:
     if config.state.folder is not None:
         yield Path(os.path.abspath(config.state.folder))
+    for camera in config.cameras:  # a folder that pictures are taken out of
+        folder, _, query = camera.source.removeprefix("watch:").partition("?")
+        if camera.source.startswith("watch:") and re.search("after=(move|delete)", query):
+            yield Path(os.path.abspath(folder))
     for output in config.sinks:
         path = written_file(output)
         if path is not None and not path.startswith("/dev/"):

@@ -4,7 +4,7 @@ import re
 
 from ecotta_rt.errors import UsageError
 
-__all__ = ["byte_size"]
+__all__ = ["byte_size", "size_fault"]
 
 _UNITS = {"": 1, "b": 1, "kib": 2**10, "mib": 2**20, "gib": 2**30, "kb": 10**3, "mb": 10**6, "gb": 10**9}
 _SIZE = re.compile(r"\s*([0-9]+)(?:\.([0-9]+))?\s*([a-zA-Z]*)\s*", re.ASCII)
@@ -34,3 +34,12 @@ def byte_size(text: str | None) -> int | None:
     if size_bytes < 1:
         raise UsageError(f"{text!r} is less than one byte")
     return size_bytes
+
+
+def size_fault(text: str) -> str | None:
+    """What is wrong with a size, for a check of a field; None: nothing."""
+    try:
+        byte_size(text)
+    except UsageError as error:
+        return str(error)
+    return None

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, TextIO
 
-from ecotta_rt.errors import TransferError, UsageError
+from ecotta_rt.errors import TransferError
 from ecotta_rt.events import Event, Stamped
 from ecotta_rt.files.fields import Doc, Limit
 from ecotta_rt.files.output import check_output, is_inherited, open_stream
-from ecotta_rt.files.sizes import byte_size
+from ecotta_rt.files.sizes import byte_size, size_fault
 from ecotta_rt.messages import own_output
 from ecotta_rt.sinks.context import SinkContext
 from ecotta_rt.sinks.kinds import SinkOptions
@@ -108,15 +108,6 @@ class LineFile:
             file.close()
 
 
-def _size(text: str) -> str | None:
-    """A check of a field: text is a size."""
-    try:
-        byte_size(text)
-    except UsageError as error:
-        return str(error)
-    return None
-
-
 @dataclass(frozen=True)
 class LineOptions(SinkOptions):
     """Of outputs that write lines."""
@@ -128,7 +119,7 @@ class LineOptions(SinkOptions):
             '"/var/log/ecotta/door.jsonl"',
         ),
     ] = None
-    rotate_size: Annotated[str, _size, Doc("A file that would be larger is put aside as FILE.1.")] = "10MiB"
+    rotate_size: Annotated[str, size_fault, Doc("A file that would be larger is put aside as FILE.1.")] = "10MiB"
     rotate_hours: Annotated[
         float,
         Limit(0, 24 * 366),

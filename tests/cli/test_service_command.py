@@ -116,6 +116,7 @@ def test_a_door_to_this_machine_alone_reaches_no_further(write, printed):
         ("", "StateDirectory=ecotta-door"),
         ('[state]\nfolder = "/var/lib/cameras/door"\n', "StateDirectory=cameras/door"),
         ('[state]\nfolder = "/srv/door"\n', "ReadWritePaths=/srv/door"),
+        ('[[camera]]\nname = "w"\nsource = "watch:/srv/in?after=delete"\n', "ReadWritePaths=/srv/in"),
         ('[[sink]]\nkind = "csv"\nfile = "/var/log/door/a.csv"\n', "LogsDirectory=door"),
     ],
 )

@@ -186,6 +186,7 @@ def test_snapshots_are_in_the_folder_that_systemd_gives_unless_another_is_named(
         ("film.mp4", "camera 'film'"),
         ("token", "a secret"),
         ("net.state/answers.jsonl", "in the folder of the states"),
+        ("other.jsonl.1", "output 'other', put aside"),
     ],
 )
 @pytest.mark.parametrize("kind", ["json-lines", "csv"])
@@ -195,8 +196,19 @@ def test_an_output_into_a_file_that_the_daemon_needs_is_refused(read_camera, tmp
     (tmp_path / "link.ecotta").symlink_to("net.ecotta")
     added = f'[[camera]]\nname = "film"\nsource = "{tmp_path}/film.mp4"\n[http]\ntoken = "file:{tmp_path}/token"\n'
 
+    added += f'[[sink]]\nkind = "json-lines"\nname = "other"\nfile = "{tmp_path}/other.jsonl"\n'
+
     with pytest.raises(ConfigurationError, match=whose):
         read_camera(f'{added}[[sink]]\nkind = "{kind}"\nfile = "{tmp_path}/{file}"\n')
+
+
+def test_a_file_that_another_output_puts_lines_aside_in_is_refused_in_either_order(read_camera, tmp_path):
+    sink = '[[sink]]\nkind = "json-lines"\nname = "{name}"\nfile = "{folder}/{name}"\n'
+    first, second = (sink.format(name=name, folder=tmp_path) for name in ("a", "a.1.gz"))
+
+    for added in (first + second, second + first):
+        with pytest.raises(ConfigurationError, match="would write to .*a.1.gz, which is that of output"):
+            read_camera(added)
 
 
 def test_a_bundle_whose_name_is_too_long_or_hidden_is_a_fault_and_no_crash(tmp_path):
