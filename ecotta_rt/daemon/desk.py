@@ -126,8 +126,8 @@ class Place:
         return -math.inf if self._refusals else math.inf
 
     def take(self, now_s: float) -> "Item | Ended | None":
-        """Hand out what is due, refusals before the frame; None: it had become too old."""
-        if self._refusals and not (self._frame is not None and isinstance(self._refusals[0], Ended)):
+        """Hand out what is due, refusals before the frame, but no end and no loss; None: it had become too old."""
+        if self._refusals and not self._frame_is_before(self._refusals[0], now_s):
             return self._refusals.popleft()
         frame, self._frame = self._frame, None
         assert frame is not None
@@ -139,6 +139,17 @@ class Place:
             every_s = 1 / self.options.most_fps
             self.due_s = every_s + (self.due_s if now_s - self.due_s < every_s else now_s)
         return frame
+
+    def _frame_is_before(self, item: Item | Ended, now_s: float) -> bool:
+        """Whether the frame is to be handed out first: else it would seem to say that a lost camera is back."""
+        if self._frame is None or not isinstance(item, Ended | SourceLost):
+            return False
+        if isinstance(item, Ended):
+            return True
+        if self._frame.index < item.index and now_s < self.due_s:  # a loss waits for nobody's pace
+            self._dropped["newer"] += 1
+            self._frame = None
+        return self._frame is not None and self._frame.index < item.index
 
     def _keep(self, item: Item) -> None:
         if isinstance(item, Frame):

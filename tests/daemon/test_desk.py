@@ -123,6 +123,30 @@ def test_refusals_come_before_the_frame_after_them_and_are_no_matter_of_pace():
     assert bench.next()[1].index == 2
 
 
+def test_the_last_frame_before_a_loss_comes_before_it_and_does_not_say_that_the_camera_is_back():
+    bench = Bench(door=PlaceOptions())
+    bench.put("door", 0)
+    bench.places["door"].put(SourceLost(1, "door", "unplugged"))
+
+    assert [bench.next()[1].index for _ in range(2)] == [0, 1]
+
+    bench.places["door"].put(SourceLost(2, "door", "unplugged"))
+    bench.put("door", 3)
+    assert [bench.next()[1].index for _ in range(2)] == [2, 3]
+
+
+def test_a_loss_is_told_at_once_though_the_pace_holds_a_frame_back():
+    bench = Bench(door=PlaceOptions(most_fps=0.001))
+    bench.put("door", 0)
+    bench.next()
+    bench.clock.advance_s(1.0)
+    bench.put("door", 1)
+    bench.places["door"].put(SourceLost(2, "door", "unplugged"))
+
+    assert bench.next()[1].index == 2
+    assert bench.places["door"].dropped["newer"] == 1
+
+
 def test_of_a_camera_that_sends_rubbish_the_last_pieces_are_told_and_each_loss():
     bench = Bench(door=PlaceOptions())
     place = bench.places["door"]
