@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Any
 
 from ecotta_rt.events import Answer, Event
@@ -18,6 +19,8 @@ __all__ = ["COLUMNS", "KIND", "CsvOptions", "csv_line", "open_csv"]
 
 COLUMNS = ("time", "monotonic_s", "camera", "event", *(field.name for field in fields(Answer)), "details")
 """Of every line. `details` holds as JSON what an event has beside these."""
+
+_BEGINS = (",".join(COLUMNS[:4]).encode(),)  # of other versions too, whose columns may be others
 
 # A spreadsheet takes a cell that begins so for a formula, and a formula can reach the network
 # (OWASP, "CSV Injection"; CWE-1236). The wide ones are those of East Asian keyboards.
@@ -45,10 +48,10 @@ class CsvOptions(LineOptions):
 
 def open_csv(options: CsvOptions, name: str, context: SinkContext) -> Sink:
     """A sink of a daemon."""
-    return open_lines(options, context, csv_line, _row(COLUMNS))
+    return open_lines(options, context, csv_line, _BEGINS, _row(COLUMNS))
 
 
-KIND = SinkKind("csv", CsvOptions, open_csv, check_lines)
+KIND = SinkKind("csv", CsvOptions, open_csv, partial(check_lines, _BEGINS))
 
 
 def _row(cells: Any) -> str:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Collection
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
@@ -25,6 +26,9 @@ __all__ = [
     "json_lines_file",
     "open_json_lines",
 ]
+
+# Of events that are stamped, and of those that are not.
+_BEGINS = (b'{"time": "', b'{"frame": ', b'{"event": "')
 
 RUN_EVENTS = ("answer", "refused", "guard", "camera-lost", "camera-back")
 """What `ecotta run` has a line for: what it says of its frames. The rest it tells on standard error."""
@@ -86,10 +90,10 @@ class JsonLinesOptions(LineOptions):
 
 def open_json_lines(options: JsonLinesOptions, name: str, context: SinkContext) -> Sink:
     """A sink of a daemon; unlike one of `ecotta run` it appends to its file."""
-    return open_lines(options, context, json_line)
+    return open_lines(options, context, json_line, _BEGINS)
 
 
-KIND = SinkKind("json-lines", JsonLinesOptions, open_json_lines, check_lines)
+KIND = SinkKind("json-lines", JsonLinesOptions, open_json_lines, partial(check_lines, _BEGINS))
 
 JSON_LINES = SinkPlug(
     shown="FILE",

@@ -19,7 +19,7 @@ from ecotta_rt.files.sizes import byte_size, size_fault
 from ecotta_rt.messages import own_output
 from ecotta_rt.sinks.context import SinkContext
 from ecotta_rt.sinks.kinds import SinkOptions
-from ecotta_rt.sinks.rotated_file import RotatedFile, Rotation
+from ecotta_rt.sinks.rotated_file import RotatedFile, Rotation, check_ours
 from ecotta_rt.sinks.sink import Sink
 
 __all__ = ["LineFile", "LineOptions", "LineStream", "check_lines", "open_lines"]
@@ -134,13 +134,20 @@ class LineOptions(SinkOptions):
         return Rotation(byte_size(self.rotate_size), self.rotate_hours * _HOUR_S or None, self.keep, self.compress)
 
 
-def open_lines(options: LineOptions, context: SinkContext, line: Callable[[Event], str], header: str = "") -> Sink:
+def open_lines(
+    options: LineOptions,
+    context: SinkContext,
+    line: Callable[[Event], str],
+    begins: tuple[bytes, ...],
+    header: str = "",
+) -> Sink:
     """A sink for lines.
 
     Args:
         options: Where to.
         context: What it is opened with.
         line: As for `LineStream`.
+        begins: As for `RotatedFile`.
         header: The first line of each file.
 
     Raises:
@@ -148,7 +155,7 @@ def open_lines(options: LineOptions, context: SinkContext, line: Callable[[Event
     """
     if options.file is not None and _grows(options.file):
         first = f"{header}\n".encode() if header else b""
-        return LineFile(RotatedFile(Path(options.file), options.rotation, first), line)
+        return LineFile(RotatedFile(Path(options.file), options.rotation, first, begins), line)
     stack = ExitStack()
     # What libraries print to standard output goes to standard error meanwhile.
     file = stack.enter_context(own_output() if options.file is None else open_stream(options.file))
@@ -158,15 +165,18 @@ def open_lines(options: LineOptions, context: SinkContext, line: Callable[[Event
     return sink
 
 
-def check_lines(options: LineOptions, name: str) -> None:
+def check_lines(begins: tuple[bytes, ...], options: LineOptions, name: str) -> None:
     """Say before the start what would keep a file from being written.
 
     Raises:
-        UsageError: It is a folder, or its folder does not exist.
+        UsageError: It is a folder, or somebody else's file, or its folder does not exist.
     """
     if options.file is not None:
         with contextlib.suppress(TransferError):  # of a disk that may be there later
             check_output(f"output {name}: file", options.file)
+        if _grows(options.file):
+            with contextlib.suppress(OSError):  # not to be read by who looks; the daemon may
+                check_ours(Path(options.file), begins)
 
 
 def _grows(name: str) -> bool:

@@ -14,11 +14,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ecotta_rt.errors import TransferError
+from ecotta_rt.errors import TransferError, UsageError
 from ecotta_rt.files.atomic import open_atomic
 from ecotta_rt.files.kinds import kind_of
 
-__all__ = ["RotatedFile", "Rotation"]
+__all__ = ["RotatedFile", "Rotation", "check_ours"]
 
 _LONGEST_LINE = 1 << 16
 _PIECE = 1 << 16
@@ -44,22 +44,25 @@ class Rotation:
 class RotatedFile:
     """Open for appending from the first write on.
 
-    A last line without an end, as a process leaves it that was killed or had no room, is cut off.
+    A last line without an end, as a process leaves it that was killed or had no room, is cut off. A file that somebody
+    else wrote stays as it is.
 
     Args:
         path: A regular file, or none yet.
         rotation: When it is put aside.
         header: The first line of each file; one that begins with another is put aside.
+        begins: What our own files begin with, one of these.
 
     Raises:
-        TransferError: From any method: it is no regular file, or cannot be opened or written. Then a part of the line
-            may be in it, which is cut off when it is opened again.
+        TransferError: From any method: it is no regular file, or not ours, or cannot be opened or written. Then a part
+            of the line may be in it, which is cut off when it is opened again.
     """
 
-    def __init__(self, path: Path, rotation: Rotation, header: bytes = b"") -> None:
+    def __init__(self, path: Path, rotation: Rotation, header: bytes = b"", begins: tuple[bytes, ...] = (b"",)) -> None:
         self._path = path
         self._rotation = rotation
         self._header = header
+        self._begins = begins
         self._written_s = 0.0
         self._descriptor: int | None = None
         with self._told():
@@ -109,6 +112,9 @@ class RotatedFile:
         if not stat.S_ISREG(status.st_mode):
             self.close()
             raise TransferError(f"{self._path} cannot be appended to: this is {kind_of(status.st_mode)}")
+        if not _is_ours(self._descriptor, self._begins):
+            self.close()
+            raise TransferError(_not_ours(self._path))
         self._written_s = status.st_mtime
         _cut_torn_line(self._descriptor, status.st_size)
         if self._header and self._size() and os.pread(self._descriptor, len(self._header), 0) != self._header:
@@ -148,6 +154,7 @@ class RotatedFile:
     def _put_aside(self) -> None:
         """One step up for each file, the oldest first: whenever we are killed, no line is lost or there twice."""
         self.close()
+        self._require_ours_aside()
         for number in reversed(range(1, self._first_free())):
             for file in self._numbered(number):
                 if number >= self._rotation.keep:
@@ -160,6 +167,13 @@ class RotatedFile:
             # A disk without room for it: the file stays as it is.
             with contextlib.suppress(OSError):
                 _compress(first, self._aside(1, compressed=True))
+
+    def _require_ours_aside(self) -> None:
+        """A file of such a name that somebody else wrote is neither moved nor removed."""
+        for number in range(1, self._first_free()):
+            for file in self._numbered(number):
+                if file.suffix != ".gz" and not _begins_like(file, self._begins):
+                    raise TransferError(_not_ours(file))
 
     def _first_free(self) -> int:
         """The first number that no file has; when fewer are kept than before, those beyond are removed as well."""
@@ -177,6 +191,36 @@ class RotatedFile:
 
     def _aside(self, number: int, compressed: bool = False) -> Path:
         return self._path.with_name(f"{self._path.name}.{number}{'.gz' * compressed}")
+
+
+def check_ours(path: Path, begins: tuple[bytes, ...]) -> None:
+    """Say before the start that a file was written by somebody else.
+
+    Args:
+        path: It may not be there.
+        begins: As for `RotatedFile`.
+
+    Raises:
+        UsageError: It was.
+        OSError: It cannot be read.
+    """
+    if path.exists() and not _begins_like(path, begins):
+        raise UsageError(_not_ours(path))
+
+
+def _not_ours(path: Path) -> str:
+    return f"{path} is left as it is: it does not begin like a file of this output; name another, or move it away"
+
+
+def _begins_like(path: Path, begins: tuple[bytes, ...]) -> bool:
+    with open(path, "rb") as file:
+        return _is_ours(file.fileno(), begins)
+
+
+def _is_ours(descriptor: int, begins: tuple[bytes, ...]) -> bool:
+    """Whether a file begins like ours, as far as it goes: the first line may be torn."""
+    head = os.pread(descriptor, max(map(len, begins)), 0)
+    return any(head.startswith(each) or each.startswith(head) for each in begins)
 
 
 def _cut_torn_line(descriptor: int, size: int) -> None:

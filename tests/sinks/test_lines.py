@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecotta_rt.errors import UsageError
+from ecotta_rt.errors import TransferError, UsageError
 from ecotta_rt.events import Answer, GuardStep, Reloaded, Stamped
 from ecotta_rt.machine.clock import SystemClock
 from ecotta_rt.records import Level
@@ -68,6 +68,51 @@ def test_a_file_of_json_lines_is_appended_to_after_its_torn_last_line_is_cut_off
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert [line.get("frame", line.get("event")) for line in lines] == [0, 3, "reloaded"]
     assert lines[1]["camera"] == "door"
+
+
+@pytest.mark.parametrize("kind", ["json-lines", "csv"])
+@pytest.mark.parametrize(
+    "content", [b"PK\x03\x04 a bundle", b'[network]\nbundle = "a"', b'{"model": 1}', b"\0\0\n", b"\n"]
+)
+def test_a_file_that_somebody_else_wrote_is_refused_and_stays_as_it_is(tmp_path, kind, content):
+    path = tmp_path / "file"
+    path.write_bytes(content)
+    options = sink_kind(kind).options(file=str(path), rotate_size="1B")
+
+    with pytest.raises(UsageError, match="left as it is: it does not begin like a file of this output"):
+        sink_kind(kind).checks(options, "log")
+    with pytest.raises(TransferError, match="name another, or move it away"):
+        opened(kind, options)
+    assert [(each.name, each.read_bytes()) for each in tmp_path.iterdir()] == [("file", content)]
+
+
+@pytest.mark.parametrize("kind", ["json-lines", "csv"])
+def test_a_file_in_whose_place_an_older_one_would_be_put_is_neither_moved_nor_removed(tmp_path, kind):
+    (tmp_path / "file.1").write_bytes(b"a film")
+    sink = opened(kind, sink_kind(kind).options(file=str(tmp_path / "file"), rotate_size="1B", keep=1))
+    sink.take(stamped(ANSWER))
+
+    with pytest.raises(TransferError, match=r"file\.1 is left as it is"):
+        sink.take(stamped(ANSWER))
+    sink.close()
+    assert (tmp_path / "file.1").read_bytes() == b"a film"
+
+
+@pytest.mark.parametrize("kind", ["json-lines", "csv"])
+@pytest.mark.parametrize("length", [0, 1, 5, 30])
+def test_a_file_of_ours_that_a_power_cut_left_with_a_torn_first_line_goes_on(tmp_path, kind, length):
+    path = tmp_path / "file"
+    for _ in range(2):
+        sink = opened(kind, sink_kind(kind).options(file=str(path)))
+        sink.take(stamped(ANSWER))
+        sink.close()
+        whole, torn = path.read_bytes(), path.read_bytes()[:length]
+        path.write_bytes(torn)
+    sink = opened(kind, sink_kind(kind).options(file=str(path)))
+    sink.take(stamped(ANSWER))
+    sink.close()
+
+    assert path.read_bytes() == whole
 
 
 @pytest.mark.parametrize("kind", ["json-lines", "csv"])
