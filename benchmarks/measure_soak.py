@@ -112,10 +112,12 @@ def watched(bundle: Path, folder: Path, seconds: float) -> Iterator[tuple[list[d
 
 def sample(pid: int, now_s: float) -> dict[str, Any]:
     process = psutil.Process(pid)
+    memory = process.memory_full_info()
     with process.oneshot():
         return {
             "seconds": round(now_s, 1),
-            "pss_mib": round(process.memory_full_info().pss / MIB, 2),
+            "pss_mib": round(memory.pss / MIB, 2),
+            "private_mib": round(memory.uss / MIB, 2),  # the rest of PSS depends on who else has the libraries
             "threads": process.num_threads(),
             "descriptors": process.num_fds(),
             "cpu_s": round(sum(process.cpu_times()[:2]), 1),
@@ -136,7 +138,8 @@ def summary(samples: list[dict[str, Any]]) -> dict[str, Any]:
     half = len(later) // 2
     ranges = {
         name: [min(one[name] for one in later), max(one[name] for one in later)]
-        for name in ("pss_mib", "threads", "descriptors")
+        for name in ("pss_mib", "private_mib", "threads", "descriptors")
+        if name in later[0]
     }
     halves = [mean(later[:half] or later, "pss_mib"), mean(later[half:], "pss_mib")]
     every = round(60 / SAMPLE_S)

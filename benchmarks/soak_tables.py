@@ -17,7 +17,7 @@ def render_soak(report: dict[str, Any]) -> str:
         table.append(f"| {camera} | {' | '.join(f'{counts[name]:,}' for name in columns)} |")
     ranges, (early, late) = report["range_after_two_minutes"], report["pss_mib_mean_of_halves"]
     (end,) = report["end"]
-    held = ", ".join(f"{low} to {high} {name}" for name, (low, high) in ranges.items() if name != "pss_mib")
+    held = ", ".join(f"{low} to {high} {name}" for name, (low, high) in ranges.items() if "mib" not in name)
     note = (
         f"{report['about']['bundle']}; {report['minutes']:g} minutes, of which the first two are left out: {held}; PSS "
         f"{ranges['pss_mib'][0]:.1f} to {ranges['pss_mib'][1]:.1f} MiB, in the mean {early:.1f} in the first half and "
