@@ -9,7 +9,7 @@ list       every generation: when, why, frames behind it, size, and whether it c
 show       what is in one: frames, distance from the source by norm, the filter, the memory of places
 diff       how far two of them are apart, by part, relative to the larger magnitude
 rollback   make an older one the newest, as a new generation; so this can be undone in the same way
-reset      begin at the source, also as a new generation; the others stay
+reset      begin at the source, also as a new generation; what was learned before is kept whatever comes after it
 
 A generation is the number that `list` shows. Without one, show takes the newest valid one, diff the two newest, and
 rollback the one before the newest. For diff and show it may also be a state's file, or `source` for the bundle's own.
@@ -140,9 +140,11 @@ def _reset(place: "StatePlace", camera: str | None, which: Sequence[str]) -> Rep
     with folder_locked(states.folder.parent, hint):
         newest = states.newest()
         assert newest.state is not None
-        new = Snapshots(states.folder, newest.state.network_digest, _ALL).write_source("reset")
+        snapshots = Snapshots(states.folder, newest.state.network_digest, _ALL)
+        snapshots.keep_before_reset()
+        new = snapshots.write_source("reset")
     facts = {"camera": states.camera, "generation": new.generation, "path": str(new.path)}
-    text = f"{states.camera}: the next start begins at the source ({new}); the other generations stay\n"
+    text = f"{states.camera}: the next start begins at the source ({new}); what was learned is kept\n"
     return text + _undo(place, states.camera, newest.snapshot.generation), facts
 
 

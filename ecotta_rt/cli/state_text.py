@@ -106,7 +106,7 @@ def _row(kept: KeptState) -> dict[str, Any]:
         "time": f"{moment[:4]}-{moment[4:6]}-{moment[6:11]}:{moment[11:13]}:{moment[13:]}",
         "why": kept.why,
         "source": kept.state is not None and is_source(kept.state),
-        "pinned": snapshot.pinned,
+        "pinned": bool(snapshot.pin),
         "bytes": kept.bytes,
         "network": snapshot.network,
         "refused": kept.refused or None,

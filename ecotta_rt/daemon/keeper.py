@@ -17,7 +17,10 @@ A disk that is full, read-only or slow is told once, counted, and tried again af
 each time up to an hour. When it works again that is told as well. The stream goes on.
 
 Where signs say without labels whether the answers are right, the last state that was not in doubt for ten minutes after
-it had been taken is held in memory, and on the disk whatever comes after it: for a return to it.
+it had been taken is held in memory, and on the disk whatever comes after it: for a return to it. A start while it is so
+kept goes on from the newest state, as ever, and knows the good one until newer ones have proved good.
+
+Where a stream begins anew, what was learned before is kept on the disk: see `Snapshots.keep_before_reset`.
 """
 
 from collections.abc import Callable
@@ -25,7 +28,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from threading import Lock
 
-from ecotta_rt.daemon.snapshots import Found, Snapshot, Snapshots
+from ecotta_rt.daemon.snapshots import GOOD, Found, Snapshot, Snapshots
 from ecotta_rt.daemon.writer import Writer, Writing
 from ecotta_rt.errors import EcottaError, UsageError
 from ecotta_rt.events import (
@@ -81,6 +84,8 @@ class _Taken:
         why: It was taken.
         taken_s: When.
         snapshot: What it is on the disk.
+        good: To stay on the disk beside it: the last good one, while this one is in doubt.
+        beginnings: How often the stream had begun at the source by then.
         given_up: Whether nobody waits for it any more.
     """
 
@@ -88,6 +93,8 @@ class _Taken:
     why: str
     taken_s: float = 0.0
     snapshot: Snapshot | None = None
+    good: "_Taken | None" = None
+    beginnings: int = 0
     given_up: bool = False
 
 
@@ -103,6 +110,7 @@ class Keeper:
         every_s: Seconds between two saves, at least.
         day_bytes: To write a day at most.
         clock: Tells when the time has come.
+        require: Raises `EcottaError` where the folder is not to be written to now; called in the writer's thread.
 
     Raises:
         UsageError: A number out of range.
@@ -119,6 +127,7 @@ class Keeper:
         every_s: float = 300.0,
         day_bytes: int = DAY_BYTES,
         clock: Clock | None = None,
+        require: Callable[[], None] = lambda: None,
     ) -> None:
         if not every_s > 0:
             raise UsageError(f"save every {every_s:g} seconds: give a number above 0")
@@ -131,6 +140,7 @@ class Keeper:
         self._report = report
         self._every_s = every_s
         self._day_bytes = day_bytes
+        self._require = require
         self._clock = clock or SystemClock()
         self._lock = Lock()  # of all that follows
         self._moved = False  # since it was taken last, or what was taken is not on the disk
@@ -141,12 +151,20 @@ class Keeper:
         self._good = _Taken(None, "the source")
         self._candidate: _Taken | None = None
         self._doubtful = False
+        self._unproved = False  # whether an earlier run ended in doubt, and nothing has proved good since
+        self._beginnings, self._kept_before = 1, 0  # at the source; before so many of them what was learned is kept
+        self._resetting = self._at_source = False
 
     def begin_with(self, found: Found) -> None:
-        """The stream goes on from this, which counts as good until somebody says otherwise."""
+        """The stream goes on from this, which counts as good until somebody says otherwise, or has said so before."""
+        kept = self._snapshots.pinned(GOOD)
+        good = found if kept.snapshot is None else kept
         with self._lock:
-            why = "the source" if found.snapshot is None else str(found.snapshot)
-            self._good = _Taken(found.state, why, snapshot=found.snapshot)
+            why = "the source" if good.snapshot is None else str(good.snapshot)
+            self._good = _Taken(good.state, why, snapshot=good.snapshot)
+            self._unproved = kept.snapshot is not None
+            if found.snapshot is not None:
+                self._kept_before = self._beginnings
 
     def expect(self, state_bytes: int) -> float:
         """A state has about so many bytes: returns how many seconds apart it is saved, at least."""
@@ -174,7 +192,7 @@ class Keeper:
             case BatchAnswered():
                 if event.offered or event.followed:
                     with self._lock:
-                        self._moved = True
+                        self._moved, self._at_source = True, False
             case GuardStep() if event.level > event.before:
                 self.keep(f"the guard went to {event.level}")
             case DoubtBegan():
@@ -191,7 +209,7 @@ class Keeper:
         with self._lock:
             taken = self._candidate
             if taken is not None and self._clock.now_s() - taken.taken_s >= _SETTLED_S:
-                self._good, self._candidate = taken, None
+                self._good, self._candidate, self._unproved = taken, None, False
 
     def tick(self) -> None:
         """Save when the time has come, and say so where the disk takes very long."""
@@ -209,10 +227,27 @@ class Keeper:
             why: In a few words: what comes now, or has come.
             changed: Somebody has put another state in place.
         """
-        with self._lock:
-            self._moved = self._moved or changed
+        if changed:
+            self._note_changed()
         if self._may_write():
             self._take(why)
+
+    def before_reset(self) -> None:
+        """An owner lets the camera begin anew: save it, and once `keep` says that it is `changed`, keep what it was."""
+        self.keep("before a reset")
+        with self._lock:
+            self._resetting = True
+
+    def _note_changed(self) -> None:
+        """Another state is in place; a second reset in a row changes nothing, and is not written."""
+        with self._lock:
+            reset, again = self._resetting, self._resetting and self._at_source
+            self._at_source, self._resetting, self._candidate = reset, False, None
+            if reset:
+                self._good, self._unproved = _Taken(None, "the source"), False
+            if not again:
+                self._moved = True
+                self._beginnings += reset
 
     def stop(self) -> None:
         """Save for the last time, whatever was written today; then close the writer."""
@@ -249,6 +284,8 @@ class Keeper:
     def _take(self, why: str) -> None:
         taken = _Taken(self._state_of(), why, self._clock.now_s())
         with self._lock:
+            taken.good = self._good if self._doubtful or self._unproved else None
+            taken.beginnings = self._beginnings
             self._moved = False
             self._tried_s = taken.taken_s
             if self._candidate is None and not self._doubtful:
@@ -267,7 +304,10 @@ class Keeper:
     def _write(self, taken: _Taken) -> None:
         assert taken.state is not None
         try:
-            self._settle_pins()
+            self._require()
+            if taken.beginnings > self._kept_before:
+                self._snapshots.keep_before_reset()
+            self._settle_pins(taken.good)
             snapshot = self._snapshots.write(taken.state, taken.why)
             size = snapshot.path.stat().st_size
         except EcottaError as error:
@@ -277,22 +317,21 @@ class Keeper:
         else:
             self._saved(taken, snapshot, size)
 
-    def _settle_pins(self) -> None:
+    def _settle_pins(self, good: _Taken | None) -> None:
         """Pin the last good state while newer ones are in doubt, and no other."""
-        with self._lock:
-            good, doubtful = self._good, self._doubtful
-        if good.snapshot is None:
-            return
+        kept = None if good is None else good.snapshot
         for snapshot in self._snapshots.listed():
-            wanted = doubtful and snapshot.generation == good.snapshot.generation
-            if snapshot.network == good.snapshot.network and snapshot.pinned != wanted:
-                moved = self._snapshots.pin(snapshot, on=wanted)
-                with self._lock:
-                    good.snapshot = moved if wanted else good.snapshot
+            wanted = GOOD if kept is not None and snapshot.generation == kept.generation else ""
+            if snapshot.network == self._snapshots.network_digest[:12] and snapshot.pin == ("" if wanted else GOOD):
+                moved = self._snapshots.pin(snapshot, wanted)
+                if good is not None and wanted:
+                    with self._lock:
+                        good.snapshot = moved
 
     def _saved(self, taken: _Taken, snapshot: Snapshot, size: int) -> None:
         with self._lock:
             taken.snapshot = snapshot
+            self._kept_before = max(self._kept_before, taken.beginnings)
             self._state_bytes, self._retry_s = size, 0.0
             self._begin_day()
             kept = self._kept

@@ -1,6 +1,6 @@
 """Which states there are in a state folder, camera by camera, and what they hold."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,13 +46,7 @@ class CameraStates:
 
     def all(self) -> list[KeptState]:
         """All of them, read, newest first."""
-        found: list[KeptState] = []
-        network = self.network
-        for snapshot in reversed(snapshots_in(self.folder)):
-            kept = _read(snapshot, network)
-            network = network or (kept.state.network_digest if kept.state else None)
-            found.append(kept)
-        return found
+        return list(self._newest_first())
 
     def newest(self) -> KeptState:
         """The one that the next start goes on from.
@@ -60,13 +54,19 @@ class CameraStates:
         Raises:
             InputFileError: There is none, or none is valid.
         """
-        for snapshot in reversed(snapshots_in(self.folder)):
-            kept = _read(snapshot, self.network)
+        for kept in self._newest_first():
             if kept.state is not None:
                 return kept
         raise InputFileError(
             f"{self.folder}: no valid state of {self.camera!r}; `ecotta state list` says what is there"
         )
+
+    def _newest_first(self) -> Iterator[KeptState]:
+        network = self.network
+        for snapshot in reversed(snapshots_in(self.folder)):
+            kept = _read(snapshot, network)
+            network = network or (kept.state.network_digest if kept.state else None)
+            yield kept
 
     def of(self, generation: int) -> KeptState:
         """One of them.
@@ -121,12 +121,9 @@ def chosen(cameras: Sequence[CameraStates], name: str | None, where: Path) -> Ca
 def _read(snapshot: Snapshot, network: str | None) -> KeptState:
     try:
         size = snapshot.path.stat().st_size
-        state, why = read_snapshot(snapshot)
+        state, why = read_snapshot(snapshot, network)
     except OSError as error:
         return KeptState(snapshot, None, "", f"{snapshot.path}: cannot be read ({error.strerror or error})", 0)
     except InputFileError as error:
         return KeptState(snapshot, None, "", str(error), size)
-    if network is not None and state.network_digest != network:
-        other = f"{snapshot.path}: belongs to network {state.network_digest[:12]}, and this one is {network[:12]}"
-        return KeptState(snapshot, None, why, other, size)
     return KeptState(snapshot, state, why, "", size)

@@ -7,7 +7,7 @@
 A file is a plain adapted state, so `ecotta run --state` and `ecotta inspect` read it too. Its name says the rest:
 
     00000042-20261129T012345Z-abababababab-0123456789abcdef.safetensors
-    generation, wall clock (UTC), network, SHA-256 of the content; `.kept` before the suffix: pinned
+    generation, wall clock (UTC), network, SHA-256 of the content; `.good` or `.before-reset` before the suffix: pinned
 
 Generations order the files, not the clock: a board without a battery begins each day in 1970. Files of other networks,
 and of other names, are never touched. A state without any array stands for the source, where an owner has begun anew.
@@ -34,6 +34,8 @@ from ecotta_rt.files.temporary import remove_stale
 from ecotta_rt.state import MOST_BYTES, AdaptState, state_content
 
 __all__ = [
+    "BEFORE_RESET",
+    "GOOD",
     "Found",
     "Refused",
     "Snapshot",
@@ -46,7 +48,16 @@ __all__ = [
     "snapshots_in",
 ]
 
-_NAME = re.compile(r"(\d{8,})-(\d{8}T\d{6}Z)-([0-9a-f]{12})-([0-9a-f]{16})(\.kept)?\.safetensors", re.ASCII)
+GOOD = "good"
+"""A pin: the last good one, while newer ones are in doubt."""
+
+BEFORE_RESET = "before-reset"
+"""A pin: what was learned before somebody let the camera begin anew."""
+
+_NAME = re.compile(
+    rf"(\d{{8,}})-(\d{{8}}T\d{{6}}Z)-([0-9a-f]{{12}})-([0-9a-f]{{16}})(?:\.({GOOD}|{BEFORE_RESET}))?\.safetensors",
+    re.ASCII,
+)
 _TIME = "%Y%m%dT%H%M%SZ"
 _FAMILY = "snapshot"
 _OURS = ("snapshot.why", "snapshot.time")
@@ -68,7 +79,7 @@ class Snapshot:
         path: The file.
         network: The first 12 digits of its network's digest.
         sha256: The first 16 of its content's.
-        pinned: Whether it stays whatever comes after it.
+        pin: Why it stays whatever comes after it, `GOOD` or `BEFORE_RESET`; "": it does not.
     """
 
     generation: int
@@ -77,7 +88,7 @@ class Snapshot:
     path: Path
     network: str
     sha256: str
-    pinned: bool
+    pin: str
 
     def __str__(self) -> str:
         return f"generation {self.generation}"
@@ -162,7 +173,7 @@ class Snapshots:
             TransferError: It cannot be written; all is as it was.
         """
         if state.network_digest != self.network_digest:
-            raise UsageError(self._foreign(state.network_digest))
+            raise UsageError(_foreign(state.network_digest, self.network_digest))
         moment = time.gmtime(self._wall_s())
         said = {"snapshot.why": why, "snapshot.time": time.strftime("%Y-%m-%dT%H:%M:%SZ", moment)}
         content = replace(state, metadata={**state.metadata, **said}).to_bytes()
@@ -191,14 +202,18 @@ class Snapshots:
             What it came to. Nothing is raised: a folder that cannot be read is one without snapshots.
         """
         remove_stale(self.folder / _FAMILY)
-        found = self._find(take_up)
+        found = self._find(self.listed(), take_up)
         if found.snapshot is not None:
             self._prune(self.listed())
         return found
 
-    def _find(self, take_up: Callable[[AdaptState], Any]) -> Found:
+    def pinned(self, pin: str) -> Found:
+        """The newest valid one of those with a pin."""
+        return self._find([one for one in self.listed() if one.pin == pin])
+
+    def _find(self, among: list[Snapshot], take_up: Callable[[AdaptState], Any] = lambda state: None) -> Found:
         refused: list[Refused] = []
-        for snapshot in reversed(self.listed()):
+        for snapshot in reversed(among):
             try:
                 state = self._noted(snapshot)
                 if not is_source(state):
@@ -217,28 +232,44 @@ class Snapshots:
         """The state in a snapshot, as it was written.
 
         Raises:
-            InputFileError: As `read_snapshot`, or it is of another network.
+            InputFileError: As `read_snapshot`.
         """
-        if snapshot.network != self.network_digest[:12]:
-            raise InputFileError(f"{snapshot.path}: {self._foreign(snapshot.network)}")
-        state, _ = read_snapshot(snapshot, self._most_bytes)
-        if state.network_digest != self.network_digest:
-            raise InputFileError(f"{snapshot.path}: {self._foreign(state.network_digest)}")
-        return state
+        return read_snapshot(snapshot, self.network_digest, self._most_bytes)[0]
 
-    def pin(self, snapshot: Snapshot, *, on: bool = True) -> Snapshot:
-        """Keep a snapshot whatever comes after it, or no longer; it is renamed. Returns it under its new name.
+    def keep_before_reset(self) -> None:
+        """Pin what was learned, since the stream begins anew: the last good one while there is doubt, else the newest.
+
+        One is kept so: that with the most frames behind it. However often somebody resets, what took long stays.
+
+        Raises:
+            TransferError: It cannot be renamed.
+        """
+        before = self.pinned(BEFORE_RESET)
+        learned = self.pinned(GOOD)
+        if learned.snapshot is None:
+            learned = self._find([one for one in self.listed() if not one.pin])
+        if learned.snapshot is None or learned.state is None:
+            return
+        if before.state is not None and _frames(before.state) >= _frames(learned.state):
+            return
+        new = self.pin(learned.snapshot, BEFORE_RESET)
+        for snapshot in self.listed():
+            if snapshot.pin == BEFORE_RESET and snapshot.network == new.network and snapshot != new:
+                self.pin(snapshot, "")
+
+    def pin(self, snapshot: Snapshot, pin: str) -> Snapshot:
+        """Keep a snapshot whatever comes after it, or with "" no longer; returns it under its new name.
 
         Raises:
             TransferError: It cannot be renamed; has it been removed?
         """
-        stem = snapshot.name.removesuffix(".safetensors").removesuffix(".kept")
-        path = snapshot.path.with_name(f"{stem}{'.kept' if on else ''}.safetensors")
+        stem = snapshot.name.removesuffix(".safetensors").removesuffix(f".{snapshot.pin}")
+        path = snapshot.path.with_name(f"{stem}{pin and f'.{pin}'}.safetensors")
         try:
             os.rename(snapshot.path, path)
         except OSError as error:
             raise TransferError(f"{snapshot.path} cannot be renamed: {error.strerror or error}") from error
-        return replace(snapshot, name=path.name, path=path, pinned=on)
+        return replace(snapshot, name=path.name, path=path, pin=pin)
 
     def _noted(self, snapshot: Snapshot) -> AdaptState:
         """As `read`, and what is damaged is kept in mind: it does not count as a generation."""
@@ -248,12 +279,9 @@ class Snapshots:
             self._damaged.add(snapshot.name)
             raise
 
-    def _foreign(self, digest: str) -> str:
-        return f"belongs to network {digest[:12]}, and this one is {self.network_digest[:12]}"
-
     def _prune(self, found: list[Snapshot]) -> None:
         """Remove what is older than the generations to keep; what is known to be damaged does not count as one."""
-        ours = [one for one in found if one.network == self.network_digest[:12] and not one.pinned]
+        ours = [one for one in found if one.network == self.network_digest[:12] and not one.pin]
         good = sorted(one for one in ours if one.name not in self._damaged)
         if len(good) < self._generations:
             return
@@ -277,16 +305,21 @@ def snapshots_in(folder: str | Path) -> list[Snapshot]:
     return sorted(found for name in names if (found := _parsed(folder / name)) is not None)
 
 
-def read_snapshot(snapshot: Snapshot, most_bytes: int = MOST_BYTES) -> tuple[AdaptState, str]:
+def read_snapshot(
+    snapshot: Snapshot, network: str | None = None, most_bytes: int = MOST_BYTES
+) -> tuple[AdaptState, str]:
     """The state in a snapshot, and why it was written.
 
     Args:
-        snapshot: Of any network.
+        snapshot: It.
+        network: Digest of the network that is to go on from it; None: any.
         most_bytes: A longer file is refused before it is read.
 
     Raises:
-        InputFileError: It is damaged, truncated, no regular file, or cannot be read.
+        InputFileError: It is damaged, truncated, no regular file, of another network, or cannot be read.
     """
+    if network is not None and snapshot.network != network[:12]:
+        raise InputFileError(f"{snapshot.path}: {_foreign(snapshot.network, network)}")
     content = state_content(snapshot.path, most_bytes)
     if (digest := sha256(content).hexdigest()[:16]) != snapshot.sha256:
         raise InputFileError(
@@ -294,6 +327,8 @@ def read_snapshot(snapshot: Snapshot, most_bytes: int = MOST_BYTES) -> tuple[Ada
             f"{snapshot.sha256}...; is the card failing?"
         )
     state = AdaptState.from_bytes(content, str(snapshot.path))
+    if network is not None and state.network_digest != network:
+        raise InputFileError(f"{snapshot.path}: {_foreign(state.network_digest, network)}")
     metadata = dict(state.metadata)
     why, _ = (metadata.pop(name, "") for name in _OURS)
     return replace(state, metadata=metadata), why
@@ -329,25 +364,34 @@ def camera_of(folder: Path) -> str:
         return folder.name
 
 
-def folder_locked(folder: str | Path, hint: str = _STOP_IT) -> AbstractContextManager[None]:
+def folder_locked(folder: str | Path, hint: str = _STOP_IT, wait_s: float = 0.0) -> AbstractContextManager[None]:
     """Keep other daemons, and commands that change snapshots, from a state folder while the block runs.
 
     Args:
         folder: That of all cameras; it must exist.
         hint: What to try where another process has it.
+        wait_s: Seconds to wait for that one to be done.
 
     Raises:
         UsageError: Another process has it; the message names it.
         TransferError: The lock cannot be made.
     """
-    return locked(Path(folder) / "snapshots", hint=hint)
+    return locked(Path(folder) / "snapshots", wait_s, hint)
+
+
+def _foreign(digest: str, ours: str) -> str:
+    return f"belongs to network {digest[:12]}, and this one is {ours[:12]}"
+
+
+def _frames(state: AdaptState) -> int:
+    return state.behind.followed or 0
 
 
 def _parsed(path: Path) -> Snapshot | None:
     match = _NAME.fullmatch(path.name)
     if match is None:
         return None
-    return Snapshot(int(match[1]), match[2], path.name, path, match[3], match[4], pinned=match[5] is not None)
+    return Snapshot(int(match[1]), match[2], path.name, path, match[3], match[4], match[5] or "")
 
 
 def _bytes(text: str) -> bytes:

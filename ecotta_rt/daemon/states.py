@@ -121,6 +121,11 @@ class States:
         if camera in self._keepers:
             self._keepers[camera].keep(why, changed=changed)
 
+    def before_reset(self, camera: str) -> None:
+        """Save a camera's state, and keep it: an owner lets the camera begin anew."""
+        if camera in self._keepers:
+            self._keepers[camera].before_reset()
+
     def keep_all(self, why: str) -> None:
         """Save the states of all cameras now."""
         for keeper in self._keepers.values():

@@ -114,7 +114,7 @@ class Work:
         """Let a camera begin anew, unless it is gone meanwhile."""
         feed = self._feeds.get(camera)
         if feed is not None:
-            self._states.keep(camera, "before a reset")
+            self._states.before_reset(camera)
             self._put_back(feed, "source", None, "an owner asked for it")
 
     def reload(self, read_again: Callable[[], Config] | None) -> None:

@@ -250,6 +250,7 @@ def test_a_reset_begins_at_the_source_and_keeps_the_others(folder, bundle, capsy
     assert (code, snapshots.newest().state) == (0, None)
     assert [one.generation for one in snapshots.listed()] == [1, 2, 3, 4]
     assert "the source" in state(capsys, "list", folder)[1]
+    assert "every 3 s, kept" in in_words(state(capsys, "list", folder)[1])
     assert "frames ? followed" in in_words(state(capsys, "show", folder, "--camera", "door")[1])
     assert "rollback" in out
     undo = out.splitlines()[-1].partition("ecotta state ")[2].split()

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from ecotta_rt.daemon.keeper import Keeper
-from ecotta_rt.daemon.snapshots import Snapshots
+from ecotta_rt.daemon.snapshots import BEFORE_RESET, GOOD, Snapshots
 from ecotta_rt.daemon.writer import Writer
 from ecotta_rt.errors import TransferError, UsageError
 from ecotta_rt.events import BatchAnswered, DoubtBegan, DoubtEnded, GuardStep, Signs, StateNotSaved, StateSaved
 from ecotta_rt.machine.clock import ManualClock
 from ecotta_rt.records import Level
-from ecotta_rt.state import AdaptState
+from ecotta_rt.state import AdaptState, FramesBehind
 
 NETWORK = "ab" * 32
 FOLLOWED = BatchAnswered(1, 0, Level.STATISTICS, False, False, "off", followed=True)
@@ -23,8 +23,13 @@ class Card(Snapshots):
 
     def __init__(self, folder):
         super().__init__(folder, NETWORK, 3)
+        self.locked_out = None
         self.fail_with = None
         self.is_slow, self.go_on, self.writing = False, Gate(), Gate()
+
+    def require(self):
+        if self.locked_out is not None:
+            raise self.locked_out
 
     def write(self, state, why):
         if self.is_slow:
@@ -48,11 +53,13 @@ class Camera:
             self.told.append,
             every_s=every_s,
             clock=self.clock,
+            require=self.card.require,
             **options,
         )
 
     def state(self):
-        return AdaptState({"w": np.array([self.batches], np.float32)}, {"w": np.zeros(1, np.float32)}, {}, NETWORK)
+        array, metadata = np.array([self.batches], np.float32), FramesBehind(self.batches).metadata()
+        return AdaptState({"w": array}, {"w": 0 * array}, {}, NETWORK, metadata)
 
     def play(self, seconds=0.0, event=FOLLOWED):
         """A batch after some time; then the writer is waited for, unless its card hangs."""
@@ -60,6 +67,13 @@ class Camera:
         self.batches += 1
         self.keeper.saw(event)
         self.keeper.tick()
+        self.settle()
+
+    def reset(self):
+        """As an owner asks for it: the batches are counted anew."""
+        self.keeper.before_reset()
+        self.batches = 0
+        self.keeper.keep("gone back to source", changed=True)
         self.settle()
 
     def settle(self):
@@ -317,6 +331,122 @@ def test_what_a_stream_goes_on_from_is_good_until_somebody_says_otherwise(camera
     camera.keeper.begin_with(found)
 
     assert camera.keeper.good == (found.snapshot.name, found.state)
+
+
+def in_doubt(folder):
+    """A camera whose first state is good and kept, while three newer ones are in doubt."""
+    camera = Camera(folder)
+    for _ in range(3):
+        camera.play(300)
+        camera.keeper.saw(SIGNS)
+    camera.keeper.saw(DoubtBegan(0, "the signs are bad"))
+    for _ in range(4):
+        camera.play(300)
+    return camera
+
+
+def test_after_a_power_cut_in_doubt_what_was_good_still_is_until_newer_ones_have_proved_good(tmp_path):
+    in_doubt(tmp_path / "door").writer.close(LONGEST_S)
+    camera = Camera(tmp_path / "door")
+    found = camera.card.newest()
+    camera.keeper.begin_with(found)
+
+    assert found.state.parameters["w"] == 7  # the stream goes on from the newest, as ever
+    assert camera.keeper.good[1].parameters["w"] == 1
+    camera.play(300)
+    assert [(one.generation, one.pin) for one in camera.card.listed()] == [(1, GOOD), (6, ""), (7, ""), (8, "")]
+
+    for _ in range(3):
+        camera.play(300)
+        camera.keeper.saw(SIGNS)
+    camera.play(300)
+
+    assert camera.keeper.good[1].parameters["w"] == 1  # the first batch of this run
+    assert [one.generation for one in camera.card.listed()] == [10, 11, 12]
+    camera.writer.close(LONGEST_S)
+
+
+def test_a_reset_keeps_what_was_learned_before_it_however_long_ago_and_however_often(camera):
+    camera.batches = 1000
+    camera.play()
+    for _ in range(4):
+        camera.reset()
+        camera.play(1)
+    for _ in range(5):
+        camera.play(300)
+
+    kept = camera.card.pinned(BEFORE_RESET)
+    assert kept.state.parameters["w"] == 1001
+    assert len(camera.card.listed()) == 1 + 3
+
+
+def test_a_second_reset_before_anything_has_moved_writes_nothing(camera):
+    camera.play()
+    camera.reset()
+    saved = camera.keeper.figures.saved
+
+    for _ in range(5):
+        camera.reset()
+
+    assert (saved, camera.keeper.figures.saved) == (2, 2)
+
+
+def test_a_reset_that_the_disk_refused_is_written_when_it_can_be(camera):
+    camera.play()
+    camera.card.fail_with = TransferError("full")
+    camera.reset()
+    camera.reset()
+    camera.card.fail_with = None
+    camera.play(300, HELD)
+
+    assert camera.on_card == 1  # HELD counts a batch, and moves nothing
+    assert camera.keeper.figures.saved == 1
+
+
+def test_what_an_owner_has_discarded_is_not_returned_to(camera):
+    for _ in range(3):
+        camera.play(300)
+        camera.keeper.saw(SIGNS)
+    assert camera.keeper.good[1].parameters["w"] == 1
+
+    camera.reset()
+    camera.keeper.saw(SIGNS)
+
+    assert camera.keeper.good == ("source", None)
+
+
+def test_a_reset_in_doubt_keeps_the_state_that_was_good(tmp_path):
+    camera = in_doubt(tmp_path / "door")
+
+    camera.play()
+    camera.reset()
+
+    assert camera.card.pinned(BEFORE_RESET).state.parameters["w"] == 1
+    camera.writer.close(LONGEST_S)
+
+
+def test_a_stream_that_begins_at_the_source_pushes_nothing_out_that_took_longer(camera, tmp_path):
+    camera.batches = 500
+    camera.play(300)
+    fresh = Camera(tmp_path / "door")  # --fresh, or a disk that was away at the start
+    for _ in range(6):
+        fresh.play(300)
+
+    assert fresh.card.pinned(BEFORE_RESET).state.parameters["w"] == 501
+    assert len(fresh.card.listed()) == 1 + 3
+    fresh.writer.close(LONGEST_S)
+
+
+def test_a_folder_that_is_not_ours_is_not_written_to_and_is_tried_again(camera):
+    camera.card.locked_out = UsageError("in use by another run")
+    camera.play(300)
+    assert camera.told == [StateNotSaved(str(camera.card.folder), "in use by another run")]
+    assert not camera.card.folder.exists()
+
+    camera.card.locked_out = None
+    camera.play(30)
+
+    assert camera.kinds == [StateNotSaved, StateSaved]
 
 
 @pytest.mark.parametrize("options", [{"every_s": 0.0}, {"every_s": float("nan")}, {"day_bytes": 0}])

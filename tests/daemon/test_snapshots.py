@@ -1,13 +1,22 @@
 import os
 import re
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from ecotta_rt.daemon.snapshots import Snapshots, camera_folder, camera_of, folder_locked, read_snapshot
+from ecotta_rt.daemon.snapshots import (
+    BEFORE_RESET,
+    GOOD,
+    Snapshots,
+    camera_folder,
+    camera_of,
+    folder_locked,
+    read_snapshot,
+)
 from ecotta_rt.errors import InputFileError, TransferError, UsageError
-from ecotta_rt.state import AdaptState
+from ecotta_rt.state import AdaptState, FramesBehind
 
 OURS, OTHERS = "ab" * 32, "cd" * 32
 NOON_S = 1_795_000_000.0
@@ -63,13 +72,13 @@ def test_generations_count_where_the_clock_has_gone_back(tmp_path):
 
 
 def test_only_so_many_generations_are_kept_and_pinned_ones_beside_them(snapshots):
-    first = snapshots.pin(snapshots.write(state_of(1), "good"))
+    first = snapshots.pin(snapshots.write(state_of(1), "good"), GOOD)
     for value in range(2, 7):
         snapshots.write(state_of(value), "stop")
     assert [snapshot.generation for snapshot in snapshots.listed()] == [1, 4, 5, 6]
     assert value_of(snapshots.read(first)) == 1
 
-    unpinned = snapshots.pin(first, on=False)
+    unpinned = snapshots.pin(first, "")
     snapshots.write(state_of(7), "stop")
 
     assert not unpinned.path.exists()
@@ -165,6 +174,61 @@ def test_files_that_are_no_snapshots_stay_and_count_for_nothing(snapshots):
         snapshots.write(state_of(value), "stop")
     assert copy.exists()
     assert folder.exists()
+
+
+def learned(frames):
+    return state_of(frames, **FramesBehind(frames, 0).metadata())
+
+
+def pins_of(snapshots):
+    return {snapshot.generation: snapshot.pin for snapshot in snapshots.listed() if snapshot.pin}
+
+
+def test_however_often_somebody_resets_what_took_long_to_learn_is_kept(snapshots):
+    snapshots.write(learned(1000), "stop")
+    for frames in (1, 2, 3, 1, 2):
+        snapshots.keep_before_reset()
+        snapshots.write(learned(0), "gone back to source")
+        snapshots.write(learned(frames), "before a reset")
+
+    assert pins_of(snapshots) == {1: BEFORE_RESET}
+    assert [snapshot.generation for snapshot in snapshots.listed()] == [1, 9, 10, 11]
+    snapshots.write(learned(1001), "stop")
+    snapshots.keep_before_reset()
+    snapshots.write(learned(0), "gone back to source")
+    assert pins_of(snapshots) == {12: BEFORE_RESET}
+    assert [snapshot.generation for snapshot in snapshots.listed()] == [10, 11, 12, 13]
+
+
+def test_a_reset_in_doubt_keeps_what_was_good_and_not_what_is_doubted(snapshots):
+    snapshots.pin(snapshots.write(learned(10), "stop"), GOOD)
+    snapshots.write(learned(20), "stop")
+
+    snapshots.keep_before_reset()
+
+    assert pins_of(snapshots) == {1: BEFORE_RESET}
+    assert value_of(snapshots.pinned(BEFORE_RESET).state) == 10
+
+
+def test_a_reset_of_the_source_or_of_nothing_keeps_nothing(snapshots):
+    snapshots.keep_before_reset()
+    snapshots.write_source("reset")
+
+    snapshots.keep_before_reset()
+
+    assert pins_of(snapshots) == {}
+
+
+def test_states_of_other_networks_are_neither_pinned_nor_let_go(snapshots, tmp_path):
+    others = Snapshots(tmp_path / "door", "cd" * 32, 3)
+    others.write(replace(learned(5), network_digest="cd" * 32), "stop")
+    others.keep_before_reset()
+    snapshots.write(learned(1), "stop")
+    snapshots.keep_before_reset()
+    snapshots.write(learned(2), "stop")
+    snapshots.keep_before_reset()
+
+    assert pins_of(snapshots) == {1: BEFORE_RESET, 3: BEFORE_RESET}
 
 
 def test_an_owner_can_begin_anew_and_come_back(snapshots):
