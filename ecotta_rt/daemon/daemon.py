@@ -28,7 +28,7 @@ from ecotta_rt.daemon.notify import Notifier
 from ecotta_rt.daemon.outbox import Outbox, Taker
 from ecotta_rt.daemon.outlets import Outlets
 from ecotta_rt.daemon.pictures import Pictures
-from ecotta_rt.daemon.states import States, own_folder
+from ecotta_rt.daemon.states import OwnFolder, States
 from ecotta_rt.daemon.work import Work
 from ecotta_rt.errors import UsageError
 from ecotta_rt.machine.clock import Clock, SystemClock
@@ -99,6 +99,7 @@ class Daemon:
         self.board = Board(self._clock, wall_s, VitalsReader())
         self._wishes: SimpleQueue[Callable[[Work], None]] = SimpleQueue()
         self._work: Work | None = None
+        self._folder: OwnFolder | None = None
         self._stop_s: float | None = None
         self.serving = False
 
@@ -151,7 +152,7 @@ class Daemon:
         with ExitStack() as stack:
             stack.callback(self._notifier.close)
             if self._keeps_states:
-                stack.enter_context(own_folder(self._config.state_folder, self._log.say))
+                self._folder = stack.enter_context(OwnFolder(self._config.state_folder, self._log.say))
             self._open_door(stack)
             work = self._begun(stack)
             self.serving = True
@@ -200,8 +201,7 @@ class Daemon:
             stopping=self._is_ending,
             sources=self._sources,
         )
-        folder, kept = self._config.state_folder if self._keeps_states else None, self._config.state
-        states = States(folder, kept, outbox, self._clock, self._wall_s, self._log.say)
+        states = States(self._folder, self._config.state, outbox, self._clock, self._wall_s, self._log.say)
         parts, told = (desk, feeds, states, outlets, outbox), (self.board, self._pictures, self._log, self._takers)
         self._work = work = Work(engine, ladder, *parts, *told, self._clock)
         stack.callback(lambda: feeds.join(_READERS_S))

@@ -1,8 +1,9 @@
 """The states of all cameras on the disk: taken up at the start, kept while they move, and kept at the end."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Self
 
 from ecotta_rt.daemon.feed import Feed
 from ecotta_rt.daemon.keeper import Keeper
@@ -15,33 +16,59 @@ from ecotta_rt.events import Event, GuardStep
 from ecotta_rt.machine.clock import Clock
 from ecotta_rt.state import MAX_HEADER_BYTES, AdaptState
 
-__all__ = ["States", "own_folder"]
+__all__ = ["OwnFolder", "States"]
 
 Say = Callable[[str], None]
 
 _MIB = 2**20
 
 
-@contextmanager
-def own_folder(folder: Path, say: Say) -> Iterator[None]:
-    """Keep other daemons from a state folder; one that cannot be written is told of, and done without.
+class OwnFolder:
+    """A state folder, from which other daemons are kept while the block runs.
+
+    One that cannot be used at its beginning, such as a disk that comes later, is told of, and tried again by `require`.
+
+    Args:
+        path: It; made where it is not there.
+        say: Tells people something in a line.
+        wait_s: Seconds to wait at the beginning for another process to be done: a command has it for a moment.
 
     Raises:
         UsageError: Another process has it.
     """
-    lock = None
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = folder_locked(folder)
+
+    def __init__(self, path: Path, say: Say, wait_s: float = 2.0) -> None:
+        self.path = path
+        self._say, self._wait_s = say, wait_s
+        self._lock: AbstractContextManager[None] | None = None
+
+    def __enter__(self) -> Self:
+        try:
+            self.require(self._wait_s)
+        except TransferError as error:
+            self._say(f"warning: what is learned is not saved for now: {error}")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._lock is not None:
+            self._lock.__exit__(None, None, None)
+
+    def require(self, wait_s: float = 0.0) -> None:
+        """Let nobody else write to it, before anything is written.
+
+        Raises:
+            UsageError: Another process has it.
+            TransferError: It cannot be used.
+        """
+        if self._lock is not None:
+            return
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise TransferError(f"{self.path} cannot be made: {error.strerror or error}") from error
+        lock = folder_locked(self.path, wait_s=wait_s)
         lock.__enter__()
-    except (OSError, TransferError) as error:  # ours is one of them
-        lock = None
-        say(f"warning: {folder} cannot be used ({error}); what is learned is not saved")
-    try:
-        yield
-    finally:
-        if lock is not None:
-            lock.__exit__(None, None, None)
+        self._lock = lock
 
 
 class States:
@@ -58,7 +85,7 @@ class States:
 
     def __init__(
         self,
-        folder: Path | None,
+        folder: OwnFolder | None,
         options: StateFolder,
         outbox: Outbox,
         clock: Clock,
@@ -76,7 +103,7 @@ class States:
             return
         own, name = feed.state(), feed.name
         snapshots = Snapshots(
-            camera_folder(self._folder, name),
+            camera_folder(self._folder.path, name),
             own.network_digest,
             self._options.generations,
             wall_s=self._wall_s,
@@ -91,6 +118,7 @@ class States:
             every_s=self._options.every_s,
             day_bytes=self._options.day_bytes,
             clock=self._clock,
+            require=self._folder.require,
         )
         state_bytes = own.most_file_bytes - MAX_HEADER_BYTES
         if (apart_s := keeper.expect(state_bytes)) > self._options.every_s:

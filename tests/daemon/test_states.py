@@ -1,9 +1,11 @@
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 
-from ecotta_rt.daemon.states import States
+from ecotta_rt.daemon.states import OwnFolder, States
 from ecotta_rt.daemon.tables import StateFolder
+from ecotta_rt.errors import TransferError, UsageError
 from ecotta_rt.machine.clock import ManualClock
 from ecotta_rt.state import AdaptState
 
@@ -15,7 +17,9 @@ def feed():
 
 
 def taken_up(tmp_path, said, **options):
-    states = States(tmp_path, StateFolder(**options), None, ManualClock(), lambda: 0.0, said.append)
+    states = States(
+        OwnFolder(tmp_path, said.append), StateFolder(**options), None, ManualClock(), lambda: 0.0, said.append
+    )
     states.take_up(feed())
     return states
 
@@ -36,3 +40,21 @@ def test_nothing_is_said_where_the_day_is_long_enough(tmp_path):
     taken_up(tmp_path, said).close(1)
 
     assert said == []
+
+
+def test_a_folder_whose_disk_comes_later_is_locked_before_anything_is_written(tmp_path):
+    said, disk = [], tmp_path / "disk"
+    disk.write_text("not there yet")
+    with OwnFolder(disk / "state", said.append) as folder:
+        assert said == [f"warning: what is learned is not saved for now: {disk}/state cannot be made: Not a directory"]
+        with pytest.raises(TransferError, match="cannot be made"):
+            folder.require()
+
+        disk.unlink()
+        folder.require()
+        folder.require()
+
+        with pytest.raises(UsageError, match="in use by another run"), OwnFolder(disk / "state", said.append, 0):
+            pass
+    with OwnFolder(disk / "state", said.append):
+        assert len(said) == 1
