@@ -376,7 +376,12 @@ class EventsDropped(Event):
 
 @dataclass(frozen=True)
 class StreamEnded(Event):
-    """The last event of a loop; `why` is empty, or the message of the error that the loop raises after this."""
+    """The last event of a stream.
+
+    Attributes:
+        dropped: As in all events.
+        why: The message of the error that ended it, or that its camera was taken out; empty: it has come to its end.
+    """
 
     dropped: int
     why: str = ""

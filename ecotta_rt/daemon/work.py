@@ -125,6 +125,7 @@ class Work:
             told = differences(self._config, config)
             if told:
                 self._states.keep_all("before a reload")
+            before = [*self._feeds]
             self._config = change(self._config, config, self._feeds, self._states, self._outlets)
         except EcottaError as error:
             self._tell(Reloaded(why=str(error)), None)
@@ -132,8 +133,15 @@ class Work:
         self._log.options = self._config.log
         self._alerts.follow(self._config.alerts)
         self._hand_on()
+        self._tell_gone(before)
         self._note_cameras()
         self._tell(Reloaded(told), None)
+
+    def _tell_gone(self, before: Iterable[Feed]) -> None:
+        """Of cameras that are no more: who waits for one of them waits in vain."""
+        for feed in before:
+            if self._feeds.get(feed.name) is not feed and not feed.ended:
+                self._tell(StreamEnded(feed.dropped.total(), "taken out of the configuration"), feed)
 
     def check_memory(self) -> None:
         """See `Ladder.check_memory`; what goes wrong in it ends the daemon. For a thread that watches."""

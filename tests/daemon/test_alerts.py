@@ -4,7 +4,7 @@ import pytest
 
 from ecotta_rt.daemon.alerts import Alerts
 from ecotta_rt.daemon.outbox import Outbox
-from ecotta_rt.events import Alert, SourceBack, SourceLost
+from ecotta_rt.events import Alert, SourceBack, SourceLost, StreamEnded
 from ecotta_rt.machine.clock import ManualClock
 from ecotta_rt.sinks.alert_rules import AlertRule
 
@@ -47,6 +47,15 @@ def test_an_alert_follows_what_gave_rise_to_it_and_has_its_time(alerts, outbox, 
     lost, alert = heard
     assert (lost.event, alert.event) == (LOST, Alert("away", "no frames: gone"))
     assert (alert.camera, alert.monotonic_s, alert.time_s) == ("door", 998.0, 1e9 + 998.0)
+
+
+def test_nobody_waits_for_a_camera_that_was_taken_out(alerts, outbox, clock, heard):
+    outbox.tell(LOST, "door")
+    outbox.tell(StreamEnded(0, "taken out of the configuration"), "door")
+    clock.advance_s(61)
+    alerts.tick()
+
+    assert not [one for one in heard if isinstance(one.event, Alert)]
 
 
 def test_what_lasts_is_told_when_it_has_lasted(alerts, outbox, clock, heard):

@@ -11,7 +11,7 @@ from ecotta_rt.daemon.reloading import differences
 from ecotta_rt.daemon.tables import Camera, Network, StateFolder
 from ecotta_rt.daemon.tables import Log as LogOptions
 from ecotta_rt.errors import ConfigurationError
-from ecotta_rt.events import Answer, Reloaded, StateSaved
+from ecotta_rt.events import Answer, Reloaded, StateSaved, StreamEnded
 from ecotta_rt.sinks.kinds import SinkOptions
 
 DOOR, YARD = Camera("door", "synthetic:door?fps=0"), Camera("yard", "synthetic:yard?fps=0")
@@ -71,6 +71,8 @@ def test_a_camera_that_is_gone_is_saved_and_goes_on_from_there_when_it_is_back(t
     assert told == [Reloaded(("camera yard is gone",)), Reloaded(("camera yard is new",))]
     saved = [one.event.path for one in script.events if isinstance(one.event, StateSaved) and one.camera == "yard"]
     assert [path.rpartition("/")[2][:8] for path in saved] == ["00000001", "00000002"]
+    ended = [one.event.why for one in script.events if isinstance(one.event, StreamEnded) and one.camera == "yard"]
+    assert ended == ["taken out of the configuration", ""], "the second at the end of all"
 
 
 def test_another_source_of_a_camera_is_read_and_what_it_has_learned_stays(tiny, tmp_path):
