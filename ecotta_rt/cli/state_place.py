@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ecotta_rt.bundle import Bundle, read_bundle
 from ecotta_rt.daemon.kept_states import CameraStates, KeptState, cameras_in, chosen
-from ecotta_rt.daemon.snapshots import is_source
+from ecotta_rt.daemon.snapshot_files import is_source
 from ecotta_rt.daemon.tables import STATE_SUFFIX as FOLDER_SUFFIX
 from ecotta_rt.errors import ConfigurationError, EcottaError, UsageError
 from ecotta_rt.run.options import STATE_SUFFIX as FILE_SUFFIX

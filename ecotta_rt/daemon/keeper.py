@@ -28,7 +28,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from threading import Lock
 
-from ecotta_rt.daemon.snapshots import GOOD, Found, Snapshot, Snapshots
+from ecotta_rt.daemon.snapshot_files import GOOD, Snapshot
+from ecotta_rt.daemon.snapshots import Found, Snapshots
 from ecotta_rt.daemon.writer import Writer, Writing
 from ecotta_rt.errors import EcottaError, UsageError
 from ecotta_rt.events import (

@@ -4,10 +4,8 @@
     found = snapshots.newest(engine.restore)        # what it went on from, and what was refused
     snapshots.write(engine.state, "every 300 s")
 
-A file is a plain adapted state, so `ecotta run --state` and `ecotta inspect` read it too. Its name says the rest:
-
-    00000042-20261129T012345Z-abababababab-0123456789abcdef.safetensors
-    generation, wall clock (UTC), network, SHA-256 of the content; `.good` or `.before-reset` before the suffix: pinned
+A file is a plain adapted state, so `ecotta run --state` and `ecotta inspect` read it too. Its name says the rest: see
+`snapshot_files`.
 
 Generations order the files, not the clock: a board without a battery begins each day in 1970. Files of other networks,
 and of other names, are never touched. A state without any array stands for the source, where an owner has begun anew.
@@ -17,7 +15,6 @@ One writer at a time: see `folder_locked`. Nothing here is for several threads a
 
 import contextlib
 import os
-import re
 import stat
 import time
 from collections.abc import Callable
@@ -26,72 +23,26 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ecotta_rt.daemon.snapshot_files import (
+    BEFORE_RESET,
+    GOOD,
+    Snapshot,
+    foreign,
+    is_source,
+    new_snapshot,
+    read_snapshot,
+    snapshots_in,
+)
 from ecotta_rt.errors import InputFileError, TransferError, UsageError
 from ecotta_rt.files.atomic import write_atomic
-from ecotta_rt.files.digest import sha256
 from ecotta_rt.files.lock import locked
 from ecotta_rt.files.temporary import remove_stale
-from ecotta_rt.state import MOST_BYTES, AdaptState, state_content
+from ecotta_rt.state import MOST_BYTES, AdaptState
 
-__all__ = [
-    "BEFORE_RESET",
-    "GOOD",
-    "Found",
-    "Refused",
-    "Snapshot",
-    "Snapshots",
-    "camera_folder",
-    "camera_of",
-    "folder_locked",
-    "is_source",
-    "read_snapshot",
-    "snapshots_in",
-]
+__all__ = ["Found", "Refused", "Snapshots", "folder_locked"]
 
-GOOD = "good"
-"""A pin: the last good one, while newer ones are in doubt."""
-
-BEFORE_RESET = "before-reset"
-"""A pin: what was learned before somebody let the camera begin anew."""
-
-_NAME = re.compile(
-    rf"(\d{{8,}})-(\d{{8}}T\d{{6}}Z)-([0-9a-f]{{12}})-([0-9a-f]{{16}})(?:\.({GOOD}|{BEFORE_RESET}))?\.safetensors",
-    re.ASCII,
-)
-_TIME = "%Y%m%dT%H%M%SZ"
 _FAMILY = "snapshot"
-_OURS = ("snapshot.why", "snapshot.time")
-_PLAIN = re.compile(r"[^\w.-]|^\.")
-_QUOTED = re.compile(rb"(%[0-9A-F]{2})")
 _STOP_IT = "stop it first (systemctl stop ecotta), or name another state folder"
-_LONGEST_FOLDER = 200
-"""Bytes; file systems have room for 255."""
-
-
-@dataclass(frozen=True, order=True)
-class Snapshot:
-    """One generation, as its file's name tells it; the order is that of generations.
-
-    Attributes:
-        generation: From 1.
-        time: By the wall clock when it was written, as `20261129T012345Z`.
-        name: Of the file.
-        path: The file.
-        network: The first 12 digits of its network's digest.
-        sha256: The first 16 of its content's.
-        pin: Why it stays whatever comes after it, `GOOD` or `BEFORE_RESET`; "": it does not.
-    """
-
-    generation: int
-    time: str
-    name: str
-    path: Path
-    network: str
-    sha256: str
-    pin: str
-
-    def __str__(self) -> str:
-        return f"generation {self.generation}"
 
 
 @dataclass(frozen=True)
@@ -173,17 +124,11 @@ class Snapshots:
             TransferError: It cannot be written; all is as it was.
         """
         if state.network_digest != self.network_digest:
-            raise UsageError(_foreign(state.network_digest, self.network_digest))
-        moment = time.gmtime(self._wall_s())
-        said = {"snapshot.why": why, "snapshot.time": time.strftime("%Y-%m-%dT%H:%M:%SZ", moment)}
-        content = replace(state, metadata={**state.metadata, **said}).to_bytes()
+            raise UsageError(foreign(state.network_digest, self.network_digest))
         found = self.listed()
         generation = max((snapshot.generation for snapshot in found), default=0) + 1
-        digest = sha256(content).hexdigest()[:16]
-        name = f"{generation:08d}-{time.strftime(_TIME, moment)}-{self.network_digest[:12]}-{digest}.safetensors"
-        write_atomic(self.folder / name, content, family=_FAMILY)
-        new = _parsed(self.folder / name)
-        assert new is not None
+        new, content = new_snapshot(self.folder, state, generation, why, self._wall_s())
+        write_atomic(new.path, content, family=_FAMILY)
         self._prune([*found, new])
         return new
 
@@ -263,8 +208,7 @@ class Snapshots:
         Raises:
             TransferError: It cannot be renamed; has it been removed?
         """
-        stem = snapshot.name.removesuffix(".safetensors").removesuffix(f".{snapshot.pin}")
-        path = snapshot.path.with_name(f"{stem}{pin and f'.{pin}'}.safetensors")
+        path = snapshot.path_with(pin)
         try:
             os.rename(snapshot.path, path)
         except OSError as error:
@@ -292,78 +236,6 @@ class Snapshots:
                         os.unlink(snapshot.path)
 
 
-def snapshots_in(folder: str | Path) -> list[Snapshot]:
-    """All there are of one camera, oldest first, by their names alone; those of several networks.
-
-    A folder that is not there or cannot be read has none.
-    """
-    folder = Path(folder)
-    try:
-        names = os.listdir(folder)
-    except OSError:
-        return []
-    return sorted(found for name in names if (found := _parsed(folder / name)) is not None)
-
-
-def read_snapshot(
-    snapshot: Snapshot, network: str | None = None, most_bytes: int = MOST_BYTES
-) -> tuple[AdaptState, str]:
-    """The state in a snapshot, and why it was written.
-
-    Args:
-        snapshot: It.
-        network: Digest of the network that is to go on from it; None: any.
-        most_bytes: A longer file is refused before it is read.
-
-    Raises:
-        InputFileError: It is damaged, truncated, no regular file, of another network, or cannot be read.
-    """
-    if network is not None and snapshot.network != network[:12]:
-        raise InputFileError(f"{snapshot.path}: {_foreign(snapshot.network, network)}")
-    content = state_content(snapshot.path, most_bytes)
-    if (digest := sha256(content).hexdigest()[:16]) != snapshot.sha256:
-        raise InputFileError(
-            f"{snapshot.path}: damaged: its {len(content)} bytes have SHA-256 {digest}..., and were written with "
-            f"{snapshot.sha256}...; is the card failing?"
-        )
-    state = AdaptState.from_bytes(content, str(snapshot.path))
-    if network is not None and state.network_digest != network:
-        raise InputFileError(f"{snapshot.path}: {_foreign(state.network_digest, network)}")
-    metadata = dict(state.metadata)
-    why, _ = (metadata.pop(name, "") for name in _OURS)
-    return replace(state, metadata=metadata), why
-
-
-def is_source(state: AdaptState) -> bool:
-    """Whether a state has no arrays, and so stands for the network's own one."""
-    return not (state.parameters or state.momentum or state.statistics or state.adaptation)
-
-
-def camera_folder(folder: str | Path, camera: str) -> Path:
-    """Where a camera's snapshots are below the state folder: a name for each camera, whatever it holds.
-
-    >>> camera_folder("/var/lib/ecotta", "door 1/2").name
-    'door%201%2F2'
-    """
-    name = _PLAIN.sub(lambda match: "".join(f"%{byte:02X}" for byte in _bytes(match[0])), camera) or "%"
-    if len(_bytes(name)) > _LONGEST_FOLDER:
-        name = f"%{sha256(_bytes(camera)).hexdigest()}"
-    return Path(folder) / name
-
-
-def camera_of(folder: Path) -> str:
-    """The camera whose snapshots are in a folder, or the folder's own name where that cannot be told.
-
-    >>> camera_of(Path("/var/lib/ecotta/door%201%2F2"))
-    'door 1/2'
-    """
-    try:
-        parts = _QUOTED.split(folder.name.encode())
-        return b"".join(bytes.fromhex(part[1:].decode()) if part[:1] == b"%" else part for part in parts).decode()
-    except ValueError:  # also where the name is no UTF-8, or a digest
-        return folder.name
-
-
 def folder_locked(folder: str | Path, hint: str = _STOP_IT, wait_s: float = 0.0) -> AbstractContextManager[None]:
     """Keep other daemons, and commands that change snapshots, from a state folder while the block runs.
 
@@ -379,20 +251,5 @@ def folder_locked(folder: str | Path, hint: str = _STOP_IT, wait_s: float = 0.0)
     return locked(Path(folder) / "snapshots", wait_s, hint)
 
 
-def _foreign(digest: str, ours: str) -> str:
-    return f"belongs to network {digest[:12]}, and this one is {ours[:12]}"
-
-
 def _frames(state: AdaptState) -> int:
     return state.behind.followed or 0
-
-
-def _parsed(path: Path) -> Snapshot | None:
-    match = _NAME.fullmatch(path.name)
-    if match is None:
-        return None
-    return Snapshot(int(match[1]), match[2], path.name, path, match[3], match[4], match[5] or "")
-
-
-def _bytes(text: str) -> bytes:
-    return text.encode("utf-8", "surrogatepass")

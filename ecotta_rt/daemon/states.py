@@ -8,7 +8,8 @@ from typing import Self
 from ecotta_rt.daemon.feed import Feed
 from ecotta_rt.daemon.keeper import Keeper
 from ecotta_rt.daemon.outbox import Outbox
-from ecotta_rt.daemon.snapshots import Snapshots, camera_folder, folder_locked
+from ecotta_rt.daemon.snapshot_files import camera_folder
+from ecotta_rt.daemon.snapshots import Snapshots, folder_locked
 from ecotta_rt.daemon.tables import StateFolder
 from ecotta_rt.daemon.writer import Writer
 from ecotta_rt.errors import TransferError
