@@ -20,9 +20,13 @@ class Outlets:
 
     Args:
         context: What each output is opened with.
+
+    Attributes:
+        states: How each camera is; to be told of everything before the outputs are.
     """
 
     def __init__(self, context: SinkContext) -> None:
+        self.states = context.states
         self._context = context
         self._open: dict[str, tuple[Output, Outlet]] = {}
 

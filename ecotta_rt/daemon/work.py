@@ -211,7 +211,8 @@ class Work:
 
     def _hand_on(self) -> None:
         # Alerts last: what gave rise to one is told before it.
-        self._outbox.hand_to((self._board, self._log, *self._takers, *self._outlets, self._alerts))
+        first = (self._board, self._log, self._outlets.states)
+        self._outbox.hand_to((*first, *self._takers, *self._outlets, self._alerts))
 
     def _note_cameras(self) -> None:
         self.switches = {feed.name: feed.adapting for feed in self._feeds}

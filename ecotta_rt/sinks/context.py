@@ -1,11 +1,12 @@
 """What an output of the daemon is given beside its own options."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from ecotta_rt.events import Event
 from ecotta_rt.machine.clock import Clock
+from ecotta_rt.sinks.camera_states import CameraStates
 
 __all__ = ["Control", "SinkContext"]
 
@@ -41,6 +42,7 @@ class SinkContext:
         clock: Paces retries.
         classes: Names of the network's classes.
         control: For outputs that take commands; None: nobody listens.
+        states: How each camera is. Who makes the context has it take each event, before the outputs do.
     """
 
     report: Callable[[Event], None]
@@ -48,3 +50,4 @@ class SinkContext:
     clock: Clock
     classes: tuple[str, ...] = ()
     control: Control | None = None
+    states: CameraStates = field(default_factory=CameraStates)

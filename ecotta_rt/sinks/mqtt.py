@@ -7,7 +7,7 @@ import json
 import socket
 from collections import deque
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from threading import Event as Flag
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +15,13 @@ from ecotta_rt.errors import EcottaError, TransferError, UsageError
 from ecotta_rt.events import Answer, Event, Reloaded, Stamped
 from ecotta_rt.extras import missing_package
 from ecotta_rt.messages import printable
+from ecotta_rt.sinks.camera_states import CameraState
 from ecotta_rt.sinks.context import SinkContext
 from ecotta_rt.sinks.event_fields import bare
 from ecotta_rt.sinks.json_lines import json_line
 from ecotta_rt.sinks.kinds import SinkKind
 from ecotta_rt.sinks.mqtt_options import MqttOptions, check_mqtt
-from ecotta_rt.sinks.mqtt_topics import CameraState, Pace, Topics, discovery
+from ecotta_rt.sinks.mqtt_topics import Pace, Topics, discovery
 from ecotta_rt.sinks.outlet import Undelivered
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ __all__ = ["KIND", "Mqtt", "open_mqtt"]
 
 _CONNECT_S = 5.0
 _MOST_PENDING = 64  # events on their way to the broker; one that takes no more holds up this output, and none else
+_MOST_LEFT = 64  # cameras of an earlier run that are forgotten at once
 _LAST_S = 1.0  # for what is on its way at the end
 
 
@@ -51,18 +53,20 @@ class Mqtt:
 
     def __init__(self, options: MqttOptions, context: SinkContext) -> None:
         self._options = options
-        self._control = context.control
+        self._control, self._states = context.control, context.states
         self._topics = Topics(options.prefix)
-        self._answered, self._over, self._birth = Flag(), Flag(), Flag()
+        self._answered, self._over, self._stale = Flag(), Flag(), Flag()
         self._why = ""  # the connection is over
         self._closed = False
         self._on_its_way: deque[tuple[MQTTMessageInfo, Event]] = deque()
-        self._states: dict[str, CameraState] = {}
+        self._said: dict[str, CameraState] = {}
+        self._left: deque[str] = deque(maxlen=_MOST_LEFT)
         self._paces: dict[str, Pace] = {}
         self._client = _client(options)
         self._client.on_connect = self._note_connection
         self._client.on_disconnect = self._note_end
-        self._client.on_message = self._obey
+        self._client.on_subscribe = self._note_subscription
+        self._client.on_message = self._hear
         try:
             self._connect()
         except BaseException:
@@ -81,19 +85,19 @@ class Mqtt:
             return
         camera = event.camera if isinstance(event, Stamped) else None
         self._wait_for_room(event)
-        if isinstance(bare(event), Reloaded) or self._birth.is_set():
+        if isinstance(bare(event), Reloaded) or self._stale.is_set():
             self._announce()
-        if camera is not None and (self._control is None or camera in self._cameras()):
-            self._update(camera, event)
+        if camera is not None and camera in self._shown():
+            self._update(camera)
         if self._is_said(event, camera):
             self._say(event, camera)
 
     def tick(self) -> None:
         """Say again what Home Assistant has forgotten, and what has changed; raises as `take`."""
         self._require_connection()
-        if self._birth.is_set():
+        if self._stale.is_set():
             self._announce()
-        for camera in self._cameras():
+        for camera in self._shown():
             self._update(camera)
 
     def close(self) -> None:
@@ -115,30 +119,31 @@ class Mqtt:
 
     def _announce(self) -> None:
         """All that is retained: that we are here, what there is, and how it is; and no more what is not."""
-        self._birth.clear()
-        cameras = self._cameras()
-        if self._options.discovery:
-            for camera in [*self._states.keys() - {*cameras}, *cameras]:
-                for topic, content in discovery(self._topics, camera, self._options.discovery_prefix):
-                    self._publish(topic, json.dumps(content) if camera in cameras else "", retain=True)
-        for camera in self._states.keys() - {*cameras}:
-            del self._states[camera]
+        self._stale.clear()
+        there = self._there()
+        gone = {*self._said, *self._states.cameras, *(self._left.popleft() for _ in range(len(self._left)))} - {*there}
+        for camera in gone:
+            self._said.pop(camera, None)
             self._paces.pop(camera, None)
             self._publish(self._topics.state(camera), "", retain=True)
-        for camera in cameras:
+            self._discover(camera, there=False)
+        for camera in self._shown():
+            self._discover(camera)
             self._update(camera, again=True)
         self._publish(self._topics.available, "online", retain=True)
 
-    def _update(self, camera: str, event: Event | None = None, *, again: bool = False) -> None:
+    def _discover(self, camera: str, *, there: bool = True) -> None:
+        """Tell Home Assistant of a camera, or that it is no more."""
+        if self._options.discovery:
+            for topic, content in discovery(self._topics, camera, self._options.discovery_prefix):
+                self._publish(topic, json.dumps(content) if there else "", retain=True)
+
+    def _update(self, camera: str, *, again: bool = False) -> None:
         """Retain a camera's state where it is another than before."""
-        before = self._states.get(camera)
-        state = before or CameraState(adapting=self._adapts(camera, otherwise=True))
-        if event is not None:
-            state = state.after(bare(event))
-        elif before is not None:
-            state = CameraState(state.available, self._adapts(camera, otherwise=state.adapting), state.doubt)
-        if state != before or again:
-            self._states[camera] = state
+        state = self._states.of(camera)
+        state = replace(state, adapting=self._adapts(camera, otherwise=state.adapting))
+        if again or state != self._said.get(camera):
+            self._said[camera] = state
             self._publish(self._topics.state(camera), json.dumps(asdict(state)), retain=True)
 
     def _is_said(self, event: Event, camera: str | None) -> bool:
@@ -160,21 +165,25 @@ class Mqtt:
 
     # What is asked
 
-    def _obey(self, client: "Client", userdata: Any, message: "MQTTMessage") -> None:
+    def _hear(self, client: "Client", userdata: Any, message: "MQTTMessage") -> None:
         """In a thread of paho's. An order that makes no sense is left alone: anybody may send one."""
         content = message.payload[:32].decode(errors="replace").strip()
         if message.topic == self._status_topic:
             if content == "online":
-                self._birth.set()
-        elif self._control is not None and not message.retain:  # a retained reset would be obeyed at every connection
-            try:
+                self._stale.set()
+        elif (camera := self._topics.camera_of_state(message.topic)) is not None:
+            if message.retain and content and camera not in self._there():  # an earlier run had it
+                self._left.append(camera)
+                self._stale.set()
+            elif not content and camera in self._shown():  # another daemon has this prefix, and not this camera
+                self._stale.set()
+        elif not message.retain:  # a retained reset would be obeyed at every connection
+            with suppress(EcottaError):
                 self._order(message.topic, content.upper())
-            except EcottaError:
-                return
 
     def _order(self, topic: str, content: str) -> None:
         assert self._control is not None
-        for camera in self._cameras():
+        for camera in self._shown():
             if topic == self._topics.adapt(camera) and content in ("ON", "OFF"):
                 self._control.set_adapting(camera, content == "ON")
             elif topic == self._topics.reset(camera):
@@ -184,10 +193,12 @@ class Mqtt:
     def _status_topic(self) -> str:
         return f"{self._options.discovery_prefix}/status"
 
-    def _cameras(self) -> tuple[str, ...]:
+    def _there(self) -> tuple[str, ...]:
+        return self._states.cameras if self._control is None else self._control.cameras
+
+    def _shown(self) -> tuple[str, ...]:
         wanted = self._options.cameras
-        there = tuple(self._states) if self._control is None else self._control.cameras
-        return tuple(camera for camera in there if not wanted or camera in wanted)
+        return tuple(camera for camera in self._there() if not wanted or camera in wanted)
 
     def _adapts(self, camera: str, otherwise: bool) -> bool:
         try:
@@ -212,8 +223,15 @@ class Mqtt:
             raise TransferError(f"broker {options.host}:{port}: {self._why}")
         if options.discovery:
             self._client.subscribe(self._status_topic, 0)
-        if options.commands and self._control is not None:
-            self._client.subscribe([(f"{options.prefix}/+/adapt/set", 1), (f"{options.prefix}/+/reset", 1)])
+        if self._control is not None:
+            self._client.subscribe(self._topics.all_states, 0)
+            if options.commands:
+                self._client.subscribe([(f"{options.prefix}/+/adapt/set", 1), (f"{options.prefix}/+/reset", 1)])
+
+    def _note_subscription(self, client: "Client", userdata: Any, number: int, codes: Any, properties: Any) -> None:
+        """Only commands are two at once. What else we listen to is no loss where the broker forbids it."""
+        if len(codes) > 1 and any(code.is_failure for code in codes):
+            self._end("it does not let this user subscribe to commands; allow it there, or set commands = false")
 
     def _note_connection(self, client: "Client", userdata: Any, flags: Any, code: Any, properties: Any) -> None:
         if code.is_failure:
@@ -257,7 +275,8 @@ class Mqtt:
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
         self._client.loop_stop()
-        self._client.on_connect = self._client.on_disconnect = self._client.on_message = None
+        self._client.on_connect = self._client.on_disconnect = None
+        self._client.on_subscribe = self._client.on_message = None
 
 
 def _client(options: MqttOptions) -> "Client":

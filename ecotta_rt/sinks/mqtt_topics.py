@@ -12,23 +12,14 @@ PREFIX/CAMERA/reset         a command
 import hashlib
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from ecotta_rt._version import __version__
-from ecotta_rt.events import (
-    AdaptingSet,
-    Answer,
-    DoubtBegan,
-    DoubtEnded,
-    Event,
-    SourceBack,
-    SourceLost,
-    StreamEnded,
-)
+from ecotta_rt.events import Answer
 
-__all__ = ["CameraState", "Pace", "Topics", "discovery", "slug"]
+__all__ = ["Pace", "Topics", "discovery", "slug"]
 
 
 @dataclass(frozen=True)
@@ -63,36 +54,22 @@ class Topics:
     def reset(self, camera: str) -> str:
         return f"{self._of(camera)}/reset"
 
+    @property
+    def all_states(self) -> str:
+        """Of all cameras, as a subscription."""
+        return f"{self.prefix}/+/state"
+
+    def camera_of_state(self, topic: str) -> str | None:
+        """Whose state is there; None: of no camera that we could have had.
+
+        >>> Topics("ecotta").camera_of_state("ecotta/front%2Fdoor/state")
+        'front/door'
+        """
+        camera = unquote(topic.removeprefix(f"{self.prefix}/").removesuffix("/state"), errors="surrogatepass")
+        return camera if topic == self.state(camera) else None
+
     def _of(self, camera: str) -> str:
         return f"{self.prefix}/{quote(camera, safe='', errors='surrogatepass')}"
-
-
-@dataclass(frozen=True)
-class CameraState:
-    """What is retained of a camera, so that whoever connects later knows it.
-
-    Attributes:
-        available: Whether it gives frames.
-        adapting: Whether it adapts.
-        doubt: Whether its answers may no longer be right.
-    """
-
-    available: bool = True
-    adapting: bool = True
-    doubt: bool = False
-
-    def after(self, event: Event) -> "CameraState":
-        """The state after an event."""
-        match event:
-            case SourceLost() | StreamEnded():
-                return replace(self, available=False)
-            case SourceBack() | Answer():
-                return replace(self, available=True)
-            case AdaptingSet(adapting=adapting):
-                return replace(self, adapting=adapting)
-            case DoubtBegan() | DoubtEnded():
-                return replace(self, doubt=isinstance(event, DoubtBegan))
-        return self
 
 
 class Pace:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -26,6 +27,7 @@ from ecotta_rt.events import (
 )
 from ecotta_rt.machine.clock import ManualClock
 from ecotta_rt.sinks import mqtt, mqtt_options
+from ecotta_rt.sinks.camera_states import CameraStates
 from ecotta_rt.sinks.context import SinkContext
 from ecotta_rt.sinks.mqtt_options import MqttOptions, check_mqtt
 from ecotta_rt.sinks.outlet import Undelivered, open_outlet
@@ -68,14 +70,23 @@ def owner():
 
 
 @pytest.fixture
-def connect(broker, owner):
-    """Connects to the broker; all connections are closed at the end."""
+def cameras():
+    return CameraStates()
+
+
+@pytest.fixture
+def connect(broker, owner, cameras):
+    """Connects to the broker; all connections are closed at the end, and before them `cameras` hears of all events."""
     made = []
 
     def make(**more):
         options = MqttOptions(host="127.0.0.1", port=broker.port, **more)
-        made.append(mqtt.open_mqtt(options, "mqtt", SinkContext(Heard(), lambda: False, ManualClock(), (), owner)))
-        return made[-1]
+        context = SinkContext(Heard(), lambda: False, ManualClock(), (), owner, cameras)
+        sink = mqtt.open_mqtt(options, "mqtt", context)
+        take = sink.take
+        sink.take = lambda event: (cameras.take(event), take(event))
+        made.append(sink)
+        return sink
 
     yield make
     for sink in made:
@@ -158,7 +169,7 @@ def test_home_assistant_is_told_of_each_camera_also_when_it_was_started_anew(con
         heard.wait_for(lambda events: len(events) == 6)  # so it has subscribed
         client.publish("homeassistant/status", "online")
         heard.wait_for(lambda events: len(events) == 7)
-        wait_until(sink._birth.is_set)
+        wait_until(sink._stale.is_set)
         sink.tick()
         heard.wait_for(lambda events: len(events) == 13)
 
@@ -181,6 +192,69 @@ def test_a_camera_that_was_taken_out_leaves_nothing_behind(connect, broker, owne
         heard.wait_for(lambda events: states(heard, "yard"))
 
     assert not [topic for topic, _, _ in heard.events if "door" in topic]
+
+
+def test_a_camera_that_was_taken_out_while_nobody_was_here_leaves_nothing_behind(connect, broker, owner):
+    owner.cameras = ("door", "front/yard")
+    connect().close()
+    owner.cameras = ("door",)
+    sink = connect()
+    wait_until(sink._stale.is_set)
+    sink.tick()
+    sink.close()
+    with listening(broker.port) as (_, heard):
+        heard.wait_for(lambda events: states(heard))
+
+    assert not [topic for topic, _, _ in heard.events if "yard" in topic]
+    assert len([topic for topic, _, _ in heard.events if topic.startswith("homeassistant/")]) == 6
+
+
+def test_what_another_daemon_of_the_same_prefix_has_taken_away_is_said_again(connect, broker, owner):
+    sink = connect()
+    with listening(broker.port, "ecotta/door/state") as (client, heard):
+        heard.wait_for(lambda events: states(heard))
+        client.publish("ecotta/door/state", "", 1, retain=True)
+        wait_until(sink._stale.is_set)
+        sink.tick()
+        heard.wait_for(lambda events: len(states(heard)) == 2)
+
+
+def test_a_camera_that_is_lost_and_in_doubt_is_so_after_the_broker_was_away(connect, broker, cameras):
+    sink = connect()
+    sink.take(stamped(SourceLost(1, "camera", "unplugged")))
+    broker.stop()
+    cameras.take(stamped(DoubtBegan(1, "entropy")))  # whether or not it was asked for, or waits yet
+    broker.start()
+    connect()
+    with listening(broker.port, "ecotta/door/state") as (_, heard):
+        heard.wait_for(lambda events: states(heard))
+
+    assert states(heard) == [{"available": False, "adapting": True, "doubt": True}]
+
+
+def test_a_broker_that_forbids_to_hear_commands_is_told_and_without_them_all_goes_on(tmp_path, owner):
+    plugin = next(Path("/usr/lib").glob("*/mosquitto_dynamic_security.so"), None)
+    if plugin is None:
+        pytest.skip("mosquitto has no plugin for dynamic security")
+    allowed = {"publishClientSend": True, "publishClientReceive": True, "subscribe": False, "unsubscribe": True}
+    rules = tmp_path / "rules.json"
+    rules.write_text(json.dumps({"defaultACLAccess": allowed, "clients": [], "groups": [], "roles": []}))
+    rules.chmod(0o600)
+    broker = Broker(tmp_path, f"plugin {plugin}", f"plugin_opt_config_file {rules}")
+    context = SinkContext(Heard(), lambda: False, ManualClock(), (), owner)
+    options = MqttOptions(host="127.0.0.1", port=broker.port)
+    try:
+        sink = mqtt.open_mqtt(options, "mqtt", context)
+        wait_until(sink._over.is_set)
+        with pytest.raises(Undelivered, match=r"does not let this user subscribe to commands; .* commands = false"):
+            sink.take(stamped(answer()))
+        sink.close()
+        sink = mqtt.open_mqtt(replace(options, commands=False), "mqtt", context)
+        sink.take(stamped(answer()))
+        sink.close()
+        assert sink.held == 0
+    finally:
+        broker.stop()
 
 
 def test_commands_reach_the_owner_and_what_makes_no_sense_or_is_old_does_not(connect, broker, owner):
