@@ -134,7 +134,7 @@ class Daemon:
         self._wishes.put(lambda work: work.set_adapting(camera, on))
 
     def reset(self, camera: str) -> None:
-        """Let a camera begin anew from the bundle's own state; its snapshots stay. Raises as `adapting`."""
+        """Let a camera begin anew from the bundle's own state; what it has learned is kept. Raises as `adapting`."""
         self.adapting(camera)
         self._wishes.put(lambda work: work.reset(camera))
 

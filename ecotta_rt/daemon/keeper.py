@@ -4,7 +4,7 @@
     keeper = Keeper("door", snapshots, state_of, writer, report)
     keeper.saw(event)                               # each event of this camera
     keeper.tick()                                   # between two frames, and now and then while there are none
-    keeper.keep("before a reset")                   # now
+    keeper.keep("before a reload")                  # now
     keeper.stop(); writer.close(within_s=3)
 
 A state is taken between two frames, which copies it in some milliseconds; all else is done in the writer's thread.
@@ -21,6 +21,8 @@ it had been taken is held in memory, and on the disk whatever comes after it: fo
 kept goes on from the newest state, as ever, and knows the good one until newer ones have proved good.
 
 Where a stream begins anew, what was learned before is kept on the disk: see `Snapshots.keep_before_reset`.
+
+A run of one source has a single file instead: see `sinks/state_keeper`.
 """
 
 from collections.abc import Callable

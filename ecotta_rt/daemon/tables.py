@@ -122,7 +122,7 @@ class StateFolder:
         ),
         size_fault,
     ] = "1GiB"
-    fresh: Annotated[bool, Doc("Begin from the bundle's own state at each start; snapshots stay.")] = False
+    fresh: Annotated[bool, Doc("Begin from the bundle's own state at each start; what was learned is kept.")] = False
 
     @property
     def day_bytes(self) -> int:

@@ -29,7 +29,7 @@ class Control(Protocol):
         """Switch the adaptation of a camera on or off; answers go on, and off holds its state as it is."""
 
     def reset(self, camera: str) -> None:
-        """Let a camera begin anew from the bundle's own state; its snapshots stay."""
+        """Let a camera begin anew from the bundle's own state; what it has learned is kept."""
 
 
 @dataclass(frozen=True)

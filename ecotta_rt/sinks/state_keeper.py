@@ -1,4 +1,7 @@
-"""Keep the adapted state on the disk: taken up at the start, saved now and then, and at the end."""
+"""Keep the adapted state on the disk: taken up at the start, saved now and then, and at the end.
+
+One file, for `ecotta run`. A daemon keeps generations of each camera's instead: see `daemon/keeper`.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
