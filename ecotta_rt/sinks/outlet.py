@@ -270,7 +270,9 @@ class Outlet:
             self._report(EventsDropped(self.name, count))
 
 
-def open_outlet(kind: str, name: str, options: SinkOptions, context: SinkContext) -> Outlet:
+def open_outlet(
+    kind: str, name: str, options: SinkOptions, context: SinkContext, after: Callable[[], None] = lambda: None
+) -> Outlet:
     """An output as a configuration has it; it is opened in its thread.
 
     Args:
@@ -278,10 +280,16 @@ def open_outlet(kind: str, name: str, options: SinkOptions, context: SinkContext
         name: For events.
         options: Of that kind.
         context: What it is opened with.
+        after: Called in its thread before each time that it is opened; may wait for those whose file it takes over.
     """
-    opens = partial(sink_kind(kind).opens, options, name, context)
+    opens = partial(_open_after, after, partial(sink_kind(kind).opens, options, name, context))
     wanted = partial(_is_wanted, frozenset(options.events or EVENT_NAMES), frozenset(options.cameras))
     return Outlet(name, opens, context.report, capacity=options.queue, wanted=wanted, clock=context.clock)
+
+
+def _open_after(after: Callable[[], None], opens: Callable[[], Sink]) -> Sink:
+    after()
+    return opens()
 
 
 def close_all(outlets: Iterable[Outlet], most_s: float = CLOSING_S) -> None:
