@@ -5,7 +5,12 @@ from typing import Any
 
 __all__ = ["render_daemon"]
 
-AGES = "median, 99 %, most by its own turn"
+WAYS = {
+    "paced": "ten frames a second",
+    "without a pause": "without a pause",
+    "worked": "without a pause, processor time",
+}
+AGES = "median, 99 %, most; the longest turn"
 
 
 def render_daemon(report: dict[str, Any]) -> str:
@@ -25,13 +30,14 @@ def render_daemon(report: dict[str, Any]) -> str:
 def _rows(found: dict[str, Any]) -> list[tuple[str, str]]:
     latency, start, memory = found["latency"], found["start"], found["memory"]
     rows = []
-    for name, what in (("paced", "10 frames a second"), ("without a pause", "frames without a pause")):
+    for name, what in WAYS.items():
         one = latency[name]
         rows.append((f"{what}: resizing and the step alone, ms", f"{one['bare_ms']:.1f}"))
-        rows.append(("by the daemon, " + what + ", ms", f"{one['daemon_ms']:.1f} ({100 * one['added']:+.0f} %)"))
+        rows.append((f"{what}, by the daemon, ms", f"{one['daemon_ms']:.1f} ({100 * one['added']:+.0f} %)"))
     for one in found["overload"]:
         cameras = "a camera" if one["cameras"] == 1 else f"{one['cameras']} cameras"
-        ages = f"{one['age_median_turns']:.2f}, {one['age_99_turns']:.2f}, {one['age_most_own_turns']:.2f}"
+        ages = ", ".join(f"{one[name]:.2f}" for name in ("age_median_turns", "age_99_turns", "age_most_turns"))
+        ages += f"; {one['longest_turn_turns']:.2f}"
         rows.append((f"{cameras} at five times too many frames each: age of an answered frame in turns, {AGES}", ages))
     for name, cameras in found["isolation"].items():
         shown = ", ".join(f"{one['frames']} in {one['age_ms']:.0f} ms" for one in cameras.values())
