@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from ecotta_rt.errors import EcottaError
 from ecotta_rt.files.fields import Path
-from ecotta_rt.sinks.kinds import sink_kind
+from ecotta_rt.sinks.kinds import STANDARD_OUTPUT, sink_kind
 
 if TYPE_CHECKING:
     from ecotta_rt.daemon.config import Output, Reading
 
-__all__ = ["output_faults", "written_file"]
+__all__ = ["output_faults"]
 
 
 def output_faults(reading: "Reading", made: Collection[FilePath]) -> Iterator[tuple[Path, str]]:
@@ -24,16 +24,17 @@ def output_faults(reading: "Reading", made: Collection[FilePath]) -> Iterator[tu
     """
     taken = _needed(reading)
     for at, output in enumerate(reading.config.sinks):
-        target, path, whose = _target(output), written_file(output), f"output {output.name!a}"
-        wanted = dict.fromkeys(_put_aside(output, target), f"{whose}, put aside") | {target: whose}
+        whose = f"output {output.name!a}"
+        target, *aside = [_target(path) for path in output.options.writes] or [whose]
+        wanted = dict.fromkeys(aside, f"{whose}, put aside") | {target: whose}
         clashes = sorted(wanted.keys() & taken.keys())
         taken |= {name: its for name, its in wanted.items() if name not in clashes}
         if clashes:
             problem = f"would write to {clashes[0]}, which is that of {taken[clashes[0]]}; name another file"
             yield ("sink", at), f"{output.name!a} {problem}"
             continue
-        if path is not None and FilePath(target).is_relative_to(realpath(reading.config.state_folder)):
-            yield ("sink", at), f"{path} is in the folder of the states, {reading.config.state_folder}; name another"
+        if FilePath(target).is_relative_to(realpath(reading.config.state_folder)):
+            yield ("sink", at), f"{target} is in the folder of the states, {reading.config.state_folder}; name another"
         elif not any(FilePath(target).is_relative_to(folder) for folder in made):
             yield from _own_check(output, ("sink", at))
 
@@ -60,23 +61,5 @@ def _needed(reading: "Reading") -> dict[str, str]:
     return {realpath(path): whose for path, whose in needed.items()}
 
 
-def written_file(output: "Output") -> str | None:
-    """The file or socket of an output, if it has one of its own."""
-    for field in ("file", "path"):
-        if path := getattr(output.options, field, None):
-            return str(path)
-    return None
-
-
-def _put_aside(output: "Output", target: str) -> set[str]:
-    """What its file is called when another begins."""
-    count = getattr(output.options, "keep", 0) if written_file(output) else 0
-    return {f"{target}.{number}{suffix}" for number in range(1, count + 1) for suffix in ("", ".gz")}
-
-
-def _target(output: "Output") -> str:
-    """What an output has for itself: a file, or standard output; else nothing that another could have."""
-    path = written_file(output)
-    if path is not None:
-        return realpath(path)
-    return "standard output" if hasattr(output.options, "file") else f"output {output.name}"
+def _target(path: str) -> str:
+    return "standard output" if path == STANDARD_OUTPUT else realpath(path)

@@ -10,7 +10,6 @@ from typing import Literal
 from ecotta_rt.bundle import Manifest
 from ecotta_rt.daemon.config import Config
 from ecotta_rt.daemon.http_options import is_loopback
-from ecotta_rt.daemon.output_check import written_file
 from ecotta_rt.errors import BudgetExceeded
 from ecotta_rt.machine.device import THIS_MACHINE, DeviceProfile, load_device
 from ecotta_rt.plan.budget import Wish, plan
@@ -120,9 +119,9 @@ def _written(config: Config) -> Iterator[Path]:
         if camera.source.startswith("watch:") and re.search("after=(move|delete)", query):
             yield Path(os.path.abspath(folder))
     for output in config.sinks:
-        path = written_file(output)
-        if path is not None and not path.startswith("/dev/"):
-            yield Path(os.path.abspath(path)).parent
+        for path in output.options.writes:
+            if not path.startswith("/dev/"):
+                yield Path(os.path.abspath(path)).parent
 
 
 def _is_below(path: Path, parent: Path) -> bool:

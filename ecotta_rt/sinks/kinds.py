@@ -14,7 +14,7 @@ from ecotta_rt.sinks.context import SinkContext
 from ecotta_rt.sinks.event_fields import EVENT_NAMES
 from ecotta_rt.sinks.sink import Sink
 
-__all__ = ["KINDS", "SinkKind", "SinkOptions", "sink_kind"]
+__all__ = ["KINDS", "STANDARD_OUTPUT", "SinkKind", "SinkOptions", "sink_kind"]
 
 _MODULES = {
     "json-lines": "json_lines",
@@ -27,6 +27,8 @@ _MODULES = {
 
 KINDS = tuple(_MODULES)
 """Their names, as a configuration has them after `kind =`."""
+
+STANDARD_OUTPUT = "/dev/stdout"
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,11 @@ class SinkOptions:
         Doc("Of which cameras; empty: all. What is of no camera comes in any case.", '["door"]'),
     ] = ()
     queue: Annotated[int, Limit(1, 100_000), Doc("Events that may wait for it; of more the oldest are dropped.")] = 256
+
+    @property
+    def writes(self) -> tuple[str, ...]:
+        """Paths that are its own: what it writes, then what that is called when it is put aside."""
+        return ()
 
 
 @dataclass(frozen=True)

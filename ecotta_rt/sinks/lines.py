@@ -18,7 +18,7 @@ from ecotta_rt.files.output import check_output, is_inherited, open_stream
 from ecotta_rt.files.sizes import byte_size, size_fault
 from ecotta_rt.messages import own_output
 from ecotta_rt.sinks.context import SinkContext
-from ecotta_rt.sinks.kinds import SinkOptions
+from ecotta_rt.sinks.kinds import STANDARD_OUTPUT, SinkOptions
 from ecotta_rt.sinks.rotated_file import RotatedFile, Rotation, check_ours
 from ecotta_rt.sinks.sink import Sink
 
@@ -127,6 +127,13 @@ class LineOptions(SinkOptions):
     ] = 0.0
     keep: Annotated[int, Limit(1, 1000), Doc("How many files put aside there are at most.")] = 5
     compress: Annotated[bool, Doc("Compress them with gzip.")] = False
+
+    @property
+    def writes(self) -> tuple[str, ...]:
+        if self.file is None:
+            return (STANDARD_OUTPUT,)
+        aside = [f"{self.file}.{number}" for number in range(1, self.keep + 1)]
+        return (self.file, *aside, *(f"{name}.gz" for name in aside))
 
     @property
     def rotation(self) -> Rotation:

@@ -37,6 +37,10 @@ class UnixSocketOptions(SinkOptions):
         int, Limit(1, 65_536), Doc("A client that leaves more than this unread is disconnected, and that is told.")
     ] = 256
 
+    @property
+    def writes(self) -> tuple[str, ...]:
+        return (self.path,)
+
 
 class UnixSocket:
     """A server that waits for nobody: each client gets what it reads in time.
