@@ -29,7 +29,7 @@ HOMES = {
     "av": ("sources/pyav.py",),
     "picamera2": ("sources/picamera.py",),
     "paho": ("sinks/mqtt.py",),
-    "apprise": ("sinks/alerts.py",),
+    "apprise": ("sinks/apprise_sink.py",),
 }
 
 # What a device installs; the light modules may use these and the standard library.

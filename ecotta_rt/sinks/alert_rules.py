@@ -4,7 +4,7 @@
     alerting.take(stamped)      each event     ->   alerts, as stamped events for the outputs
     alerting.tick(now)          now and then   ->   what has come with time alone
 
-Which way an alert goes is a matter of the outputs: MQTT, a webhook, a file, or `alerts.py`.
+Which way an alert goes is a matter of the outputs: MQTT, a webhook, a file, or `apprise_sink.py`.
 """
 
 import math

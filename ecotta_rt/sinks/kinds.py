@@ -22,7 +22,7 @@ _MODULES = {
     "socket": "unix_socket",
     "mqtt": "mqtt",
     "webhook": "webhook",
-    "apprise": "alerts",
+    "apprise": "apprise_sink",
 }
 
 KINDS = tuple(_MODULES)

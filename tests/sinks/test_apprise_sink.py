@@ -9,8 +9,8 @@ import pytest
 from ecotta_rt.errors import TransferError, Unavailable, UsageError
 from ecotta_rt.events import Alert, BatchAnswered, SinkFailed, Stamped
 from ecotta_rt.records import Level
-from ecotta_rt.sinks import alerts
-from ecotta_rt.sinks.alerts import AppriseOptions, AppriseSink, check_apprise
+from ecotta_rt.sinks import apprise_sink
+from ecotta_rt.sinks.apprise_sink import AppriseOptions, AppriseSink, check_apprise
 from fixtures.web_server import web_server
 
 ALERT = Stamped(Alert("visitor", "cat\x1b[2J seen (0.93)"), 1795915425.678, 1.0, "door")
@@ -75,7 +75,7 @@ def test_addresses_that_apprise_does_not_know_are_told_by_number(monkeypatch, ca
     monkeypatch.setattr(apprise.Apprise, "add", lambda self, url: added.append(url) or False)
     monkeypatch.setattr(sys, "stdin", io.StringIO('{"urls": ["a://", "b://"], "title": "t", "body": "b"}'))
 
-    assert alerts.main() == 1
+    assert apprise_sink.main() == 1
     assert added == ["a://", "b://"]
     assert "apprise does not know address 1 and 2 of urls" in capsys.readouterr().err
 
@@ -83,6 +83,6 @@ def test_addresses_that_apprise_does_not_know_are_told_by_number(monkeypatch, ca
 def test_what_no_later_try_would_mend_is_said_before_the_start(monkeypatch):
     with pytest.raises(UsageError, match="address 2 of urls is none"):
         check_apprise(AppriseOptions(urls=("json://x", "me")), "alerts")
-    monkeypatch.setattr(alerts, "find_spec", lambda name: None)
+    monkeypatch.setattr(apprise_sink, "find_spec", lambda name: None)
     with pytest.raises(Unavailable, match=r"apprise is not installed; .*\[alerts\]"):
         check_apprise(OPTIONS, "alerts")

@@ -21,7 +21,7 @@ from ecotta_rt.sinks.kinds import SinkKind, SinkOptions
 
 __all__ = ["KIND", "AppriseOptions", "AppriseSink", "check_apprise", "main", "open_apprise"]
 
-_PROGRAM = (sys.executable, "-P", "-m", "ecotta_rt.sinks.alerts")  # -P: nothing from where we happen to be
+_PROGRAM = (sys.executable, "-P", "-m", "ecotta_rt.sinks.apprise_sink")  # -P: nothing from where we happen to be
 _LAST_LINE = 300  # characters of what the program says when it fails
 
 
