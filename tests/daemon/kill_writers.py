@@ -49,9 +49,10 @@ def write(folder, batch, pipe):
         if isinstance(event, StateSaved):
             os.write(pipe, b"saved %d\n" % now[0])
 
+    snapshots = Snapshots(folder, NETWORK, GENERATIONS)
     keeper = Keeper(
         "door",
-        Snapshots(folder, NETWORK, GENERATIONS),
+        snapshots,
         lambda: state_of(now[0]),
         writer,
         report,
@@ -59,6 +60,7 @@ def write(folder, batch, pipe):
         day_bytes=1 << 40,
         clock=clock,
     )
+    keeper.begin_with(snapshots.newest())
     for now[0] in count(batch + 1):
         clock.advance_s(1)
         os.write(pipe, b"batch %d\n" % now[0])

@@ -178,6 +178,7 @@ def test_a_camera_that_is_reset_begins_anew_and_the_other_goes_on(serve, tiny, t
     assert yard[4:] != yard[:4]
     assert heard.of(StateReturned) == [StateReturned(3, "source", "an owner asked for it")]
     assert heard.of(StateReturned, "yard") == []
+    assert len(list((tmp_path / "state" / "door").glob("00000001-*.before-reset.safetensors"))) == 1
 
 
 def test_a_stream_that_has_collapsed_goes_back_to_what_was_good(serve, tiny, tmp_path, monkeypatch):

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ecotta_rt.daemon.snapshot_files import BEFORE_RESET, GOOD
 from ecotta_rt.daemon.snapshots import Snapshots
 from ecotta_rt.errors import TransferError
 from ecotta_rt.files.digest import sha256
@@ -20,6 +21,7 @@ from ecotta_rt.state import AdaptState
 
 OURS, OTHERS = "ab" * 32, "cd" * 32
 GENERATIONS = 3
+PINS = (GOOD, BEFORE_RESET)
 
 
 def content_of(value, network=OURS):
@@ -40,12 +42,12 @@ class Left:
     def name(self):
         network = OTHERS if self.kind == "foreign" else OURS
         digest = sha256(content_of(self.value, network)).hexdigest()[:16]
-        kept = ".kept" if self.kind == "kept" else ""
+        kept = f".{self.kind}" if self.kind in PINS else ""
         return f"{self.generation:08d}-{self.year}0101T000000Z-{network[:12]}-{digest}{kept}.safetensors"
 
     @property
     def valid(self):
-        return self.kind in ("good", "kept")
+        return self.kind in ("whole", *PINS)
 
     def put(self, folder):
         path, content = (
@@ -67,7 +69,7 @@ class Left:
         path.write_bytes(content)
 
 
-KINDS = ("good", "good", "good", "kept", "flipped", "truncated", "longer", "zeros", "folder", "foreign")
+KINDS = ("whole", "whole", "whole", *PINS, "flipped", "truncated", "longer", "zeros", "folder", "foreign")
 
 
 def left_behind(max_size=8):
@@ -107,7 +109,7 @@ def test_after_a_start_and_a_save_the_newest_are_kept_and_nothing_of_others_is_g
         folder = Path(name)
         for file in files:
             file.put(folder)
-        foreign = {file.name for file in files if file.kind in ("foreign", "folder", "kept")}
+        foreign = {file.name for file in files if file.kind in ("foreign", "folder", *PINS)}
         (folder / "notes.txt").touch()
         snapshots = Snapshots(folder, OURS, GENERATIONS)
         found = snapshots.newest()
