@@ -10,9 +10,13 @@ from ecotta_rt.daemon.daemon import Daemon
 from ecotta_rt.daemon.log import Log
 from ecotta_rt.daemon.tables import Camera, Network, StateFolder
 from ecotta_rt.daemon.tables import Log as LogOptions
+from ecotta_rt.sinks import outlet
 from ecotta_rt.sinks.alert_rules import AlertRule
+from ecotta_rt.sinks.camera_states import CameraState
 from ecotta_rt.sinks.csv_lines import CsvOptions
 from ecotta_rt.sinks.json_lines import JsonLinesOptions
+from ecotta_rt.sinks.kinds import SinkKind, SinkOptions
+from fixtures.heard import Heard
 
 
 @pytest.fixture
@@ -47,3 +51,14 @@ def test_outputs_get_every_answer_and_event_and_alerts_with_time_and_camera(daem
     (alert,) = [line for line in lines if line.get("event") == "alert"]
     assert (alert["rule"], alert["camera"], alert["over"]) == ("over", "door", False)
     assert len(table.read_text().splitlines()) == 1 + 5
+
+
+def test_an_output_can_know_how_each_camera_is(daemon, monkeypatch):
+    opened = []
+    kind = SinkKind("csv", SinkOptions, lambda options, name, context: opened.append(context) or Heard())
+    monkeypatch.setattr(outlet, "sink_kind", lambda name: kind)
+
+    daemon(sinks=(Output("csv", "any", SinkOptions(events=("drift",))),)).run()
+
+    assert opened[0].states.cameras == ("door",)
+    assert opened[0].states.of("door") == CameraState(available=False), "its folder has come to its end"
