@@ -2,12 +2,15 @@
 
 from dataclasses import dataclass
 from importlib.util import find_spec
+from ipaddress import ip_address
 from typing import Annotated
 
 from ecotta_rt.errors import UsageError
 from ecotta_rt.extras import missing_package
 from ecotta_rt.files.fields import Doc, Limit, Matches
+from ecotta_rt.messages import mask
 from ecotta_rt.sinks.kinds import SinkOptions
+from ecotta_rt.sinks.named_files import check_files
 
 __all__ = ["MqttOptions", "check_mqtt"]
 
@@ -49,15 +52,32 @@ def check_mqtt(options: MqttOptions, name: str) -> None:
 
     Raises:
         Unavailable: paho-mqtt is not installed.
-        UsageError: Options that do not go together.
+        UsageError: `host` is no host, options that do not go together, or a file that is missing.
     """
     if find_spec("paho") is None:
         error = missing_package(ModuleNotFoundError(name="paho"))
         assert error is not None
         raise error
+    _check_host(options.host, name)
     if options.password is not None and options.user is None:
         raise UsageError(f"output {name}: a password without a user; give both")
     if not options.tls and (options.ca_file or options.cert_file):
         raise UsageError(f"output {name}: certificates without tls = true")
     if (options.cert_file is None) != (options.key_file is None):
         raise UsageError(f"output {name}: cert_file and key_file go together")
+    check_files(options, name)
+
+
+def _check_host(host: str, name: str) -> None:
+    """Many write an address with scheme or port, which would be looked up as a name for ever."""
+    if not host or "://" in host or any(c in "/@" or c.isspace() for c in host) or not _is_address(host):
+        advice = "write it alone, as 192.168.1.10; port and tls are fields of their own"
+        raise UsageError(f"output {name}: expected a host, found {mask(host)!a}; {advice}")
+
+
+def _is_address(host: str) -> bool:
+    """Whether what is no name is an address of IPv6."""
+    try:
+        return ":" not in host or bool(ip_address(host))
+    except ValueError:
+        return False

@@ -15,6 +15,7 @@ from ecotta_rt.messages import printable
 from ecotta_rt.sinks.context import SinkContext
 from ecotta_rt.sinks.json_lines import json_line
 from ecotta_rt.sinks.kinds import SinkKind, SinkOptions
+from ecotta_rt.sinks.named_files import check_files
 from ecotta_rt.sinks.outlet import Undelivered
 
 if TYPE_CHECKING:
@@ -168,7 +169,7 @@ def check_webhook(options: WebhookOptions, name: str) -> None:
     """Say before the start what no later try would mend.
 
     Raises:
-        UsageError: The address or the token cannot be sent.
+        UsageError: The address or the token cannot be sent, or `ca_file` is missing.
     """
     url = urlsplit(options.url)
     try:
@@ -183,6 +184,7 @@ def check_webhook(options: WebhookOptions, name: str) -> None:
         raise UsageError(f"output {name}: url holds a user or a password; give a token instead")
     if options.token is not None and _TOKEN(options.token):
         raise UsageError(f"output {name}: token: expected printable ASCII")
+    check_files(options, name)
 
 
 KIND = SinkKind("webhook", WebhookOptions, open_webhook, check_webhook)

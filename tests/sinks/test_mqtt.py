@@ -439,12 +439,22 @@ def test_over_tls_with_user_and_password_a_broker_is_reached_and_a_stranger_is_n
         ({"password": "pw"}, "a password without a user"),
         ({"ca_file": "ca.pem"}, "certificates without tls"),
         ({"tls": True, "cert_file": "c.pem"}, "go together"),
+        ({"tls": True, "ca_file": "/no/such.pem"}, "ca_file /no/such.pem: no such file, or none that may be read"),
+        ({"host": "mqtt://127.0.0.1"}, "expected a host, found 'mqtt://127.0.0.1'; write it alone"),
+        ({"host": "127.0.0.1:1883"}, "port and tls are fields of their own"),
+        ({"host": "mqtt://me:hunter2@h"}, r"found 'mqtt://\*\*\*@h'"),
+        ({"host": ""}, "expected a host"),
     ],
 )
 def test_what_no_later_try_would_mend_is_said_before_the_start(options, why, monkeypatch):
     check_mqtt(MqttOptions(host="h"), "mqtt")
     with pytest.raises(UsageError, match=why):
-        check_mqtt(MqttOptions(host="h", **options), "mqtt")
+        check_mqtt(MqttOptions(**{"host": "h"} | options), "mqtt")
     monkeypatch.setattr(mqtt_options, "find_spec", lambda name: None)
     with pytest.raises(Unavailable, match=r"paho is not installed; .*\[mqtt\]"):
         check_mqtt(MqttOptions(host="h"), "mqtt")
+
+
+@pytest.mark.parametrize("host", ["192.168.1.10", "broker.local", "my_broker", "::1", "fe80::1%eth0"])
+def test_a_host_is_a_name_or_an_address(host):
+    check_mqtt(MqttOptions(host=host), "mqtt")

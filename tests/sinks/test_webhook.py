@@ -132,6 +132,7 @@ def test_a_server_that_is_not_there_is_told_without_what_the_address_holds():
         ({"url": "http://host:99999/"}, "no host, or a port"),
         ({"url": "http://user:pass@host/"}, "give a token instead"),
         ({"url": "http://host/", "token": "a\nX-Evil: 1"}, "printable ASCII"),
+        ({"url": "https://host", "ca_file": "/no/such.pem"}, "ca_file /no/such.pem: no such file"),
     ],
 )
 def test_what_no_later_try_would_mend_is_said_before_the_start(options, why):
