@@ -50,6 +50,12 @@ def test_its_mounts_ports_and_secrets_are_those_of_the_configuration(compose, co
     assert f'("127.0.0.1", {config.http.port})' in compose
 
 
+def test_the_page_is_there_and_cameras_are_served_after_a_restart_of_the_machine(compose, config):
+    """SIGTERM at its end is no failure, so `on-failure` would not start it again."""
+    assert config.http.enabled and config.http.page
+    assert "    restart: unless-stopped\n" in compose
+
+
 @pytest.mark.parametrize(("status", "code"), [("200 OK", 0), ("503 Service Unavailable", 1), ("", 1)])
 def test_the_health_check_says_what_healthz_says(compose, status, code):
     script = textwrap.dedent(re.search(r"- \|\n(.*?)      interval:", compose, re.DOTALL)[1])
