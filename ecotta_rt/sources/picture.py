@@ -4,12 +4,12 @@ Pillow comes with the extra `pictures` and is loaded when the first picture is a
 benchmarks/measure_picture_decoders.py.
 """
 
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Lock
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +30,8 @@ _FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000", "TGA
 _DAMAGES = (OSError, ValueError, SyntaxError, MemoryError, ArithmeticError, LookupError)
 """What Pillow raises for pictures that are damaged."""
 
-_ONE_AT_A_TIME = Lock()  # the filters of warnings are of the process, and cameras decode in threads of their own
+_PILLOW: Any = re.compile(r"PIL\.")
+"""Modules whose warnings nobody needs."""
 
 _ORIENTATION = 0x0112
 """Exif tag: 1 lies right; from 5 on the sides change places."""
@@ -58,7 +59,7 @@ def read_picture(file: Path | IO[bytes]) -> NDArray[np.uint8]:
     require_pillow()
     from PIL.Image import Transpose
 
-    with _quiet(), _opened(file) as image:
+    with _opened(file) as image:
         try:
             turn = _TURNS.get(_orientation(image))
             return _pixels(image if turn is None else image.transpose(Transpose(turn)))
@@ -72,7 +73,7 @@ def picture_size(path: Path) -> tuple[int, int]:
     Raises:
         As `read_picture`.
     """
-    with _quiet(), _opened(path) as image:
+    with _opened(path) as image:
         return image.size if _orientation(image) in _ON_ITS_SIDE else (image.height, image.width)
 
 
@@ -86,14 +87,17 @@ def require_pillow() -> None:
         import PIL.Image  # noqa: F401
     except ModuleNotFoundError as error:
         raise missing_package(error) or Unavailable(str(error)) from error
+    _quieten()
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the warnings of what Pillow puts up with; what it does not is an error."""
-    with _ONE_AT_A_TIME, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+def _quieten() -> None:
+    """No warnings of what Pillow puts up with; what it does not is an error.
+
+    For the process, once: filters cannot be set for a thread, and to set them around each picture takes a lock, behind
+    which all cameras wait for the slowest.
+    """
+    if not any(module == _PILLOW for _, _, _, module, _ in warnings.filters):
+        warnings.filterwarnings("ignore", module=_PILLOW.pattern)
 
 
 @contextmanager

@@ -1,4 +1,6 @@
 import io
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 
 import numpy as np
 import pytest
@@ -7,6 +9,8 @@ from ecotta_rt.errors import BadFrames
 from ecotta_rt.sources.picture import picture_size, read_picture
 
 Image = pytest.importorskip("PIL.Image")
+
+PATIENCE_S = 30  # only a test that fails waits
 
 # A 2 x 3 picture as people see it, and how a camera that was held otherwise stores it, by Exif orientation.
 UPRIGHT = np.arange(18, dtype=np.uint8).reshape(2, 3, 3)
@@ -95,3 +99,33 @@ def test_a_small_file_that_claims_to_be_huge_is_refused_before_it_is_decoded(tmp
 
     with pytest.raises(BadFrames, match="larger than 33554432 pixels"):
         read_picture(tmp_path / "bomb.png")
+
+
+def test_what_pillow_puts_up_with_is_no_warning(tmp_path):
+    Image.new("1", (10_000, 9_000)).save(tmp_path / "large.png")
+
+    with pytest.raises(BadFrames, match="larger than 33554432 pixels"):  # pytest makes a warning another error
+        read_picture(tmp_path / "large.png")
+
+
+def test_a_picture_that_does_not_come_delays_no_other(make_picture, tmp_path):
+    make_picture(tmp_path / "a.jpg", (8, 8))
+    content = (tmp_path / "a.jpg").read_bytes()
+    begun, goes_on = Event(), Event()
+
+    class Hanging(io.BytesIO):
+        def read(self, *args):
+            begun.set()
+            assert goes_on.wait(PATIENCE_S)
+            return super().read(*args)
+
+    with ThreadPoolExecutor() as readers:
+        slow = readers.submit(read_picture, Hanging(content))
+        try:
+            assert begun.wait(PATIENCE_S)
+            other = readers.submit(read_picture, io.BytesIO(content)).result(PATIENCE_S)
+            assert not slow.done()
+        finally:
+            goes_on.set()
+
+    assert slow.result().tolist() == other.tolist()
