@@ -7,7 +7,8 @@ ACTION is one of
 
 Environment variables win over the file: ECOTTA_SERVE__HTTP__PORT=9000, or for a camera or an output by its name
 ECOTTA_SERVE__CAMERA__FRONT_DOOR__SOURCE=/dev/video1. A text may come from elsewhere: "${NAME}" from the environment,
-"file:/run/secrets/name" from a file.
+"file:/run/secrets/name" from a file. `check` and `show` also read the variables in the file beside FILE with the suffix
+.env, which `ecotta service` gives to the service; `ecotta serve` in a terminal takes those of the terminal alone.
 
 examples:
   ecotta config init door.toml --bundle net.ecotta --camera /dev/video0
@@ -113,9 +114,14 @@ def _cameras(given: list[str]) -> dict[str, str]:
 def _check(args: argparse.Namespace) -> None:
     from ecotta_rt.bundle import read_bundle
     from ecotta_rt.daemon.config import read_config
+    from ecotta_rt.daemon.environment_file import environment_of, hint_of
+    from ecotta_rt.errors import ConfigurationError
 
     check_json(args.json, args.file)
-    config = read_config(args.file, os.environ)
+    try:
+        config = read_config(args.file, environment_of(args.file, os.environ))
+    except ConfigurationError as error:
+        raise ConfigurationError(hint_of(args.file, error)) from error
     manifest = read_bundle(config.network.bundle).manifest
     facts = _facts(config)
     facts["network"] |= {"classes": len(manifest.classes), "network": manifest.model}
@@ -154,9 +160,14 @@ def _summary(config: "Config", facts: dict[str, Any]) -> str:
 def _show(args: argparse.Namespace) -> None:
     from ecotta_rt.daemon.config import read
     from ecotta_rt.daemon.config_shown import as_json, as_text, shown
+    from ecotta_rt.daemon.environment_file import environment_of, hint_of
+    from ecotta_rt.errors import ConfigurationError
 
     check_json(args.json, args.file)
-    reading = read(args.file, os.environ)
+    try:
+        reading = read(args.file, environment_of(args.file, os.environ))
+    except ConfigurationError as error:
+        raise ConfigurationError(hint_of(args.file, error)) from error
     text = args.file.read_text(encoding="utf-8")
     write_json(args.json, as_json(shown(reading, text)))
     if args.json != STDOUT:

@@ -24,10 +24,12 @@ class DaemonStatus:
     Attributes:
         url: As `http://127.0.0.1:8642`.
         token: What it asks for; never shown.
+        why_no_token: Why there is none, where the configuration names one.
     """
 
     url: str = "http://127.0.0.1:8642"
     token: str | None = None
+    why_no_token: str = ""
 
     def __call__(self) -> dict[str, Any]:
         """All that it knows, as `/status.json` has it.
@@ -64,9 +66,10 @@ class DaemonStatus:
 
     def _read(self, code: int, content: bytes) -> dict[str, Any]:
         if code == 401:
-            raise UsageError(
-                f"{self.url}: it asks for a token; give the configuration of the daemon, or set ECOTTA_TOKEN"
-            )
+            advice = "give the configuration of the daemon, or set ECOTTA_TOKEN"
+            if self.why_no_token:
+                advice = f"the configuration's cannot be had here, use sudo or set ECOTTA_TOKEN ({self.why_no_token})"
+            raise UsageError(f"{self.url}: it asks for a token; {advice}")
         try:
             status = json.loads(content)
         except (ValueError, RecursionError):
@@ -91,13 +94,15 @@ def status_of(config: str | None, url: str | None) -> DaemonStatus:
     token = os.environ.get("ECOTTA_TOKEN")
     if config is None:
         return DaemonStatus(url or DaemonStatus.url, token)
-    from ecotta_rt.daemon.config import read
+    from ecotta_rt.daemon.config import read_places
+    from ecotta_rt.daemon.environment_file import environment_of
 
-    http = read(config, os.environ).config.http
+    places = read_places(config, environment_of(config, os.environ))
+    http = places.http
     if not http.enabled and url is None:
         raise ConfigurationError(
             f"{config}: this daemon cannot be asked; write [http] with enabled = true into it, and start it anew"
         )
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(http.host, http.host)  # all of them are this machine, too
     name = f"[{host}]" if ":" in host else host
-    return DaemonStatus(url or f"http://{name}:{http.port}", http.token or token)
+    return DaemonStatus(url or f"http://{name}:{http.port}", http.token or token, places.why_no_token)

@@ -179,16 +179,17 @@ def state_place(where: Path, bundle: Path | None) -> StatePlace:
 
 
 def _of_configuration(path: Path, given: Bundle | None) -> StatePlace:
-    from ecotta_rt.daemon.config import read
+    from ecotta_rt.daemon.config import read_places
+    from ecotta_rt.daemon.environment_file import environment_of
 
     try:
-        config = read(path, os.environ).config
+        places = read_places(path, environment_of(path, os.environ))
     except ConfigurationError as error:
         raise ConfigurationError(f"{error}\n  or name the state folder itself instead of {path}") from error
-    found = given or _beside(Path(config.network.bundle))
-    names = [camera.name for camera in config.cameras]
-    hint = f" in {config.state_folder}; a service keeps them in its StateDirectory, such as /var/lib/ecotta: name that"
-    there = cameras_in(config.state_folder, _digest(found), names) if config.state_folder.is_dir() else []
+    found = given or _beside(Path(places.bundle))
+    folder = places.state_folder
+    hint = f" in {folder}; a service keeps them in its StateDirectory, such as /var/lib/ecotta: name that"
+    there = cameras_in(folder, _digest(found), places.cameras) if folder.is_dir() else []
     return StatePlace(path, found, tuple(there), hint=hint)
 
 

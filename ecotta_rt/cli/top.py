@@ -1,8 +1,9 @@
 """Show a running daemon in a terminal: cameras, answers, signs of error, memory, events; for those who came by ssh.
 
 It asks the daemon over HTTP, once a second, so the daemon's configuration needs [http] with enabled = true.
-CONFIG.toml, the file that the daemon was started with, says where and with which token; without it the usual address is
-asked, with the token of the environment variable ECOTTA_TOKEN, if there is one.
+CONFIG.toml, the file that the daemon was started with, says where and with which token, which may be in the .env file
+of its service; where only root may read that, use sudo. Without it the usual address is asked, with the token of the
+environment variable ECOTTA_TOKEN, if there is one.
 
 Columns: answers a second, latency from capture to answer, entropy of the network's own answers, share of frames certain
 enough to learn from, share of answers that the signs expect to be wrong, batches learned from, frames dropped. What

@@ -25,7 +25,7 @@ from ecotta_rt.files.toml_text import read_toml
 from ecotta_rt.sinks.alert_rules import AlertRule, fault_of
 from ecotta_rt.sinks.kinds import KINDS, SinkOptions, sink_kind
 
-__all__ = ["TABLES", "Config", "Output", "Reading", "read", "read_config", "require_none"]
+__all__ = ["TABLES", "Config", "Output", "Places", "Reading", "read", "read_config", "read_places", "require_none"]
 
 TABLES: dict[str, type] = {
     "network": Network,
@@ -37,6 +37,8 @@ TABLES: dict[str, type] = {
 """Those that are there once."""
 
 _LISTS = ("camera", "sink", "alert")
+_PLACES = ("network", "state", "http")
+_TOKEN = ("http", "token")
 _MOST_ENTRIES = 64
 _LEAST_SECRET = 4  # characters
 _LONGEST = 60  # characters of a stranger's name in a message
@@ -99,6 +101,25 @@ class Reading:
     secret: Mapping[Path, Secret]
 
 
+@dataclass(frozen=True)
+class Places:
+    """Where a daemon keeps what it learns, and where it can be asked: for commands that look at it from outside.
+
+    Attributes:
+        bundle: Of its network.
+        state_folder: Of its states.
+        cameras: Their names.
+        http: Its door; without a token where that cannot be had here.
+        why_no_token: Why it cannot be had.
+    """
+
+    bundle: str
+    state_folder: FilePath
+    cameras: tuple[str, ...]
+    http: HttpOptions
+    why_no_token: str = ""
+
+
 def read_config(path: str | os.PathLike[str], environ: Mapping[str, str]) -> Config:
     """Read a configuration, and look whether what it names is there.
 
@@ -126,6 +147,33 @@ def read(path: str | os.PathLike[str], environ: Mapping[str, str]) -> Reading:
     config = _Collector(document, faults).config(environ, os.fspath(path))
     require_none(faults)
     return Reading(config, document, overridden, secret)
+
+
+def read_places(path: str | os.PathLike[str], environ: Mapping[str, str]) -> Places:
+    """Read the part of a configuration that tells where things are, though other secrets of it cannot be had here.
+
+    Raises:
+        ConfigurationError: That part cannot be meant.
+        TransferError: The file cannot be read.
+    """
+    written = read_toml(path)
+    take_version(written)
+    overridden, wrong = overrides.override(written.values, environ, _tables(written.values))
+    secret, unresolved = substitute(written.values, environ)
+    names = [entry["name"] for _, entry in _written(written.values, "camera") if "name" in entry]
+    values = {name: written.values[name] for name in _PLACES if name in written.values}
+    values["camera"] = [{"name": name, "source": "-"} for name in names]
+    missing = dict(unresolved).get(_TOKEN, "")
+    if missing:
+        values["http"].pop("token")
+    written.values = values
+    document = _told(written, overridden, {place: found for place, found in secret.items() if place[0] in _PLACES})
+    needed = [fault for fault in unresolved if fault[0][0] in _PLACES and fault[0] != _TOKEN]
+    faults = [*map(ConfigurationError, wrong), *(document.error(*fault) for fault in needed)]
+    config = _Collector(document, faults).config(environ, os.fspath(path))
+    require_none(faults)
+    cameras = tuple(camera.name for camera in config.cameras)
+    return Places(config.network.bundle, config.state_folder, cameras, config.http, missing)
 
 
 def require_none(faults: Sequence[EcottaError]) -> None:

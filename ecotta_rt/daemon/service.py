@@ -2,33 +2,27 @@
 
 import os
 import re
-import shlex
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 
 from ecotta_rt.bundle import read_bundle
 from ecotta_rt.daemon import config_check
 from ecotta_rt.daemon.config import Config, Output, Reading, read, require_none
+from ecotta_rt.daemon.environment_file import environment_file, file_variables
 from ecotta_rt.daemon.secret_values import FILE
 from ecotta_rt.daemon.unit import Service
 from ecotta_rt.daemon.unit_needs import DIRECTORIES, folders, memory_need
-from ecotta_rt.errors import ConfigurationError, TransferError
+from ecotta_rt.errors import ConfigurationError
 from ecotta_rt.files.fields import Path as Place
 from ecotta_rt.plan.figures import with_figures
 
-__all__ = ["environment_file", "service_of", "troubles"]
+__all__ = ["service_of", "troubles"]
 
 _HOMES = ("/home/", "/root/", "/run/user/")
 _PRIVATE = (Path("/tmp"), Path("/var/tmp"))  # a service has its own
-_MOST_BYTES = 64 * 1024
 _CREDENTIAL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", re.ASCII)
-
-
-def environment_file(path: Path) -> Path:
-    """The file of the environment variables of a configuration's service: its own name with suffix .env."""
-    return path.with_suffix(".env")
 
 
 def service_of(path: Path, name: str, program: str, *, user: bool = False) -> Service:
@@ -48,7 +42,7 @@ def service_of(path: Path, name: str, program: str, *, user: bool = False) -> Se
     path = Path(os.path.abspath(path))
     _require_printable(str(path), program)
     given = environment_file(path)
-    variables = _variables(given) if given.exists() else {}
+    variables = file_variables(given) if given.exists() else {}
     try:
         reading = read(path, variables)
         faults = config_check.faults_of(reading, [*DIRECTORIES.values()])
@@ -169,16 +163,3 @@ def _credentials(reading: Reading) -> dict[str, str]:
             problem = f"two secret files are called {name!a}; credentials have that name, so give one another"
             raise reading.document.error(place, problem)
     return found
-
-
-def _variables(path: Path) -> Mapping[str, str]:
-    """The variables of an environment file, as systemd reads it: NAME=value, quoted or not, a line each."""
-    try:
-        with open(path, encoding="utf-8") as file:
-            lines = file.read(_MOST_BYTES).splitlines()
-        pairs = [line.partition("=") for line in map(str.strip, lines) if line and line[0] not in "#;"]
-        return {name.strip(): "".join(shlex.split(value)) for name, equals, value in pairs if equals}
-    except OSError as error:
-        raise TransferError(f"cannot read {path}: {error.strerror}; its secrets are root's: use sudo") from error
-    except ValueError as error:
-        raise ConfigurationError(f"{path}: expected lines NAME=value: {error}") from error

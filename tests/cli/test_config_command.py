@@ -200,3 +200,15 @@ def test_what_holds_comes_as_json_too(door, secrets, capsys):
 )
 def test_what_is_for_another_action_is_refused(line, capsys):
     assert main(["config", *line]) == 2
+
+
+def test_check_and_show_take_the_variables_of_the_file_beside_as_the_service_does(door, capsys, monkeypatch):
+    for name in ("CAMERA_USER", "CAMERA_PASSWORD"):
+        monkeypatch.delenv(name, raising=False)
+    assert main(["config", "check", str(door)]) == 78
+    assert "there is no environment variable CAMERA_USER" in capsys.readouterr().err
+
+    door.with_suffix(".env").write_text("# of the camera\nCAMERA_USER=door\nCAMERA_PASSWORD='hunter2'\n")
+    assert main(["config", "check", str(door)]) == 0
+    assert main(["config", "show", str(door)]) == 0
+    assert "hunter2" not in capsys.readouterr().out

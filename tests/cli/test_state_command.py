@@ -134,6 +134,20 @@ def test_a_configuration_that_cannot_be_meant_says_what_else_to_name(tmp_path, c
     assert "or name the state folder itself" in err
 
 
+def test_a_configuration_leads_to_its_states_without_the_secrets_of_its_cameras(capsys, tmp_path, bundle, folder):
+    config = tmp_path / "door.toml"
+    config.write_text(
+        f'config_version = 1\n[network]\nbundle = "{bundle}"\n'
+        '[[camera]]\nname = "door"\nsource = "rtsp://${USER_OF_IT}:${PASSWORD_OF_IT}@10.0.0.7/live"\n'
+        '[[sink]]\nkind = "mqtt"\nhost = "broker"\npassword = "file:/nowhere/password"\n'
+        '[http]\nenabled = true\ntoken = "${TOKEN_OF_IT}"\n'
+    )
+
+    code, out, _ = state(capsys, "list", config)
+
+    assert code == 0 and "door: 3 generations" in out
+
+
 def test_what_is_in_the_newest_is_shown_with_its_distance_from_the_source(folder, bundle, capsys):
     code, out, _ = state(capsys, "show", folder, "--camera", "door", "--json")
 

@@ -96,6 +96,23 @@ def test_the_configuration_says_where_and_with_which_token(tmp_path, capsys):
         assert "this daemon cannot be asked; write [http] with enabled = true" in capsys.readouterr().err
 
 
+def test_secrets_of_others_are_not_needed_and_the_token_comes_from_the_file_beside(tmp_path, capsys):
+    with closing(Web(HttpOptions(enabled=True, port=0, token=TOKEN), day().board)) as web:
+        port = web.address.rstrip("/").rpartition(":")[2]
+        config = tmp_path / "door.toml"
+        config.write_text(
+            'config_version = 1\n[network]\nbundle = "no.ecotta"\n[[camera]]\nname = "a"\n'
+            'source = "rtsp://${CAMERA_USER}@10.0.0.7/live"\n[[sink]]\nkind = "webhook"\nurl = "${HOOK}"\n'
+            f'[http]\nenabled = true\nport = {port}\ntoken = "${{ECOTTA_TOKEN}}"\n'
+        )
+
+        assert main(["top", str(config), "--once"]) == 2
+        assert "use sudo or set ECOTTA_TOKEN (there is no environment variable" in capsys.readouterr().err
+
+        config.with_suffix(".env").write_text(f"ECOTTA_TOKEN='{TOKEN}'\n")
+        assert main(["top", str(config), "--once"]) == 0
+
+
 def test_a_token_is_asked_for_and_taken_from_the_environment(monkeypatch, capsys):
     with closing(Web(HttpOptions(enabled=True, port=0, token=TOKEN), day().board)) as web:
         assert main(["top", "--url", web.address, "--once"]) == 2
