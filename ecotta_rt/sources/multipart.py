@@ -80,7 +80,7 @@ class _Incoming:
     def __init__(self, read: Callable[[], bytes], now_s: Callable[[], float]) -> None:
         self._read = read
         self._now_s = now_s
-        self._begun_s: float | None = None
+        self._begun_s = now_s()
         self._bytes = bytearray()
 
     def begin(self) -> None:
@@ -115,7 +115,7 @@ class _Incoming:
         return taken
 
     def _more(self) -> bool:
-        if self._begun_s is not None and self._now_s() - self._begun_s > _PART_S:
+        if self._now_s() - self._begun_s > _PART_S:
             raise Unavailable(f"a picture took longer than {_PART_S:g} s")
         new = self._read()
         self._bytes += new

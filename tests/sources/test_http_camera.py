@@ -14,7 +14,7 @@ from ecotta_rt.errors import Unavailable, UsageError
 from ecotta_rt.events import Refusal, SourceLost
 from ecotta_rt.machine.clock import ManualClock
 from ecotta_rt.records import Frame
-from ecotta_rt.sources import http_camera as http_module
+from ecotta_rt.sources import http_asking
 from ecotta_rt.sources.http_camera import http_camera
 from ecotta_rt.sources.opening import open_source
 from ecotta_rt.sources.patience import unending
@@ -151,7 +151,7 @@ def test_an_answer_that_is_no_camera_is_told(told):
 
 
 def test_a_camera_that_says_nothing_any_more_is_a_loss(monkeypatch):
-    monkeypatch.setattr(http_module, "_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(http_asking, "_TIMEOUT_S", 0.2)
     over = Event()
 
     def stalled(handler):
@@ -204,3 +204,82 @@ def test_a_camera_that_comes_back_shows_its_pictures_again():
 
     assert levels(items) == 3 * [40, SourceLost]
     assert (lens.attempts, lens.losses) == (5, 3)
+
+
+class Dripping:
+    """An answer that says its beginning and then a little again and again, 5 seconds each by the source's clock."""
+
+    def __init__(self, start, again):
+        self.start, self.again = start, again
+        self.clock = ManualClock()
+        self.drops = 0
+
+    def __call__(self, handler):
+        handler.wfile.write(self.start)
+        while self.drops < MOST_DROPS:
+            handler.wfile.write(self.again)
+            self.drops += 1
+            self.clock.sleep_s(5)
+
+
+MOST_DROPS = 100_000
+MJPEG = b"HTTP/1.1 200 OK\r\nContent-Type: multipart/x-mixed-replace; boundary=f\r\n\r\n"
+DRIPS = {
+    "headers": (b"HTTP/1.1 200 OK\r\nX: ", b"a"),
+    "100 Continue": (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    "text before the first picture": (MJPEG, b"a"),
+    "a first picture": (MJPEG + b"--f\r\nContent-Length: 100000\r\n\r\n", b"a"),
+    "a single picture": (b"HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\nContent-Length: 100000\r\n\r\n", b"a"),
+}
+
+
+@pytest.mark.parametrize("what", DRIPS)
+def test_a_camera_that_sends_a_little_for_ever_is_lost(what):
+    drip = Dripping(*DRIPS[what])
+    with http_camera_at(drip) as camera:
+        lens = http_camera(f"{camera.url}/live", drip.clock, unending())
+        told = next(items := iter(lens))
+        items.close()
+
+    assert isinstance(told, SourceLost)
+    assert "not there (no whole picture within 30 s of asking for it)" in told.why
+    assert drip.drops < MOST_DROPS
+
+
+def test_headers_have_a_limit_however_fast_they_come():
+    def hurried(handler):
+        for _ in range(1000):
+            handler.wfile.write(1000 * b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    with http_camera_at(hurried) as camera, pytest.raises(Unavailable, match="headers of more than 262144 bytes"):
+        list(http_camera(f"{camera.url}/live", ManualClock()))
+
+
+def test_a_camera_that_is_closed_is_read_no_further():
+    """As by a reload: else a camera that drips would leave a thread behind each time."""
+    drip = Dripping(b"HTTP/1.1 200 OK\r\nX: ", b"a")
+    drip.clock.sleep_s = lambda seconds: lens.close() if drip.drops == 3 else None
+    with http_camera_at(drip) as camera:
+        lens = http_camera(f"{camera.url}/live", drip.clock, unending())
+
+        assert list(lens) == []
+
+    assert drip.drops < MOST_DROPS
+
+
+def test_a_stream_that_has_shown_a_picture_may_take_longer_for_the_next():
+    clock, taken = ManualClock(), Event()
+
+    def pictures():
+        yield PICTURES[0]
+        assert taken.wait(PATIENCE_S)
+        clock.sleep_s(50)
+        yield PICTURES[1]
+
+    with http_camera_at(lambda handler: streamed(handler, pictures())) as camera:
+        items = iter(http_camera(camera.url, clock))
+        assert levels([next(items)]) == LEVELS[:1]
+        taken.set()
+
+        assert levels([next(items)]) == LEVELS[1:2]
+        items.close()

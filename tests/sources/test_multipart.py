@@ -98,3 +98,10 @@ def test_a_boundary_is_found_however_it_is_written(subtests):
         with subtests.test(written), pytest.raises(Unavailable, match="no boundary between pictures"):
             boundary_of(f"multipart/x-mixed-replace{written}")
     assert len(boundary_of("x; boundary=" + 199 * "x")) < multipart._MOST_BOUNDARY
+
+
+def test_text_before_the_first_part_that_comes_a_byte_at_a_time_is_given_up():
+    seconds = itertools.count()
+
+    with pytest.raises(Unavailable, match="a picture took longer than 60 s"):
+        list(parts_of(lambda: b"x", b"frame", lambda: float(next(seconds))))
