@@ -6,8 +6,8 @@ of its service; where only root may read that, use sudo. Without it the usual ad
 environment variable ECOTTA_TOKEN, if there is one.
 
 Columns: answers a second, latency from capture to answer, entropy of the network's own answers, share of frames certain
-enough to learn from, share of answers that the signs expect to be wrong, batches learned from, frames dropped. What
-does not fit is left out. `q` or Ctrl-C ends it.
+enough to learn from, share of answers that the signs expect to be wrong, batches learned from, frames dropped
+but for those that `most_fps` leaves out. What does not fit is left out. `q` or Ctrl-C ends it.
 
 examples:
   ecotta top

@@ -115,7 +115,9 @@ def _table(status: Status, width: int, paint: Paint) -> list[str]:
         _Column("certain", 7, 3, lambda camera, _: _percent(camera["lately"]["certain"])),
         _Column("wrong?", 6, 4, lambda camera, _: _percent((camera["signs"] or {}).get("expected_error"))),
         _Column("learned", 7, 1, lambda camera, _: str(camera["counts"]["adapted"])),
-        _Column("dropped", 7, 2, lambda camera, _: str(sum(camera["dropped"].values()))),
+        _Column(
+            "dropped", 7, 2, lambda camera, _: str(sum(camera["dropped"].values()) - camera["dropped"].get("pace", 0))
+        ),
     ]
     if paint.blocks:
         columns.append(_Column("entropy lately", 16, 0, lambda camera, status: _spark(camera, status), right=False))

@@ -106,7 +106,8 @@ class Place:
     def dropped(self) -> Counter[str]:
         """Frames so far that came and were not handed out, by reason, as a copy.
 
-        `newer`: a newer one came; `old`: older than is allowed; `broken`: a refusal that there was no room for; `left`:
+        `newer`: a newer one came before there was time; `pace`: it came before `most_fps` let it go, and a newer one too;
+        `old`: older than is allowed; `broken`: a refusal that there was no room for; `left`:
         it waited when the place was closed.
         """
         with self._changed:
@@ -147,14 +148,14 @@ class Place:
         if isinstance(item, Ended):
             return True
         if self._frame.index < item.index and now_s < self.due_s:  # a loss waits for nobody's pace
-            self._dropped["newer"] += 1
+            self._dropped["pace"] += 1
             self._frame = None
         return self._frame is not None and self._frame.index < item.index
 
     def _keep(self, item: Item) -> None:
         if isinstance(item, Frame):
             if self._frame is not None:
-                self._dropped["newer"] += 1
+                self._dropped["pace" if self._frame.time_s < self.due_s else "newer"] += 1
             self._frame = item
             return
         self._refusals.append(item)

@@ -162,7 +162,7 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "ecotta_frames_dropped_total",
         "counter",
-        "Frames not answered: newer (another came before there was time), "
+        "Frames not answered: newer (another came before there was time), pace (more than most_fps asks for), "
         "old (too old when there was time), guard (memory or heat), and what the source names.",
         ("camera", "reason"),
         _drops,

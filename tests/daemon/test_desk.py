@@ -106,7 +106,18 @@ def test_no_more_frames_a_second_are_handed_out_than_asked_for_and_the_newest_is
         bench.clock.advance_s(0.125)
 
     assert taken == list(range(0, 40, 4))
-    assert bench.places["door"].dropped == {"newer": 40 - 10 - 1}, "the last one waits"
+    assert bench.places["door"].dropped == {"pace": 40 - 10 - 1}, "the last one waits"
+
+
+def test_frames_that_the_network_had_no_time_for_are_no_matter_of_the_pace():
+    bench = Bench(door=PlaceOptions(most_fps=1.0))
+    bench.put("door", 0)
+    bench.next()
+    for index in range(1, 8):
+        bench.clock.advance_s(0.25)
+        bench.put("door", index)
+
+    assert bench.places["door"].dropped == {"pace": 3, "newer": 3}, "frames 1 to 3 came before one was due"
 
 
 def test_refusals_come_before_the_frame_after_them_and_are_no_matter_of_pace():
@@ -144,7 +155,7 @@ def test_a_loss_is_told_at_once_though_the_pace_holds_a_frame_back():
     bench.places["door"].put(SourceLost(2, "door", "unplugged"))
 
     assert bench.next()[1].index == 2
-    assert bench.places["door"].dropped["newer"] == 1
+    assert bench.places["door"].dropped["pace"] == 1
 
 
 def test_of_a_camera_that_sends_rubbish_the_last_pieces_are_told_and_each_loss():
