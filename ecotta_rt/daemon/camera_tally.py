@@ -233,7 +233,7 @@ class CameraTally:
             "state": state,
             "why": why,
             "since_s": round(now_s - (self._seen_s if state == "silent" else self._since_s), 3),
-            "expects_frames": self.camera.silent_s is not None,
+            "expects_frames": self.camera.silent_s is not None and self._ended is None,
             "last_frame_s": None if self._frame_s is None else round(now_s - self._frame_s, 3),
             "adapting": self.adapting,
             "lately": self.lately(now_s, knows_gate),

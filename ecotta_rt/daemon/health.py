@@ -58,7 +58,7 @@ def _of_the_loop(loop: Mapping[str, Any]) -> list[str]:
 
 
 def _of_all(cameras: Mapping[str, Any]) -> list[str]:
-    expected = [one for one in cameras.values() if one["expects_frames"] and one["state"] != "ended"]
+    expected = [one for one in cameras.values() if one["expects_frames"]]
     missing = [one for one in expected if one["state"] in _GIVES_NOTHING]
     if not expected or len(missing) < len(expected):
         return []

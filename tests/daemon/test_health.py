@@ -72,7 +72,9 @@ def test_a_folder_that_waits_for_pictures_and_a_film_at_its_end_are_well():
     days.take(StreamEnded(0), "film")
     days.clock.advance_s(50.0)
 
-    assert health(days.board.snapshot())[0]
+    healthy, report = health(days.board.snapshot())
+    assert healthy
+    assert [report["cameras"][name]["expects_frames"] for name in ("letters", "film")] == [False, False]
 
 
 def test_it_is_ready_when_the_network_is_loaded_and_a_frame_was_answered():
