@@ -380,7 +380,8 @@ class StreamEnded(Event):
 
     Attributes:
         dropped: As in all events.
-        why: The message of the error that ended it, or that its camera was taken out; empty: it has come to its end.
+        why: The message of the error that ended it, or that its camera was taken out or stopped; empty: it has come to
+            its end.
     """
 
     dropped: int

@@ -155,7 +155,7 @@ class Work:
         for feed in self._feeds:
             self._feeds.end(feed)
             if not feed.ended:
-                self._tell(StreamEnded(feed.dropped.total()), feed)
+                self._tell(StreamEnded(feed.dropped.total(), "stopped"), feed)
         self._states.stop()
 
     def require_good_end(self) -> None:

@@ -94,7 +94,8 @@ def test_sigterm_ends_it_within_five_seconds_with_all_states_saved(config, serve
     assert (code, "Traceback" in said) == (0, False)
     assert seconds < STOPS_S
     lines = served.lines()
-    assert {line["camera"] for line in lines if line.get("event") == "ended"} == {"door", "yard"}
+    ended = {line["camera"]: line["why"] for line in lines if line.get("event") == "ended"}
+    assert ended == {"door": "stopped", "yard": "stopped"}
     assert {line["camera"] for line in lines if line.get("event") == "state-saved"} == {"door", "yard"}
     assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", line["time"]) for line in lines)
     assert len([*tmp_path.glob("state/*/*.safetensors")]) == 2
