@@ -101,7 +101,7 @@ def _show(place: "StatePlace", camera: str | None, which: Sequence[str]) -> Repo
 
     label, state = place.state(camera, which[0] if which else None)
     facts = {"state": label, **state_facts(state, place.source_of(state), place.classes)}
-    return state_text(facts), facts
+    return state_text(facts, place.why_no_source), facts
 
 
 def _diff(place: "StatePlace", camera: str | None, which: Sequence[str]) -> Report:

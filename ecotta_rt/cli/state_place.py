@@ -51,6 +51,15 @@ class StatePlace:
         return self.source if _digest(self.bundle) == state.network_digest else None
 
     @property
+    def why_no_source(self) -> str:
+        """Why the source of a state is not known, and what to try."""
+        if self.bundle is not None:
+            return f"it belongs to another network than the bundle, {self.bundle.manifest.network_digest[:12]}"
+        if self.where.suffix == ".toml":
+            return "the configuration's bundle cannot be read from here; name it with --bundle"
+        return "name the bundle with --bundle, or the configuration in place of this"
+
+    @property
     def classes(self) -> tuple[str, ...]:
         """Names of the network's classes; none where they are not known."""
         return () if self.bundle is None else self.bundle.manifest.classes

@@ -61,18 +61,18 @@ def file_text(facts: Mapping[str, Any]) -> str:
     )
 
 
-def state_text(facts: Mapping[str, Any]) -> str:
-    """What is in a state."""
+def state_text(facts: Mapping[str, Any], why_unknown: str) -> str:
+    """What is in a state; and why its distance is not known, where it is not."""
     rows = [
         ("network", facts["network_digest"]),
         ("frames", f"{_count(facts['frames_followed'])} followed, {_count(facts['frames_learned'])} learned from"),
         ("numbers", ", ".join(f"{name} {count:,}" for name, count in facts["numbers"].items())),
         ("filter", _filter(facts["filter"])),
         ("places", _places(facts["places"])),
-        ("distance", _distance(facts["distance"])),
+        ("distance", _distance(facts["distance"], why_unknown)),
         *((f"  {norm}", f"{distance:.3f}") for norm, distance in (facts["distance"] or {}).items()),
     ]
-    metadata = [(f"  {name}", text) for name, text in facts["metadata"].items()]
+    metadata = [(f"  {name}", _plain(text)) for name, text in facts["metadata"].items()]
     return "\n".join([facts["state"], in_columns([*rows, *([("metadata", "")] if metadata else []), *metadata])])
 
 
@@ -147,9 +147,18 @@ def _places(found: Mapping[str, int] | None) -> str:
     return f"{found['known']} known beside the source; {changes}; in this one for {found['stay']:,} frames"
 
 
-def _distance(by_norm: Mapping[str, float] | None) -> str:
+def _plain(text: str) -> str:
+    """A note as people read it: `prepare` writes its options as Python does.
+
+    >>> _plain("{'epochs': 10, 'matched_start': True}")
+    'epochs: 10, matched_start: True'
+    """
+    return text[1:-1].replace("'", "") if text.startswith("{'") and text.endswith("}") else text
+
+
+def _distance(by_norm: Mapping[str, float] | None, why_unknown: str) -> str:
     if by_norm is None:
-        return "not known: name the bundle with --bundle"
+        return f"not known: {why_unknown}"
     if not by_norm:
         return "no statistics"
     mean = sum(by_norm.values()) / len(by_norm)

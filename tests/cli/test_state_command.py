@@ -322,6 +322,14 @@ def test_states_of_different_networks_are_not_compared(folder, tmp_path, capsys)
     assert "other.safetensors belongs to network cdcdcdcdcdcd" in err
 
 
+def test_what_a_network_was_prepared_with_is_shown_without_the_marks_of_python(folder, bundle, capsys):
+    source = read_bundle(bundle).initial_state()
+    note = {"warm_up": "{'epochs': 10, 'matched_start': True}"}
+    snapshots_of(folder, source, "yard").write(replace(learned(source, 2), metadata=note), "every 2 s")
+
+    assert "warm_up epochs: 10, matched_start: True" in in_words(state(capsys, "show", folder, "--camera", "yard")[1])
+
+
 def test_hostile_names_and_reasons_cannot_order_a_terminal_about(folder, bundle, capsys):
     source = read_bundle(bundle).initial_state()
     snapshots = Snapshots(camera_folder(folder, "yard"), source.network_digest)
