@@ -138,8 +138,7 @@ def read_config(path: str | os.PathLike[str], environ: Mapping[str, str]) -> Con
 
 def read(path: str | os.PathLike[str], environ: Mapping[str, str]) -> Reading:
     """As `read_config`, without a look at what it names."""
-    written = read_toml(path)
-    take_version(written)
+    written = _written_in(path)
     overridden, wrong = overrides.override(written.values, environ, _tables(written.values))
     secret, unresolved = substitute(written.values, environ)
     document = _told(written, overridden, secret)
@@ -156,8 +155,7 @@ def read_places(path: str | os.PathLike[str], environ: Mapping[str, str]) -> Pla
         ConfigurationError: That part cannot be meant.
         TransferError: The file cannot be read.
     """
-    written = read_toml(path)
-    take_version(written)
+    written = _written_in(path)
     overridden, wrong = overrides.override(written.values, environ, _tables(written.values))
     secret, unresolved = substitute(written.values, environ)
     names = [entry["name"] for _, entry in _written(written.values, "camera") if "name" in entry]
@@ -174,6 +172,15 @@ def read_places(path: str | os.PathLike[str], environ: Mapping[str, str]) -> Pla
     require_none(faults)
     cameras = tuple(camera.name for camera in config.cameras)
     return Places(config.network.bundle, config.state_folder, cameras, config.http, missing)
+
+
+def _written_in(path: str | os.PathLike[str]) -> Document:
+    """What is in the file, brought up to this version."""
+    if not os.path.lexists(path):  # to start again would not mend it, and systemd would try for ever
+        raise ConfigurationError(f"{os.fspath(path)}: there is no such file; `ecotta config init` writes one")
+    written = read_toml(path)
+    take_version(written)
+    return written
 
 
 def require_none(faults: Sequence[EcottaError]) -> None:

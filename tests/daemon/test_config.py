@@ -6,7 +6,7 @@ from ecotta_rt.daemon.config import read_config
 from ecotta_rt.daemon.config_version import MIGRATIONS
 from ecotta_rt.daemon.http_options import HttpOptions
 from ecotta_rt.daemon.tables import Camera, Network
-from ecotta_rt.errors import ConfigurationError, TransferError
+from ecotta_rt.errors import ConfigurationError
 
 
 def test_a_file_that_names_a_bundle_and_a_camera_is_enough(read_camera, named_bundle, tmp_path):
@@ -140,7 +140,7 @@ def test_a_file_without_cameras_is_told_how_to_name_one(tmp_path, named_bundle):
 
 
 def test_a_file_that_is_not_there_is_told_of(tmp_path):
-    with pytest.raises(TransferError, match="No such file"):
+    with pytest.raises(ConfigurationError, match="none.toml: there is no such file; `ecotta config init` writes one"):
         read_config(tmp_path / "none.toml", {})
 
 
