@@ -120,7 +120,9 @@ class OneOf:
         # The type too, since True equals 1.
         if any(value == choice and type(value) is type(choice) for choice in self.choices):
             return None
-        return f"expected one of {', '.join(map(str, self.choices))}, found {shown(value)}"
+        texts = [choice for choice in self.choices if isinstance(choice, str)]
+        hint = nearest(value, texts) if isinstance(value, str) else ""
+        return f"expected one of {', '.join(map(str, self.choices))}, found {shown(value)}; {hint}".strip("; ")
 
 
 class Document:
