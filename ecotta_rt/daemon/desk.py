@@ -106,9 +106,9 @@ class Place:
     def dropped(self) -> Counter[str]:
         """Frames so far that came and were not handed out, by reason, as a copy.
 
-        `newer`: a newer one came before there was time; `pace`: it came before `most_fps` let it go, and a newer one too;
-        `old`: older than is allowed; `broken`: a refusal that there was no room for; `left`:
-        it waited when the place was closed.
+        `newer`: a newer one came before there was time; `pace`: so did one, before `most_fps` let this one go; `old`:
+        older than is allowed; `broken`: a refusal that there was no room for; `left`: it waited when the place was
+        closed.
         """
         with self._changed:
             return self._dropped.copy()
