@@ -115,9 +115,10 @@ class StandardInput:
         return self._exactly(header.shape)
 
     def _skip_blanks(self) -> None:
-        while not self._waiting.lstrip() and self._more(_PIPE_BYTES):
-            pass
-        del self._waiting[: len(self._waiting) - len(self._waiting.lstrip())]
+        """Those before a picture; none is kept, since a pipe may bring them for ever."""
+        self._waiting = self._waiting.lstrip()
+        while not self._waiting and self._more(_PIPE_BYTES):
+            self._waiting = self._waiting.lstrip()
 
     def _bare(self) -> NDArray[np.uint8] | None:
         width, height, form = self._options.size.width, self._options.size.height, self._options.format

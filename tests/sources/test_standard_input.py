@@ -1,4 +1,5 @@
 import contextlib
+import itertools
 import shutil
 import subprocess
 import sys
@@ -51,6 +52,20 @@ def test_pictures_with_headers_come_one_after_the_other_however_the_bytes_arrive
 def test_any_bytes_are_frames_or_an_input_error(content, pieces):
     with contextlib.suppress(InputFileError):
         assert all(one.dtype == np.uint8 for one in frames(b"P6 " + content, pieces))
+
+
+def test_blanks_before_a_picture_are_not_kept():
+    pieces = itertools.chain(itertools.repeat(b" " * 65536, 300), [b"\n" + ppm(np.zeros((1, 2), np.uint8))])
+    held = []
+
+    def read(count):
+        held.append(len(source._waiting))
+        return next(pieces, b"")
+
+    source = StandardInput(read=read, clock=ManualClock())
+
+    assert [frame.pixels.shape for frame in source] == [(1, 2)]
+    assert max(held) == 0
 
 
 def test_bare_pixels_come_in_each_format(subtests):
