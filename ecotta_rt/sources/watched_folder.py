@@ -9,7 +9,7 @@ a dot and those of no picture are left alone: write under such a name and rename
 
 import contextlib
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -33,6 +33,11 @@ _PAUSE_S = 0.5
 
 _Version = tuple[int, int]
 """Time of change in nanoseconds, and size."""
+
+_Place = tuple[int, int]
+"""Device and number of a folder: a mount point is another one while nothing is mounted there."""
+
+_PLACES = 2  # that are remembered: the folder, and what is there while it is away
 
 
 @dataclass(frozen=True)
@@ -80,15 +85,14 @@ class WatchedFolder:
         self._closed = False
         self._lost = False
         self._seen: dict[str, _Version] = {}  # as at the last look
-        self._taken: dict[str, _Version] = {}
+        self._taken: dict[str, tuple[_Version, _Place]] = {}  # with where it was seen last
+        self._places: tuple[_Place, ...] = ()  # the latest is the last
+        self._began = self._options.old  # whether pictures were seen that are older than the start
         try:
-            found = self._look()
+            self._remember(*self._look())
         except InputFileError:
             if not patience.from_start:
                 raise
-            return
-        if not self._options.old:
-            self._taken = found
 
     def __iter__(self) -> Generator[Item, None, None]:
         """Raises `InputFileError` where the folder goes away, and is not waited for."""
@@ -119,7 +123,7 @@ class WatchedFolder:
 
     def _new_items(self, index: int) -> Generator[Item, None, None]:
         try:
-            found = self._look()
+            place, found = self._look()
         except InputFileError as error:
             if not self._patience.unending:
                 raise
@@ -128,20 +132,36 @@ class WatchedFolder:
                 yield SourceLost(index, str(self._folder), f"{error}; it is looked for until it is back")
             return
         self._lost = False
-        whole = [name for name, version in found.items() if self._seen.get(name) == version != self._taken.get(name)]
+        self._remember(place, found)
+        taken = {name: version for name, (version, _) in self._taken.items()}
+        whole = [name for name, version in found.items() if self._seen.get(name) == version != taken.get(name)]
         self._seen = found
-        self._taken = {name: version for name, version in self._taken.items() if name in found}
         for name in sorted(whole, key=lambda name: (found[name][0], in_natural_order(Path(name)))):
-            self._taken[name] = found[name]
+            self._taken[name] = found[name], place
             yield self._read(name, index)
             index += 1
             self._finish(name)
 
-    def _look(self) -> dict[str, _Version]:
-        """Pictures by name."""
+    def _remember(self, place: _Place, found: dict[str, _Version]) -> None:
+        """Forget pictures that are gone from where they were seen, and no others: their disk may come back."""
+        moved = place not in self._places[-1:]
+        self._places = (*(other for other in self._places if other != place), place)[-_PLACES:]
+        if moved and not self._began:
+            self._taken = {name: (version, place) for name, version in found.items()}
+        self._began = self._began or bool(found)
+        self._taken = {
+            name: (version, place if name in found else at)
+            for name, (version, at) in self._taken.items()
+            if name in found or (at != place and at in self._places)
+        }
+
+    def _look(self) -> tuple[_Place, dict[str, _Version]]:
+        """Where the folder is, and its pictures by name."""
         found: dict[str, _Version] = {}
         try:
-            with os.scandir(self._folder) as entries:
+            with _opened(self._folder) as folder, os.scandir(folder) as entries:
+                status = os.fstat(folder)
+                place = status.st_dev, status.st_ino
                 for entry in entries:
                     if not entry.name.startswith(".") and entry.name.lower().endswith(IMAGE_SUFFIXES):
                         with contextlib.suppress(FileNotFoundError):  # gone meanwhile
@@ -152,7 +172,7 @@ class WatchedFolder:
             raise InputFileError(
                 f"{self._folder}: cannot be read ({error.strerror or error}); expected a folder for pictures"
             ) from error
-        return found
+        return place, found
 
     def _read(self, name: str, index: int) -> Item:
         try:
@@ -173,6 +193,15 @@ class WatchedFolder:
         until_s = self._clock.now_s() + self._options.every
         while self._wanted() and (left_s := until_s - self._clock.now_s()) > 0:
             self._clock.sleep_s(min(left_s, _PAUSE_S))
+
+
+@contextlib.contextmanager
+def _opened(folder: Path) -> Iterator[int]:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def _asked(text: str) -> tuple[Path, WatchOptions]:

@@ -1,5 +1,6 @@
 import itertools
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -151,6 +152,81 @@ def test_a_folder_that_goes_away_ends_a_run_and_a_daemon_waits_for_it(folder):
     assert [type(item) for item in items] == [SourceLost, Frame]
     with pytest.raises(InputFileError, match="cannot be read"):
         seen(folder, lose)
+
+
+def test_a_mount_point_that_is_empty_for_a_while_plays_no_picture_again(folder):
+    disk = folder.parent / "disk"
+
+    def unmount():
+        folder.rename(disk)
+        folder.mkdir()
+
+    def mount():
+        for path in folder.iterdir():
+            path.unlink()
+        folder.rmdir()
+        disk.rename(folder)
+
+    put(folder / "old.ppm")()
+    put(folder / "gone.ppm", at_ns=1)()
+    acts = [unmount, nothing, put(folder / "beside.ppm"), nothing, nothing, mount, put(folder / "b.ppm")]
+    items = seen(folder, put(folder / "a.ppm"), nothing, *acts, nothing, unmount, nothing, mount, patience=unending())
+
+    assert names(items) == ["a.ppm", "beside.ppm", "b.ppm"]
+
+
+def test_a_picture_that_was_taken_away_and_comes_again_is_a_new_one(folder):
+    path = folder / "a.ppm"
+
+    items = seen(folder, put(path, at_ns=1), nothing, path.unlink, put(path, at_ns=1))
+
+    assert names(items) == ["a.ppm", "a.ppm"]
+
+
+def test_pictures_of_a_folder_that_comes_late_are_old_ones(folder):
+    late, disk = folder / "late", folder.parent / "disk"
+
+    def come():
+        disk.rename(late)
+
+    def mounted():
+        late.rmdir()
+        come()
+
+    for there, act in ((False, come), (True, mounted)):
+        disk.mkdir()
+        put(disk / "old.ppm")()
+        if there:
+            late.mkdir()
+
+        items = seen(late, nothing, act, nothing, put(late / "new.ppm"), patience=unending())
+
+        assert [type(item) for item in items] == ([Frame] if there else [SourceLost, Frame])
+        assert items[-1].name == "new.ppm"
+        shutil.rmtree(late)
+
+
+def test_what_is_remembered_of_folders_that_are_gone_has_an_end(folder):
+    def anew(at):
+        def act():
+            shutil.rmtree(folder)
+            folder.mkdir()
+            keep.append(os.open(folder, os.O_RDONLY))  # no other folder gets its number
+            put(folder / f"{at}.ppm")()
+
+        return act
+
+    keep = []
+    clock = Acting(*(act for at in range(8) for act in (anew(at), nothing)))
+    clock.source = WatchedFolder(folder, WatchOptions(old=True), clock)
+    try:
+        items = list(clock.source)
+    finally:
+        for descriptor in keep:
+            os.close(descriptor)
+
+    assert names(items) == [f"{at}.ppm" for at in range(8)]
+    assert len(clock.source._taken) == 2
 
 
 def test_it_says_that_nothing_came_for_a_loop_that_has_a_guard_to_ask(folder):
