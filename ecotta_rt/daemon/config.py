@@ -131,21 +131,29 @@ def read_config(path: str | os.PathLike[str], environ: Mapping[str, str]) -> Con
         ConfigurationError: It cannot be meant; the message names every fault that was found, with file and line.
         TransferError: The file cannot be read.
     """
-    reading = read(path, environ)
-    require_none(config_check.faults_of(reading))
+    reading, faults, whole = _read(path, environ)
+    require_none([*faults, *config_check.faults_of(reading, whole=whole)])
     return reading.config
 
 
 def read(path: str | os.PathLike[str], environ: Mapping[str, str]) -> Reading:
     """As `read_config`, without a look at what it names."""
+    reading, faults, _ = _read(path, environ)
+    require_none(faults)
+    return reading
+
+
+def _read(path: str | os.PathLike[str], environ: Mapping[str, str]) -> tuple[Reading, list[EcottaError], set[str]]:
+    """What was read, what is wrong with it, and the tables without a fault: of the others nothing can be used."""
     written = _written_in(path)
     overridden, wrong = overrides.override(written.values, environ, _tables(written.values))
     secret, unresolved = substitute(written.values, environ)
     document = _told(written, overridden, secret)
     faults = [*map(ConfigurationError, wrong), *(document.error(*fault) for fault in unresolved)]
-    config = _Collector(document, faults).config(environ, os.fspath(path))
-    require_none(faults)
-    return Reading(config, document, overridden, secret)
+    collector = _Collector(document, faults)
+    config = collector.config(environ, os.fspath(path))
+    whole = collector.whole - {str(place[0]) for place, _ in unresolved}
+    return Reading(config, document, overridden, secret), faults, whole
 
 
 def read_places(path: str | os.PathLike[str], environ: Mapping[str, str]) -> Places:
@@ -247,11 +255,15 @@ class _Collector:
     Args:
         document: What was given.
         faults: Where faults go.
+
+    Attributes:
+        whole: Tables that were read without a fault.
     """
 
     def __init__(self, document: Document, faults: list[EcottaError]) -> None:
         self._document = document
         self._faults = faults
+        self.whole: set[str] = set()
 
     def config(self, environ: Mapping[str, str], path: str) -> Config:
         """All of it; of no use where there were faults."""
@@ -260,6 +272,7 @@ class _Collector:
             if name not in known:
                 self._fault((name[:_LONGEST],), f"unknown table; {nearest(name, known)}known: {', '.join(known)}")
         single: dict[str, Any] = {name: self._attempt(self._single, name) for name in TABLES}
+        self.whole |= {name for name, made in single.items() if made is not None}
         cameras = tuple(self._each("camera", self._camera))
         if not self._document.values.get("camera"):
             self._fault((), "no camera; write a table [[camera]] with name and source")
@@ -283,19 +296,23 @@ class _Collector:
             self._fault((name,), f"{len(entries)} of them, more than {_MOST_ENTRIES}")
             return
         names: set[str] = set()
+        self.whole.add(name)
         for at in range(len(entries)):
             made = self._attempt(self._one, name, at, read_one, names)
             if made is not None:
                 yield made
+            else:
+                self.whole.discard(name)
 
     def _one(self, name: str, at: int, read_one: Callable[[Document, set[str]], T], names: set[str]) -> T:
         return read_one(self._document.part(name, at), names)
 
     def _camera(self, table: Document, names: set[str]) -> Camera | None:
         camera = table.read_all(Camera, self._faults)
-        if camera is not None:
+        name = table.values.get("name")
+        if isinstance(name, str):
             # Those that differ in case, or in - and _, are one name in variables and topics.
-            _require_new(table, camera.name, names, overrides.word(camera.name))
+            _require_new(table, name, names, overrides.word(name))
         return camera
 
     def _sink(self, table: Document, names: set[str]) -> Output | None:
@@ -304,16 +321,18 @@ class _Collector:
             hint = nearest(kind, KINDS)
             raise table.error(("kind",), f"expected one of {', '.join(KINDS)}, found {shown(kind)}; {hint}".strip("; "))
         options = table.read_all(sink_kind(kind).options, self._faults)
-        if options is None:
-            return None
-        _require_new(table, options.name or kind, names, options.name or kind)
-        return Output(kind, options.name or kind, options)
+        name = table.values.get("name", kind)
+        if isinstance(name, str):
+            _require_new(table, name, names, name)
+        return None if options is None else Output(kind, options.name or kind, options)
 
     def _alert(self, table: Document, names: set[str]) -> AlertRule | None:
         rule = table.read_all(AlertRule, self._faults)
+        name = table.values.get("name")
+        if isinstance(name, str):
+            _require_new(table, name, names, name)
         if rule is None:
             return None
-        _require_new(table, rule.name, names, rule.name)
         fault = fault_of(rule)
         if fault is not None:
             raise table.error((), fault)
@@ -332,5 +351,5 @@ class _Collector:
 
 def _require_new(table: Document, name: str, names: set[str], shown_as: str) -> None:
     if shown_as in names:
-        raise table.error(("name",), f"{name!a} is there already; give each a name of its own")
+        raise table.error(("name",), f"{name[:_LONGEST]!a} is there already; give each a name of its own")
     names.add(shown_as)

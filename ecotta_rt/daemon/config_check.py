@@ -1,6 +1,6 @@
 """Whether what a configuration names is there, looked at before anything starts."""
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence, Set
 from ipaddress import ip_address
 from os.path import exists, isfile  # those of pathlib raise where a name is too long or nobody may look
 from pathlib import Path as FilePath
@@ -22,31 +22,40 @@ __all__ = ["faults_of"]
 Faults = Iterator[tuple[Path, str]]
 
 _FEW = 10
+_TABLES = ("network", "camera", "state", "sink", "alert", "http")
 
 
-def faults_of(reading: "Reading", made: Collection[FilePath] = ()) -> list[EcottaError]:
+def faults_of(
+    reading: "Reading", made: Collection[FilePath] = (), whole: Collection[str] = _TABLES
+) -> list[EcottaError]:
     """Everything that would keep the daemon from starting, as far as it can be found without starting.
 
     Args:
         reading: The configuration.
         made: Folders in which others will be there when it starts; an output there is not looked at.
+        whole: The tables that could be read; nothing that needs another one is looked at.
     """
-    return [reading.document.error(path, problem) for path, problem in _faults(reading, made)]
+    return [reading.document.error(path, problem) for path, problem in _faults(reading, made, {*whole})]
 
 
-def _faults(reading: "Reading", made: Collection[FilePath]) -> Faults:
+def _faults(reading: "Reading", made: Collection[FilePath], whole: Set[str]) -> Faults:
     config = reading.config
-    yield from _bundle(config.network.bundle)
-    device = config.network.device
-    if device is not None:
-        yield from _tried(("network", "device"), lambda: load_device(device))
-    yield from source_faults(config.cameras)
-    yield from output_faults(reading, made)
-    yield from _camera_names(config)
-    yield from _labels(config)
-    yield from _host(config.http.host)
-    if (fault := http_fault(config.http)) is not None:
-        yield ("http", fault[0]), fault[1]
+    if "network" in whole:
+        yield from _bundle(config.network.bundle)
+        device = config.network.device
+        if device is not None:
+            yield from _tried(("network", "device"), lambda: load_device(device))
+    if "camera" in whole:
+        yield from source_faults(config.cameras)
+    if {"network", "camera", "state", "sink"} <= whole:
+        yield from output_faults(reading, made)
+    yield from _camera_names(reading, whole)
+    if {"network", "alert"} <= whole:
+        yield from _labels(config)
+    if "http" in whole:
+        yield from _host(config.http.host)
+        if (fault := http_fault(config.http)) is not None:
+            yield ("http", fault[0]), fault[1]
 
 
 def _bundle(bundle: str) -> Faults:
@@ -55,12 +64,17 @@ def _bundle(bundle: str) -> Faults:
         yield ("network", "bundle"), f"{bundle}: {there}; expected a bundle (.ecotta), as ecotta prepare makes it"
 
 
-def _camera_names(config: "Config") -> Faults:
-    """Of cameras that outputs and alerts are for."""
-    names = [camera.name for camera in config.cameras]
+def _camera_names(reading: "Reading", whole: Set[str]) -> Faults:
+    """Of cameras that outputs and alerts are for; a camera with a fault is there all the same."""
+    config = reading.config
+    entries = reading.document.values.get("camera")
+    written = [entry.get("name") for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+    names = [name for name in written if isinstance(name, str)]
+    sinks = config.sinks if "sink" in whole and names else ()
+    alerts = config.alerts if "alert" in whole and names else ()
     wanted: list[tuple[Path, tuple[str, ...]]] = [
-        *((("sink", at, "cameras"), output.options.cameras) for at, output in enumerate(config.sinks)),
-        *((("alert", at, "cameras"), rule.cameras) for at, rule in enumerate(config.alerts)),
+        *((("sink", at, "cameras"), output.options.cameras) for at, output in enumerate(sinks)),
+        *((("alert", at, "cameras"), rule.cameras) for at, rule in enumerate(alerts)),
     ]
     for path, cameras in wanted:
         for name in cameras:

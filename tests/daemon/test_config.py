@@ -36,6 +36,28 @@ def test_every_fault_is_named_with_its_line_at_once(read_camera, tmp_path):
     assert f"{path}, line 15: field 'nework': unknown table; did you mean network?" in told
 
 
+def test_faults_of_names_and_of_what_is_not_there_are_told_in_the_same_round(read_camera, tmp_path, named_bundle):
+    named_bundle.unlink()
+    with pytest.raises(ConfigurationError) as caught:
+        read_camera(
+            'top = 500\n[[camera]]\nname = "Front_Door"\nsource = "-"\n[http]\nenabled = true\nhost = "0.0.0.0"\n'
+            '[[sink]]\nkind = "json-lines"\ncameras = ["dor", "Front_Door"]\nevents = ["answer"]\n'
+            '[[alert]]\nname = "a"\nwhen = "lost"\ncameras = ["front-dor"]\n'
+        )
+
+    told = str(caught.value)
+    assert told.startswith("6 faults\n")
+    for problem in (
+        "'camera[0].top': expected a whole number",
+        "'Front_Door' is there already",
+        "net.ecotta: no such file",
+        "there is no camera 'dor'",
+        "there is no camera 'front-dor'; did you mean front-door?",
+        "0.0.0.0 lets others on the network ask",
+    ):
+        assert problem in told
+
+
 @pytest.mark.parametrize(
     ("added", "problem"),
     [
@@ -71,6 +93,7 @@ def test_every_fault_is_named_with_its_line_at_once(read_camera, tmp_path):
         ('[[alert]]\nname = "a"\nwhen = "seen"\n', r"line 9: field 'alert\[0\]': `label` goes with when = "),
         ('[[alert]]\nname = "a"\nwhen = "lost"\ncameras = ["yard"]\n', "there is no camera 'yard'"),
         ('[[alert]]\nname = "a"\nwhen = "lost"\n' * 2, "'a' is there already"),
+        ('[[sink]]\nkind = "json-lines"\nevents = ["anser"]\n', "found 'anser'; did you mean answer?"),
         ("[signs]\nevery_s = nan\n", "from 1 to 86400"),
         ('[log]\nlevel = "loud"\n', "expected one of debug, info, warning, error"),
         ("http = 3\n", "unknown field"),
