@@ -72,7 +72,7 @@ def test_a_camera_that_is_gone_is_saved_and_goes_on_from_there_when_it_is_back(t
     saved = [one.event.path for one in script.events if isinstance(one.event, StateSaved) and one.camera == "yard"]
     assert [path.rpartition("/")[2][:8] for path in saved] == ["00000001", "00000002"]
     ended = [one.event.why for one in script.events if isinstance(one.event, StreamEnded) and one.camera == "yard"]
-    assert ended == ["taken out of the configuration", ""], "the second at the end of all"
+    assert ended == ["taken out of the configuration", "stopped"], "the second at the end of all"
 
 
 def test_another_source_of_a_camera_is_read_and_what_it_has_learned_stays(tiny, tmp_path):
