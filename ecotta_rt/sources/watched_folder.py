@@ -172,6 +172,11 @@ class WatchedFolder:
             raise InputFileError(
                 f"{self._folder}: cannot be read ({error.strerror or error}); expected a folder for pictures"
             ) from error
+        if self._options.after != "keep" and not os.access(self._folder, os.W_OK | os.X_OK):
+            raise InputFileError(
+                f"{self._folder}: nothing can be taken out of it; after={self._options.after} needs write access to "
+                "it, after=keep does not"
+            )
         return place, found
 
     def _read(self, name: str, index: int) -> Item:

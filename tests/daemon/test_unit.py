@@ -1,6 +1,7 @@
 """Whatever a configuration names, its unit has the lines that we wrote, and no other."""
 
 import string
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -41,3 +42,15 @@ def test_what_systemd_would_read_as_something_else_is_escaped():
     text = unit_text(service("/opt/my programs/ecotta", "/etc/$HOME/100%.toml"))
 
     assert 'ExecStart="/opt/my programs/ecotta" serve /etc/$$HOME/100%%.toml' in text.splitlines()
+
+
+def test_a_folder_that_pictures_are_taken_out_of_may_be_written():
+    for after, there in (("move", True), ("delete", True), ("keep", False)):
+        config = Config(
+            Network("/etc/net.ecotta"),
+            (Camera("door", f"watch:/srv/my pictures?every=2&after={after}"),),
+            StateFolder(),
+        )
+        text = unit_text(replace(service(), config=config))
+
+        assert ('ReadWritePaths="/srv/my pictures"' in text.splitlines()) is there

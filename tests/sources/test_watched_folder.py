@@ -119,6 +119,14 @@ def test_a_picture_may_be_deleted_or_moved_when_the_next_one_is_asked_for(folder
     assert [path.name for path in folder.iterdir()] == ["done"]
 
 
+def test_a_folder_that_pictures_cannot_be_taken_out_of_is_told_at_once(folder, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: not mode & os.W_OK)  # to root all is open
+
+    WatchedFolder(folder)
+    with pytest.raises(InputFileError, match="nothing can be taken out of it; after=move needs write access"):
+        WatchedFolder(folder, WatchOptions(after="move"))
+
+
 def test_a_picture_that_is_being_answered_is_still_there(folder):
     put(folder / "a.ppm")()
     items = iter(WatchedFolder(folder, WatchOptions(old=True, after="delete"), ManualClock()))
