@@ -18,7 +18,8 @@ examples:
   ecotta config check door.toml --json                   for a program
   ecotta config show door.toml
 
-exit codes: as `ecotta --help`; 78 where `check` or `show` finds a fault, with all faults that were found on stderr.
+exit codes: as `ecotta --help`; 78 where `check` or `show` finds a fault, with all faults that were found on stderr; 69
+where all that `check` misses is a package that a camera needs.
 """
 
 import argparse
@@ -113,15 +114,22 @@ def _cameras(given: list[str]) -> dict[str, str]:
 
 def _check(args: argparse.Namespace) -> None:
     from ecotta_rt.bundle import read_bundle
-    from ecotta_rt.daemon.config import read_config
+    from ecotta_rt.daemon.config import read, require_none
+    from ecotta_rt.daemon.config_check import faults_of
     from ecotta_rt.daemon.environment_file import environment_of, hint_of
-    from ecotta_rt.errors import ConfigurationError
+    from ecotta_rt.daemon.needs_check import missing_packages, slow_faults
+    from ecotta_rt.errors import ConfigurationError, Unavailable
 
     check_json(args.json, args.file)
     try:
-        config = read_config(args.file, environment_of(args.file, os.environ))
+        reading = read(args.file, environment_of(args.file, os.environ))
+        require_none(faults_of(reading))
+        require_none(list(slow_faults(reading)))
     except ConfigurationError as error:
         raise ConfigurationError(hint_of(args.file, error)) from error
+    config = reading.config
+    if missing := list(missing_packages(config)):
+        raise Unavailable("\n  ".join(missing))
     manifest = read_bundle(config.network.bundle).manifest
     facts = _facts(config)
     facts["network"] |= {"classes": len(manifest.classes), "network": manifest.model}

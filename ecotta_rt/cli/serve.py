@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING
 
 from ecotta_rt.cli.signal_watch import signals_watched
 from ecotta_rt.errors import EXIT_INTERRUPTED
-from ecotta_rt.messages import show
+from ecotta_rt.messages import show, tell
 
 if TYPE_CHECKING:
     from ecotta_rt.daemon.daemon import Daemon
@@ -59,11 +59,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Serve until a signal comes."""
     from ecotta_rt.daemon.config import Config, read_config
+    from ecotta_rt.daemon.needs_check import missing_packages
 
     def read() -> Config:
         return read_config(args.config, os.environ)
 
     config = read()
+    for missing in missing_packages(config):
+        tell("ecotta serve", f"warning: {missing}")
     if args.check:
         show(f"{args.config}: {len(config.cameras)} cameras, {len(config.sinks)} outputs, nothing wrong with it")
         return 0

@@ -6,12 +6,14 @@ anew: this module, run as a program. Addresses, which hold passwords, go to it b
 
 import json
 import sys
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Annotated, Any
 
 from ecotta_rt.errors import TransferError, UsageError
-from ecotta_rt.events import Alert, Event, Stamped
+from ecotta_rt.events import Alert, Event, SinkFailed, Stamped
 from ecotta_rt.extras import missing_package
 from ecotta_rt.files.fields import Doc, Limit, OneOf
 from ecotta_rt.messages import mask, printable, tell
@@ -19,10 +21,12 @@ from ecotta_rt.sinks.context import SinkContext
 from ecotta_rt.sinks.event_fields import EVENT_NAMES, bare, event_fields, event_name, iso_time
 from ecotta_rt.sinks.kinds import SinkKind, SinkOptions
 
-__all__ = ["KIND", "AppriseOptions", "AppriseSink", "check_apprise", "main", "open_apprise"]
+__all__ = ["KIND", "AppriseOptions", "AppriseSink", "ask_apprise", "check_apprise", "main", "open_apprise"]
 
 _PROGRAM = (sys.executable, "-P", "-m", "ecotta_rt.sinks.apprise_sink")  # -P: nothing from where we happen to be
 _LAST_LINE = 300  # characters of what the program says when it fails
+_UNKNOWN = 3  # exit code: apprise does not know an address
+_ASKED: set[tuple[str, ...]] = set()  # addresses that were looked at: an output is opened again after each failure
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,28 +66,41 @@ class AppriseSink:
         self._closed = True
 
     def _send(self, body: str) -> None:
-        import subprocess  # here: alerts are rare, and it is a megabyte
-
         message = {"urls": self._options.urls, "title": self._options.title, "body": body}
-        try:
-            done = subprocess.run(
-                self._program,
-                input=json.dumps(message).encode(),
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                timeout=self._options.timeout_s,
-            )
-        except subprocess.TimeoutExpired:
-            raise TransferError(f"a message was not sent within {self._options.timeout_s:g} s") from None
-        except OSError as error:
-            raise TransferError(f"no process for a message: {error.strerror or error}") from error
-        if done.returncode:
-            said = mask(done.stderr.decode(errors="replace").strip().rpartition("\n")[2][-_LAST_LINE:])
-            raise TransferError(f"a message was not sent: {printable(said) or f'exit code {done.returncode}'}")
+        code, said = _told(self._program, message, self._options.timeout_s)
+        if code:
+            raise TransferError(f"a message was not sent: {said or f'exit code {code}'}")
+
+
+def _told(program: tuple[str, ...], message: Mapping[str, object], most_s: float) -> tuple[int, str]:
+    """Run the program: its exit code, and the last line of what it said, without passwords."""
+    import subprocess  # here: alerts are rare, and it is a megabyte
+
+    try:
+        done = subprocess.run(
+            program,
+            input=json.dumps(message).encode(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            timeout=most_s,
+        )
+    except subprocess.TimeoutExpired:
+        raise TransferError(f"a message was not sent within {most_s:g} s") from None
+    except OSError as error:
+        raise TransferError(f"no process for a message: {error.strerror or error}") from error
+    return done.returncode, printable(
+        mask(done.stderr.decode(errors="replace").strip().rpartition("\n")[2][-_LAST_LINE:])
+    )
 
 
 def open_apprise(options: AppriseOptions, name: str, context: SinkContext) -> AppriseSink:
-    """A sink of a daemon; whether an address is right shows with the first message."""
+    """A sink of a daemon. An address that apprise does not know is told, once; the others get what there is."""
+    if options.urls not in _ASKED:
+        _ASKED.add(options.urls)
+        try:
+            ask_apprise(options, name)
+        except UsageError as error:
+            context.report(SinkFailed(name, str(error)))
     return AppriseSink(options)
 
 
@@ -103,7 +120,19 @@ def check_apprise(options: AppriseOptions, name: str) -> None:
             raise UsageError(f"output {name}: address {number} of urls is none; write it like ntfy://HOST/TOPIC")
 
 
-KIND = SinkKind("apprise", AppriseOptions, open_apprise, check_apprise)
+def ask_apprise(options: AppriseOptions, name: str) -> None:
+    """Have apprise itself read the addresses, in a process of its own, which takes seconds; nothing is sent.
+
+    Raises:
+        UsageError: It does not know an address.
+    """
+    with suppress(TransferError):  # too busy now: the first message shows it
+        code, said = _told(_PROGRAM, {"urls": options.urls}, options.timeout_s)
+        if code == _UNKNOWN:
+            raise UsageError(f"output {name}: {said}; services and their addresses: https://github.com/caronc/apprise")
+
+
+KIND = SinkKind("apprise", AppriseOptions, open_apprise, check_apprise, ask_apprise)
 
 
 def _text(event: Event) -> str:
@@ -118,7 +147,10 @@ def _text(event: Event) -> str:
 
 
 def main() -> int:
-    """The program: reads a message from standard input and sends it; 0 where all of its addresses took it."""
+    """The program: reads a message from standard input and sends it; 0 where all of its addresses took it.
+
+    One without a body is not sent: its addresses are looked at.
+    """
     import apprise
 
     message = json.load(sys.stdin)
@@ -126,6 +158,8 @@ def main() -> int:
     wrong = [str(number) for number, url in enumerate(message["urls"], 1) if not sender.add(url)]
     if wrong:
         tell("", f"apprise does not know address {' and '.join(wrong)} of urls")
+    if "body" not in message:
+        return _UNKNOWN if wrong else 0
     sent = sender.notify(title=message["title"], body=message["body"])
     if not sent and not wrong:
         tell("", "a service did not take it; try it with the program apprise and --verbose")

@@ -63,12 +63,14 @@ class SinkKind:
             it is told, and tried again later.
         checks: Says before the start what no later try would mend, given options and name: a missing package, a folder
             that is none. Raises an error of ours; opens and changes nothing.
+        asks: The same, where it takes seconds: for who asks for it, not for each start.
     """
 
     name: str
     options: type[SinkOptions]
     opens: Callable[[Any, str, SinkContext], Sink]
     checks: Callable[[Any, str], None] = lambda options, name: None
+    asks: Callable[[Any, str], None] = lambda options, name: None
 
 
 def sink_kind(name: str) -> SinkKind:

@@ -82,5 +82,6 @@ FILM = SourcePlug(
     shown="a film",
     recognises=_is_film,
     opens=lambda text, request: VideoFile(text, realtime=request.realtime),
+    needs=require_av,
     paced=True,
 )

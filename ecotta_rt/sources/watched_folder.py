@@ -22,6 +22,7 @@ from ecotta_rt.records import Frame
 from ecotta_rt.sources.image_file import IMAGE_SUFFIXES, read_image
 from ecotta_rt.sources.images import in_natural_order
 from ecotta_rt.sources.patience import GIVES_UP, Patience
+from ecotta_rt.sources.picture import require_pillow
 from ecotta_rt.sources.query import read_query
 from ecotta_rt.sources.source import SourcePlug
 
@@ -221,4 +222,5 @@ WATCH = SourcePlug(
     recognises=lambda text: text.startswith(_PREFIX),
     opens=lambda text, request: WatchedFolder(*_asked(text), request.clock, request.patience),
     checks=_asked,
+    needs=require_pillow,
 )

@@ -1,4 +1,5 @@
 import json
+import sys
 import tomllib
 
 import pytest
@@ -212,3 +213,31 @@ def test_check_and_show_take_the_variables_of_the_file_beside_as_the_service_doe
     assert main(["config", "check", str(door)]) == 0
     assert main(["config", "show", str(door)]) == 0
     assert "hunter2" not in capsys.readouterr().out
+
+
+def test_a_package_that_a_camera_needs_is_missed_with_69_and_how_to_install_it(tmp_path, small, monkeypatch, capsys):
+    path = tmp_path / "x.toml"
+    cameras = ("in=watch:/srv/in", "yard=http://10.0.0.7/a.jpg", "door=rtsp://10.0.0.7/live")
+    words = [word for camera in cameras for word in ("--camera", camera)]
+    assert main(["config", "init", str(path), "--bundle", str(small), *words]) == 0
+    for module in ("PIL", "PIL.Image", "av"):
+        monkeypatch.setitem(sys.modules, module, None)
+
+    assert main(["config", "check", str(path)]) == 69
+    told = capsys.readouterr().err
+    assert "camera 'in': PIL is not installed; it comes with: pip install '.[pictures]'" in told
+    assert "camera 'yard': PIL is not installed" in told
+    assert "camera 'door': av is not installed; it comes with: pip install '.[camera]'" in told
+    assert main(["serve", str(path), "--check"]) == 0
+    assert "warning: camera 'in': PIL is not installed" in capsys.readouterr().err
+
+
+def test_an_address_that_apprise_does_not_know_is_a_fault_with_its_line(door, secrets, capsys):
+    pytest.importorskip("apprise")
+    with open(door, "a", encoding="utf-8") as file:
+        file.write('\n[[sink]]\nkind = "apprise"\nurls = ["nonsense://me:hunter2@x/y"]\n')
+
+    assert main(["config", "check", str(door)]) == 78
+    told = capsys.readouterr().err
+    assert "apprise does not know address 1 of urls" in told and f"{door}, line " in told
+    assert "hunter2" not in told

@@ -8,9 +8,11 @@ import pytest
 
 from ecotta_rt.errors import TransferError, Unavailable, UsageError
 from ecotta_rt.events import Alert, BatchAnswered, SinkFailed, Stamped
+from ecotta_rt.machine.clock import ManualClock
 from ecotta_rt.records import Level
 from ecotta_rt.sinks import apprise_sink
-from ecotta_rt.sinks.apprise_sink import AppriseOptions, AppriseSink, check_apprise
+from ecotta_rt.sinks.apprise_sink import AppriseOptions, AppriseSink, ask_apprise, check_apprise, open_apprise
+from ecotta_rt.sinks.context import SinkContext
 from fixtures.web_server import web_server
 
 ALERT = Stamped(Alert("visitor", "cat\x1b[2J seen (0.93)"), 1795915425.678, 1.0, "door")
@@ -86,3 +88,34 @@ def test_what_no_later_try_would_mend_is_said_before_the_start(monkeypatch):
     monkeypatch.setattr(apprise_sink, "find_spec", lambda name: None)
     with pytest.raises(Unavailable, match=r"apprise is not installed; .*\[alerts\]"):
         check_apprise(OPTIONS, "alerts")
+
+
+def test_the_real_apprise_is_asked_for_addresses_and_nothing_is_sent():
+    pytest.importorskip("apprise")
+    with web_server() as (url, heard):
+        address = url.replace("http", "json").partition("?")[0]
+        ask_apprise(AppriseOptions(urls=(address,)), "alerts")
+        with pytest.raises(UsageError, match="output alerts: apprise does not know address 2 of urls"):
+            ask_apprise(AppriseOptions(urls=(address, "nonsense://me:hunter2@x/y")), "alerts")
+
+    assert heard.events == []
+
+
+def test_at_the_start_an_unknown_address_is_told_once_and_the_others_are_served(monkeypatch):
+    monkeypatch.setattr(apprise_sink, "_ASKED", set())
+    monkeypatch.setattr(
+        apprise_sink, "_PROGRAM", program("import sys; print('no address 1', file=sys.stderr); sys.exit(3)")
+    )
+    told = []
+    context = SinkContext(told.append, bool, ManualClock())
+
+    assert [type(open_apprise(OPTIONS, "alerts", context)) for _ in range(2)] == [AppriseSink, AppriseSink]
+    (failed,) = told
+    assert (failed.sink, "no address 1" in failed.why) == ("alerts", True)
+
+
+def test_an_apprise_that_cannot_be_asked_is_no_fault_of_the_address(monkeypatch):
+    monkeypatch.setattr(apprise_sink, "_PROGRAM", program("raise SystemExit(1)"))
+    ask_apprise(OPTIONS, "alerts")
+    monkeypatch.setattr(apprise_sink, "_PROGRAM", ("/no/such/program",))
+    ask_apprise(OPTIONS, "alerts")
