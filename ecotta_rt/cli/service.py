@@ -29,8 +29,12 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ecotta_rt.messages import tell
+
+if TYPE_CHECKING:
+    from ecotta_rt.errors import TransferError
 
 __all__ = ["NAME", "SYSTEM_UNITS", "add_arguments", "run"]
 
@@ -38,6 +42,11 @@ NAME = "service"
 
 SYSTEM_UNITS = Path("/etc/systemd/system")
 """Where units of this machine's owner are."""
+
+_NO_BUS = (
+    "Each user has a systemd of its own from a login on: log in as that user by SSH or at the machine, not by sudo or "
+    "su, and keep it after logging out with: sudo loginctl enable-linger USER"
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -110,6 +119,8 @@ def _install(args: argparse.Namespace, name: str, text: str) -> None:
     if not args.force:
         _refuse_others(path)
     _require_systemd()
+    if args.user:
+        _require_manager(f"nothing was written to {path}")
     write_atomic(path, text.encode())
     path.chmod(0o644)
     tell("ecotta service", f"wrote {path}")
@@ -132,9 +143,15 @@ def _uninstall(args: argparse.Namespace, name: str) -> None:
     if not args.force:
         _refuse_others(path)
     _require_systemd()
-    _systemctl(args.user, "disable", "--now", name)
+    left = _tried(args.user, "disable", "--now", name)
+    if left is not None and not args.user:
+        raise left
     _remove(path)
-    _systemctl(args.user, "daemon-reload")
+    if left is None:
+        _systemctl(args.user, "daemon-reload")
+    else:
+        (path.parent / "default.target.wants" / path.name).unlink(missing_ok=True)
+        tell("ecotta service", f"warning: {left}; if it runs, it was not stopped. {_NO_BUS}")
     tell("ecotta service", f"removed {path}; {args.config} and what was learned are where they were")
 
 
@@ -160,6 +177,24 @@ def _require_systemd() -> None:
 
     if shutil.which("systemctl") is None:
         raise Unavailable("there is no systemctl: this machine has no systemd; `ecotta service show` prints the unit")
+
+
+def _require_manager(outcome: str) -> None:
+    """Say before anything is written that no manager of this user's answers."""
+    from ecotta_rt.errors import Unavailable
+
+    if (error := _tried(True, "show-environment")) is not None:
+        raise Unavailable(f"{outcome}: {error}. {_NO_BUS}")
+
+
+def _tried(user: bool, *words: str) -> "TransferError | None":
+    from ecotta_rt.errors import TransferError
+
+    try:
+        _systemctl(user, *words)
+    except TransferError as error:
+        return error
+    return None
 
 
 def _systemctl(user: bool, *words: str) -> None:

@@ -231,7 +231,32 @@ def test_a_unit_of_a_user_is_among_the_users(write, systemctl):
 
     text = (systemctl / "home" / "systemd" / "user" / "door.service").read_text(encoding="utf-8")
     assert "WantedBy=default.target" in text and "DynamicUser" not in text
-    assert asked(systemctl) == ["--user daemon-reload"]
+    assert asked(systemctl) == ["--user show-environment", "--user daemon-reload"]
+
+
+def test_without_a_manager_of_the_user_nothing_is_written(write, systemctl, capsys):
+    (systemctl / "broken").touch()
+
+    assert main(["service", "install", str(write()), "--user"]) == 69
+    told = capsys.readouterr().err
+    assert "nothing was written" in told and "loginctl enable-linger" in told
+    assert asked(systemctl) == ["--user show-environment"]
+    assert not (systemctl / "home").exists()
+
+
+def test_without_a_manager_of_the_user_the_unit_is_taken_away_all_the_same(write, systemctl, capsys):
+    path = write()
+    assert main(["service", "install", str(path), "--user", "--no-start"]) == 0
+    units = systemctl / "home" / "systemd" / "user"
+    (units / "default.target.wants").mkdir()
+    (units / "default.target.wants" / "ecotta-door.service").symlink_to(units / "ecotta-door.service")
+    (systemctl / "broken").touch()
+
+    assert main(["service", "uninstall", str(path), "--user"]) == 0
+    told = capsys.readouterr().err
+    assert "warning: `systemctl --user disable --now ecotta-door` failed" in told
+    assert "if it runs, it was not stopped" in told
+    assert [file for file in units.rglob("*") if not file.is_dir()] == []
 
 
 def test_a_unit_is_taken_away(write, systemctl, capsys):
