@@ -13,7 +13,7 @@ from ecotta_rt.daemon.camera_tally import WatchedCamera
 from ecotta_rt.daemon.http_options import HttpOptions
 from ecotta_rt.daemon.pictures import Pictures
 from ecotta_rt.daemon.web import Web
-from ecotta_rt.events import AdaptingSet, Answer, Drift, SinkFailed, SourceLost, StateReturned
+from ecotta_rt.events import AdaptingSet, Answer, Drift, SinkFailed, SourceLost, StateReturned, StreamEnded
 from ecotta_rt.machine.vitals import Vitals
 from fixtures.boards import Days
 from fixtures.chromium import CHROMIUM, Chromium
@@ -110,6 +110,19 @@ def test_it_shows_what_the_board_knows_and_asks_nobody_else(browser, home):
     own = urlsplit(home.web.address).netloc
     assert {urlsplit(url.removeprefix("blob:")).netloc for url in page.requested() if url[:5] != "data:"} == {own}
     assert page.complaints() == []
+
+
+def test_films_that_have_ended_are_said_to_have_ended(browser):
+    home = Home("film")
+    with closing(home.web):
+        home.days.take(StreamEnded(0), "film")
+        page = browser.open(home.web.address)
+
+        page.wait_for(shown(f"{text('#camera')}.endsWith(', ended')"))
+        assert page.text("#pill") == "ended"
+        page.js("document.querySelector('#top li span:last-child').textContent = '100.0 %'")
+        heights = "[...document.querySelectorAll('#top li span:last-child')].map((one) => one.clientHeight)"
+        assert len(set(page.js(heights))) == 1, "no figure takes two lines"
 
 
 def test_a_hostile_name_is_shown_and_does_nothing(browser):
