@@ -21,7 +21,7 @@ def missing_packages(config: "Config") -> Iterator[str]:
         try:
             plug = plug_for(camera.source, PLUGS, SourcePlug, "ecotta_rt.sources")
             if plug is not None:
-                plug.needs()
+                plug.needs(camera.source)
         except Unavailable as error:
             yield f"camera {camera.name!a}: {error}"
 

@@ -218,13 +218,13 @@ V4L2 = SourcePlug(
     shown="/dev/video0",
     recognises=lambda text: text.startswith("/dev/"),
     opens=lambda text, request: v4l2_camera(text, request.clock, request.patience),
-    needs=require_av,
+    needs=lambda text: require_av(),
     live=True,
 )
 RTSP = SourcePlug(
     shown="rtsp://HOST/PATH",
     recognises=lambda text: text.lower().startswith(("rtsp://", "rtsps://")),
     opens=lambda text, request: rtsp_camera(text, request.clock, request.patience),
-    needs=require_av,
+    needs=lambda text: require_av(),
     live=True,
 )

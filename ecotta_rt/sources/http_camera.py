@@ -134,6 +134,6 @@ HTTP = SourcePlug(
     recognises=lambda text: text.lower().startswith(_SCHEMES),
     opens=lambda text, request: http_camera(text, request.clock, request.patience),
     checks=_asked,
-    needs=require_pillow,
+    needs=lambda text: require_pillow(),
     live=True,
 )

@@ -134,6 +134,6 @@ PICAMERA = SourcePlug(
     recognises=lambda text: text.startswith(_PREFIX),
     opens=lambda text, request: picamera(*_asked(text), request.clock, request.patience),
     checks=_asked,
-    needs=_require_picamera2,
+    needs=lambda text: _require_picamera2(),
     live=True,
 )

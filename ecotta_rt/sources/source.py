@@ -74,7 +74,7 @@ class SourcePlug:
         paced: It knows at which rate its frames were taken.
         checks: Opens nothing, and raises an error of ours for what is wrong with a text and no later try would mend:
             an option.
-        needs: Raises `Unavailable` where a package that it needs is not installed.
+        needs: Opens nothing, and raises `Unavailable` where a package that a text needs is not installed.
     """
 
     shown: str
@@ -83,4 +83,4 @@ class SourcePlug:
     live: bool = False
     paced: bool = False
     checks: Callable[[str], object] = lambda text: None
-    needs: Callable[[], object] = lambda: None
+    needs: Callable[[str], object] = lambda text: None

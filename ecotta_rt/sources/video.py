@@ -82,6 +82,6 @@ FILM = SourcePlug(
     shown="a film",
     recognises=_is_film,
     opens=lambda text, request: VideoFile(text, realtime=request.realtime),
-    needs=require_av,
+    needs=lambda text: require_av(),
     paced=True,
 )

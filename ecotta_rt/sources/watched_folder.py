@@ -19,7 +19,7 @@ from ecotta_rt.events import Item, Refusal, SourceLost
 from ecotta_rt.files.fields import Limit
 from ecotta_rt.machine.clock import Clock, SystemClock
 from ecotta_rt.records import Frame
-from ecotta_rt.sources.image_file import IMAGE_SUFFIXES, read_image
+from ecotta_rt.sources.image_file import IMAGE_SUFFIXES, PLAIN_SUFFIXES, read_image
 from ecotta_rt.sources.images import in_natural_order
 from ecotta_rt.sources.patience import GIVES_UP, Patience
 from ecotta_rt.sources.picture import require_pillow
@@ -217,10 +217,21 @@ def _asked(text: str) -> tuple[Path, WatchOptions]:
     return Path(folder), read_query(text, query, WatchOptions)
 
 
+def _require_decoder(text: str) -> None:
+    """What will come is not known; a folder in which there are plain pictures alone needs no package."""
+    folder = Path(text.removeprefix(_PREFIX).partition("?")[0])
+    try:
+        suffixes = {entry.suffix.lower() for entry in folder.iterdir()} & {*IMAGE_SUFFIXES}
+    except OSError:
+        suffixes = set()
+    if not suffixes or not suffixes <= {*PLAIN_SUFFIXES}:
+        require_pillow()
+
+
 WATCH = SourcePlug(
     shown="watch:FOLDER",
     recognises=lambda text: text.startswith(_PREFIX),
     opens=lambda text, request: WatchedFolder(*_asked(text), request.clock, request.patience),
     checks=_asked,
-    needs=require_pillow,
+    needs=_require_decoder,
 )

@@ -241,3 +241,17 @@ def test_an_address_that_apprise_does_not_know_is_a_fault_with_its_line(door, se
     told = capsys.readouterr().err
     assert "apprise does not know address 1 of urls" in told and f"{door}, line " in told
     assert "hunter2" not in told
+
+
+def test_a_folder_of_plain_pictures_needs_no_package(tmp_path, small, monkeypatch):
+    path, folder = tmp_path / "x.toml", tmp_path / "in"
+    folder.mkdir()
+    (folder / "a.ppm").write_bytes(b"P6 1 1 255 abc")
+    words = ["--bundle", str(small), "--camera", f"in=watch:{folder}?old=no"]
+    assert main(["config", "init", str(path), *words]) == 0
+    for module in ("PIL", "PIL.Image"):
+        monkeypatch.setitem(sys.modules, module, None)
+
+    assert main(["config", "check", str(path)]) == 0
+    (folder / "b.jpg").touch()
+    assert main(["config", "check", str(path)]) == 69
