@@ -23,6 +23,7 @@ TEXTS = {name: page.read_text(encoding="utf-8") for name, page in PAGES.items()}
 FOREIGN = {
     *("--constraint", "--extra-index-url", "--index-url"),  # pip
     *("--memory", "--format", "--mode", "--privileged", "--upgrade"),  # docker, install, pip
+    *("--load", "--rm", "--install"),  # docker buildx, docker run, binfmt
     *("--unit", "--follow", "--detach", "--force-recreate", "--signal"),  # journalctl, docker compose
     *("--list-cameras", "--list-devices", "--system-site-packages"),  # rpicam-hello, v4l2-ctl, venv
 }
