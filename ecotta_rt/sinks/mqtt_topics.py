@@ -96,7 +96,7 @@ def slug(text: str) -> str:
     """A name for an identifier: letters, digits, _ and -; one that had to be changed stays unlike all others.
 
     >>> slug("front-door"), slug("front door")
-    ('front-door', 'front_door-80a1d1')
+    ('front-door', 'front_door-727999')
     """
     safe = re.sub(r"[^A-Za-z0-9_-]", "_", text)
     return safe if safe == text else f"{safe}-{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:6]}"
