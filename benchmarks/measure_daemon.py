@@ -34,9 +34,9 @@ from typing import Any
 import numpy as np
 
 from ecotta_rt.bench.environment import read_environment
-from ecotta_rt.daemon.config import Config, Output
+from ecotta_rt.daemon.configuration.config import Config, Output
+from ecotta_rt.daemon.configuration.tables import Camera, Log, Network, StateFolder
 from ecotta_rt.daemon.daemon import Daemon
-from ecotta_rt.daemon.tables import Camera, Log, Network, StateFolder
 from ecotta_rt.events import Answer, Stamped
 from ecotta_rt.files.atomic import write_atomic
 from ecotta_rt.machine.proc import PROC, sizes

@@ -30,11 +30,11 @@ import psutil
 
 from ecotta_rt.bench.environment import read_environment
 from ecotta_rt.bench.network_files import sha256_of
-from ecotta_rt.daemon.config import Config, Output
+from ecotta_rt.daemon.configuration.config import Config, Output
+from ecotta_rt.daemon.configuration.tables import Camera, Network, StateFolder
+from ecotta_rt.daemon.configuration.tables import Log as LogOptions
 from ecotta_rt.daemon.daemon import Daemon
 from ecotta_rt.daemon.log import Log
-from ecotta_rt.daemon.tables import Camera, Network, StateFolder
-from ecotta_rt.daemon.tables import Log as LogOptions
 from ecotta_rt.errors import ConfigurationError
 from ecotta_rt.events import Answer, Event, Reloaded, SinkFailed, SourceLost, Stamped
 from ecotta_rt.files.atomic import write_atomic

@@ -4,9 +4,9 @@ from dataclasses import MISSING, is_dataclass
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from ecotta_rt.daemon.config import TABLES
-from ecotta_rt.daemon.config_text import default_of, documented, sentence, summary, toml_value
-from ecotta_rt.daemon.tables import Camera
+from ecotta_rt.daemon.configuration.config import TABLES
+from ecotta_rt.daemon.configuration.config_text import default_of, documented, sentence, summary, toml_value
+from ecotta_rt.daemon.configuration.tables import Camera
 from ecotta_rt.files.fields import Doc, Limit
 from ecotta_rt.sinks.alert_rules import AlertRule
 from ecotta_rt.sinks.kinds import KINDS, SinkOptions, sink_kind

@@ -33,7 +33,7 @@ from configuration_tables import configuration
 from ecotta_rt import errors
 from ecotta_rt.bench.streams import PROTOCOLS
 from ecotta_rt.cli.bench_options import bench_parser
-from ecotta_rt.daemon.metrics import METRICS
+from ecotta_rt.daemon.http.metrics import METRICS
 from ecotta_rt.machine.device import DeviceProfile, device_ids, load_device
 
 REPOSITORY = Path(__file__).resolve().parent.parent

@@ -10,7 +10,7 @@ import threading
 
 import pytest
 
-from ecotta_rt.daemon.config import read
+from ecotta_rt.daemon.configuration.config import read
 
 
 @pytest.fixture

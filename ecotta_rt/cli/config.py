@@ -32,7 +32,7 @@ from ecotta_rt.cli.json_option import STDOUT, add_json, check_json, write_json
 from ecotta_rt.messages import mask, show, tell
 
 if TYPE_CHECKING:
-    from ecotta_rt.daemon.config import Config
+    from ecotta_rt.daemon.configuration.config import Config
 
 __all__ = ["NAME", "add_arguments", "run"]
 
@@ -81,7 +81,7 @@ def _refuse_misplaced(args: argparse.Namespace) -> None:
 
 
 def _init(args: argparse.Namespace) -> None:
-    from ecotta_rt.daemon.config_text import first_text
+    from ecotta_rt.daemon.configuration.config_text import first_text
     from ecotta_rt.errors import UsageError
     from ecotta_rt.files.output import check_output, write_output
 
@@ -114,9 +114,9 @@ def _cameras(given: list[str]) -> dict[str, str]:
 
 def _check(args: argparse.Namespace) -> None:
     from ecotta_rt.bundle import read_bundle
-    from ecotta_rt.daemon.config import read, require_none
-    from ecotta_rt.daemon.config_check import faults_of
-    from ecotta_rt.daemon.environment_file import environment_of, hint_of
+    from ecotta_rt.daemon.configuration.config import read, require_none
+    from ecotta_rt.daemon.configuration.config_check import faults_of
+    from ecotta_rt.daemon.configuration.environment_file import environment_of, hint_of
     from ecotta_rt.daemon.needs_check import missing_packages, slow_faults
     from ecotta_rt.errors import ConfigurationError, Unavailable
 
@@ -166,9 +166,9 @@ def _summary(config: "Config", facts: dict[str, Any]) -> str:
 
 
 def _show(args: argparse.Namespace) -> None:
-    from ecotta_rt.daemon.config import read
-    from ecotta_rt.daemon.config_shown import as_json, as_text, shown
-    from ecotta_rt.daemon.environment_file import environment_of, hint_of
+    from ecotta_rt.daemon.configuration.config import read
+    from ecotta_rt.daemon.configuration.config_shown import as_json, as_text, shown
+    from ecotta_rt.daemon.configuration.environment_file import environment_of, hint_of
     from ecotta_rt.errors import ConfigurationError
 
     check_json(args.json, args.file)

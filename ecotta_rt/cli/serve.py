@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until a signal comes."""
-    from ecotta_rt.daemon.config import Config, read_config
+    from ecotta_rt.daemon.configuration.config import Config, read_config
     from ecotta_rt.daemon.needs_check import missing_packages
 
     def read() -> Config:
@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
         show(f"{args.config}: {len(config.cameras)} cameras, {len(config.sinks)} outputs, nothing wrong with it")
         return 0
     from ecotta_rt.daemon.daemon import Daemon
-    from ecotta_rt.daemon.notify import Notifier
+    from ecotta_rt.daemon.systemd.notify import Notifier
 
     daemon = Daemon(config, read_again=read, trial=args.trial, notifier=Notifier.of(os.environ))
     received: list[int] = []

@@ -68,8 +68,8 @@ def run(args: argparse.Namespace) -> int:
     if args.action == "uninstall":
         _uninstall(args, name)
         return 0
-    from ecotta_rt.daemon.service import service_of, troubles
-    from ecotta_rt.daemon.unit import unit_text
+    from ecotta_rt.daemon.systemd.service import service_of, troubles
+    from ecotta_rt.daemon.systemd.unit import unit_text
     from ecotta_rt.errors import UsageError
 
     service = service_of(args.config, name, _program(args.program), user=args.user)
@@ -156,7 +156,7 @@ def _uninstall(args: argparse.Namespace, name: str) -> None:
 
 
 def _refuse_others(path: Path) -> None:
-    from ecotta_rt.daemon.unit import MARK
+    from ecotta_rt.daemon.systemd.unit import MARK
     from ecotta_rt.errors import UsageError
 
     if path.exists() and not path.read_text(encoding="utf-8", errors="replace").startswith(MARK):

@@ -97,7 +97,7 @@ def _list(place: "StatePlace", camera: str | None, which: Sequence[str]) -> Repo
 
 def _show(place: "StatePlace", camera: str | None, which: Sequence[str]) -> Report:
     from ecotta_rt.cli.state_text import state_text
-    from ecotta_rt.daemon.state_facts import state_facts
+    from ecotta_rt.daemon.saving.state_facts import state_facts
 
     label, state = place.state(camera, which[0] if which else None)
     facts = {"state": label, **state_facts(state, place.source_of(state), place.classes)}
@@ -106,7 +106,7 @@ def _show(place: "StatePlace", camera: str | None, which: Sequence[str]) -> Repo
 
 def _diff(place: "StatePlace", camera: str | None, which: Sequence[str]) -> Report:
     from ecotta_rt.cli.state_text import differences_text
-    from ecotta_rt.daemon.state_facts import differences
+    from ecotta_rt.daemon.saving.state_facts import differences
 
     (first, one), (second, other) = place.pair(camera, which)
     facts = {"states": [first, second], "parts": differences(one, other)}
@@ -114,7 +114,7 @@ def _diff(place: "StatePlace", camera: str | None, which: Sequence[str]) -> Repo
 
 
 def _rollback(place: "StatePlace", camera: str | None, which: Sequence[str]) -> Report:
-    from ecotta_rt.daemon.snapshots import Snapshots, folder_locked
+    from ecotta_rt.daemon.saving.snapshots import Snapshots, folder_locked
 
     states = place.camera(camera)
     with folder_locked(states.folder.parent, "stop it first (systemctl stop ecotta)"):
@@ -133,7 +133,7 @@ def _rollback(place: "StatePlace", camera: str | None, which: Sequence[str]) -> 
 
 
 def _reset(place: "StatePlace", camera: str | None, which: Sequence[str]) -> Report:
-    from ecotta_rt.daemon.snapshots import Snapshots, folder_locked
+    from ecotta_rt.daemon.saving.snapshots import Snapshots, folder_locked
 
     states = place.camera(camera)
     hint = "stop it first (systemctl stop ecotta), or ask it: by MQTT or on its page, where these are switched on"

@@ -7,9 +7,9 @@ from functools import cached_property
 from pathlib import Path
 
 from ecotta_rt.bundle import Bundle, read_bundle
-from ecotta_rt.daemon.kept_states import CameraStates, KeptState, cameras_in, chosen
-from ecotta_rt.daemon.snapshot_files import is_source
-from ecotta_rt.daemon.tables import STATE_SUFFIX as FOLDER_SUFFIX
+from ecotta_rt.daemon.configuration.tables import STATE_SUFFIX as FOLDER_SUFFIX
+from ecotta_rt.daemon.saving.kept_states import CameraStates, KeptState, cameras_in, chosen
+from ecotta_rt.daemon.saving.snapshot_files import is_source
 from ecotta_rt.errors import ConfigurationError, EcottaError, UsageError
 from ecotta_rt.run.options import STATE_SUFFIX as FILE_SUFFIX
 from ecotta_rt.state import AdaptState
@@ -188,8 +188,8 @@ def state_place(where: Path, bundle: Path | None) -> StatePlace:
 
 
 def _of_configuration(path: Path, given: Bundle | None) -> StatePlace:
-    from ecotta_rt.daemon.config import read_places
-    from ecotta_rt.daemon.environment_file import environment_of
+    from ecotta_rt.daemon.configuration.config import read_places
+    from ecotta_rt.daemon.configuration.environment_file import environment_of
 
     try:
         places = read_places(path, environment_of(path, os.environ))

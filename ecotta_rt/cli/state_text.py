@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ecotta_rt.daemon.kept_states import CameraStates, KeptState
-from ecotta_rt.daemon.snapshot_files import is_source
+from ecotta_rt.daemon.saving.kept_states import CameraStates, KeptState
+from ecotta_rt.daemon.saving.snapshot_files import is_source
 from ecotta_rt.errors import InputFileError
 from ecotta_rt.messages import in_columns
 from ecotta_rt.state import AdaptState

@@ -19,16 +19,16 @@ from queue import SimpleQueue
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
-from ecotta_rt.daemon.board import Board, BoardFacts
-from ecotta_rt.daemon.config import Config
+from ecotta_rt.daemon.configuration.config import Config
 from ecotta_rt.daemon.desk import Desk
 from ecotta_rt.daemon.feeds import Feeds
+from ecotta_rt.daemon.http.board import Board, BoardFacts
+from ecotta_rt.daemon.http.pictures import Pictures
 from ecotta_rt.daemon.log import Log
-from ecotta_rt.daemon.notify import Notifier
 from ecotta_rt.daemon.outbox import Outbox, Taker
 from ecotta_rt.daemon.outlets import Outlets
-from ecotta_rt.daemon.pictures import Pictures
-from ecotta_rt.daemon.states import OwnFolder, States
+from ecotta_rt.daemon.saving.states import OwnFolder, States
+from ecotta_rt.daemon.systemd.notify import Notifier
 from ecotta_rt.daemon.work import Work
 from ecotta_rt.errors import UsageError
 from ecotta_rt.machine.clock import Clock, SystemClock
@@ -175,7 +175,7 @@ class Daemon:
     def _open_door(self, stack: ExitStack) -> None:
         """Answer over HTTP from the beginning: a load balancer asks long before the network is loaded."""
         if self._config.http.enabled:
-            from ecotta_rt.daemon.web import Web
+            from ecotta_rt.daemon.http.web import Web
 
             pictures = self._pictures if self._config.http.page else None
             web = Web(self._config.http, self.board, self, pictures, self._clock)

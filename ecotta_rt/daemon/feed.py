@@ -19,7 +19,7 @@ from ecotta_rt.sources.source import Source
 from ecotta_rt.state import AdaptState
 
 if TYPE_CHECKING:
-    from ecotta_rt.daemon.tables import Camera, SignsOptions
+    from ecotta_rt.daemon.configuration.tables import Camera, SignsOptions
     from ecotta_rt.runtime.engine import Runtime
 
 __all__ = ["Feed"]

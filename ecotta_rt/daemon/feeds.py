@@ -14,7 +14,7 @@ from ecotta_rt.sources.opening import Opened, open_camera
 from ecotta_rt.sources.patience import unending
 
 if TYPE_CHECKING:
-    from ecotta_rt.daemon.tables import Camera, SignsOptions
+    from ecotta_rt.daemon.configuration.tables import Camera, SignsOptions
     from ecotta_rt.runtime.engine import Runtime
 
 __all__ = ["Feeds"]

@@ -15,10 +15,10 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ecotta_rt.daemon.config import Config
+from ecotta_rt.daemon.configuration.config import Config
+from ecotta_rt.daemon.configuration.tables import Camera, Log, Network, StateFolder
 from ecotta_rt.daemon.daemon import Daemon
 from ecotta_rt.daemon.inbox import Inbox
-from ecotta_rt.daemon.tables import Camera, Log, Network, StateFolder
 from ecotta_rt.errors import UsageError
 from ecotta_rt.events import Stamped
 from ecotta_rt.sources.opening import Opened

@@ -5,8 +5,8 @@ import time
 from collections.abc import Callable
 from typing import Literal
 
-from ecotta_rt.daemon.tables import Log as LogOptions
-from ecotta_rt.daemon.told import told
+from ecotta_rt.daemon.configuration.tables import Log as LogOptions
+from ecotta_rt.daemon.http.told import told
 from ecotta_rt.events import Stamped
 from ecotta_rt.messages import draw, printable, tell
 from ecotta_rt.sinks.event_fields import iso_time

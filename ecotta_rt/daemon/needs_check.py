@@ -10,7 +10,7 @@ from ecotta_rt.sources.opening import PLUGS
 from ecotta_rt.sources.source import SourcePlug
 
 if TYPE_CHECKING:
-    from ecotta_rt.daemon.config import Config, Reading
+    from ecotta_rt.daemon.configuration.config import Config, Reading
 
 __all__ = ["missing_packages", "slow_faults"]
 

@@ -10,7 +10,7 @@ from ecotta_rt.sinks.kinds import sink_kind
 from ecotta_rt.sinks.outlet import Outlet, close_all, open_outlet
 
 if TYPE_CHECKING:
-    from ecotta_rt.daemon.config import Output
+    from ecotta_rt.daemon.configuration.config import Output
 
 __all__ = ["Outlets"]
 

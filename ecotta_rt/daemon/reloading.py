@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from ecotta_rt.daemon.feeds import Feeds
 from ecotta_rt.daemon.outlets import Outlets
-from ecotta_rt.daemon.states import States
+from ecotta_rt.daemon.saving.states import States
 
 if TYPE_CHECKING:
-    from ecotta_rt.daemon.config import Config
+    from ecotta_rt.daemon.configuration.config import Config
 
 __all__ = ["change", "differences"]
 

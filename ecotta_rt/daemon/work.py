@@ -4,18 +4,18 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from ecotta_rt.daemon.alerts import Alerts
-from ecotta_rt.daemon.board import Board
-from ecotta_rt.daemon.camera_tally import WatchedCamera
-from ecotta_rt.daemon.config import Config
+from ecotta_rt.daemon.configuration.config import Config
 from ecotta_rt.daemon.desk import Desk, Ended
 from ecotta_rt.daemon.feed import Feed
 from ecotta_rt.daemon.feeds import Feeds
+from ecotta_rt.daemon.http.board import Board
+from ecotta_rt.daemon.http.camera_tally import WatchedCamera
+from ecotta_rt.daemon.http.pictures import Pictures
 from ecotta_rt.daemon.log import Log
 from ecotta_rt.daemon.outbox import Outbox, Taker
 from ecotta_rt.daemon.outlets import Outlets
-from ecotta_rt.daemon.pictures import Pictures
 from ecotta_rt.daemon.reloading import change, differences
-from ecotta_rt.daemon.states import States
+from ecotta_rt.daemon.saving.states import States
 from ecotta_rt.errors import EcottaError, TransferError
 from ecotta_rt.events import AdaptingSet, Answer, Event, GuardStep, Item, Reloaded, StateReturned, StreamEnded
 from ecotta_rt.machine.clock import Clock

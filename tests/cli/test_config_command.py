@@ -5,9 +5,9 @@ import tomllib
 import pytest
 
 from ecotta_rt.cli.main import main
-from ecotta_rt.daemon.config import read
-from ecotta_rt.daemon.config_text import first_text
-from ecotta_rt.daemon.tables import Camera, Network
+from ecotta_rt.daemon.configuration.config import read
+from ecotta_rt.daemon.configuration.config_text import first_text
+from ecotta_rt.daemon.configuration.tables import Camera, Network
 from ecotta_rt.sinks.kinds import KINDS
 
 

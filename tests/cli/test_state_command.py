@@ -10,8 +10,8 @@ import pytest
 from ecotta_rt.adapt.filter import AnswerFilter
 from ecotta_rt.bundle import read_bundle
 from ecotta_rt.cli.main import main
-from ecotta_rt.daemon.snapshot_files import camera_folder
-from ecotta_rt.daemon.snapshots import Snapshots, folder_locked
+from ecotta_rt.daemon.saving.snapshot_files import camera_folder
+from ecotta_rt.daemon.saving.snapshots import Snapshots, folder_locked
 from ecotta_rt.state import AdaptState, FramesBehind
 
 TIMES = {"door": 1_795_000_000.0, "yard": 1_795_086_400.0}

@@ -20,10 +20,10 @@ from hypothesis import strategies as st
 
 from ecotta_rt.cli.main import main
 from ecotta_rt.cli.top_screen import Paint, screen
-from ecotta_rt.daemon.board import BoardFacts
-from ecotta_rt.daemon.camera_tally import WatchedCamera
-from ecotta_rt.daemon.http_options import HttpOptions
-from ecotta_rt.daemon.web import Web
+from ecotta_rt.daemon.http.board import BoardFacts
+from ecotta_rt.daemon.http.camera_tally import WatchedCamera
+from ecotta_rt.daemon.http.http_options import HttpOptions
+from ecotta_rt.daemon.http.web import Web
 from ecotta_rt.events import AdaptingSet, DoubtBegan, Drift, GuardStep, Signs, SinkFailed, SourceLost
 from ecotta_rt.machine.vitals import Vitals
 from ecotta_rt.records import Level

@@ -20,9 +20,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ecotta_rt.daemon.keeper import Keeper
-from ecotta_rt.daemon.snapshots import Snapshots
-from ecotta_rt.daemon.writer import Writer
+from ecotta_rt.daemon.saving.keeper import Keeper
+from ecotta_rt.daemon.saving.snapshots import Snapshots
+from ecotta_rt.daemon.saving.writer import Writer
 from ecotta_rt.events import BatchAnswered, StateSaved
 from ecotta_rt.machine.clock import ManualClock
 from ecotta_rt.records import Level

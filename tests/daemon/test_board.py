@@ -3,9 +3,9 @@ from threading import Thread
 
 import pytest
 
-from ecotta_rt.daemon.board import BoardFacts
-from ecotta_rt.daemon.camera_tally import WatchedCamera
-from ecotta_rt.daemon.told import told
+from ecotta_rt.daemon.http.board import BoardFacts
+from ecotta_rt.daemon.http.camera_tally import WatchedCamera
+from ecotta_rt.daemon.http.told import told
 from ecotta_rt.events import (
     AdaptingSet,
     Alert,

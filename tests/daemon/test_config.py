@@ -2,10 +2,10 @@
 
 import pytest
 
-from ecotta_rt.daemon.config import read_config
-from ecotta_rt.daemon.config_version import MIGRATIONS
-from ecotta_rt.daemon.http_options import HttpOptions
-from ecotta_rt.daemon.tables import Camera, Network
+from ecotta_rt.daemon.configuration.config import read_config
+from ecotta_rt.daemon.configuration.config_version import MIGRATIONS
+from ecotta_rt.daemon.configuration.tables import Camera, Network
+from ecotta_rt.daemon.http.http_options import HttpOptions
 from ecotta_rt.errors import ConfigurationError
 
 

@@ -9,12 +9,12 @@ from types import MappingProxyType
 import numpy as np
 import pytest
 
-from ecotta_rt.daemon.config import Config
+from ecotta_rt.daemon.configuration.config import Config
+from ecotta_rt.daemon.configuration.tables import Camera, Network, StateFolder
+from ecotta_rt.daemon.configuration.tables import Log as LogOptions
 from ecotta_rt.daemon.daemon import Daemon
 from ecotta_rt.daemon.log import Log
 from ecotta_rt.daemon.stream_watch import StreamWatch
-from ecotta_rt.daemon.tables import Camera, Network, StateFolder
-from ecotta_rt.daemon.tables import Log as LogOptions
 from ecotta_rt.errors import Unavailable, UsageError
 from ecotta_rt.events import AdaptingSet, Answer, StateNotSaved, StateReturned, StateSaved, StreamEnded
 from ecotta_rt.records import Frame
@@ -104,7 +104,7 @@ def test_a_state_is_saved_at_the_end_and_taken_up_at_the_next_start(serve, folde
 
 def test_a_disk_that_hangs_holds_up_neither_answers_nor_the_end(serve, folder, monkeypatch):
     goes_on = Gate()
-    monkeypatch.setattr("ecotta_rt.daemon.snapshots.Snapshots.write", lambda *_: goes_on.wait(30))
+    monkeypatch.setattr("ecotta_rt.daemon.saving.snapshots.Snapshots.write", lambda *_: goes_on.wait(30))
     monkeypatch.setattr("ecotta_rt.daemon.daemon.STOP_S", 1.2)
 
     heard, _ = serve(Camera("door", folder("a", 5)))

@@ -5,12 +5,12 @@ import json
 import socket
 from contextlib import closing
 
-from ecotta_rt.daemon.config import Config
+from ecotta_rt.daemon.configuration.config import Config
+from ecotta_rt.daemon.configuration.tables import Camera, Network, StateFolder
+from ecotta_rt.daemon.configuration.tables import Log as LogOptions
 from ecotta_rt.daemon.daemon import Daemon
-from ecotta_rt.daemon.http_options import HttpOptions
+from ecotta_rt.daemon.http.http_options import HttpOptions
 from ecotta_rt.daemon.log import Log
-from ecotta_rt.daemon.tables import Camera, Network, StateFolder
-from ecotta_rt.daemon.tables import Log as LogOptions
 from ecotta_rt.events import AdaptingSet, Answer, StateReturned
 
 TOKEN = "a-long-enough-token"

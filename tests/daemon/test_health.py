@@ -1,6 +1,6 @@
-from ecotta_rt.daemon.board import BoardFacts
-from ecotta_rt.daemon.camera_tally import WatchedCamera
-from ecotta_rt.daemon.health import health, readiness
+from ecotta_rt.daemon.http.board import BoardFacts
+from ecotta_rt.daemon.http.camera_tally import WatchedCamera
+from ecotta_rt.daemon.http.health import health, readiness
 from ecotta_rt.events import SourceLost, StreamEnded
 from fixtures.boards import Days, answer
 

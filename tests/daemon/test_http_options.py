@@ -1,6 +1,6 @@
 import pytest
 
-from ecotta_rt.daemon.http_options import HttpOptions, check_http
+from ecotta_rt.daemon.http.http_options import HttpOptions, check_http
 from ecotta_rt.errors import ConfigurationError
 
 TOKEN = "a-long-enough-token"

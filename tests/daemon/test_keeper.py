@@ -3,10 +3,10 @@ from threading import Event as Gate
 import numpy as np
 import pytest
 
-from ecotta_rt.daemon.keeper import Keeper
-from ecotta_rt.daemon.snapshot_files import BEFORE_RESET, GOOD
-from ecotta_rt.daemon.snapshots import Snapshots
-from ecotta_rt.daemon.writer import Writer
+from ecotta_rt.daemon.saving.keeper import Keeper
+from ecotta_rt.daemon.saving.snapshot_files import BEFORE_RESET, GOOD
+from ecotta_rt.daemon.saving.snapshots import Snapshots
+from ecotta_rt.daemon.saving.writer import Writer
 from ecotta_rt.errors import TransferError, UsageError
 from ecotta_rt.events import BatchAnswered, DoubtBegan, DoubtEnded, GuardStep, Signs, StateNotSaved, StateSaved
 from ecotta_rt.machine.clock import ManualClock

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecotta_rt.daemon.board import BoardFacts
-from ecotta_rt.daemon.camera_tally import WatchedCamera
-from ecotta_rt.daemon.metrics import METRICS, metrics_text
+from ecotta_rt.daemon.http.board import BoardFacts
+from ecotta_rt.daemon.http.camera_tally import WatchedCamera
+from ecotta_rt.daemon.http.metrics import METRICS, metrics_text
 from ecotta_rt.events import BatchAnswered, EventsDropped, Signs, SourceLost, StateReturned
 from ecotta_rt.machine.vitals import Vitals
 from ecotta_rt.records import Level

@@ -3,7 +3,7 @@ import socket
 
 import pytest
 
-from ecotta_rt.daemon.notify import Notifier
+from ecotta_rt.daemon.systemd.notify import Notifier
 from ecotta_rt.machine.clock import ManualClock
 
 

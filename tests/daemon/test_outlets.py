@@ -5,7 +5,7 @@ from threading import Event as Flag
 import pytest
 
 from ecotta_rt.daemon import outlets as outlets_module
-from ecotta_rt.daemon.config import Output
+from ecotta_rt.daemon.configuration.config import Output
 from ecotta_rt.daemon.outlets import Outlets
 from ecotta_rt.events import Reloaded, SinkFailed
 from ecotta_rt.machine.clock import SystemClock

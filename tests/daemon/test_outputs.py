@@ -5,11 +5,11 @@ import json
 import numpy as np
 import pytest
 
-from ecotta_rt.daemon.config import Config, Output
+from ecotta_rt.daemon.configuration.config import Config, Output
+from ecotta_rt.daemon.configuration.tables import Camera, Network, StateFolder
+from ecotta_rt.daemon.configuration.tables import Log as LogOptions
 from ecotta_rt.daemon.daemon import Daemon
 from ecotta_rt.daemon.log import Log
-from ecotta_rt.daemon.tables import Camera, Network, StateFolder
-from ecotta_rt.daemon.tables import Log as LogOptions
 from ecotta_rt.sinks import outlet
 from ecotta_rt.sinks.alert_rules import AlertRule
 from ecotta_rt.sinks.camera_states import CameraState

@@ -8,11 +8,11 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 
-from ecotta_rt.daemon.board import BoardFacts
-from ecotta_rt.daemon.camera_tally import WatchedCamera
-from ecotta_rt.daemon.http_options import HttpOptions
-from ecotta_rt.daemon.pictures import Pictures
-from ecotta_rt.daemon.web import Web
+from ecotta_rt.daemon.http.board import BoardFacts
+from ecotta_rt.daemon.http.camera_tally import WatchedCamera
+from ecotta_rt.daemon.http.http_options import HttpOptions
+from ecotta_rt.daemon.http.pictures import Pictures
+from ecotta_rt.daemon.http.web import Web
 from ecotta_rt.events import AdaptingSet, Answer, Drift, SinkFailed, SourceLost, StateReturned, StreamEnded
 from ecotta_rt.machine.vitals import Vitals
 from fixtures.boards import Days

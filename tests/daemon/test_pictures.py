@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from ecotta_rt.daemon.pictures import Pictures, png, small
+from ecotta_rt.daemon.http.pictures import Pictures, png, small
 from ecotta_rt.machine.clock import ManualClock
 
 

@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from ecotta_rt.daemon.config import Config, Output
+from ecotta_rt.daemon.configuration.config import Config, Output
+from ecotta_rt.daemon.configuration.tables import Camera, Network, StateFolder
+from ecotta_rt.daemon.configuration.tables import Log as LogOptions
 from ecotta_rt.daemon.daemon import Daemon
 from ecotta_rt.daemon.log import Log
 from ecotta_rt.daemon.reloading import differences
-from ecotta_rt.daemon.tables import Camera, Network, StateFolder
-from ecotta_rt.daemon.tables import Log as LogOptions
 from ecotta_rt.errors import ConfigurationError
 from ecotta_rt.events import Answer, Reloaded, StateSaved, StreamEnded
 from ecotta_rt.sinks.kinds import SinkOptions

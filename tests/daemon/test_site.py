@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecotta_rt.daemon.access import CSRF_HEADER, Access
-from ecotta_rt.daemon.board import BoardFacts
-from ecotta_rt.daemon.camera_tally import WatchedCamera
-from ecotta_rt.daemon.http_options import HttpOptions
-from ecotta_rt.daemon.pictures import Pictures
-from ecotta_rt.daemon.site import Reply, Request, Site
+from ecotta_rt.daemon.http.access import CSRF_HEADER, Access
+from ecotta_rt.daemon.http.board import BoardFacts
+from ecotta_rt.daemon.http.camera_tally import WatchedCamera
+from ecotta_rt.daemon.http.http_options import HttpOptions
+from ecotta_rt.daemon.http.pictures import Pictures
+from ecotta_rt.daemon.http.site import Reply, Request, Site
 from ecotta_rt.errors import UsageError
 from fixtures.boards import Days, answer
 

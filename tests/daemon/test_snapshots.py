@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ecotta_rt.daemon.snapshot_files import BEFORE_RESET, GOOD, camera_folder, camera_of, read_snapshot
-from ecotta_rt.daemon.snapshots import Snapshots, folder_locked
+from ecotta_rt.daemon.saving.snapshot_files import BEFORE_RESET, GOOD, camera_folder, camera_of, read_snapshot
+from ecotta_rt.daemon.saving.snapshots import Snapshots, folder_locked
 from ecotta_rt.errors import InputFileError, TransferError, UsageError
 from ecotta_rt.state import AdaptState, FramesBehind
 

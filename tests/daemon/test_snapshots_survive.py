@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ecotta_rt.daemon.snapshot_files import BEFORE_RESET, GOOD
-from ecotta_rt.daemon.snapshots import Snapshots
+from ecotta_rt.daemon.saving.snapshot_files import BEFORE_RESET, GOOD
+from ecotta_rt.daemon.saving.snapshots import Snapshots
 from ecotta_rt.errors import TransferError
 from ecotta_rt.files.digest import sha256
 from ecotta_rt.state import AdaptState
@@ -169,9 +169,9 @@ def test_a_disk_that_is_full_half_way_through_a_file_leaves_the_last_good_one_an
 _HANGS = """
 import sys, threading, time
 import numpy as np
-from ecotta_rt.daemon.keeper import Keeper
-from ecotta_rt.daemon.snapshots import Snapshots
-from ecotta_rt.daemon.writer import Writer
+from ecotta_rt.daemon.saving.keeper import Keeper
+from ecotta_rt.daemon.saving.snapshots import Snapshots
+from ecotta_rt.daemon.saving.writer import Writer
 from ecotta_rt.state import AdaptState
 
 class Card(Snapshots):

@@ -3,8 +3,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from ecotta_rt.daemon.states import OwnFolder, States
-from ecotta_rt.daemon.tables import StateFolder
+from ecotta_rt.daemon.configuration.tables import StateFolder
+from ecotta_rt.daemon.saving.states import OwnFolder, States
 from ecotta_rt.errors import TransferError, UsageError
 from ecotta_rt.machine.clock import ManualClock
 from ecotta_rt.state import AdaptState

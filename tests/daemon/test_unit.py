@@ -6,10 +6,10 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecotta_rt.daemon.config import Config, Output
-from ecotta_rt.daemon.tables import Camera, Network, StateFolder
-from ecotta_rt.daemon.unit import Service, unit_text
-from ecotta_rt.daemon.unit_needs import MemoryNeed
+from ecotta_rt.daemon.configuration.config import Config, Output
+from ecotta_rt.daemon.configuration.tables import Camera, Network, StateFolder
+from ecotta_rt.daemon.systemd.unit import Service, unit_text
+from ecotta_rt.daemon.systemd.unit_needs import MemoryNeed
 from ecotta_rt.sinks.json_lines import JsonLinesOptions
 
 # Texts of a configuration are printable and on one line; a path is absolute.

@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from ecotta_rt.daemon.camera_tally import WatchedCamera
-from ecotta_rt.daemon.http_options import HttpOptions
-from ecotta_rt.daemon.web import Web
+from ecotta_rt.daemon.http.camera_tally import WatchedCamera
+from ecotta_rt.daemon.http.http_options import HttpOptions
+from ecotta_rt.daemon.http.web import Web
 from ecotta_rt.errors import ConfigurationError, Unavailable
 from ecotta_rt.machine.clock import ManualClock
 from fixtures.boards import Days, answer

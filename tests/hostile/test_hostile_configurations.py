@@ -6,10 +6,10 @@ import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from ecotta_rt.daemon.config import Config, read, read_config
-from ecotta_rt.daemon.config_shown import as_text, shown
-from ecotta_rt.daemon.config_text import first_text, toml_value
-from ecotta_rt.daemon.overrides import PREFIX
+from ecotta_rt.daemon.configuration.config import Config, read, read_config
+from ecotta_rt.daemon.configuration.config_shown import as_text, shown
+from ecotta_rt.daemon.configuration.config_text import first_text, toml_value
+from ecotta_rt.daemon.configuration.overrides import PREFIX
 from ecotta_rt.errors import EcottaError
 
 TABLES = ["network", "camera", "state", "http", "signs", "log", "sink", "config_version", "alert", "", "Network", "a.b"]

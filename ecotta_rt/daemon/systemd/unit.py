@@ -7,8 +7,8 @@ Directives and their meaning: systemd.service(5), systemd.exec(5), systemd.resou
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ecotta_rt.daemon.config import Config
-from ecotta_rt.daemon.unit_needs import DIRECTORIES, Folders, MemoryNeed, folders, reach, video_devices
+from ecotta_rt.daemon.configuration.config import Config
+from ecotta_rt.daemon.systemd.unit_needs import DIRECTORIES, Folders, MemoryNeed, folders, reach, video_devices
 from ecotta_rt.errors import ConfigurationError, InputFileError
 
 __all__ = ["MARK", "Service", "unit_text"]

@@ -23,12 +23,12 @@ from importlib.resources import files
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from ecotta_rt.daemon.access import Access, Identity
-from ecotta_rt.daemon.board import Board
-from ecotta_rt.daemon.health import health, readiness
-from ecotta_rt.daemon.http_options import HttpOptions
-from ecotta_rt.daemon.metrics import CONTENT_TYPE, metrics_text
-from ecotta_rt.daemon.pictures import Pictures
+from ecotta_rt.daemon.http.access import Access, Identity
+from ecotta_rt.daemon.http.board import Board
+from ecotta_rt.daemon.http.health import health, readiness
+from ecotta_rt.daemon.http.http_options import HttpOptions
+from ecotta_rt.daemon.http.metrics import CONTENT_TYPE, metrics_text
+from ecotta_rt.daemon.http.pictures import Pictures
 from ecotta_rt.errors import UsageError
 from ecotta_rt.sinks.context import Control
 
@@ -249,7 +249,7 @@ _FOR_STRANGERS = ("/healthz", "/readyz", "/", "/login")
 
 @cache
 def _page_text() -> str:
-    return (files("ecotta_rt.daemon") / "page.html").read_text(encoding="utf-8")
+    return (files("ecotta_rt.daemon.http") / "page.html").read_text(encoding="utf-8")
 
 
 def _json(status: int, fields: Mapping[str, Any]) -> Reply:

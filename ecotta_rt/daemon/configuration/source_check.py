@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from os.path import realpath
 
-from ecotta_rt.daemon.tables import Camera
+from ecotta_rt.daemon.configuration.tables import Camera
 from ecotta_rt.errors import EcottaError
 from ecotta_rt.files.fields import Path
 from ecotta_rt.messages import mask

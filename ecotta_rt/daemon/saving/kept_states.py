@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ecotta_rt.daemon.snapshot_files import Snapshot, camera_folder, camera_of, read_snapshot, snapshots_in
+from ecotta_rt.daemon.saving.snapshot_files import Snapshot, camera_folder, camera_of, read_snapshot, snapshots_in
 from ecotta_rt.errors import InputFileError, UsageError
 from ecotta_rt.state import AdaptState
 

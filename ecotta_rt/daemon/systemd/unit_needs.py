@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 from ecotta_rt.bundle import Manifest
-from ecotta_rt.daemon.config import Config
-from ecotta_rt.daemon.http_options import is_loopback
+from ecotta_rt.daemon.configuration.config import Config
+from ecotta_rt.daemon.http.http_options import is_loopback
 from ecotta_rt.errors import BudgetExceeded
 from ecotta_rt.machine.device import THIS_MACHINE, DeviceProfile, load_device
 from ecotta_rt.plan.budget import Wish, plan

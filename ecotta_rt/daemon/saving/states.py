@@ -5,13 +5,13 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Self
 
+from ecotta_rt.daemon.configuration.tables import StateFolder
 from ecotta_rt.daemon.feed import Feed
-from ecotta_rt.daemon.keeper import Keeper
 from ecotta_rt.daemon.outbox import Outbox
-from ecotta_rt.daemon.snapshot_files import camera_folder
-from ecotta_rt.daemon.snapshots import Snapshots, folder_locked
-from ecotta_rt.daemon.tables import StateFolder
-from ecotta_rt.daemon.writer import Writer
+from ecotta_rt.daemon.saving.keeper import Keeper
+from ecotta_rt.daemon.saving.snapshot_files import camera_folder
+from ecotta_rt.daemon.saving.snapshots import Snapshots, folder_locked
+from ecotta_rt.daemon.saving.writer import Writer
 from ecotta_rt.errors import TransferError
 from ecotta_rt.events import Event, GuardStep
 from ecotta_rt.machine.clock import Clock

@@ -6,9 +6,9 @@ from dataclasses import MISSING, Field, fields, is_dataclass
 from textwrap import wrap
 from typing import Any, get_args, get_type_hints
 
-from ecotta_rt.daemon.config import TABLES
-from ecotta_rt.daemon.config_version import VERSION
-from ecotta_rt.daemon.tables import Camera
+from ecotta_rt.daemon.configuration.config import TABLES
+from ecotta_rt.daemon.configuration.config_version import VERSION
+from ecotta_rt.daemon.configuration.tables import Camera
 from ecotta_rt.files.fields import Doc
 from ecotta_rt.sinks.alert_rules import AlertRule
 from ecotta_rt.sinks.kinds import KINDS, sink_kind

@@ -14,11 +14,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path as FilePath
 from typing import Any, TypeVar
 
-from ecotta_rt.daemon import config_check, overrides
-from ecotta_rt.daemon.config_version import take_version
-from ecotta_rt.daemon.http_options import HttpOptions
-from ecotta_rt.daemon.secret_values import Secret, substitute
-from ecotta_rt.daemon.tables import STATE_SUFFIX, Camera, Log, Network, SignsOptions, StateFolder
+from ecotta_rt.daemon.configuration import config_check, overrides
+from ecotta_rt.daemon.configuration.config_version import take_version
+from ecotta_rt.daemon.configuration.secret_values import Secret, substitute
+from ecotta_rt.daemon.configuration.tables import STATE_SUFFIX, Camera, Log, Network, SignsOptions, StateFolder
+from ecotta_rt.daemon.http.http_options import HttpOptions
 from ecotta_rt.errors import ConfigurationError, EcottaError
 from ecotta_rt.files.fields import Document, Path, nearest, shown, without_value
 from ecotta_rt.files.toml_text import read_toml

@@ -30,9 +30,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from threading import Lock
 
-from ecotta_rt.daemon.snapshot_files import GOOD, Snapshot
-from ecotta_rt.daemon.snapshots import Found, Snapshots
-from ecotta_rt.daemon.writer import Writer, Writing
+from ecotta_rt.daemon.saving.snapshot_files import GOOD, Snapshot
+from ecotta_rt.daemon.saving.snapshots import Found, Snapshots
+from ecotta_rt.daemon.saving.writer import Writer, Writing
 from ecotta_rt.errors import EcottaError, UsageError
 from ecotta_rt.events import (
     BatchAnswered,

@@ -6,16 +6,16 @@ from os.path import exists, isfile  # those of pathlib raise where a name is too
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING
 
-from ecotta_rt.daemon.http_options import http_fault
-from ecotta_rt.daemon.output_check import output_faults
-from ecotta_rt.daemon.source_check import source_faults
+from ecotta_rt.daemon.configuration.output_check import output_faults
+from ecotta_rt.daemon.configuration.source_check import source_faults
+from ecotta_rt.daemon.http.http_options import http_fault
 from ecotta_rt.errors import EcottaError
 from ecotta_rt.files.fields import Path, nearest
 from ecotta_rt.machine.device import load_device
 from ecotta_rt.sinks.alert_rules import unknown_label
 
 if TYPE_CHECKING:
-    from ecotta_rt.daemon.config import Config, Reading
+    from ecotta_rt.daemon.configuration.config import Config, Reading
 
 __all__ = ["faults_of"]
 

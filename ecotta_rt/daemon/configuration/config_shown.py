@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ecotta_rt.daemon.config import TABLES, Reading
-from ecotta_rt.daemon.config_text import documented, toml_value
-from ecotta_rt.daemon.config_version import VERSION
+from ecotta_rt.daemon.configuration.config import TABLES, Reading
+from ecotta_rt.daemon.configuration.config_text import documented, toml_value
+from ecotta_rt.daemon.configuration.config_version import VERSION
 from ecotta_rt.files.fields import Doc, Path
 from ecotta_rt.files.toml_text import line_of
 from ecotta_rt.messages import mask

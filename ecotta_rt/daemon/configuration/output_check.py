@@ -10,7 +10,7 @@ from ecotta_rt.files.fields import Path
 from ecotta_rt.sinks.kinds import STANDARD_OUTPUT, sink_kind
 
 if TYPE_CHECKING:
-    from ecotta_rt.daemon.config import Output, Reading
+    from ecotta_rt.daemon.configuration.config import Output, Reading
 
 __all__ = ["output_faults"]
 

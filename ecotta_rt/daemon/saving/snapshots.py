@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ecotta_rt.daemon.snapshot_files import (
+from ecotta_rt.daemon.saving.snapshot_files import (
     BEFORE_RESET,
     GOOD,
     Snapshot,

@@ -20,8 +20,8 @@ from threading import Lock
 from typing import Any
 
 from ecotta_rt._version import __version__
-from ecotta_rt.daemon.camera_tally import CameraTally, WatchedCamera
-from ecotta_rt.daemon.told import told
+from ecotta_rt.daemon.http.camera_tally import CameraTally, WatchedCamera
+from ecotta_rt.daemon.http.told import told
 from ecotta_rt.events import (
     BatchAnswered,
     Event,

@@ -18,7 +18,7 @@ from http.cookies import CookieError, SimpleCookie
 from typing import Literal
 from urllib.parse import urlsplit
 
-from ecotta_rt.daemon.http_options import HttpOptions
+from ecotta_rt.daemon.http.http_options import HttpOptions
 
 __all__ = ["CSRF_HEADER", "Access", "Identity"]
 

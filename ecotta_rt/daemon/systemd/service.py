@@ -8,12 +8,12 @@ from dataclasses import fields
 from pathlib import Path
 
 from ecotta_rt.bundle import read_bundle
-from ecotta_rt.daemon import config_check
-from ecotta_rt.daemon.config import Config, Output, Reading, read, require_none
-from ecotta_rt.daemon.environment_file import environment_file, file_variables
-from ecotta_rt.daemon.secret_values import FILE
-from ecotta_rt.daemon.unit import Service
-from ecotta_rt.daemon.unit_needs import DIRECTORIES, folders, memory_need
+from ecotta_rt.daemon.configuration import config_check
+from ecotta_rt.daemon.configuration.config import Config, Output, Reading, read, require_none
+from ecotta_rt.daemon.configuration.environment_file import environment_file, file_variables
+from ecotta_rt.daemon.configuration.secret_values import FILE
+from ecotta_rt.daemon.systemd.unit import Service
+from ecotta_rt.daemon.systemd.unit_needs import DIRECTORIES, folders, memory_need
 from ecotta_rt.errors import ConfigurationError
 from ecotta_rt.files.fields import Path as Place
 from ecotta_rt.plan.figures import with_figures

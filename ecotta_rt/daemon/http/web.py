@@ -1,4 +1,4 @@
-"""The door over HTTP: sockets, threads and their limits. What is said is in `ecotta_rt.daemon.site`.
+"""The door over HTTP: sockets, threads and their limits. What is said is in `ecotta_rt.daemon.http.site`.
 
 Imported only where the door is to be open: it costs some 5 MiB. Whatever comes in, the stream goes on: a connection has
 some seconds in all, there are few at a time, the oldest makes room for a new one, and answers are made one after the
@@ -15,11 +15,11 @@ from socketserver import TCPServer, ThreadingMixIn
 from threading import Condition, Lock, Thread
 from typing import Any
 
-from ecotta_rt.daemon.access import Access
-from ecotta_rt.daemon.board import Board
-from ecotta_rt.daemon.http_options import HttpOptions, check_http
-from ecotta_rt.daemon.pictures import Pictures
-from ecotta_rt.daemon.site import MOST_BODY_BYTES, Reply, Request, Site
+from ecotta_rt.daemon.http.access import Access
+from ecotta_rt.daemon.http.board import Board
+from ecotta_rt.daemon.http.http_options import HttpOptions, check_http
+from ecotta_rt.daemon.http.pictures import Pictures
+from ecotta_rt.daemon.http.site import MOST_BODY_BYTES, Reply, Request, Site
 from ecotta_rt.errors import Unavailable
 from ecotta_rt.machine.clock import Clock, SystemClock
 from ecotta_rt.sinks.context import Control
