@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from queue import SimpleQueue
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
@@ -29,6 +28,7 @@ from ecotta_rt.daemon.outbox import Outbox, Taker
 from ecotta_rt.daemon.outlets import Outlets
 from ecotta_rt.daemon.saving.states import OwnFolder, States
 from ecotta_rt.daemon.systemd.notify import Notifier
+from ecotta_rt.daemon.wishes import Wishes
 from ecotta_rt.daemon.work import Work
 from ecotta_rt.errors import UsageError
 from ecotta_rt.machine.clock import Clock, SystemClock
@@ -97,7 +97,7 @@ class Daemon:
         self._notifier = notifier or Notifier(None)
         self._pictures = Pictures(self._clock)
         self.board = Board(self._clock, wall_s, VitalsReader())
-        self._wishes: SimpleQueue[Callable[[Work], None]] = SimpleQueue()
+        self._wishes = Wishes()
         self._work: Work | None = None
         self._folder: OwnFolder | None = None
         self._stop_s: float | None = None
@@ -110,7 +110,7 @@ class Daemon:
 
     def reload(self) -> None:
         """Read the configuration again, and open outputs' files anew, between two frames. Only leaves a note."""
-        self._wishes.put(self._reloaded)
+        self._wishes.reload = True
 
     @property
     def cameras(self) -> tuple[str, ...]:
@@ -131,12 +131,12 @@ class Daemon:
     def set_adapting(self, camera: str, on: bool) -> None:
         """Switch the adaptation of a camera on or off; raises as `adapting`."""
         self.adapting(camera)
-        self._wishes.put(lambda work: work.set_adapting(camera, on))
+        self._wishes.add("adapting", camera, lambda work: work.set_adapting(camera, on))
 
     def reset(self, camera: str) -> None:
         """Let a camera begin anew from the bundle's own state; what it has learned is kept. Raises as `adapting`."""
         self.adapting(camera)
-        self._wishes.put(lambda work: work.reset(camera))
+        self._wishes.add("reset", camera, lambda work: work.reset(camera))
 
     def interrupt(self, answers: bool = False) -> None:
         """Give up the step in progress, so that `stop` need not wait for it; see `Runtime.interrupt`."""
@@ -159,15 +159,19 @@ class Daemon:
             self._notifier.ready(self._status())
             while self._stop_s is None and work.goes_on:
                 self._notifier.alive()
-                while not self._wishes.empty():
-                    self._wishes.get()(work)
+                self._obey(work)
                 work.turn()
         work.require_good_end()
 
-    def _reloaded(self, work: Work) -> None:
-        self._notifier.reloading()
-        work.reload(self._read_again)
-        self._notifier.ready(self._status())
+    def _obey(self, work: Work) -> None:
+        """One wish a turn: however many there are, frames are answered, and `stop` is heard."""
+        if self._wishes.reload:
+            self._wishes.reload = False  # before it is read: who asks meanwhile has changed it since
+            self._notifier.reloading()
+            work.reload(self._read_again)
+            self._notifier.ready(self._status())
+        elif (wish := self._wishes.next()) is not None:
+            wish(work)
 
     def _status(self) -> str:
         return f"cameras: {', '.join(self.cameras)}"

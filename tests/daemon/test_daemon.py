@@ -251,3 +251,28 @@ def test_no_frame_is_lost_that_is_not_counted(serve, tiny):
 def test_a_camera_that_is_not_waited_for_is_missed_at_once(serve):
     with pytest.raises(Unavailable, match="/dev/video99: no such device"):
         serve(Camera("door", "/dev/video99", wait=False))
+
+
+def test_however_much_is_wished_for_frames_are_answered_and_stop_is_heard(serve, tiny, monkeypatch):
+    """Somebody who resets from within a reset never comes to an end; each of them is a wish more."""
+    resets = []
+    kept = Runtime.reset
+
+    def reset(engine):
+        kept(engine)
+        resets.append(True)
+        daemons[0].reset("door")
+        daemons[0].reload()
+
+    monkeypatch.setattr(Runtime, "reset", reset)
+    heard, daemons = Heard(), []
+
+    def before(daemon):
+        daemons.append(daemon)
+        heard.at["door", 1] = lambda: daemon.reset("door")
+        heard.at["door", 20] = daemon.stop
+
+    serve(Camera("door", "synthetic:door?fps=0"), heard=heard, before=before)
+
+    assert len(heard.answers("door")) == 20
+    assert 0 < len(resets) <= 20, "one a turn"

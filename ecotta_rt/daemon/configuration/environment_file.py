@@ -14,7 +14,7 @@ _MOST_BYTES = 64 * 1024
 
 def environment_file(path: Path) -> Path:
     """The file of the environment variables of a configuration's service: its own name with suffix .env."""
-    return path.with_suffix(".env")
+    return path.with_suffix(".env") if path.name else path / ".env"
 
 
 def file_variables(path: Path) -> Mapping[str, str]:
