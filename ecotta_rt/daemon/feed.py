@@ -1,9 +1,10 @@
 """One camera's part in the daemon: its source, its place at the desk, its stream, and what answers it."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from ecotta_rt.bundle import Resize
 from ecotta_rt.daemon.desk import Desk, Place, PlaceOptions
 from ecotta_rt.daemon.doubts import DoubtLimits
 from ecotta_rt.daemon.reader import Reader
@@ -92,18 +93,24 @@ class Feed:
         return total
 
     @property
+    def all_dropped(self) -> int:
+        """All of `dropped`, and those that the guard did without."""
+        return self._answering.dropped
+
+    @property
     def silent_s(self) -> float | None:
         """Without a frame for so many seconds something is wrong; None: it gives frames when it likes."""
         if self._place is None or self._place.options.waits:
             return None
         return max(_SILENT_S, 3 / (self.options.most_fps or _SILENT_S))
 
-    def begin(self, source: Source, *, waits: bool) -> Place:
+    def begin(self, source: Source, *, waits: bool, after: Sequence[Reader] = ()) -> Place:
         """Read from a source, in place of the one there was.
 
         Args:
             source: Opened anew.
             waits: Whether it is no camera, and loses no frame.
+            after: Those who may still have its device.
 
         Returns:
             Its place, by which its items can be known.
@@ -111,7 +118,7 @@ class Feed:
         self.leave()
         self.ended, self.error, self.position = False, None, 0
         self._place = self._desk.place(_asked(self.options, waits))
-        self._reader = Reader(source, self._place, self.name)
+        self._reader = Reader(source, self._place, self.name, after)
         return self._place
 
     def go_on_with(self, options: "Camera") -> None:
@@ -119,7 +126,7 @@ class Feed:
         if options.adapt != self.options.adapt:
             self.adapting = options.adapt
         self.options = options
-        self._answering = self._new_answering()
+        self._answering.ask_for(resize=_resize(options), top=options.top)
         if self._place is not None:
             self._place.options = _asked(options, self._place.options.waits)
 
@@ -158,13 +165,17 @@ class Feed:
             self._ladder,
             stream=self.stream,
             adapt_every=self._adapt_every,
-            resize="stretch" if self.options.stretch else None,
+            resize=_resize(self.options),
             top=self.options.top,
             clock=self._clock,
             dropped=lambda: self.dropped.total(),
             stopping=self._stopping,
             watch=self.watch,
         )
+
+
+def _resize(camera: "Camera") -> Resize | None:
+    return "stretch" if camera.stretch else None
 
 
 def _asked(camera: "Camera", waits: bool) -> PlaceOptions:

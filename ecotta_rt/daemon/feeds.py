@@ -80,7 +80,7 @@ class Feeds:
     def begin(self, feed: Feed, opened: Opened) -> None:
         """Read from this source, in place of the one there was."""
         self.end(feed)
-        self._by_place[feed.begin(opened.source, waits=not opened.live)] = feed
+        self._by_place[feed.begin(opened.source, waits=not opened.live, after=self._left)] = feed
 
     def end(self, feed: Feed) -> None:
         """Read no more from a camera's source; does not wait for it."""

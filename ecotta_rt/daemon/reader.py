@@ -1,6 +1,7 @@
 """A thread that reads one camera and puts what it shows in the camera's place."""
 
 import time
+from collections.abc import Sequence
 from contextlib import closing
 from threading import Thread
 
@@ -12,6 +13,8 @@ __all__ = ["Reader"]
 _PAUSE_S = 0.001
 """A source that gives more than is taken, without a pause, would keep the interpreter from the thread that answers."""
 
+_AFTER_S = 2.0  # some frames of a slow camera; one that hangs is not waited for
+
 
 class Reader:
     """Reads from its making until the source ends or `stop`.
@@ -20,11 +23,13 @@ class Reader:
         source: Iterated in the thread alone.
         place: Where its items go, and at last its end.
         name: Of the camera, for the thread's name.
+        after: Those who may still have its device; they were told to stop, and it waits a little for them.
     """
 
-    def __init__(self, source: Source, place: Place, name: str) -> None:
+    def __init__(self, source: Source, place: Place, name: str, after: "Sequence[Reader]" = ()) -> None:
         self._source = source
         self._place = place
+        self._after = [*after]
         # A daemon: a camera that hangs in a read must not keep the process alive.
         self._thread = Thread(target=self._read, name=f"camera {name}", daemon=True)
         self._thread.start()
@@ -45,6 +50,7 @@ class Reader:
         return not self._thread.is_alive()
 
     def _read(self) -> None:
+        self._wait_for_the_others()
         error: BaseException | None = None
         try:
             with closing(iter(self._source)) as items:
@@ -57,3 +63,8 @@ class Reader:
         except BaseException as raised:  # told where frames are answered
             error = raised
         self._place.end(error)
+
+    def _wait_for_the_others(self) -> None:
+        until_s = time.monotonic() + _AFTER_S
+        while self._after:
+            self._after.pop().join(max(0.0, until_s - time.monotonic()))

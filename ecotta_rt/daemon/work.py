@@ -63,6 +63,7 @@ class Work:
         self._alerts = Alerts(outbox, clock)
         self._failure: Exception | None = None
         self._told_drops_s = clock.now_s()
+        self._reloaded = False
 
     @property
     def goes_on(self) -> bool:
@@ -127,9 +128,10 @@ class Work:
                 self._states.keep_all("before a reload")
             before = [*self._feeds]
             self._config = change(self._config, config, self._feeds, self._states, self._outlets)
-        except EcottaError as error:
+        except (EcottaError, OSError) as error:
             self._tell(Reloaded(why=str(error)), None)
             return
+        self._reloaded = True
         self._log.options = self._config.log
         self._alerts.follow(self._config.alerts)
         self._hand_on()
@@ -141,7 +143,7 @@ class Work:
         """Of cameras that are no more: who waits for one of them waits in vain."""
         for feed in before:
             if self._feeds.get(feed.name) is not feed and not feed.ended:
-                self._tell(StreamEnded(feed.dropped.total(), "taken out of the configuration"), feed)
+                self._tell(StreamEnded(feed.all_dropped, "taken out of the configuration"), feed)
 
     def check_memory(self) -> None:
         """See `Ladder.check_memory`; what goes wrong in it ends the daemon. For a thread that watches."""
@@ -155,7 +157,7 @@ class Work:
         for feed in self._feeds:
             self._feeds.end(feed)
             if not feed.ended:
-                self._tell(StreamEnded(feed.dropped.total(), "stopped"), feed)
+                self._tell(StreamEnded(feed.all_dropped, "stopped"), feed)
         self._states.stop()
 
     def require_good_end(self) -> None:
@@ -192,13 +194,13 @@ class Work:
         self._tell(StateReturned(feed.position, to, why), feed)
 
     def _note_end(self, feed: Feed, error: BaseException | None) -> None:
-        """A source has come to its end; one that failed before its first frame, and is not waited for, ends all."""
+        """A source has come to its end; at the start one that was never there, and is not waited for, ends all."""
         feed.ended = True
         if error is not None:
             feed.error = _ours(error, feed.name)
-            if not feed.position and not feed.options.wait:
+            if not feed.position and not feed.options.wait and not self._reloaded:
                 self._failure = self._failure or feed.error
-        self._tell(StreamEnded(feed.dropped.total(), "" if feed.error is None else str(feed.error)), feed)
+        self._tell(StreamEnded(feed.all_dropped, "" if feed.error is None else str(feed.error)), feed)
 
     def _tell_all(self, events: Iterable[Event], feed: Feed | None, captured_s: float | None = None) -> None:
         for event in events:

@@ -88,14 +88,19 @@ class Answering:
         if top < 0:
             raise UsageError(f"top {top}: give how many classes an answer is to name, 0 for none")
         self.adapting = True
-        self._engine, self._ladder, self._stream, self._top = engine, ladder, stream, top
+        self._engine, self._ladder, self._stream = engine, ladder, stream
         self._clock = clock or SystemClock()
         self._source_dropped, self._stopping, self._watch = dropped, stopping, watch
-        frame = engine.frame if resize is None else replace(engine.frame, resize=resize)
-        self._batching = Batching(frame, engine.batch)
+        self._batching = Batching(engine.frame, engine.batch)
+        self.ask_for(resize=resize, top=top)
         self._policy = LearningPolicy(adapt_every, ladder.sparse_every, engine.batch)
         self._position = self._shed = 0
         self._lost_s: float | None = None
+
+    def ask_for(self, *, resize: Resize | None, top: int) -> None:
+        """From the next frame on, other frames and answers; the stream goes on as it was. See the arguments."""
+        self._batching.frame = self._engine.frame if resize is None else replace(self._engine.frame, resize=resize)
+        self._top = top
 
     def take(self, item: Item | None) -> Iterator[Event]:
         """Ask the guard, then accept what came, and answer when a batch is whole.

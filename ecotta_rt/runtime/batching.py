@@ -27,10 +27,13 @@ class Batching:
     Args:
         frame: What the network takes.
         size: Frames of a batch.
+
+    Attributes:
+        frame: May be exchanged between two frames.
     """
 
     def __init__(self, frame: FrameSpec, size: int) -> None:
-        self._frame = frame
+        self.frame = frame
         self._size = size
         self._waiting: list[Frame] = []
 
@@ -38,7 +41,7 @@ class Batching:
         """Let a frame of any size wait; returns what is wrong where it is no picture, or a huge one."""
         try:
             _require_bounded(frame.pixels)
-            self._waiting.append(replace(frame, pixels=preprocess(frame.pixels, self._frame)))
+            self._waiting.append(replace(frame, pixels=preprocess(frame.pixels, self.frame)))
         except BadFrames as error:
             return Refusal(frame.index, frame.name, str(error))
         return None

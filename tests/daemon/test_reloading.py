@@ -1,18 +1,28 @@
 """A configuration that is read again while cameras run."""
 
 from dataclasses import replace
+from threading import Event
 
 import pytest
 
 from ecotta_rt.daemon.configuration.config import Config, Output
-from ecotta_rt.daemon.configuration.tables import Camera, Network, StateFolder
+from ecotta_rt.daemon.configuration.tables import Camera, Network, SignsOptions, StateFolder
 from ecotta_rt.daemon.configuration.tables import Log as LogOptions
 from ecotta_rt.daemon.daemon import Daemon
+from ecotta_rt.daemon.desk import Desk, PlaceOptions
+from ecotta_rt.daemon.feed import Feed
+from ecotta_rt.daemon.feeds import Feeds
 from ecotta_rt.daemon.log import Log
+from ecotta_rt.daemon.reader import Reader
 from ecotta_rt.daemon.reloading import differences
-from ecotta_rt.errors import ConfigurationError
-from ecotta_rt.events import Answer, Reloaded, StateSaved, StreamEnded
+from ecotta_rt.errors import ConfigurationError, Unavailable
+from ecotta_rt.events import Answer, Reloaded, SourceBack, SourceLost, StateSaved, StreamEnded
+from ecotta_rt.machine.clock import ManualClock
+from ecotta_rt.records import Frame
+from ecotta_rt.runtime.engine import Runtime
+from ecotta_rt.runtime.ladder import Ladder
 from ecotta_rt.sinks.kinds import SinkOptions
+from ecotta_rt.sources.opening import Opened
 
 DOOR, YARD = Camera("door", "synthetic:door?fps=0"), Camera("yard", "synthetic:yard?fps=0")
 
@@ -123,3 +133,91 @@ def test_differences_name_fields_and_show_no_value():
     assert differences(one, other) == ("camera door: source, share", "sink mqtt: queue", "sink log is new")
     assert differences(other, one) == ("camera door: source, share", "sink mqtt: queue", "sink log is gone")
     assert differences(one, one) == ()
+
+
+class Film:
+    """A source that a test plays: what it is given, and then it waits until it is closed."""
+
+    dropped = 0
+
+    def __init__(self, *items, error=None):
+        self.items, self.error, self.closed = items, error, Event()
+
+    def __iter__(self):
+        yield from self.items
+        if self.error is not None:
+            raise self.error
+        self.closed.wait(30)
+
+    def close(self):
+        self.closed.set()
+
+
+def test_a_new_camera_that_is_away_and_not_waited_for_ends_alone(tiny, tmp_path, monkeypatch):
+    script = Script(tiny, tmp_path, DOOR)
+    gate = Camera("gate", "synthetic:gate", wait=False)
+    opened = Feeds.open
+    away = Opened(Film(error=Unavailable("no such camera")), live=True)
+    monkeypatch.setattr(Feeds, "open", lambda feeds, one: away if one.name == "gate" else opened(feeds, one))
+
+    kept = script.take
+
+    def take(stamped):
+        kept(stamped)
+        if isinstance(stamped.event, StreamEnded) and stamped.camera == "gate":
+            script.daemon.stop()
+
+    script.take = take
+
+    told = script.run(replace(script.config, cameras=(DOOR, gate)))
+
+    assert told == [Reloaded(("camera gate is new",))]
+    ended = [one.event.why for one in script.events if isinstance(one.event, StreamEnded) and one.camera == "gate"]
+    assert ended == ["no such camera"]
+    assert any(isinstance(one.event, StreamEnded) and one.camera == "door" for one in script.events)
+
+
+def test_a_file_that_cannot_be_read_refuses_a_reload_and_ends_nothing(tiny, tmp_path):
+    script = Script(tiny, tmp_path, DOOR)
+
+    told = script.run(OSError(36, "File name too long"))
+
+    assert [one.why for one in told] == ["[Errno 36] File name too long"]
+
+
+def test_a_camera_that_is_lost_during_a_reload_is_told_to_be_back_and_what_was_dropped_stays(tiny):
+    engine = Runtime.load(tiny.bundle("running"), batch=1)
+    clock, ladder, frame = ManualClock(10.0), Ladder(engine, None), tiny.frames(1)[0]
+    feed = Feed(engine, ladder, Desk(clock), clock, DOOR, adapt_every=1, signs=SignsOptions(), stopping=lambda: False)
+    before = [*feed.take(Frame(frame, 0, clock.now_s())), *feed.take(SourceLost(1, "door", "no route"))]
+    clock.advance_s(5.0)
+
+    feed.go_on_with(replace(DOOR, top=3))
+    after = [*feed.take(Frame(frame, 1, clock.now_s()))]
+
+    assert [one.top for one in before if isinstance(one, Answer)] == [None]
+    assert [one.lost_s for one in after if isinstance(one, SourceBack)] == [5.0]
+    assert [len(one.top) for one in after if isinstance(one, Answer)] == [3]
+
+
+def test_who_reads_a_device_next_waits_until_the_one_before_has_let_go_of_it():
+    desk, order = Desk(), []
+
+    class Device(Film):
+        def __iter__(self):
+            order.append("opened")
+            yield from super().__iter__()
+            order.append("let go")
+
+    first = Reader(Device(), desk.place(PlaceOptions()), "door")
+    while not order:
+        first.join(0.001)
+    device = Device()
+    first.stop()
+    second = Reader(device, desk.place(PlaceOptions()), "door", after=[first])
+    while len(order) < 3:
+        second.join(0.001)
+    second.stop()
+
+    assert second.join(30)
+    assert order == ["opened", "let go", "opened", "let go"]
