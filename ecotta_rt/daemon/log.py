@@ -1,8 +1,16 @@
-"""What the daemon tells people on standard error: a line for people, or for a program a JSON object a line."""
+"""What the daemon tells people on standard error: a line for people, or for a program a JSON object a line.
+
+Standard error may be a pipe that nobody empties. While the daemon runs its lines are written by a thread of their own,
+so that neither a frame nor the end waits for a reader; those that there is no room for are dropped, and counted in the
+next line that is written.
+"""
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from queue import Full, Queue
+from threading import Thread
 from typing import Literal
 
 from ecotta_rt.daemon.configuration.tables import Log as LogOptions
@@ -14,6 +22,9 @@ from ecotta_rt.sinks.event_fields import iso_time
 __all__ = ["Log", "Severity"]
 
 Severity = Literal["debug", "info", "warning", "error"]
+
+_MOST_WAITING = 1000
+_END_S = 0.5
 
 _ORDER: tuple[Severity, ...] = ("debug", "info", "warning", "error")
 _WARNING = "warning: "
@@ -39,6 +50,23 @@ class Log:
         self.options = options
         self._program = program
         self._wall_s = wall_s
+        self._waiting: Queue[Callable[[], None] | None] | None = None  # None: lines are written at once
+        self._dropped = 0
+
+    @contextmanager
+    def unhurried(self) -> Iterator[None]:
+        """In here a thread writes the lines; at the end those that nobody reads are left behind."""
+        waiting = self._waiting = Queue(_MOST_WAITING)
+        thread = Thread(target=self._write_all, args=(waiting,), name="log", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            with suppress(Full):
+                waiting.put(None, timeout=_END_S)
+            thread.join(_END_S)
+            if not thread.is_alive():
+                self._waiting = None
 
     def say(self, text: str) -> None:
         """Tell something in a line; one that begins with `warning: ` is one."""
@@ -57,8 +85,25 @@ class Log:
             return
         if self.options.format == "json":
             line = {"time": iso_time(self._wall_s()), "level": severity, **fields, "message": printable(text)}
-            draw(json.dumps(line) + "\n")
+            self._hand_over(lambda: draw(json.dumps(line) + "\n"))
             return
         before = _WARNING if severity == "warning" else ""
         of = f"{fields['camera']}: " if "camera" in fields else ""
-        tell(self._program, f"{before}{of}{text}")
+        self._hand_over(lambda: tell(self._program, f"{before}{of}{text}"))
+
+    def _hand_over(self, write: Callable[[], None]) -> None:
+        waiting = self._waiting
+        if waiting is None:
+            write()
+            return
+        try:
+            waiting.put_nowait(write)
+        except Full:
+            self._dropped += 1
+
+    def _write_all(self, waiting: "Queue[Callable[[], None] | None]") -> None:
+        while (write := waiting.get()) is not None:
+            write()
+            if self._dropped:
+                dropped, self._dropped = self._dropped, 0
+                tell(self._program, f"warning: {dropped} lines were dropped: nobody read standard error")
