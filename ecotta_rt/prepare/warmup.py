@@ -12,11 +12,8 @@ Source:
     Song et al. 2023, EcoTTA, arXiv 2303.01904, section 3.1 (warm-up); rates and augmentation as in the public code.
 """
 
-import hashlib
-import io
 import math
 import time
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -29,12 +26,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ecotta_rt.errors import InputFileError, UsageError
-from ecotta_rt.files.atomic import write_atomic
 from ecotta_rt.method.attach import momenta_note
 from ecotta_rt.method.ecotta import AdaptableNetwork
 from ecotta_rt.method.state import initial_state, to_adapt_state
-from ecotta_rt.prepare.augment import Augmentation, augment
+from ecotta_rt.prepare.augment import Augmentation, augmented
 from ecotta_rt.prepare.calibrate import match_frozen_features, measure_statistics
+from ecotta_rt.prepare.snapshot import RunIdentity, array_digest, read_snapshot, save_snapshot, weights_digest
 from ecotta_rt.state import AdaptState
 
 __all__ = ["WarmUpOptions", "WarmUpProgress", "fine_tune", "warm_up"]
@@ -106,8 +103,6 @@ class WarmUpProgress:
     seconds: float
 
 
-_Identity = dict[str, str]
-
 WarmUpCallback = Callable[[WarmUpProgress], None]
 
 
@@ -175,7 +170,7 @@ def fine_tune(
     options = options or WarmUpOptions()
     labels = _checked_labels(frames, labels, options)
     network.requires_grad_(True).train()
-    run = _identity(options, frames, labels, _digest(network))
+    run = _identity(options, frames, labels, weights_digest(network))
     _train(network, network, frames, labels, options, report, snapshot, run)
     return network.eval()
 
@@ -188,7 +183,7 @@ def _train(
     options: WarmUpOptions,
     report: WarmUpCallback | None,
     snapshot: Path | None,
-    run: _Identity,
+    run: RunIdentity,
 ) -> None:
     """SGD by cross-entropy over `trained`'s parameters."""
     began = time.monotonic()
@@ -235,10 +230,7 @@ def _batches(
     order = torch.randperm(len(labels), generator=generator).numpy()
     for start in range(0, len(order) - options.batch + 1, options.batch):
         chosen = order[start : start + options.batch]
-        # NHWC in memory seen as NCHW is exactly torch's channels-last layout: the faster one on a CPU.
-        batch = torch.from_numpy(frames[chosen]).permute(0, 3, 1, 2).float().div_(255)
-        augmented = augment(batch, options.augmentation, generator)
-        yield augmented.contiguous(memory_format=torch.channels_last), torch.from_numpy(labels[chosen])
+        yield augmented(frames[chosen], options.augmentation, generator), torch.from_numpy(labels[chosen])
 
 
 def _save_snapshot(
@@ -246,21 +238,16 @@ def _save_snapshot(
     trained: nn.Module,
     optimiser: torch.optim.SGD,
     generator: torch.Generator,
-    run: _Identity,
+    run: RunIdentity,
     epochs_done: int,
 ) -> None:
-    if path is None:
-        return
     saved: dict[str, Any] = {
         "weights": trained.state_dict(),
         "optimiser": optimiser.state_dict(),
         "generator": generator.get_state(),
-        "run": run,
         "epochs_done": epochs_done,
     }
-    content = io.BytesIO()
-    torch.save(saved, content)
-    write_atomic(path, content.getvalue())
+    save_snapshot(path, run, saved)
 
 
 def _resume(
@@ -268,19 +255,11 @@ def _resume(
     trained: nn.Module,
     optimiser: torch.optim.SGD,
     generator: torch.Generator,
-    run: _Identity,
+    run: RunIdentity,
 ) -> int:
-    if path is None or not path.exists():
+    saved = read_snapshot(path, run)
+    if saved is None:
         return 0
-    try:
-        saved = torch.load(path, weights_only=True)
-        other = saved["run"]
-    except Exception as error:  # torch raises a dozen kinds for a damaged file
-        raise InputFileError(f"{path}: not a snapshot of ours, or damaged; remove it to start again") from error
-    if other != run:
-        raise InputFileError(
-            f"{path}: snapshot of another run: {_unlike(other, run)}. Give the same again, or remove it to start anew"
-        )
     try:
         trained.load_state_dict(saved["weights"])
         optimiser.load_state_dict(saved["optimiser"])
@@ -292,33 +271,18 @@ def _resume(
     return int(saved["epochs_done"])
 
 
-def _identity(options: WarmUpOptions, frames: Frames, labels: Labels, network: str) -> _Identity:
+def _identity(options: WarmUpOptions, frames: Frames, labels: Labels, network: str) -> RunIdentity:
     """What must not have changed when a run is taken up again; the labels stand for the data and its order."""
     # Of soft answers the classes: their last bits depend on the number of threads.
     kind, classes = ("labels", labels) if labels.ndim == 1 else ("own answers", labels.argmax(1))
-    digest = zlib.crc32(np.ascontiguousarray(classes, np.int64).tobytes())
+    digest = array_digest(classes.astype(np.int64))
     height, width = frames.shape[1:3]
     return {
         **{name: str(value) for name, value in asdict(options).items()},
         "frames": f"{len(labels)} of {height}x{width}",
-        "data": f"{kind} {digest:08x}",
+        "data": f"{kind} {digest}",
         "network": network[:12],
     }
-
-
-def _unlike(before: object, now: _Identity) -> str:
-    """What differs, each with both values."""
-    if not isinstance(before, dict):
-        return "it was left by an older version"
-    names = [name for name in now if before.get(name) != now[name]]
-    return ", ".join(f"{name} was {before.get(name, 'not there')} and is {now[name]}" for name in names)
-
-
-def _digest(network: nn.Module) -> str:
-    sha = hashlib.sha256()
-    for value in network.state_dict().values():
-        sha.update(value.detach().contiguous().numpy().tobytes())
-    return sha.hexdigest()
 
 
 def _require_known(labels: Labels, logits: Tensor) -> None:

@@ -13,7 +13,9 @@ from difflib import get_close_matches
 from types import MappingProxyType
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ecotta_rt.errors import UsageError
@@ -24,7 +26,7 @@ from ecotta_rt.prepare.augment.filters import amplitude, filters, waves
 from ecotta_rt.prepare.augment.geometry import erase, flip, shift
 from ecotta_rt.prepare.augment.textures import textures
 
-__all__ = ["AUGMENTATIONS", "Augmentation", "Known", "augment"]
+__all__ = ["AUGMENTATIONS", "Augmentation", "Known", "augment", "augmented"]
 
 
 class Known(NamedTuple):
@@ -95,6 +97,13 @@ def augment(frames: Tensor, how: Augmentation, generator: torch.Generator) -> Te
         if strength > 0:
             frames = AUGMENTATIONS[name].apply(frames, strength, draws).clamp(0, 1)  # rounding may leave the range
     return frames
+
+
+def augmented(frames: NDArray[np.uint8], how: Augmentation, generator: torch.Generator) -> Tensor:
+    """A batch to train on: uint8 `[N, H, W, C]` to float32 `[N, C, H, W]` in [0, 1], augmented, channels last."""
+    # NHWC in memory seen as NCHW is exactly torch's channels-last layout: the faster one on a CPU.
+    batch = torch.from_numpy(frames).permute(0, 3, 1, 2).float().div_(255)
+    return augment(batch, how, generator).contiguous(memory_format=torch.channels_last)
 
 
 def _step(text: str) -> tuple[str, float]:

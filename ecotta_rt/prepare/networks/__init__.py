@@ -7,6 +7,7 @@ defaults are those of the checkpoints people have:
     wrn-40-2             AugMix                  10   0.5, 0.5
     wrn-28-10            RobustBench             10   0, 1 (frames as they are)
     resnet-20 ... -56    akamaster               10   ImageNet's
+    resnet-8             none: a small student   10   ImageNet's
     resnet-50            torchvision           1000   ImageNet's
     efficientnet-lite0   PyPI package          1000   127/255, 128/255
 
@@ -63,7 +64,7 @@ MODELS: Mapping[str, Model] = MappingProxyType(
     {
         "wrn-40-2": Model(lambda *given: WideResNet(40, 2, *given), 10, _HALF, _HALF, 32),
         "wrn-28-10": Model(lambda *given: WideResNet(28, 10, *given), 10, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), 32),
-        **{f"resnet-{depth}": _cifar_resnet(depth) for depth in (20, 32, 44, 56)},
+        **{f"resnet-{depth}": _cifar_resnet(depth) for depth in (8, 20, 32, 44, 56)},
         "resnet-50": Model(ResNet50, 1000, _IMAGENET_MEAN, _IMAGENET_STD, 224),
         "efficientnet-lite0": Model(EfficientNetLite0, 1000, _LITE_MEAN, _LITE_STD, 224),
     }

@@ -1,4 +1,4 @@
-"""Residual networks for 32x32 frames with parameter-free shortcuts: ResNet-20, 32, 44 and 56.
+"""Residual networks for 32x32 frames with parameter-free shortcuts: ResNet-20, 32, 44 and 56, and 8.
 
 Module names are those of the public checkpoints of akamaster/pytorch_resnet_cifar10 (`conv1`, `bn1`,
 `layer1.0.conv1`, ..., `linear`), so those load without a key mapping.
