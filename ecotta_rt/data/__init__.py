@@ -6,7 +6,7 @@ Frames are made by `ecotta_rt.runtime.preprocess`, so that warm-up sees what the
 """
 
 from ecotta_rt.data.decoding import Decoded, Left, decode_pictures, remove_store
-from ecotta_rt.data.folders import ClassFolders, find_pictures, is_class_folders, open_class_folders
+from ecotta_rt.data.folders import ClassFolders, class_folder_names, find_pictures, is_class_folders, open_class_folders
 from ecotta_rt.data.labelled import (
     Labelled,
     LabelledArrays,
@@ -31,6 +31,7 @@ __all__ = [
     "Unlabelled",
     "UnlabelledArrays",
     "UnlabelledPictures",
+    "class_folder_names",
     "decode_pictures",
     "find_pictures",
     "is_class_folders",

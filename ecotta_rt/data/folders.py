@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ecotta_rt.errors import InputFileError, UsageError
 from ecotta_rt.sources.images import in_natural_order
 
-__all__ = ["ClassFolders", "find_pictures", "is_class_folders", "open_class_folders"]
+__all__ = ["ClassFolders", "class_folder_names", "find_pictures", "is_class_folders", "open_class_folders"]
 
 _TRAINING = ("train", "training")
 _HELD_OUT = ("val", "valid", "validation", "test")  # the first that is there
@@ -52,6 +52,11 @@ def find_pictures(folder: str | Path) -> tuple[Path, ...]:
 def is_class_folders(folder: Path) -> bool:
     """Whether files lie in folders in it."""
     return folder.is_dir() and any(_files(inner) for inner in _folders(folder))
+
+
+def class_folder_names(folder: Path) -> tuple[str, ...]:
+    """Names of the class folders that `open_class_folders` would learn from, in alphabetical order."""
+    return tuple(inner.name for inner in _folders(_parts(folder)[0]))
 
 
 def open_class_folders(folder: str | Path, classes: Sequence[str] = ()) -> ClassFolders:
