@@ -1,0 +1,84 @@
+"""Mini-batches from all domains: one of the source and one a target, each domain cycling on its own."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ecotta_rt.errors import UsageError
+from ecotta_rt.prepare.augment import Augmentation, augmented
+from ecotta_rt.student.domains import Domains
+
+__all__ = ["Batch", "batches", "batches_an_epoch"]
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """One step's frames, float32 `[B, C, H, W]` in [0, 1], augmented.
+
+    Attributes:
+        source: Of the source.
+        labels: int64 `[B]`, of `source`.
+        targets: Of each target, in their order.
+    """
+
+    source: Tensor
+    labels: Tensor
+    targets: tuple[Tensor, ...]
+
+
+def batches_an_epoch(domains: Domains, size: int) -> int:
+    """How many `batches` gives: an epoch is one pass over the source.
+
+    Raises:
+        UsageError: Fewer than 2 frames a batch, or a source smaller than a batch.
+    """
+    count = len(domains.labels)
+    if not 2 <= size <= count:
+        raise UsageError(f"--batch {size}: from 2 up to the {count} pictures of the source")
+    return count // size
+
+
+def batches(
+    domains: Domains, size: int, generator: torch.Generator, augmentation: Augmentation | None = None
+) -> Iterator[Batch]:
+    """The batches of one epoch: a pass over the source in a new order, and as many from each target.
+
+    A target that is shorter begins again in a new order, one that is longer shows another part in each epoch; so a
+    small one is seen more often than the source, and no batch is ever short.
+
+    Args:
+        domains: Whose.
+        size: Frames of each domain in a batch.
+        generator: All randomness comes from it: its state alone says what follows, and an epoch starts anew.
+        augmentation: Done to every frame of every domain; None: the warm-up's usual one.
+
+    Raises:
+        UsageError: As `batches_an_epoch`.
+    """
+    count = batches_an_epoch(domains, size)
+    how = augmentation or Augmentation()
+    every = [_places(len(domain.frames), size, generator) for domain in (domains.source, *domains.targets)]
+    for _ in range(count):
+        source, *targets = [next(places) for places in every]
+        yield Batch(
+            augmented(domains.source.frames[source], how, generator),
+            torch.from_numpy(domains.labels[source]),
+            tuple(
+                augmented(domain.frames[places], how, generator)
+                for domain, places in zip(domains.targets, targets, strict=True)
+            ),
+        )
+
+
+def _places(there: int, size: int, generator: torch.Generator) -> Iterator[NDArray[np.int64]]:
+    """Without end: `size` places at a time of one random order after another."""
+    queue = np.empty(0, np.int64)
+    while True:
+        while len(queue) < size:
+            queue = np.concatenate([queue, torch.randperm(there, generator=generator).numpy()])
+        chosen, queue = queue[:size], queue[size:]
+        yield chosen
