@@ -61,7 +61,7 @@ def parser_of(command: str) -> argparse.ArgumentParser:
     """The parser of `ecotta NAME` or `ecotta-bench`."""
     if command == "ecotta-bench":
         return bench_parser()
-    module = import_module(f"ecotta_rt.cli.{command.removeprefix('ecotta ')}")
+    module = import_module(f"ecotta_rt.cli.{command.removeprefix('ecotta ').replace(' ', '_')}")
     parser = argparse.ArgumentParser(command, description=module.__doc__, allow_abbrev=False)
     module.add_arguments(parser)
     return parser

@@ -44,12 +44,17 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _options(name: str) -> tuple[_Option, ...]:
+    """Of a command, and behind them those of its own commands, each once."""
     parser = argparse.ArgumentParser(name)
     try:
-        import_module(f"ecotta_rt.cli.{name}").add_arguments(parser)
+        module = import_module(f"ecotta_rt.cli.{name}")
+        module.add_arguments(parser)
     except ModuleNotFoundError:  # a command of an extra that is not installed
         return ()
-    return tuple(_option(action) for action in parser._actions)
+    own = tuple(_option(action) for action in parser._actions)
+    inner = [option for sub in getattr(module, "SUBCOMMANDS", ()) for option in _options(f"{name}_{sub}")]
+    known = {option.names for option in own}
+    return own + tuple({option.names: option for option in inner if option.names not in known}.values())
 
 
 def _option(action: argparse.Action) -> _Option:

@@ -1,7 +1,8 @@
 """The command `ecotta`: finds the subcommand, loads it and nothing else, and turns errors into messages.
 
-A subcommand is a module with `NAME`, `add_arguments(parser)` and `run(args) -> exit code`. It is imported only when
-called, so that `ecotta devices` runs on a board that has no torch. `run_command` is shared with `ecotta-bench`.
+A subcommand is a module with `NAME`, `add_arguments(parser)` and `run(args) -> exit code`; one with `SUBCOMMANDS` hands
+the rest of the line to the module of the first word, `cli/NAME_WORD.py`. It is imported only when called, so that
+`ecotta devices` runs on a board that has no torch. `run_command` is shared with `ecotta-bench`.
 """
 
 import difflib
@@ -126,6 +127,9 @@ def _run_subcommand(name: str, argv: Sequence[str]) -> int:
         hint = f"; did you mean {near[0]}?" if near else "."
         raise UsageError(f"unknown command {name!r}{hint} Known: {', '.join(COMMANDS)}")
     module = import_module(f"ecotta_rt.cli.{name}")
+    if argv and argv[0] in getattr(module, "SUBCOMMANDS", ()):
+        name, argv = f"{name} {argv[0]}", argv[1:]
+        module = import_module(f"ecotta_rt.cli.{name.replace(' ', '_')}")
     parser = CommandParser(f"ecotta {name}", description=module.__doc__)
     module.add_arguments(parser)
     code: int = module.run(parser.parse_args(argv))

@@ -1,0 +1,31 @@
+"""A network that fits the device, made of larger ones that do not.
+
+distil   teach a small network by a large one (or one a domain), over labelled source pictures and unlabelled ones of
+         the places where devices will hang; both adapt to those places meanwhile
+
+Each is a command of its own with its own help. What comes out is a network file that `ecotta prepare` takes.
+
+examples:
+  ecotta student distil --help
+"""
+
+import argparse
+
+from ecotta_rt.errors import UsageError
+
+__all__ = ["NAME", "SUBCOMMANDS", "add_arguments", "run"]
+
+NAME = "student"
+
+SUBCOMMANDS: dict[str, str] = {}
+"""Name -> its line in lists. The module is `ecotta_rt.cli.student_NAME`."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the argument: which of the commands, whose own options follow it."""
+    parser.add_argument("action", choices=tuple(SUBCOMMANDS), help="which command, see above; its options follow it")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Refuse: `ecotta_rt.cli.main` runs what the first word names, so something else came first."""
+    raise UsageError(f"name the command first: ecotta student {args.action} ...")
