@@ -7,7 +7,8 @@ Each camera has a state, statistics and a filter of its own, and a share of the 
 delays no other. A camera that is lost, or not there yet, is waited for. What was learned is saved every so often and at
 the end, and taken up at the next start. An output that fails or is too slow delays nothing; what it misses is counted.
 
-SIGTERM and Ctrl-C save all states and end within 5 seconds; a second one ends at once. SIGHUP opens the files of the
+SIGTERM and Ctrl-C save all states and end within 5 seconds, whatever hangs: a disk or an output is left behind, and
+told; a second one ends at once. SIGHUP opens the files of the
 outputs anew and reads CONFIG again: cameras and outputs that changed are replaced, the others go on untouched. One that
 is refused changes nothing. The daemon ends by itself when no camera is left: a film or a folder that was played.
 
@@ -17,18 +18,21 @@ examples:
   ECOTTA_SERVE__CAMERA__DOOR__SOURCE=/dev/video1 ecotta serve ecotta.toml
   systemctl reload ecotta                                            send SIGHUP, where it runs as a service
 
-exit codes: as `ecotta --help`; 78 for a configuration that cannot be meant, 0 after SIGTERM, 130 after Ctrl-C.
+exit codes: as `ecotta --help`; 78 for a configuration that cannot be meant, 0 after SIGTERM, 130 after Ctrl-C, 74 where
+after one of them something hung that could not be left behind otherwise.
 """
 
 import argparse
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Thread
 from typing import TYPE_CHECKING
 
 from ecotta_rt.cli.signal_watch import signals_watched
-from ecotta_rt.errors import EXIT_INTERRUPTED
+from ecotta_rt.cli.standard_streams import settle_streams
+from ecotta_rt.errors import EXIT_INTERRUPTED, TransferError
 from ecotta_rt.messages import show, tell
 
 if TYPE_CHECKING:
@@ -39,8 +43,13 @@ __all__ = ["NAME", "add_arguments", "run"]
 NAME = "serve"
 
 _ENDING = (signal.SIGINT, signal.SIGTERM)
-_GRACE_S = 1.5
-_ANSWERS_GRACE_S = 2.5
+
+# Seconds after the signal at which what is in progress is asked to end, and what is done then. An orderly end takes
+# `STOP_S` of the daemon at most; later than that something hangs which nothing but the end of the process will end.
+_ASK_S = 0.8
+_ANSWERS_S = 2.3
+_LEAVE_S = 4.7
+_SAY_S = 0.1
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,6 +67,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until a signal comes."""
+    signals = _Signals()
+    with signals_watched(_ENDING, signals.give_up, grace_s=0.0, again_s=_ASK_S), signals.heard():
+        _serve(args, signals)
+        if signals.received:  # all is said and saved; the interpreter's own end takes a second on a small board
+            settle_streams(abandoned=True)
+            os._exit(signals.code)
+    return 0
+
+
+def _serve(args: argparse.Namespace, signals: "_Signals") -> None:
     from ecotta_rt.daemon.configuration.config import Config, read_config
     from ecotta_rt.daemon.needs_check import missing_packages
 
@@ -69,41 +88,73 @@ def run(args: argparse.Namespace) -> int:
         tell("ecotta serve", f"warning: {missing}")
     if args.check:
         show(f"{args.config}: {len(config.cameras)} cameras, {len(config.sinks)} outputs, nothing wrong with it")
-        return 0
+        return
     from ecotta_rt.daemon.daemon import Daemon
     from ecotta_rt.daemon.systemd.notify import Notifier
 
     daemon = Daemon(config, read_again=read, trial=args.trial, notifier=Notifier.of(os.environ))
-    received: list[int] = []
-    with _signals(daemon, received), signals_watched(_ENDING, _giving_up(daemon), _GRACE_S):
-        daemon.run()
-    return EXIT_INTERRUPTED if signal.SIGINT in received else 0
+    signals.follow(daemon)
+    daemon.run()
 
 
-@contextmanager
-def _signals(daemon: "Daemon", received: list[int]) -> Iterator[None]:
-    """Let signals stop it, or have it read its configuration again. A second one to stop does what it always did."""
+class _Signals:
+    """What signals ask for, from the first moment on: of the daemon, once there is one.
 
-    def stop(number: int, frame: object) -> None:
-        received.append(number)
-        for one in _ENDING:
-            signal.signal(one, before[one])
-        if not daemon.serving:  # there is nothing to save, and trying a new bundle may take minutes
-            raise SystemExit(EXIT_INTERRUPTED if number == signal.SIGINT else 0)
-        daemon.stop()
+    Attributes:
+        received: Those that ask for an end.
+    """
 
-    def reload(number: int, frame: object) -> None:
-        daemon.reload()
+    def __init__(self) -> None:
+        self.received: list[int] = []
+        self._daemon: Daemon | None = None
+        self._reload = False
 
-    handlers = {signal.SIGINT: stop, signal.SIGTERM: stop, signal.SIGHUP: reload}
-    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    @property
+    def code(self) -> int:
+        return EXIT_INTERRUPTED if signal.SIGINT in self.received else 0
 
+    @contextmanager
+    def heard(self) -> Iterator[None]:
+        """Hear them; those who did before hear them again afterwards."""
+        handlers = {signal.SIGINT: self._stop, signal.SIGTERM: self._stop, signal.SIGHUP: self._read_again}
+        before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
-def _giving_up(daemon: "Daemon") -> Callable[[float], None]:
-    """Learning is given up first: its frames are answered all the same, in a third of the time."""
-    return lambda waited_s: daemon.interrupt(answers=waited_s > _ANSWERS_GRACE_S)
+    def follow(self, daemon: "Daemon") -> None:
+        """This is the daemon; what was asked before is asked of it now."""
+        self._daemon = daemon
+        if self._reload:
+            daemon.reload()
+
+    def give_up(self, waited_s: float) -> None:
+        """Ask for the end, more and more; in the thread that watches, since handlers wait for the step in progress.
+
+        Learning is given up first: its frames are answered all the same, in a third of the time.
+        """
+        if waited_s >= _LEAVE_S:
+            # Where nobody reads what is said, not even that may hold it up.
+            saying = Thread(
+                target=tell, args=("ecotta serve", "error: something hangs, and is left behind"), daemon=True
+            )
+            saying.start()
+            saying.join(_SAY_S)
+            os._exit(TransferError.exit_code)
+        if self._daemon is not None and self._daemon.serving:
+            self._daemon.stop()
+            if waited_s:
+                self._daemon.interrupt(answers=waited_s >= _ANSWERS_S)
+
+    def _stop(self, number: int, frame: object) -> None:
+        self.received.append(number)
+        if self._daemon is None or not self._daemon.serving:
+            raise SystemExit(self.code)  # there is nothing to save, and trying a new bundle may take minutes
+        self._daemon.stop()
+
+    def _read_again(self, number: int, frame: object) -> None:
+        self._reload = True
+        if self._daemon is not None:
+            self._daemon.reload()

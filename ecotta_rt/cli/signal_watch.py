@@ -20,7 +20,6 @@ ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 GRACE_S = 2.0
 """What the batch in progress is given to end by itself after the first signal."""
 
-_AGAIN_S = 1.0
 _JOIN_S = 1.0
 
 
@@ -57,21 +56,22 @@ def signals_watched(
     give_up: Callable[[float], None],
     grace_s: float = GRACE_S,
     leave: Callable[[int], None] = os._exit,
+    again_s: float = 1.0,
 ) -> Iterator[None]:
     """After one signal ask for an end, after two end the process; for the main thread.
 
     Args:
-        numbers: The signals; others that have handlers in Python are let pass. Those have to be there already. A
-            second SIGHUP ends nothing: of a terminal that goes both the shell and the kernel tell.
+        numbers: The signals; they need handlers in Python, by the time they come. Others that have some are let pass.
+            A second SIGHUP ends nothing: of a terminal that goes both the shell and the kernel tell.
         give_up: Asks what is in progress to end. Called with the seconds since the first signal, in another thread:
-            after `grace_s`, and each second from then on.
-        grace_s: See `GRACE_S`.
+            after `grace_s`, and each `again_s` from then on.
+        grace_s: See `GRACE_S`; 0: at once.
         leave: Ends the process with an exit code, without a word, whatever other threads do.
     """
     read, write = os.pipe()
     os.set_blocking(write, False)
     before = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
-    thread = Thread(target=_watch, args=(read, numbers, give_up, grace_s, leave), name="signals", daemon=True)
+    thread = Thread(target=_watch, args=(read, numbers, give_up, grace_s, leave, again_s), name="signals", daemon=True)
     thread.start()
     try:
         yield
@@ -89,6 +89,7 @@ def _watch(
     give_up: Callable[[float], None],
     grace_s: float,
     leave: Callable[[int], None],
+    again_s: float,
 ) -> None:
     if _next_signal(read, numbers, None) is None:
         return
@@ -96,7 +97,7 @@ def _watch(
     waited_s = wait_s = grace_s
     while (number := _next_signal(read, again, wait_s)) == 0:
         give_up(waited_s)
-        wait_s = _AGAIN_S
+        wait_s = again_s
         waited_s += wait_s
     if number is not None:
         leave(128 + number)

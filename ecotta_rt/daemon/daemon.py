@@ -47,11 +47,12 @@ __all__ = ["STOP_S", "Daemon"]
 
 Trial = Literal["first", "always", "off"]
 
-STOP_S = 4.5
+STOP_S = 4.4
 """Seconds from `stop` to the end, at most: then states and outputs that hang are left behind."""
 
-_OUTPUTS_S = 1.0
-_READERS_S = 0.3  # a camera that is alive lets go within a frame
+# Of them, what is still there for each when what comes before it has taken all that it may.
+_OUTPUTS_S, _OTHERS_S = 1.2, 0.6
+_READERS_S = _GUARD_S = 0.2  # a camera that is alive lets go within a frame, a look at the memory takes milliseconds
 
 
 class Daemon:
@@ -210,14 +211,14 @@ class Daemon:
         parts, told = (desk, feeds, states, outlets, outbox), (self.board, self._pictures, self._log, self._takers)
         self._work = work = Work(engine, ladder, *parts, *told, self._clock)
         stack.callback(lambda: feeds.join(_READERS_S))
-        stack.callback(lambda: outlets.close(min(self._left_s(), _OUTPUTS_S)))
+        stack.callback(lambda: outlets.close(max(0.0, self._left_s() - _OTHERS_S)))
         stack.callback(lambda: states.close(max(0.0, self._left_s() - _OUTPUTS_S)))
         stack.callback(work.end)
         stack.callback(self._notifier.stopping)
         stack.callback(self.stop)
         work.begin(self._config)
         if guard is not None:
-            stack.enter_context(watching(work.check_memory, guard.policy.check_every_s))
+            stack.enter_context(watching(work.check_memory, guard.policy.check_every_s, _GUARD_S))
         return work
 
     def _run_options(self) -> RunOptions:

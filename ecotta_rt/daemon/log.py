@@ -24,7 +24,7 @@ __all__ = ["Log", "Severity"]
 Severity = Literal["debug", "info", "warning", "error"]
 
 _MOST_WAITING = 1000
-_END_S = 0.5
+_END_S = 0.1  # for each of two waits
 
 _ORDER: tuple[Severity, ...] = ("debug", "info", "warning", "error")
 _WARNING = "warning: "

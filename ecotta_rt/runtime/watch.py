@@ -10,16 +10,15 @@ from threading import Event, Thread
 
 __all__ = ["watching"]
 
-_JOIN_S = 5.0  # longer than a reading takes on a board that swaps
-
 
 @contextmanager
-def watching(look: Callable[[], None], every_s: float) -> Iterator[None]:
+def watching(look: Callable[[], None], every_s: float, join_s: float = 5.0) -> Iterator[None]:
     """Look every so often, in a thread of its own.
 
     Args:
         look: Such as `Loop.check_memory`; raises nothing.
         every_s: Seconds between two looks.
+        join_s: Seconds to wait at the end for a look in progress; a reading takes long on a board that swaps.
     """
     done = Event()
 
@@ -33,4 +32,4 @@ def watching(look: Callable[[], None], every_s: float) -> Iterator[None]:
         yield
     finally:
         done.set()
-        thread.join(_JOIN_S)
+        thread.join(join_s)

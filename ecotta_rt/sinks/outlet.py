@@ -151,7 +151,7 @@ class Outlet:
             self._waiting.clear()
             count, self._untold = self._untold, 0
         if hangs:
-            self._report(SinkFailed(self.name, f"not done within {most_s:g} s of the end; left behind"))
+            self._report(SinkFailed(self.name, f"not done within {most_s:.1f} s of the end; left behind"))
         if count:
             self._report(EventsDropped(self.name, count))
 

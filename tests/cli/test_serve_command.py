@@ -13,6 +13,38 @@ import pytest
 from ecotta_rt.cli.main import main
 
 STOPS_S = 5.0
+
+# Hangs where it says, from the first answer on; `late("...", function)` puts the function into the place of that name.
+HANGING = """
+import os, signal, sys, time
+from importlib import import_module
+
+def late(name, function):
+    module, _, attribute = name.rpartition(":")
+    holder = import_module(module)
+    *path, last = attribute.split(".")
+    for part in path:
+        holder = getattr(holder, part)
+    setattr(holder, last, function)
+
+def hang(*_, **__):
+    time.sleep(60)
+
+{patches}
+from ecotta_rt.cli.main import main
+sys.exit(main(["serve", sys.argv[1]]))
+"""
+
+# Sends a signal when the command imports the first thing that it needs for its work.
+EARLY = """
+class Signals:
+    def find_spec(self, name, path=None, target=None):
+        if name == "ecotta_rt.daemon":
+            sys.meta_path.remove(self)
+            os.kill(os.getpid(), {number})
+
+sys.meta_path.insert(0, Signals())
+"""
 CAMERA = '[[camera]]\nname = "{name}"\nsource = "synthetic:{name}?fps=100"\n'
 
 
@@ -46,25 +78,24 @@ def serve():
     """Starts the command; what is left of it is killed."""
     served = []
 
-    def start(path):
-        served.append(Served(path))
+    def start(path, program=("-m", "ecotta_rt", "serve"), **options):
+        served.append(Served(path, program, **options))
         return served[-1]
 
     yield start
     for one in served:
         one.process.kill()
         one.process.wait()
-        one.process.stderr.close()
+        if one.process.stderr is not None:
+            one.process.stderr.close()
 
 
 class Served:
     """The command in a process; its answers are read from the file."""
 
-    def __init__(self, path):
+    def __init__(self, path, program, stderr=subprocess.PIPE):
         self.lines_path = path.with_name("lines.jsonl")
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "ecotta_rt", "serve", str(path)], stderr=subprocess.PIPE, text=True
-        )
+        self.process = subprocess.Popen([sys.executable, *program, str(path)], stderr=stderr, text=True)
 
     def lines(self):
         text = self.lines_path.read_text(encoding="utf-8") if self.lines_path.exists() else ""
@@ -127,6 +158,87 @@ def test_a_camera_that_hangs_in_a_read_does_not_hold_the_end_and_ctrl_c_is_130(c
 
     assert code == 130
     assert seconds < STOPS_S
+
+
+def program(*patches):
+    return "-c", HANGING.format(patches="\n".join(patches))
+
+
+def test_whatever_hangs_the_process_ends_within_five_seconds_of_the_signal(config, serve, tmp_path, tiny):
+    """A disk, an output, a folder that is watched, the guard's look at the memory, and nobody reads what is said."""
+    (tmp_path / "pictures").mkdir()
+    watched = f'[[camera]]\nname = "yard"\nsource = "watch:{tmp_path}/pictures"\n'
+    slow = '[[sink]]\nkind = "csv"\nfile = "/dev/null"\n'
+    read, write = os.pipe()
+    hanging = program(
+        'late("ecotta_rt.daemon.saving.snapshots:Snapshots.write", hang)',
+        'late("ecotta_rt.sinks.lines:LineStream.take", hang)',
+        'late("ecotta_rt.sinks.lines:LineStream.close", hang)',
+        'late("ecotta_rt.sources.watched_folder:WatchedFolder._pause", hang)',
+        'late("ecotta_rt.runtime.ladder:Ladder.check_memory", hang)',
+        'late("ecotta_rt.daemon.saving.states:OwnFolder.__exit__", hang)',
+        "os.write(2, bytes(1 << 16))",
+    )
+    served = serve(config("door", more=watched + slow), hanging, stderr=write)
+    served.wait_for(answer_of("door"))
+
+    begun_s = time.monotonic()
+    served.process.send_signal(signal.SIGTERM)
+    code = served.process.wait(60)
+    seconds = time.monotonic() - begun_s
+
+    os.close(read)
+    os.close(write)
+    assert seconds < STOPS_S
+    assert code == 74, "somebody should know that something was left behind"
+    assert {line["camera"] for line in served.lines() if line.get("event") == "state-not-saved"} == {"door"}
+
+
+def test_where_only_disk_and_output_hang_that_is_told_and_the_end_is_an_orderly_one(config, serve):
+    slow = '[[sink]]\nkind = "csv"\nfile = "/dev/null"\n'
+    hanging = program(
+        'late("ecotta_rt.daemon.saving.snapshots:Snapshots.write", hang)',
+        'late("ecotta_rt.sinks.lines:LineStream.take", hang)',
+    )
+    served = serve(config("door", more=slow), hanging)
+    served.wait_for(answer_of("door"))
+
+    code, seconds, said = served.end(signal.SIGTERM)
+
+    assert (code, "Traceback" in said) == (0, False)
+    assert seconds < STOPS_S
+    assert "the disk was not done within" in said
+    assert "csv: not done within 0.6 s of the end; left behind" in said
+
+
+def test_where_the_loop_itself_hangs_it_is_left_behind_with_a_word(config, serve):
+    said = 'lambda *_: (os.write(2, b"it hangs\\n"), hang())'
+    served = serve(config("door"), program(f'late("ecotta_rt.daemon.work:Work.reload", {said})'))
+    served.wait_for(answer_of("door"))
+    served.process.send_signal(signal.SIGHUP)
+    while served.process.stderr.readline() not in ("it hangs\n", ""):
+        pass
+
+    code, seconds, said = served.end(signal.SIGTERM)
+
+    assert code == 74
+    assert seconds < STOPS_S
+    assert "something hangs, and is left behind" in said
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_at_the_very_first_ends_it_as_later_ones_do(config, serve, number):
+    served = serve(config("door"), program(EARLY.format(number=int(number))))
+
+    assert served.process.wait(30) == (130 if number == signal.SIGINT else 0)
+    assert served.lines() == []
+
+
+def test_a_sighup_at_the_very_first_is_obeyed_when_the_network_is_there(config, serve):
+    served = serve(config("door"), program(EARLY.format(number=int(signal.SIGHUP))))
+    served.wait_for(event("reloaded"), answer_of("door"))
+
+    assert served.end(signal.SIGTERM)[0] == 0
 
 
 def test_a_signal_that_comes_before_the_network_is_loaded_ends_it_at_once(config, monkeypatch):

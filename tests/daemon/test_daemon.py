@@ -109,10 +109,12 @@ def test_a_disk_that_hangs_holds_up_neither_answers_nor_the_end(serve, folder, m
 
     heard, _ = serve(Camera("door", folder("a", 5)))
 
-    goes_on.set()
     assert len(heard.answers("door")) == 5
     (told,) = heard.of(StateNotSaved)
     assert told.why.startswith("the disk was not done within")
+    with pytest.raises(UsageError, match="in use by another run"):  # it may still write to the folder
+        serve(Camera("door", folder("b", 1)))
+    goes_on.set()
 
 
 def test_where_no_state_can_be_kept_that_is_said_and_the_cameras_are_answered(serve, folder, tmp_path):

@@ -30,7 +30,7 @@ _CONNECTIONS = 16
 _IN_ALL_S = 10.0
 _HEAD_BYTES = 16 * 2**10
 _LOOK_EVERY_S = 0.5
-_CLOSE_S = 2.0
+_CLOSE_S = 0.1  # for each of two waits
 
 
 class Web:
@@ -66,9 +66,9 @@ class Web:
         self._thread.start()
 
     def close(self) -> None:
-        """End all connections; may be called twice."""
+        """End all connections, and leave behind whoever does not end; may be called twice."""
         self._server.stop()
-        self._thread.join()
+        self._thread.join(_CLOSE_S)
         self._server.server_close()
 
 

@@ -42,6 +42,7 @@ class OwnFolder:
         self.path = path
         self._say, self._wait_s = say, wait_s
         self._lock: AbstractContextManager[None] | None = None
+        self._hangs = False
 
     def __enter__(self) -> Self:
         try:
@@ -51,8 +52,12 @@ class OwnFolder:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._lock is not None:
+        if self._lock is not None and not self._hangs:
             self._lock.__exit__(None, None, None)
+
+    def leave_behind(self) -> None:
+        """Somebody hangs who may still write to it: it is others' when this process has ended, and not before."""
+        self._hangs = True
 
     def require(self, wait_s: float = 0.0) -> None:
         """Let nobody else write to it, before anything is written.
@@ -176,4 +181,5 @@ class States:
 
     def close(self, within_s: float) -> None:
         """Wait until all is saved; what is not done in time is told."""
-        self._writer.close(within_s)
+        if not self._writer.close(within_s) and self._folder is not None:
+            self._folder.leave_behind()
