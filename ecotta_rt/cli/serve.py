@@ -44,11 +44,8 @@ NAME = "serve"
 
 _ENDING = (signal.SIGINT, signal.SIGTERM)
 
-# Seconds after the signal at which what is in progress is asked to end, and what is done then. An orderly end takes
-# `STOP_S` of the daemon at most; later than that something hangs which nothing but the end of the process will end.
-_ASK_S = 0.8
-_ANSWERS_S = 2.3
-_LEAVE_S = 4.7
+_PRESS_S = 0.8  # that of the daemon, which is not imported before signals are heard
+_LEAVE_S = 4.7  # after its STOP_S something hangs that nothing but the end of the process will end
 _SAY_S = 0.1
 
 
@@ -68,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Serve until a signal comes."""
     signals = _Signals()
-    with signals_watched(_ENDING, signals.give_up, grace_s=0.0, again_s=_ASK_S), signals.heard():
+    with signals_watched(_ENDING, signals.give_up, grace_s=0.0, again_s=_PRESS_S), signals.heard():
         _serve(args, signals)
         if signals.received:  # all is said and saved; the interpreter's own end takes a second on a small board
             settle_streams(abandoned=True)
@@ -131,10 +128,7 @@ class _Signals:
             daemon.reload()
 
     def give_up(self, waited_s: float) -> None:
-        """Ask for the end, more and more; in the thread that watches, since handlers wait for the step in progress.
-
-        Learning is given up first: its frames are answered all the same, in a third of the time.
-        """
+        """Ask for the end, more and more; in the thread that watches, since handlers wait for the step in progress."""
         if waited_s >= _LEAVE_S:
             # Where nobody reads what is said, not even that may hold it up.
             saying = Thread(
@@ -145,8 +139,7 @@ class _Signals:
             os._exit(TransferError.exit_code)
         if self._daemon is not None and self._daemon.serving:
             self._daemon.stop()
-            if waited_s:
-                self._daemon.interrupt(answers=waited_s >= _ANSWERS_S)
+            self._daemon.press(waited_s)
 
     def _stop(self, number: int, frame: object) -> None:
         self.received.append(number)

@@ -43,14 +43,19 @@ from ecotta_rt.sources.opening import Opened
 if TYPE_CHECKING:
     from ecotta_rt.runtime.engine import Runtime
 
-__all__ = ["STOP_S", "Daemon"]
+__all__ = ["PRESS_S", "STOP_S", "Daemon"]
 
 Trial = Literal["first", "always", "off"]
 
 STOP_S = 4.4
 """Seconds from `stop` to the end, at most: then states and outputs that hang are left behind."""
 
-# Of them, what is still there for each when what comes before it has taken all that it may.
+PRESS_S = 0.8
+"""Seconds from `stop` to the first `press` that counts, and from one to the next."""
+
+_ANSWERS_S = 2.3
+
+# Of `STOP_S`, what is still there for each when what comes before it has taken all that it may.
 _OUTPUTS_S, _OTHERS_S = 1.2, 0.6
 _READERS_S = _GUARD_S = 0.2  # a camera that is alive lets go within a frame, a look at the memory takes milliseconds
 
@@ -139,10 +144,14 @@ class Daemon:
         self.adapting(camera)
         self._wishes.add("reset", camera, lambda work: work.reset(camera))
 
-    def interrupt(self, answers: bool = False) -> None:
-        """Give up the step in progress, so that `stop` need not wait for it; see `Runtime.interrupt`."""
-        if self._work is not None:
-            self._work.engine.interrupt(answers)
+    def press(self, waited_s: float) -> None:
+        """Ask for the end once more, so many seconds after `stop`; for any thread, and to be repeated.
+
+        Learning in progress is given up first, whose frames are answered all the same, in a third of the time; and
+        later the answer.
+        """
+        if self._work is not None and waited_s >= PRESS_S:
+            self._work.engine.interrupt(answers=waited_s >= _ANSWERS_S)
 
     def run(self) -> None:
         """Serve until `stop`, or until no camera is left; once.

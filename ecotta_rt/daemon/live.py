@@ -1,10 +1,13 @@
 """Cameras answered in the background of somebody's program: what `ecotta serve` does, without files and signals.
 
-with Live("net.ecotta", {"door": "rtsp://192.168.1.20/live", "yard": "/dev/video0"}) as live:
-for stamped in live:
-print(stamped.camera, stamped.event)
+    with Live("net.ecotta", {"door": "rtsp://192.168.1.20/live", "yard": "/dev/video0"}) as live:
+        for stamped in live:
+            print(stamped.camera, stamped.event)
+
+Importing it loads no network, and starts no thread.
 """
 
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,15 +20,17 @@ from numpy.typing import NDArray
 
 from ecotta_rt.daemon.configuration.config import Config
 from ecotta_rt.daemon.configuration.tables import Camera, Log, Network, StateFolder
-from ecotta_rt.daemon.daemon import Daemon
+from ecotta_rt.daemon.daemon import PRESS_S, Daemon
 from ecotta_rt.daemon.inbox import Inbox
-from ecotta_rt.errors import UsageError
+from ecotta_rt.errors import TransferError, UsageError
 from ecotta_rt.events import Stamped
 from ecotta_rt.sources.opening import Opened
 from ecotta_rt.sources.pushed import Pushed
 from ecotta_rt.sources.source import Source
 
 __all__ = ["Live"]
+
+_CLOSE_S = 5.0
 
 
 class Live:
@@ -75,7 +80,7 @@ class Live:
         self._error: BaseException | None = None
         self._threads = [Thread(target=self._run, name="live", daemon=True)]
         if on_event is not None:
-            self._threads.append(Thread(target=self._call, name="live events", daemon=True))
+            self._threads.append(Thread(target=self._call, name="live: on_event", daemon=True))
 
     def start(self) -> Self:
         """Begin; the network is loaded in the background. Returns itself."""
@@ -84,17 +89,34 @@ class Live:
         return self
 
     def close(self) -> None:
-        """End within 5 seconds, with all states saved; may be called twice.
+        """End after the frame in progress, with all states saved, within 5 seconds; may be called twice.
+
+        A step that takes long is given up: learning after 0.8 seconds, whose frames are answered all the same, and an
+        answer after 2.4. What hangs is left behind in a thread that does not keep the program alive: a source that
+        blocks or a disk, of which an event tells what was not saved; and where even that is of no use, as in a source
+        whose own `close` blocks, a network that is still being loaded or `on_event`, an error does.
 
         Raises:
             EcottaError: What ended it before; once.
+            TransferError: Something hangs, and was left behind.
         """
+        begun_s = time.monotonic()
         self._daemon.stop()
         self._inbox.let_go()
-        for thread in self._threads:
-            if thread.is_alive() and thread is not current_thread():
-                thread.join()
+        while (hanging := self._hanging()) and (waited_s := time.monotonic() - begun_s) < _CLOSE_S:
+            self._daemon.press(waited_s)
+            hanging[0].join(min(PRESS_S, _CLOSE_S - waited_s))
+        if hanging:
+            self._inbox.close()  # who reads the events waits for nobody
+            self._error = self._error or TransferError(
+                f"not done within {_CLOSE_S:g} s of the end: {' and '.join(thread.name for thread in hanging)} hangs, "
+                "and is left behind; what was learned since the last save may be lost"
+            )
         self._raise()
+
+    def _hanging(self) -> list[Thread]:
+        """The threads that have not ended, but for the one that asks."""
+        return [thread for thread in self._threads if thread.is_alive() and thread is not current_thread()]
 
     def put(self, camera: str, picture: NDArray[np.uint8], name: str = "") -> None:
         """Hand over a picture of a camera whose source is None; the newest is answered, and nobody waits.

@@ -153,12 +153,12 @@ class Work:
             self._failure = self._failure or error
 
     def end(self) -> None:
-        """Read no more, say what each camera has come to, and begin to save."""
+        """Begin to save, read no more, and say what each camera has come to."""
+        self._states.stop()  # first: somebody's source may block when it is closed
         for feed in self._feeds:
             self._feeds.end(feed)
             if not feed.ended:
                 self._tell(StreamEnded(feed.all_dropped, "stopped"), feed)
-        self._states.stop()
 
     def require_good_end(self) -> None:
         """Raise what ended the work; and where all cameras have ended, the first of their errors."""

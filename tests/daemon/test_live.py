@@ -1,6 +1,7 @@
 """Cameras answered inside somebody's program."""
 
 import asyncio
+import time
 from threading import Event, Thread, current_thread
 from threading import enumerate as enumerate_threads
 
@@ -9,9 +10,11 @@ import pytest
 
 from ecotta_rt.daemon.inbox import Inbox
 from ecotta_rt.daemon.live import Live
-from ecotta_rt.errors import InputFileError, UsageError
+from ecotta_rt.errors import InputFileError, TransferError, UsageError
 from ecotta_rt.events import Answer, EventsDropped, Refusal, Stamped, StateSaved, StreamEnded
+from ecotta_rt.records import Frame
 from ecotta_rt.runtime.engine import Runtime
+from ecotta_rt.session.interrupted import Interrupted
 
 WAIT_S = 30.0
 
@@ -93,7 +96,7 @@ def test_a_function_is_called_event_by_event_in_one_thread_of_its_own(bundle, pi
         assert ended.wait(WAIT_S)
 
     assert answers(heard) == expected
-    assert threads == {"live events"}
+    assert threads == {"live: on_event"}
 
 
 def test_what_the_function_raises_ends_everything_and_is_raised_by_close(bundle, tmp_path):
@@ -185,6 +188,105 @@ def test_what_keeps_it_from_beginning_is_raised_by_the_loop(bundle):
 def test_a_program_that_leaves_by_an_error_of_its_own_hears_of_that_one(bundle):
     with pytest.raises(KeyError, match="mine"), Live(bundle, {"door": "/no/such/film.mkv"}):
         raise KeyError("mine")
+
+
+@pytest.fixture
+def hurried(monkeypatch):
+    """The times of an end, a tenth as long."""
+    monkeypatch.setattr("ecotta_rt.daemon.live._CLOSE_S", 0.6)
+    monkeypatch.setattr("ecotta_rt.daemon.live.PRESS_S", 0.05)
+    monkeypatch.setattr("ecotta_rt.daemon.daemon.PRESS_S", 0.05)
+    monkeypatch.setattr("ecotta_rt.daemon.daemon._ANSWERS_S", 0.1)
+
+
+@pytest.fixture
+def hold():
+    """What hangs until the test is over."""
+    gate = Event()
+    yield gate
+    gate.set()
+
+
+def test_close_gives_up_the_step_in_progress_and_then_the_answer(bundle, hurried, monkeypatch, hold):
+    """As an onnxruntime that stops at its next node does."""
+    asked, in_step = [], Event()
+
+    def interrupt(self, answers=False):
+        asked.append(answers)
+        if answers:
+            hold.set()
+
+    def step(self, frames, **options):
+        in_step.set()
+        assert hold.wait(WAIT_S)
+        raise Interrupted
+
+    monkeypatch.setattr(Runtime, "interrupt", interrupt)
+    monkeypatch.setattr(Runtime, "__call__", step)
+    monkeypatch.setattr(Runtime, "predict", step)
+    live = Live(bundle, {"door": "synthetic:door?fps=0"}).start()
+    assert in_step.wait(WAIT_S)
+
+    live.close()
+
+    assert asked[0] is False
+    assert asked[-1] is True
+    assert threads_left() == []
+
+
+class Blocking:
+    """A source whose read, or close, waits for ever after a first frame."""
+
+    dropped = 0
+
+    def __init__(self, frame, read=None, close=None):
+        self.frame, self.read, self.shut = frame, read, close
+
+    def __iter__(self):
+        yield Frame(self.frame, 0, time.monotonic(), "first")
+        while self.read is None or self.read.wait(WAIT_S):
+            yield Frame(self.frame, 1, time.monotonic(), "more")
+
+    def close(self):
+        if self.shut is not None:
+            self.shut.wait(WAIT_S)
+
+
+def test_a_source_that_blocks_in_a_read_does_not_hold_up_close(bundle, tiny, hold):
+    with Live(bundle, {"door": Blocking(tiny.frames(1)[0], read=hold)}) as live:
+        next(iter(live))
+        begun_s = time.monotonic()
+
+    assert time.monotonic() - begun_s < 5
+
+
+def test_a_source_whose_close_blocks_is_left_behind_with_an_error_and_its_state_saved(
+    bundle, tiny, hurried, hold, tmp_path
+):
+    source = Blocking(tiny.frames(1)[0], close=hold)
+    live = Live(bundle, {"door": source}, state=tmp_path / "states").start()
+    events = iter(live)
+    while not isinstance(next(events).event, Answer):
+        pass
+
+    with pytest.raises(TransferError, match="not done within 0.6 s of the end: live hangs, and is left behind"):
+        live.close()
+
+    assert StateSaved in {type(one.event) for one in events}, "what waits is read to its end, and no more is waited for"
+
+
+def test_a_function_that_hangs_is_left_behind_with_an_error(bundle, pictures, hurried, hold):
+    called = Event()
+
+    def on_event(stamped):
+        called.set()
+        hold.wait(WAIT_S)
+
+    live = Live(bundle, {"door": pictures}, on_event=on_event).start()
+    assert called.wait(WAIT_S)
+
+    with pytest.raises(TransferError, match="live: on_event hangs"):
+        live.close()
 
 
 def test_options_that_cannot_be_meant_are_refused_at_once(bundle):
