@@ -7,8 +7,8 @@ ACTION is one of
 
 Environment variables win over the file: ECOTTA_SERVE__HTTP__PORT=9000, or for a camera or an output by its name
 ECOTTA_SERVE__CAMERA__FRONT_DOOR__SOURCE=/dev/video1. A text may come from elsewhere: "${NAME}" from the environment,
-"file:/run/secrets/name" from a file. `check` and `show` also read the variables in the file beside FILE with the suffix
-.env, which `ecotta service` gives to the service; `ecotta serve` in a terminal takes those of the terminal alone.
+"file:/run/secrets/name" from a file. Variables that the environment does not have are taken from the file beside FILE
+with the suffix .env, where there is one: by `check` and `show`, by `ecotta serve`, and by the service.
 
 examples:
   ecotta config init door.toml --bundle net.ecotta --camera /dev/video0

@@ -1,7 +1,8 @@
 """Serve several cameras with one network, for months: answers out, the network adapts to each camera by itself.
 
 CONFIG.toml says which network, which cameras and which outputs there are; `ecotta config init` writes one to begin
-with, `ecotta config check` looks at one without starting anything, and the reference explains every field.
+with, `ecotta config check` looks at one without starting anything, and the reference explains every field. Variables
+that it names are taken from the environment, else from the file beside it with the suffix .env, where there is one.
 
 Each camera has a state, statistics and a filter of its own, and a share of the network's time: a dead or slow one
 delays no other. A camera that is lost, or not there yet, is waited for. What was learned is saved every so often and at
@@ -14,7 +15,7 @@ is refused changes nothing. The daemon ends by itself when no camera is left: a 
 
 examples:
   ecotta serve ecotta.toml
-  ecotta serve ecotta.toml --check                                   say what is wrong with it, and start nothing
+  ecotta config check ecotta.toml                                    say what is wrong with it, and start nothing
   ECOTTA_SERVE__CAMERA__DOOR__SOURCE=/dev/video1 ecotta serve ecotta.toml
   systemctl reload ecotta                                            send SIGHUP, where it runs as a service
 
@@ -33,7 +34,7 @@ from typing import TYPE_CHECKING
 from ecotta_rt.cli.signal_watch import signals_watched
 from ecotta_rt.cli.standard_streams import settle_streams
 from ecotta_rt.errors import EXIT_INTERRUPTED, TransferError
-from ecotta_rt.messages import show, tell
+from ecotta_rt.messages import tell
 
 if TYPE_CHECKING:
     from ecotta_rt.daemon.daemon import Daemon
@@ -52,7 +53,6 @@ _SAY_S = 0.1
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("config", metavar="CONFIG.toml", help="the configuration")
-    parser.add_argument("--check", action="store_true", help="look at the configuration, and start nothing")
     parser.add_argument(
         "--trial",
         choices=("first", "always", "off"),
@@ -75,17 +75,19 @@ def run(args: argparse.Namespace) -> int:
 
 def _serve(args: argparse.Namespace, signals: "_Signals") -> None:
     from ecotta_rt.daemon.configuration.config import Config, read_config
+    from ecotta_rt.daemon.configuration.environment_file import environment_of, hint_of
     from ecotta_rt.daemon.needs_check import missing_packages
+    from ecotta_rt.errors import ConfigurationError
 
     def read() -> Config:
-        return read_config(args.config, os.environ)
+        try:
+            return read_config(args.config, environment_of(args.config, os.environ))
+        except ConfigurationError as error:
+            raise ConfigurationError(hint_of(args.config, error)) from error
 
     config = read()
     for missing in missing_packages(config):
         tell("ecotta serve", f"warning: {missing}")
-    if args.check:
-        show(f"{args.config}: {len(config.cameras)} cameras, {len(config.sinks)} outputs, nothing wrong with it")
-        return
     from ecotta_rt.daemon.daemon import Daemon
     from ecotta_rt.daemon.systemd.notify import Notifier
 

@@ -220,7 +220,7 @@ class Daemon:
         parts, told = (desk, feeds, states, outlets, outbox), (self.board, self._pictures, self._log, self._takers)
         self._work = work = Work(engine, ladder, *parts, *told, self._clock)
         stack.callback(lambda: feeds.join(_READERS_S))
-        stack.callback(lambda: outlets.close(max(0.0, self._left_s() - _OTHERS_S)))
+        stack.callback(lambda: outlets.close(min(1.0, max(0.0, self._left_s() - _OTHERS_S))))
         stack.callback(lambda: states.close(max(0.0, self._left_s() - _OUTPUTS_S)))
         stack.callback(work.end)
         stack.callback(self._notifier.stopping)

@@ -264,11 +264,33 @@ def test_where_no_camera_is_left_it_ends_by_itself(config, serve, tmp_path, tiny
     assert [line["frame"] for line in served.lines() if "label" in line] == [0]
 
 
-def test_check_starts_nothing_and_a_fault_is_78(config, tmp_path, capsys):
-    path = config("door")
+def test_variables_come_from_the_file_beside_as_for_the_service(config, tmp_path, tiny, capsys, monkeypatch):
+    import numpy as np
 
-    assert main(["serve", str(path), "--check"]) == 0
-    assert capsys.readouterr().out == f"{path}: 1 cameras, 1 outputs, nothing wrong with it\n"
+    for name in ("in-file", "in-environment"):
+        (tmp_path / name).mkdir()
+        np.save(tmp_path / name / f"{name}.npy", tiny.frames(1)[0])
+    path = config(more=f'[[camera]]\nname = "door"\nsource = "{tmp_path}/${{DOOR_FOLDER}}"\n')
+    assert main(["serve", str(path)]) == 78
+    path.with_suffix(".env").write_text("DOOR_FOLDER=in-file\n")
+    assert main(["serve", str(path)]) == 0
+    monkeypatch.setenv("DOOR_FOLDER", "in-environment")
+    assert main(["serve", str(path)]) == 0
+
+    answered = [json.loads(line) for line in (tmp_path / "lines.jsonl").read_text().splitlines()]
+    assert [line["name"] for line in answered if "label" in line] == ["in-file.npy", "in-environment.npy"]
+
+
+def test_a_package_that_a_camera_needs_is_warned_of(config, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "av", None)
+    path = config(more='[[camera]]\nname = "door"\nsource = "/dev/no-such-camera"\nwait = false\n')
+
+    assert main(["serve", str(path)]) == 69
+    assert "warning: camera 'door': av is not installed" in capsys.readouterr().err
+
+
+def test_a_fault_is_78_and_nothing_is_begun(config, tmp_path, capsys):
+    path = config("door")
     path.write_text("config_version = 1\n[[camera]]\n", encoding="utf-8")
     assert main(["serve", str(path)]) == 78
     assert "bundle" in capsys.readouterr().err

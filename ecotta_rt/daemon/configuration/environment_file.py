@@ -38,7 +38,8 @@ def file_variables(path: Path) -> Mapping[str, str]:
 def environment_of(path: str | os.PathLike[str], environ: Mapping[str, str]) -> Mapping[str, str]:
     """The environment with the variables of the file beside a configuration, where that is there and may be read.
 
-    For commands that look at what a service was started with. What the environment itself has goes first.
+    So the daemon in a terminal, and commands that look at one, have what systemd gives to its service. What the
+    environment itself has goes first.
 
     Raises:
         ConfigurationError: The file has something else than variables.
