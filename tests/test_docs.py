@@ -9,6 +9,7 @@ import ecotta_rt
 import page_parts
 import render_results
 import write_pages
+from ecotta_rt.cli import student
 from ecotta_rt.cli.main import COMMANDS
 from ecotta_rt.errors import EcottaError
 from ecotta_rt.events import Answer, Reason
@@ -30,8 +31,12 @@ FOREIGN = {
 """Options that pages name and other programs have."""
 
 
+ALL_COMMANDS = [*(f"ecotta {name}" for name in COMMANDS), *(f"ecotta student {name}" for name in student.SUBCOMMANDS)]
+ALL_COMMANDS.append("ecotta-bench")
+
+
 def options_of_all_commands():
-    parsers = [write_pages.parser_of(f"ecotta {name}") for name in COMMANDS] + [write_pages.parser_of("ecotta-bench")]
+    parsers = [write_pages.parser_of(name) for name in ALL_COMMANDS]
     return {name for parser in parsers for action in parser._actions for name in action.option_strings}
 
 
@@ -70,7 +75,7 @@ def test_the_readme_and_the_reference_name_every_command_and_no_other(checkout):
 
     rows = "\n".join(re.findall(r"^\| (`ecotta .*?) \|", README.read_text(encoding="utf-8"), re.MULTILINE))
     assert set(re.findall(r"`ecotta ([a-z]+)`", rows)) == set(COMMANDS)
-    assert set(re.findall(r"BEGIN COMMAND: ecotta ([a-z]+) ", reference)) == set(COMMANDS)
+    assert set(re.findall(r"BEGIN COMMAND: (ecotta.*?) -->", reference)) == set(ALL_COMMANDS)
 
 
 def test_the_reference_has_every_public_name(checkout):
@@ -85,6 +90,8 @@ def refused(commands):
     for command, *words in commands:
         line = " ".join([command, *words])
         name = command if command == "ecotta-bench" else f"ecotta {words.pop(0)}"
+        if name == "ecotta student" and words and words[0] in student.SUBCOMMANDS:
+            name = f"{name} {words.pop(0)}"
         if not name.endswith("COMMAND") and "--help" not in words:
             try:
                 write_pages.parser_of(name).parse_args(words)
@@ -99,7 +106,7 @@ def test_commands_in_a_page_are_ones_we_understand():
 
 
 def test_the_examples_of_a_help_are_ones_we_understand():
-    for name in [*(f"ecotta {name}" for name in COMMANDS), "ecotta-bench"]:
+    for name in ALL_COMMANDS:
         help_text = write_pages.command(name).partition("```text")[2].partition("```")[0]
         examples = page_parts.commands(f"```bash\n{help_text}\n```\n")
 

@@ -1,11 +1,13 @@
 """A network that fits the device, made of larger ones that do not.
 
+rank     rank networks that were trained for other tasks by how much they know of yours, and weigh them as teachers
 distil   teach a small network by a large one (or one a domain), over labelled source pictures and unlabelled ones of
          the places where devices will hang; both adapt to those places meanwhile
 
 Each is a command of its own with its own help. What comes out is a network file that `ecotta prepare` takes.
 
 examples:
+  ecotta student rank networks/ --data few-labelled-pictures/
   ecotta student distil --help
 """
 
@@ -17,7 +19,9 @@ __all__ = ["NAME", "SUBCOMMANDS", "add_arguments", "run"]
 
 NAME = "student"
 
-SUBCOMMANDS: dict[str, str] = {}
+SUBCOMMANDS: dict[str, str] = {
+    "rank": "rank networks that were trained for other tasks by how much they know of yours",
+}
 """Name -> its line in lists. The module is `ecotta_rt.cli.student_NAME`."""
 
 

@@ -7,6 +7,7 @@ from importlib import import_module
 import pytest
 
 from ecotta_rt import errors
+from ecotta_rt.cli import student
 from ecotta_rt.cli.main import COMMANDS, main, run_command
 from ecotta_rt.machine.device import device_ids
 
@@ -121,7 +122,7 @@ def test_version_is_the_packages(option, capsys):
     [
         ([], "no command given"),
         (["device"], "unknown command 'device'; did you mean devices?"),
-        (["zzz"], "unknown command 'zzz'. Known: demo, prepare, tune, profile, devices"),
+        (["zzz"], "unknown command 'zzz'. Known: demo, student, prepare, tune"),
         (["devices", "zzz"], "unknown device 'zzz'"),
     ],
 )
@@ -137,16 +138,16 @@ def test_a_wrong_option_is_a_usage_error(argv, capsys):
 
 
 def test_every_command_keeps_the_convention_and_shows_examples(capsys, subtests):
-    for name in COMMANDS:
+    for name in [*COMMANDS, *(f"student {name}" for name in student.SUBCOMMANDS)]:
         with subtests.test(name=name):
             if name != "devices":
                 pytest.importorskip("torch")
-            module = import_module(f"ecotta_rt.cli.{name}")
+            module = import_module(f"ecotta_rt.cli.{name.replace(' ', '_')}")
 
-            assert name == module.NAME
+            assert name.rpartition(" ")[2] == module.NAME
             module.add_arguments(argparse.ArgumentParser())
             assert callable(module.run)
-            assert main([name, "--help"]) == 0
+            assert main([*name.split(), "--help"]) == 0
             printed = capsys.readouterr().out
             assert f"ecotta {name}" in printed
             assert "examples:" in printed.lower()

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from ecotta_rt.cli import bench
+from ecotta_rt.cli import bench, student
 from ecotta_rt.cli.bench_options import bench_parser
 from ecotta_rt.cli.main import COMMANDS, main
 from ecotta_rt.demo import ladder
@@ -33,14 +33,18 @@ SOURCES += ["/dev/video99", "pipe", "rtsp://", "http://", "://", ""]
 
 def parser_of(name):
     parser = argparse.ArgumentParser(name)
-    import_module(f"ecotta_rt.cli.{name}").add_arguments(parser)
+    import_module(f"ecotta_rt.cli.{name.replace(' ', '_')}").add_arguments(parser)
     return parser
 
 
-PARSERS = {**{name: parser_of(name) for name in COMMANDS}, "bench": bench_parser()}
+NAMES = [*COMMANDS, *(f"student {name}" for name in student.SUBCOMMANDS)]
+PARSERS = {**{name: parser_of(name) for name in NAMES}, "bench": bench_parser()}
 
 # So that nothing long begins: what each command line has in any case.
-ALWAYS = {"doctor": ["--quick"], **{name: ["--data", "nowhere"] for name in ("bench", "prepare", "tune")}}
+ALWAYS = {
+    "doctor": ["--quick"],
+    **{name: ["--data", "nowhere"] for name in ("bench", "prepare", "tune", "student rank")},
+}
 NEVER = {"--help", "--version", "--data", "--quick"}
 
 
@@ -107,7 +111,7 @@ def test_no_command_line_is_a_bug_of_ours(name, data, pristine, tmp_path_factory
     monkeypatch.setattr(least_memory, "held_memory", lambda: None)
     monkeypatch.setattr(ladder, "climb", cut_off)
 
-    code = main([name, *line]) if name != "bench" else bench.main(line)
+    code = main([*name.split(), *line]) if name != "bench" else bench.main(line)
 
     told = capsys.readouterr().err
     assert code in {0, 2, 3, 4, 69, 74, 78}, (line, told)
