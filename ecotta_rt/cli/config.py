@@ -40,7 +40,8 @@ NAME = "config"
 
 _BUNDLE = "/etc/ecotta/net.ecotta"
 _CAMERA = "/dev/video0"
-_NAMED = re.compile(r"([A-Za-z0-9][A-Za-z0-9_-]{0,63})=(.*)", re.ASCII | re.DOTALL)
+_NAME = re.compile("[A-Za-z0-9][A-Za-z0-9_-]{0,63}", re.ASCII)
+_NAMED = re.compile(f"({_NAME.pattern})=(.*)", re.ASCII | re.DOTALL)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -108,6 +109,8 @@ def _cameras(given: list[str]) -> dict[str, str]:
         name, source = named.groups() if named else ("camera" if not at else f"camera-{at + 1}", text)
         if not source or name in cameras:
             raise UsageError(f"--camera {mask(text)}: expected NAME=SOURCE, each name once")
+        if _NAME.fullmatch(text) and not os.path.exists(text):
+            raise UsageError(f"--camera {text}: expected NAME=SOURCE, as {text}={_CAMERA}; there is no source {text!r}")
         cameras[name] = source
     return cameras
 

@@ -102,6 +102,14 @@ def test_without_a_file_it_goes_to_standard_output(capsys):
     assert values["state"] == {"folder": "/srv"}
 
 
+@pytest.mark.parametrize("cameras", [["door"], ["/dev/video0", "door"]])
+def test_a_name_alone_is_no_source(cameras, capsys):
+    assert main(["config", "init", *(word for camera in cameras for word in ("--camera", camera))]) == 2
+    assert (
+        "--camera door: expected NAME=SOURCE, as door=/dev/video0; there is no source 'door'" in capsys.readouterr().err
+    )
+
+
 @pytest.mark.parametrize("cameras", [["a=x", "a=y"], ["a="], [""]])
 def test_a_camera_without_a_name_or_a_source_of_its_own_is_refused(cameras, capsys):
     assert main(["config", "init", *(word for camera in cameras for word in ("--camera", camera))]) == 2
