@@ -269,6 +269,20 @@ def test_what_a_camera_only_repeats_takes_one_place_in_the_list():
     assert len(days.board.snapshot(after=days.board.snapshot()["events"][1]["number"])["events"]) == 2
 
 
+def test_files_that_were_refused_are_told_apart_and_many_do_not_push_out_the_rest():
+    days = Days()
+    days.take(SourceLost(0, "yard", "lost"), "yard")
+    for frame in range(250):
+        days.take(Refusal(frame, f"{frame}.png", "torn"))
+        days.take(Refusal(frame, f"{frame}.png", "torn"))
+
+    events = days.board.snapshot()["events"]
+
+    assert [event["text"] for event in events][-2:] == ["248.png: torn", "249.png: torn"]
+    assert [event["times"] for event in events][-2:] == [2, 2]
+    assert [event["kind"] for event in events] == ["camera-lost", *20 * ["refused"]]
+
+
 def test_a_network_that_has_diverged_gives_json_all_the_same():
     days = Days()
     days.take(answer(entropy=float("nan")))

@@ -43,6 +43,7 @@ SCHEMA = 1
 _EVENTS = 200
 _VITALS_S = 5.0
 _MOST_SINKS = 64
+_MOST_REFUSED = 20
 _REPEATED = ("refused", "camera-lost", "events-dropped", "state-saved", "state-not-saved")
 
 
@@ -177,12 +178,17 @@ class Board:
         return self._sinks.setdefault(name, {"name": name, "failed": None, "failures": 0, "missed": 0, "dropped": 0})
 
     def _tell(self, stamped: Stamped, kind: str, text: str) -> None:
-        """Add to the list of events; one that only repeats what its camera told last takes that one's place."""
-        last = next((event for event in reversed(self._events) if event["camera"] == stamped.camera), None)
+        """Add to the list of events; one that only repeats what its camera told last takes that one's place.
+
+        Frames that were refused repeat what was told where name and reason are the same.
+        """
+        own = [event for event in self._events if event["camera"] == stamped.camera]
         times = 1
-        if last is not None and last["kind"] == kind and kind in _REPEATED:
-            self._events.remove(last)
-            times += last["times"]
+        if own and own[-1]["kind"] == kind and kind in _REPEATED and (kind != "refused" or own[-1]["text"] == text):
+            self._events.remove(own[-1])
+            times += own[-1]["times"]
+        elif kind == "refused" and len(refused := [event for event in own if event["kind"] == kind]) >= _MOST_REFUSED:
+            self._events.remove(refused[0])  # a folder of torn files is not to push out all else
         self._told += 1
         self._events.append(
             {
