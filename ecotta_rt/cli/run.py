@@ -38,8 +38,8 @@ examples:
   ecotta run net.ecotta /dev/video0 --device raspberry-pi-zero-2w     its default limit
   ecotta run net.ecotta /dev/video0 --memory-limit 150MiB --max-temperature 70
 
-exit codes: as `ecotta --help`; a run ended by SIGTERM or SIGHUP exits with 0, by Ctrl-C with 130, by a reader of
-standard output that has gone with 74 and no message. In each case the state is saved.
+exit codes: as `ecotta --help`; 4 also where all frames were refused; a run ended by SIGTERM or SIGHUP exits with 0, by
+Ctrl-C with 130, by a reader of standard output that has gone with 74 and no message. In each case the state is saved.
 """
 
 import argparse
@@ -143,7 +143,7 @@ def run(args: argparse.Namespace) -> int:
     from ecotta_rt.cli.progress import StreamProgress
     from ecotta_rt.machine.clock import SystemClock
     from ecotta_rt.run.assembly import opened
-    from ecotta_rt.run.least_memory import require_answers
+    from ecotta_rt.run.outcome import require_answers
 
     values = {field.name: getattr(args, field.name) for field in fields(RunOptions) if hasattr(args, field.name)}
     options = RunOptions(**values, memory_limit_bytes=byte_size(args.memory_limit))
@@ -159,7 +159,7 @@ def run(args: argparse.Namespace) -> int:
         signals_watched(ENDING, _giving_up(ready.engine)),
     ):
         ready.play()
-    require_answers(ready.tally)
+    require_answers(ready.tally, stopped=bool(received))
     return EXIT_INTERRUPTED if signal.SIGINT in received else 0
 
 

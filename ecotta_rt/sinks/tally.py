@@ -16,6 +16,7 @@ class Tally:
     Attributes:
         frames: Frames answered.
         refused: Frames that could not be used.
+        last_refusal: Why the last of them could not.
         damaged: Frames answered that may show damage of their film; nothing was learned from their batches.
         dropped: Frames that a newer one replaced, or that came while the guard let none in.
         offered: Batches given to learn from.
@@ -33,6 +34,7 @@ class Tally:
 
     frames: int = 0
     refused: int = 0
+    last_refusal: str = ""
     damaged: int = 0
     dropped: int = 0
     offered: int = 0
@@ -59,6 +61,7 @@ class Tally:
                 self.adapted += event.adapted
             case Refusal():
                 self.refused += 1
+                self.last_refusal = f"{event.name}: {event.why}"
             case Dropped():
                 self.levels[Level.DROP] += 1
                 self.dropped = event.dropped

@@ -127,6 +127,19 @@ def test_a_frame_that_cannot_be_used_is_a_line_and_not_the_end(runtime, bundle, 
     assert "float64" in second["refused"]
 
 
+def test_where_every_frame_is_refused_the_lines_say_so_and_then_the_exit_code(runtime, bundle, tmp_path, capsys):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for name in ("1.npy", "2.npy"):
+        np.save(folder / name, np.full((2, 2, 3), np.nan))
+
+    assert run(bundle, folder) == 4
+
+    printed = capsys.readouterr()
+    assert [line["name"] for line in lines(printed.out) if "refused" in line] == ["1.npy", "2.npy"]
+    assert "error: no frame was answered: all 2 were refused, at last 2.npy: " in printed.err
+
+
 def test_a_diverged_state_is_a_warning_and_the_last_good_one_stays(runtime, bundle, replay, monkeypatch, capsys):
     run(bundle, replay, "--limit", 3)
     monkeypatch.setenv("FAKE_DIVERGE", "2")
