@@ -10,7 +10,7 @@ import threading
 
 import pytest
 
-from ecotta_rt.daemon.configuration.config import read
+from ecotta_rt.daemon.configuration.config_reading import read
 
 
 @pytest.fixture

@@ -117,8 +117,8 @@ def _cameras(given: list[str]) -> dict[str, str]:
 
 def _check(args: argparse.Namespace) -> None:
     from ecotta_rt.bundle import read_bundle
-    from ecotta_rt.daemon.configuration.config import read, require_none
     from ecotta_rt.daemon.configuration.config_check import faults_of
+    from ecotta_rt.daemon.configuration.config_reading import read, require_none
     from ecotta_rt.daemon.configuration.environment_file import environment_of, hint_of
     from ecotta_rt.daemon.needs_check import missing_packages, slow_faults
     from ecotta_rt.errors import ConfigurationError, Unavailable
@@ -169,7 +169,7 @@ def _summary(config: "Config", facts: dict[str, Any]) -> str:
 
 
 def _show(args: argparse.Namespace) -> None:
-    from ecotta_rt.daemon.configuration.config import read
+    from ecotta_rt.daemon.configuration.config_reading import read
     from ecotta_rt.daemon.configuration.config_shown import as_json, as_text, shown
     from ecotta_rt.daemon.configuration.environment_file import environment_of, hint_of
     from ecotta_rt.errors import ConfigurationError

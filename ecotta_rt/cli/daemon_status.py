@@ -94,7 +94,7 @@ def status_of(config: str | None, url: str | None) -> DaemonStatus:
     token = os.environ.get("ECOTTA_TOKEN")
     if config is None:
         return DaemonStatus(url or DaemonStatus.url, token)
-    from ecotta_rt.daemon.configuration.config import read_places
+    from ecotta_rt.daemon.configuration.config_reading import read_places
     from ecotta_rt.daemon.configuration.environment_file import environment_of
 
     places = read_places(config, environment_of(config, os.environ))

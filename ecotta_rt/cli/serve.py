@@ -74,7 +74,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _serve(args: argparse.Namespace, signals: "_Signals") -> None:
-    from ecotta_rt.daemon.configuration.config import Config, read_config
+    from ecotta_rt.daemon.configuration.config import Config
+    from ecotta_rt.daemon.configuration.config_reading import read_config
     from ecotta_rt.daemon.configuration.environment_file import environment_of, hint_of
     from ecotta_rt.daemon.needs_check import missing_packages
     from ecotta_rt.errors import ConfigurationError

@@ -188,7 +188,7 @@ def state_place(where: Path, bundle: Path | None) -> StatePlace:
 
 
 def _of_configuration(path: Path, given: Bundle | None) -> StatePlace:
-    from ecotta_rt.daemon.configuration.config import read_places
+    from ecotta_rt.daemon.configuration.config_reading import read_places
     from ecotta_rt.daemon.configuration.environment_file import environment_of
 
     try:

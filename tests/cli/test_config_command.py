@@ -5,7 +5,7 @@ import tomllib
 import pytest
 
 from ecotta_rt.cli.main import main
-from ecotta_rt.daemon.configuration.config import read
+from ecotta_rt.daemon.configuration.config_reading import read
 from ecotta_rt.daemon.configuration.config_text import first_text
 from ecotta_rt.daemon.configuration.tables import Camera, Network
 from ecotta_rt.sinks.kinds import KINDS

@@ -1,6 +1,6 @@
 import pytest
 
-from ecotta_rt.daemon.configuration.config import read_config
+from ecotta_rt.daemon.configuration.config_reading import read_config
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ecotta_rt.daemon.configuration.config import read_config
+from ecotta_rt.daemon.configuration.config_reading import read_config
 from ecotta_rt.daemon.configuration.config_version import MIGRATIONS
 from ecotta_rt.daemon.configuration.tables import Camera, Network
 from ecotta_rt.daemon.http.http_options import HttpOptions

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from ecotta_rt.daemon.configuration.config import Config, read, read_config
+from ecotta_rt.daemon.configuration.config import Config
+from ecotta_rt.daemon.configuration.config_reading import read, read_config
 from ecotta_rt.daemon.configuration.config_shown import as_text, shown
 from ecotta_rt.daemon.configuration.config_text import first_text, toml_value
 from ecotta_rt.daemon.configuration.overrides import PREFIX

@@ -4,8 +4,8 @@ from collections.abc import Callable, Collection, Iterator, Sequence, Set
 from ipaddress import ip_address
 from os.path import exists, isfile  # those of pathlib raise where a name is too long or nobody may look
 from pathlib import Path as FilePath
-from typing import TYPE_CHECKING
 
+from ecotta_rt.daemon.configuration.config import Config, Reading
 from ecotta_rt.daemon.configuration.output_check import output_faults
 from ecotta_rt.daemon.configuration.source_check import source_faults
 from ecotta_rt.daemon.http.http_options import http_fault
@@ -13,9 +13,6 @@ from ecotta_rt.errors import EcottaError
 from ecotta_rt.files.fields import Path, nearest
 from ecotta_rt.machine.device import load_device
 from ecotta_rt.sinks.alert_rules import unknown_label
-
-if TYPE_CHECKING:
-    from ecotta_rt.daemon.configuration.config import Config, Reading
 
 __all__ = ["faults_of"]
 
@@ -25,9 +22,7 @@ _FEW = 10
 _TABLES = ("network", "camera", "state", "sink", "alert", "http")
 
 
-def faults_of(
-    reading: "Reading", made: Collection[FilePath] = (), whole: Collection[str] = _TABLES
-) -> list[EcottaError]:
+def faults_of(reading: Reading, made: Collection[FilePath] = (), whole: Collection[str] = _TABLES) -> list[EcottaError]:
     """Everything that would keep the daemon from starting, as far as it can be found without starting.
 
     Args:
@@ -38,7 +33,7 @@ def faults_of(
     return [reading.document.error(path, problem) for path, problem in _faults(reading, made, {*whole})]
 
 
-def _faults(reading: "Reading", made: Collection[FilePath], whole: Set[str]) -> Faults:
+def _faults(reading: Reading, made: Collection[FilePath], whole: Set[str]) -> Faults:
     config = reading.config
     if "network" in whole:
         yield from _bundle(config.network.bundle)
@@ -64,7 +59,7 @@ def _bundle(bundle: str) -> Faults:
         yield ("network", "bundle"), f"{bundle}: {there}; expected a bundle (.ecotta), as ecotta prepare makes it"
 
 
-def _camera_names(reading: "Reading", whole: Set[str]) -> Faults:
+def _camera_names(reading: Reading, whole: Set[str]) -> Faults:
     """Of cameras that outputs and alerts are for; a camera with a fault is there all the same."""
     config = reading.config
     entries = reading.document.values.get("camera")
@@ -82,7 +77,7 @@ def _camera_names(reading: "Reading", whole: Set[str]) -> Faults:
                 yield path, f"there is no camera {name!a}; {nearest(name, names)}there are: {', '.join(names)}"
 
 
-def _labels(config: "Config") -> Faults:
+def _labels(config: Config) -> Faults:
     """Of classes that alerts wait for; the bundle is asked for its classes only where there are such."""
     if not any(rule.label for rule in config.alerts) or not isfile(config.network.bundle):
         return

@@ -3,19 +3,16 @@
 from collections.abc import Collection, Iterator, Mapping
 from os.path import realpath
 from pathlib import Path as FilePath
-from typing import TYPE_CHECKING
 
+from ecotta_rt.daemon.configuration.config import Output, Reading
 from ecotta_rt.errors import EcottaError
 from ecotta_rt.files.fields import Path
 from ecotta_rt.sinks.kinds import STANDARD_OUTPUT, sink_kind
 
-if TYPE_CHECKING:
-    from ecotta_rt.daemon.configuration.config import Output, Reading
-
 __all__ = ["output_faults"]
 
 
-def output_faults(reading: "Reading", made: Collection[FilePath]) -> Iterator[tuple[Path, str]]:
+def output_faults(reading: Reading, made: Collection[FilePath]) -> Iterator[tuple[Path, str]]:
     """What is wrong with the outputs, by place.
 
     Args:
@@ -39,7 +36,7 @@ def output_faults(reading: "Reading", made: Collection[FilePath]) -> Iterator[tu
             yield from _own_check(output, ("sink", at))
 
 
-def _own_check(output: "Output", path: Path) -> Iterator[tuple[Path, str]]:
+def _own_check(output: Output, path: Path) -> Iterator[tuple[Path, str]]:
     try:
         sink_kind(output.kind).checks(output.options, output.name)
     except EcottaError as error:
@@ -48,7 +45,7 @@ def _own_check(output: "Output", path: Path) -> Iterator[tuple[Path, str]]:
         yield path, f"{output.name!a} cannot be written: {error.strerror}"
 
 
-def _needed(reading: "Reading") -> dict[str, str]:
+def _needed(reading: Reading) -> dict[str, str]:
     """Files that no output may touch, links followed, and whose they are."""
     config = reading.config
     needed: Mapping[str, str] = {

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from ecotta_rt.bundle import read_bundle
 from ecotta_rt.daemon.configuration import config_check
-from ecotta_rt.daemon.configuration.config import Config, Output, Reading, read, require_none
+from ecotta_rt.daemon.configuration.config import Config, Output, Reading
+from ecotta_rt.daemon.configuration.config_reading import read, require_none
 from ecotta_rt.daemon.configuration.environment_file import environment_file, file_variables
 from ecotta_rt.daemon.configuration.secret_values import FILE
 from ecotta_rt.daemon.systemd.unit import Service
