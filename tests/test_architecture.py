@@ -95,7 +95,7 @@ def imported_modules(module: str) -> set[str]:
 
 
 def test_no_module_imports_one_that_imports_it():
-    """However long the circle: what is left when all that import nothing of the rest are taken away, again and again."""
+    """However long the circle: it is left when all that import nothing of the rest are taken away, again and again."""
     left = {module: imported_modules(module) for module in MODULES}
     while free := {module for module, imports in left.items() if not imports & left.keys()}:
         left = {module: imports for module, imports in left.items() if module not in free}
