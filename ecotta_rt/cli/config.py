@@ -1,9 +1,11 @@
 """Begin, look over or show the configuration of `ecotta serve`, one TOML file.
 
 ACTION is one of
-  init     write a file to begin with: every field with what it is for; without FILE to standard output
-  check    look it over as `ecotta serve` would before it starts: fields, secrets, bundle, cameras, outputs
-  show     print what holds, with the environment over the file, and where each value comes from; secrets are masked
+  init        write a file to begin with: every field with what it is for; without FILE to standard output
+  check       look it over as `ecotta serve` would before it starts: fields, secrets, bundle, cameras, outputs
+  show        print what holds, with the environment over the file, and where each value comes from; secrets are masked
+  test-alert  send the alert of each rule once, or of RULE, by apprise and webhooks, and say what came of it; other
+              outputs are the daemon's own, which may be running
 
 Environment variables win over the file: ECOTTA_SERVE__HTTP__PORT=9000, or for a camera or an output by its name
 ECOTTA_SERVE__CAMERA__FRONT_DOOR__SOURCE=/dev/video1. A text may come from elsewhere: "${NAME}" from the environment,
@@ -17,9 +19,10 @@ examples:
   ecotta config check door.toml
   ecotta config check door.toml --json                   for a program
   ecotta config show door.toml
+  ecotta config test-alert door.toml visitor
 
-exit codes: as `ecotta --help`; 78 where `check` or `show` finds a fault, with all faults that were found on stderr; 69
-where all that `check` misses is a package that a camera needs.
+exit codes: as `ecotta --help`; 78 where there is a fault, with all faults that were found on stderr; 69 where all that
+`check` misses is a package that a camera needs; 74 where `test-alert` could not send a message.
 """
 
 import argparse
@@ -32,7 +35,8 @@ from ecotta_rt.cli.json_option import STDOUT, add_json, check_json, write_json
 from ecotta_rt.messages import mask, show, tell
 
 if TYPE_CHECKING:
-    from ecotta_rt.daemon.configuration.config import Config
+    from ecotta_rt.daemon.alert_trial import Tried
+    from ecotta_rt.daemon.configuration.config import Config, Reading
 
 __all__ = ["NAME", "add_arguments", "run"]
 
@@ -46,8 +50,9 @@ _NAMED = re.compile(f"({_NAME.pattern})=(.*)", re.ASCII | re.DOTALL)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("action", metavar="ACTION", choices=("init", "check", "show"), help="init, check or show")
+    parser.add_argument("action", metavar="ACTION", choices=[*_ACTIONS], help=f"one of {', '.join(_ACTIONS)}")
     parser.add_argument("file", metavar="FILE", nargs="?", type=Path, help="the configuration, a TOML file")
+    parser.add_argument("rule", metavar="RULE", nargs="?", help="for test-alert: the name of one rule (default: all)")
     add_json(parser)
     add = parser.add_argument_group("for init").add_argument
     add("--bundle", metavar="BUNDLE", help=f"an exported network (.ecotta) (default {_BUNDLE})")
@@ -64,13 +69,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Do what is asked."""
     _refuse_misplaced(args)
-    {"init": _init, "check": _check, "show": _show}[args.action](args)
+    _ACTIONS[args.action](args)
     return 0
 
 
 def _refuse_misplaced(args: argparse.Namespace) -> None:
     from ecotta_rt.errors import UsageError
 
+    if args.rule is not None and args.action != "test-alert":
+        raise UsageError(f"config {args.action} {args.rule}: leave it out; it is for test-alert")
     if args.action == "init":
         misplaced = ["--json"] if args.json is not None else []
     else:
@@ -118,18 +125,14 @@ def _cameras(given: list[str]) -> dict[str, str]:
 def _check(args: argparse.Namespace) -> None:
     from ecotta_rt.bundle import read_bundle
     from ecotta_rt.daemon.configuration.config_check import faults_of
-    from ecotta_rt.daemon.configuration.config_reading import read, require_none
-    from ecotta_rt.daemon.configuration.environment_file import environment_of, hint_of
+    from ecotta_rt.daemon.configuration.config_reading import require_none
     from ecotta_rt.daemon.needs_check import missing_packages, slow_faults
-    from ecotta_rt.errors import ConfigurationError, Unavailable
+    from ecotta_rt.errors import Unavailable
 
     check_json(args.json, args.file)
-    try:
-        reading = read(args.file, environment_of(args.file, os.environ))
-        require_none(faults_of(reading))
-        require_none(list(slow_faults(reading)))
-    except ConfigurationError as error:
-        raise ConfigurationError(hint_of(args.file, error)) from error
+    reading = _read(args.file)
+    require_none(faults_of(reading))
+    require_none(list(slow_faults(reading)))
     config = reading.config
     if missing := list(missing_packages(config)):
         raise Unavailable("\n  ".join(missing))
@@ -139,6 +142,17 @@ def _check(args: argparse.Namespace) -> None:
     write_json(args.json, facts)
     if args.json != STDOUT:
         show(_summary(config, facts))
+
+
+def _read(path: Path) -> "Reading":
+    from ecotta_rt.daemon.configuration.config_reading import read
+    from ecotta_rt.daemon.configuration.environment_file import environment_of, hint_of
+    from ecotta_rt.errors import ConfigurationError
+
+    try:
+        return read(path, environment_of(path, os.environ))
+    except ConfigurationError as error:
+        raise ConfigurationError(hint_of(path, error)) from error
 
 
 def _facts(config: "Config") -> dict[str, Any]:
@@ -169,17 +183,40 @@ def _summary(config: "Config", facts: dict[str, Any]) -> str:
 
 
 def _show(args: argparse.Namespace) -> None:
-    from ecotta_rt.daemon.configuration.config_reading import read
     from ecotta_rt.daemon.configuration.config_shown import as_json, as_text, shown
-    from ecotta_rt.daemon.configuration.environment_file import environment_of, hint_of
-    from ecotta_rt.errors import ConfigurationError
 
     check_json(args.json, args.file)
-    try:
-        reading = read(args.file, environment_of(args.file, os.environ))
-    except ConfigurationError as error:
-        raise ConfigurationError(hint_of(args.file, error)) from error
+    reading = _read(args.file)
     text = args.file.read_text(encoding="utf-8")
     write_json(args.json, as_json(shown(reading, text)))
     if args.json != STDOUT:
         show(as_text(shown(reading, text)))
+
+
+def _test_alert(args: argparse.Namespace) -> None:
+    from dataclasses import asdict
+
+    from ecotta_rt.daemon.alert_trial import try_alerts
+    from ecotta_rt.errors import TransferError, UsageError
+
+    check_json(args.json, args.file)
+    config = _read(args.file).config
+    found = []
+    for tried in try_alerts(config, args.rule):
+        found.append(tried)
+        if args.json != STDOUT:
+            show(_came(tried))
+    write_json(args.json, {"messages": [asdict(tried) for tried in found]})
+    failed = sum(tried.sent is False for tried in found)
+    if failed:
+        raise TransferError(f"{failed} of {len(found)} messages could not be sent")
+    if not any(tried.sent for tried in found):
+        raise UsageError(f"{args.file}: no output sends alerts to anybody; add a [[sink]] of kind apprise or webhook")
+
+
+def _came(tried: "Tried") -> str:
+    said = "sent" if tried.sent else f"{'not tried' if tried.sent is None else 'NOT SENT'}: {tried.why}"
+    return f"{tried.rule} -> {tried.output}: {said}"
+
+
+_ACTIONS = {"init": _init, "check": _check, "show": _show, "test-alert": _test_alert}

@@ -132,7 +132,7 @@ def ask_apprise(options: AppriseOptions, name: str) -> None:
             raise UsageError(f"output {name}: {said}; services and their addresses: https://github.com/caronc/apprise")
 
 
-KIND = SinkKind("apprise", AppriseOptions, open_apprise, check_apprise, ask_apprise)
+KIND = SinkKind("apprise", AppriseOptions, open_apprise, check_apprise, ask_apprise, reaches_people=True)
 
 
 def _text(event: Event) -> str:

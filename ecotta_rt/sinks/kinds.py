@@ -64,6 +64,7 @@ class SinkKind:
         checks: Says before the start what no later try would mend, given options and name: a missing package, a folder
             that is none. Raises an error of ours; opens and changes nothing.
         asks: The same, where it takes seconds: for who asks for it, not for each start.
+        reaches_people: Whether each message goes out by itself, so that one may be sent beside a daemon that runs.
     """
 
     name: str
@@ -71,6 +72,7 @@ class SinkKind:
     opens: Callable[[Any, str, SinkContext], Sink]
     checks: Callable[[Any, str], None] = lambda options, name: None
     asks: Callable[[Any, str], None] = lambda options, name: None
+    reaches_people: bool = False
 
 
 def sink_kind(name: str) -> SinkKind:

@@ -187,4 +187,4 @@ def check_webhook(options: WebhookOptions, name: str) -> None:
     check_files(options, name)
 
 
-KIND = SinkKind("webhook", WebhookOptions, open_webhook, check_webhook)
+KIND = SinkKind("webhook", WebhookOptions, open_webhook, check_webhook, reaches_people=True)

@@ -9,6 +9,7 @@ from ecotta_rt.daemon.configuration.config_reading import read
 from ecotta_rt.daemon.configuration.config_text import first_text
 from ecotta_rt.daemon.configuration.tables import Camera, Network
 from ecotta_rt.sinks.kinds import KINDS
+from fixtures.web_server import web_server
 
 
 @pytest.fixture
@@ -205,6 +206,7 @@ def test_what_holds_comes_as_json_too(door, secrets, capsys):
         ["show", "x.toml", "--force"],
         ["init", "--json"],
         ["look", "x.toml"],
+        ["check", "x.toml", "visitor"],
     ],
 )
 def test_what_is_for_another_action_is_refused(line, capsys):
@@ -261,3 +263,71 @@ def test_a_folder_of_plain_pictures_needs_no_package(tmp_path, small, monkeypatc
     assert main(["config", "check", str(path)]) == 0
     (folder / "b.jpg").touch()
     assert main(["config", "check", str(path)]) == 69
+
+
+ALERTS = """
+[[alert]]
+name = "visitor"
+when = "seen"
+label = "class-0"
+
+[[alert]]
+name = "away"
+when = "lost"
+
+[[sink]]
+kind = "webhook"
+name = "phone"
+url = "{url}"
+cameras = ["front-door"]
+
+[[sink]]
+kind = "webhook"
+name = "answers"
+url = "http://127.0.0.1:1/"
+events = ["answer"]
+"""
+
+
+def test_alerts_are_tried_where_they_reach_somebody(door, secrets, capsys):
+    capsys.readouterr()
+    with web_server() as (url, heard):
+        with open(door, "a", encoding="utf-8") as file:
+            file.write(ALERTS.format(url=url))
+        assert main(["config", "test-alert", str(door)]) == 0
+        told = capsys.readouterr().out.splitlines()
+        assert main(["config", "test-alert", str(door), "away", "--json"]) == 0
+        facts = json.loads(capsys.readouterr().out)
+
+    own = "json-lines: not tried: it is the daemon's own, which may be running"
+    assert told == [f"visitor -> {own}", "visitor -> phone: sent", f"away -> {own}", "away -> phone: sent"]
+    assert [(tried["rule"], tried["output"], tried["sent"]) for tried in facts["messages"]] == [
+        ("away", "json-lines", None),
+        ("away", "phone", True),
+    ]
+    lines = [line for _, body in heard.events for line in json.loads(body)]
+    assert [(line["event"], line["rule"], line["camera"]) for line in lines] == [
+        ("alert", rule, "front-door") for rule in ("visitor", "away", "away")
+    ]
+    assert {line["why"] for line in lines} == {"this is a test, nothing has happened"}
+
+
+def test_a_message_that_cannot_be_sent_is_told_with_74(door, secrets, capsys):
+    with open(door, "a", encoding="utf-8") as file:
+        file.write(ALERTS.format(url="http://127.0.0.1:1/"))
+
+    assert main(["config", "test-alert", str(door), "away"]) == 74
+    printed = capsys.readouterr()
+    assert "away -> phone: NOT SENT: 127.0.0.1: ConnectionRefusedError" in printed.out
+    assert "1 of 2 messages could not be sent" in printed.err
+    assert main(["config", "test-alert", str(door), "nobody"]) == 2
+    assert "there is no alert 'nobody'; there are: visitor, away" in capsys.readouterr().err
+
+
+def test_without_an_alert_or_an_output_that_sends_it_there_is_nothing_to_try(door, secrets, capsys):
+    assert main(["config", "test-alert", str(door)]) == 2
+    assert "there is no [[alert]] to try" in capsys.readouterr().err
+    with open(door, "a", encoding="utf-8") as file:
+        file.write(ALERTS.partition("[[sink]]")[0])
+    assert main(["config", "test-alert", str(door)]) == 2
+    assert "no output sends alerts to anybody; add a [[sink]] of kind apprise or webhook" in capsys.readouterr().err
