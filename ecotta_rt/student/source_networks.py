@@ -31,7 +31,7 @@ from ecotta_rt.files.toml_text import read_toml
 from ecotta_rt.prepare.open_network import frame_channels, made_for, open_network
 from ecotta_rt.prepare.snapshot import weights_digest
 from ecotta_rt.sources.images import in_natural_order
-from ecotta_rt.student.features import FeatureTap
+from ecotta_rt.student.feature_tap import FeatureTap
 
 __all__ = [
     "LeftOut",

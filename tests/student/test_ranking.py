@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from ecotta_rt.errors import UsageError
-from ecotta_rt.student.features import FeatureTap
+from ecotta_rt.student.feature_tap import FeatureTap
 from ecotta_rt.student.ranking import probe_of, rank, source_weights
 from ecotta_rt.student.similarity import MEASURES
 from ecotta_rt.student.source_networks import SourceNetwork

@@ -10,7 +10,7 @@ from ecotta_rt.bundle import FrameSpec
 from ecotta_rt.errors import ConfigurationError, InputFileError, NetworkError, UsageError
 from ecotta_rt.prepare.checkpoint import save_network
 from ecotta_rt.prepare.networks import build_network
-from ecotta_rt.student.features import FeatureTap
+from ecotta_rt.student.feature_tap import FeatureTap
 from ecotta_rt.student.source_networks import find_source_networks, largest_frame, open_source_networks
 
 FRAME = FrameSpec(3, 32, 32)
