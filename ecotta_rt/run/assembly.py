@@ -13,7 +13,7 @@ from ecotta_rt.runtime.loop import Loop
 from ecotta_rt.runtime.watch import watching
 from ecotta_rt.sinks.json_lines import JsonLines
 from ecotta_rt.sinks.opening import open_sink
-from ecotta_rt.sinks.queued import Queued
+from ecotta_rt.sinks.outlet import Outlet
 from ecotta_rt.sinks.sink import FanOut, Sink
 from ecotta_rt.sinks.stamping import Stamping
 from ecotta_rt.sinks.state_keeper import StateKeeper
@@ -101,7 +101,7 @@ def opened(
         outputs: dict[str, Sink] = {options.out or "standard output": answers, "standard error": progress(tally)}
         if isinstance(source, Newest):  # which waits for nobody; others wait until their answers are read
             capacity = _MOST_WAITING + 4 * runtime.batch  # answers to a batch come all at once
-            outputs = {name: Queued(sink, name, capacity, sinks.take) for name, sink in outputs.items()}
+            outputs = {name: _behind_a_queue(sink, name, sinks, capacity) for name, sink in outputs.items()}
         sinks.add(tally, *outputs.values(), *keeper)
         loop = Loop(
             source,
@@ -121,6 +121,10 @@ def _keeper(options: RunOptions, runtime: "Runtime", sinks: FanOut) -> tuple[lis
         return [], ""
     keeper = StateKeeper(options.state_path, runtime, options.save_every, sinks.take, saves=options.learns)
     return [keeper], "" if options.fresh else keeper.take_up()
+
+
+def _behind_a_queue(sink: Sink, name: str, sinks: FanOut, capacity: int) -> Outlet:
+    return Outlet(name, lambda: sink, sinks.take, capacity=capacity, fatal=True)
 
 
 def _answers(out: str | None, stopping: Callable[[], bool], stack: ExitStack) -> Sink:

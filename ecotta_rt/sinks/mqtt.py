@@ -22,7 +22,7 @@ from ecotta_rt.sinks.json_lines import json_line
 from ecotta_rt.sinks.kinds import SinkKind
 from ecotta_rt.sinks.mqtt_options import MqttOptions, check_mqtt
 from ecotta_rt.sinks.mqtt_topics import Pace, Topics, discovery
-from ecotta_rt.sinks.outlet import Undelivered
+from ecotta_rt.sinks.sink import Undelivered
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client, MQTTMessage, MQTTMessageInfo

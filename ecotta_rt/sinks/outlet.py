@@ -1,48 +1,30 @@
-"""An output of a daemon: a sink with a queue and a thread of its own, opened again when it has failed.
+"""A sink with a queue and a thread of its own: whatever it does, the stream goes on, since `take` never waits.
 
-Whatever the sink does, the stream goes on: `take` never waits. Every event that is not given to the sink is counted and
-told. `queued.py` is the simpler one, for `ecotta run`, which ends when its sink does.
+Every event that is not given to the sink is counted and told. One that fails is opened again, as a daemon wants it; or
+is `fatal`: `ecotta run` ends when its sink does.
 """
 
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from functools import partial
 from threading import Condition, Thread
 from typing import Any
 
-from ecotta_rt.errors import EcottaError, TransferError
+from ecotta_rt.errors import EcottaError
 from ecotta_rt.events import Event, EventsDropped, SinkBack, SinkFailed, Stamped
 from ecotta_rt.machine.clock import Clock, SystemClock
 from ecotta_rt.sinks.context import SinkContext
 from ecotta_rt.sinks.event_fields import EVENT_NAMES, event_name
 from ecotta_rt.sinks.kinds import SinkOptions, sink_kind
-from ecotta_rt.sinks.sink import Sink
+from ecotta_rt.sinks.sink import Sink, Undelivered
 
-__all__ = ["CLOSING_S", "Outlet", "Undelivered", "close_all", "open_outlet"]
-
-CLOSING_S = 2.0
-"""Seconds that all outputs together have for what is left in their queues, when the daemon ends."""
+__all__ = ["Outlet", "close_all", "open_outlet"]
 
 _WAITS_S = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)  # before the next try; the last one is repeated
 _SETTLED_S = 10.0  # a sink that lasted this long begins with the first wait again
 _TELL_EVERY_S = 60.0
-
-
-class Undelivered(TransferError):
-    """A sink could not deliver events that it had taken before.
-
-    Args:
-        message: Why.
-        events: All that it holds, in order, the one at hand among them; it holds them no longer.
-        again: Whether they are to be given to it again when it is back; else they are lost.
-    """
-
-    def __init__(self, message: str, events: Sequence[Event], *, again: bool) -> None:
-        super().__init__(message)
-        self.events = tuple(events)
-        self.again = again
 
 
 class Outlet:
@@ -57,6 +39,8 @@ class Outlet:
         report: Hears of `SinkFailed`, `SinkBack` and `EventsDropped`; from any thread.
         capacity: Events that may wait; the oldest are dropped when there are more.
         wanted: Whether the sink gets an event.
+        fatal: What the sink raises is raised by `take` or `close`, once. It is not opened again, and gets no events any
+            more. Then `report` is called by nobody but whoever calls those two.
         clock: Says when to try again: after 1 s, 2 s, 4 s and so on to a minute.
         draw: Gives numbers in [0, 1). A wait is that share of what it could be, so that many who lost one broker do not
             come back in step ("full jitter": Brooker, Exponential Backoff And Jitter, 2015).
@@ -74,6 +58,7 @@ class Outlet:
         *,
         capacity: int = 256,
         wanted: Callable[[Event], bool] = lambda _: True,
+        fatal: bool = False,
         clock: Clock | None = None,
         draw: Callable[[], float] = random.random,
     ) -> None:
@@ -83,6 +68,7 @@ class Outlet:
         self._report = report
         self._capacity = capacity
         self._wanted = wanted
+        self._fatal = fatal
         self._clock = clock or SystemClock()
         self._draw = draw
         # Shared, behind the condition:
@@ -95,6 +81,7 @@ class Outlet:
         self._closed = False
         self._reopens = False
         self._left_behind = False
+        self._error: Exception | None = None  # of a fatal one
         # Of the thread alone:
         self._sink: Any = None
         self._tries = 0
@@ -113,7 +100,8 @@ class Outlet:
         return len(self._waiting)
 
     def take(self, event: Event) -> None:
-        """Let an event wait for the sink; never waits itself, and never raises."""
+        """Let an event wait for the sink; never waits itself, and raises nothing, but for what ends a fatal one."""
+        self._raise()
         if not self._wanted(event):
             return
         with self._changed:
@@ -136,11 +124,11 @@ class Outlet:
             self._closed = True
             self._changed.notify()
 
-    def close(self, most_s: float = CLOSING_S) -> None:
+    def close(self, most_s: float | None = None) -> None:
         """As `finish`, and wait for it. A sink that hangs is left behind with what it was not given, and that is told.
 
         Args:
-            most_s: Seconds to wait.
+            most_s: Seconds to wait; None: as long as it takes.
         """
         self.finish()
         self._thread.join(most_s)
@@ -154,6 +142,13 @@ class Outlet:
             self._report(SinkFailed(self.name, f"not done within {most_s:.1f} s of the end; left behind"))
         if count:
             self._report(EventsDropped(self.name, count))
+        self._raise()
+
+    def _raise(self) -> None:
+        with self._changed:
+            error, self._error = self._error, None
+        if error is not None:
+            raise error
 
     # What follows runs in the thread, but for `_drop_the_oldest`, `_lose` and `_tell_drops`.
 
@@ -226,8 +221,12 @@ class Outlet:
         self._try_s = now_s + _WAITS_S[min(self._tries, len(_WAITS_S) - 1)] * self._draw()
         self._tries += 1
         with self._changed:
-            told, self._failing = self._failing or self._left_behind, True
-            self._give_back(error, event)
+            told, self._failing = self._failing or self._left_behind or self._fatal, True
+            if self._fatal:
+                self._error, self._closed = error, True
+                self._waiting.clear()
+            else:
+                self._give_back(error, event)
         if not told:
             self._report(SinkFailed(self.name, _said(error)))
 
@@ -249,6 +248,8 @@ class Outlet:
         except Exception as error:
             with self._changed:
                 self._lose(len(error.events) if isinstance(error, Undelivered) else 0)
+                if self._fatal:
+                    self._error = self._error or error
 
     def _drop_the_oldest(self) -> None:
         while len(self._waiting) > self._capacity:
@@ -292,7 +293,7 @@ def _open_after(after: Callable[[], None], opens: Callable[[], Sink]) -> Sink:
     return opens()
 
 
-def close_all(outlets: Iterable[Outlet], most_s: float = CLOSING_S) -> None:
+def close_all(outlets: Iterable[Outlet], most_s: float) -> None:
     """Close outputs side by side, within one limit for all of them.
 
     Args:

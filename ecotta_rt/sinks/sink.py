@@ -1,13 +1,14 @@
 """What every sink promises, and how one stands for several."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
+from ecotta_rt.errors import TransferError
 from ecotta_rt.events import Event
 
-__all__ = ["FanOut", "Sink", "SinkPlug"]
+__all__ = ["FanOut", "Sink", "SinkPlug", "Undelivered"]
 
 
 class Sink(Protocol):
@@ -18,6 +19,21 @@ class Sink(Protocol):
 
     def close(self) -> None:
         """Finish; after that every event is ignored. May be called twice."""
+
+
+class Undelivered(TransferError):
+    """A sink could not deliver events that it had taken before.
+
+    Args:
+        message: Why.
+        events: All that it holds, in order, the one at hand among them; it holds them no longer.
+        again: Whether they are to be given to it again when it is back; else they are lost.
+    """
+
+    def __init__(self, message: str, events: Sequence[Event], *, again: bool) -> None:
+        super().__init__(message)
+        self.events = tuple(events)
+        self.again = again
 
 
 @dataclass(frozen=True)

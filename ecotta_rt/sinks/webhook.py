@@ -16,7 +16,7 @@ from ecotta_rt.sinks.context import SinkContext
 from ecotta_rt.sinks.json_lines import json_line
 from ecotta_rt.sinks.kinds import SinkKind, SinkOptions
 from ecotta_rt.sinks.named_files import check_files
-from ecotta_rt.sinks.outlet import Undelivered
+from ecotta_rt.sinks.sink import Undelivered
 
 if TYPE_CHECKING:
     from http.client import HTTPConnection

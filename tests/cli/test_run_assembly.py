@@ -10,7 +10,7 @@ from ecotta_rt.errors import InputFileError, UsageError
 from ecotta_rt.run import assembly
 from ecotta_rt.run.assembly import opened
 from ecotta_rt.run.options import RunOptions
-from ecotta_rt.sinks.queued import Queued
+from ecotta_rt.sinks.outlet import Outlet
 from ecotta_rt.sinks.stamping import Stamping
 from ecotta_rt.sources.images import Images
 from ecotta_rt.sources.newest import Newest
@@ -61,7 +61,7 @@ def test_the_outputs_of_a_live_source_stand_behind_queues(options, monkeypatch):
     with ready([], **options, trial="off", guard="off") as run:
         run.play()
 
-    assert [type(sink) for sink in run.sinks.sinks[1:]] == [Queued, Queued]
+    assert [type(sink) for sink in run.sinks.sinks[1:]] == [Outlet, Outlet]
 
 
 @pytest.mark.parametrize(

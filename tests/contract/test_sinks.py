@@ -10,7 +10,7 @@ from ecotta_rt.cli.progress import StreamProgress
 from ecotta_rt.events import Event, EventsDropped
 from ecotta_rt.machine.clock import ManualClock
 from ecotta_rt.sinks.opening import PLUGS
-from ecotta_rt.sinks.queued import Queued
+from ecotta_rt.sinks.outlet import Outlet
 from ecotta_rt.sinks.sink import FanOut
 from ecotta_rt.sinks.state_keeper import StateKeeper
 from ecotta_rt.sinks.tally import Tally
@@ -32,7 +32,7 @@ SINKS = {
     "kept": lambda _: Kept(),
     "state keeper": lambda folder: StateKeeper(folder / "state", FakeEngine(), 60, Kept().take, ManualClock()),
     "progress": lambda _: StreamProgress(Tally(), ManualClock(), answers_on_screen=False),
-    "queue": lambda _: Queued(Kept(), "kept", 100),
+    "fatal outlet": lambda _: Outlet("kept", Kept, print, capacity=100, fatal=True),
     "several": lambda _: FanOut(Kept(), Tally()),
 }
 
@@ -90,7 +90,7 @@ def test_a_queue_never_waits_for_its_sink_and_counts_what_it_drops():
             super().take(event)
 
     begun, free, told, stuck = Flag(), Flag(), Kept(), Stuck()
-    queue = Queued(stuck, "stuck", 10, told.take)
+    queue = Outlet("stuck", lambda: stuck, told.take, capacity=10, fatal=True)
     queue.take(Unheard("first"))
     assert begun.wait(60)
 
@@ -100,7 +100,7 @@ def test_a_queue_never_waits_for_its_sink_and_counts_what_it_drops():
     free.set()
     queue.close()
 
-    assert queue.dropped == 990
+    assert queue.lost == 990
     assert [event.of for event in stuck.events] == ["first", *map(str, range(990, 1000))], "the newest are kept"
     assert sum(event.count for event in told.events) == 990
 
@@ -113,7 +113,7 @@ def test_what_a_sink_behind_a_queue_raises_is_raised_once_in_the_stream(failing)
     sink, closed = Kept(), []
     sink.close = lambda: closed.append(True)
     setattr(sink, failing, fail)
-    queue = Queued(sink, "pipe", 10)
+    queue = Outlet("pipe", lambda: sink, print, fatal=True)
     if failing == "take":
         queue.take(Unheard())
 

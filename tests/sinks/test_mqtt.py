@@ -30,7 +30,8 @@ from ecotta_rt.sinks import mqtt, mqtt_options
 from ecotta_rt.sinks.camera_states import CameraStates
 from ecotta_rt.sinks.context import SinkContext
 from ecotta_rt.sinks.mqtt_options import MqttOptions, check_mqtt
-from ecotta_rt.sinks.outlet import Undelivered, open_outlet
+from ecotta_rt.sinks.outlet import open_outlet
+from ecotta_rt.sinks.sink import Undelivered
 from fixtures.broker import Broker, listening
 from fixtures.heard import Heard, wait_until
 

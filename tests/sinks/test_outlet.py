@@ -25,7 +25,8 @@ from ecotta_rt.sinks.context import SinkContext
 from ecotta_rt.sinks.csv_lines import CsvOptions
 from ecotta_rt.sinks.json_lines import JsonLinesOptions
 from ecotta_rt.sinks.kinds import SinkOptions
-from ecotta_rt.sinks.outlet import Outlet, Undelivered, close_all, open_outlet
+from ecotta_rt.sinks.outlet import Outlet, close_all, open_outlet
+from ecotta_rt.sinks.sink import Undelivered
 from ecotta_rt.sinks.unix_socket import UnixSocketOptions
 from ecotta_rt.sinks.webhook import WebhookOptions
 from fixtures.heard import Heard, wait_until

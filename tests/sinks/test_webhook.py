@@ -13,7 +13,8 @@ from ecotta_rt.events import BatchAnswered, SinkBack, SinkFailed, SourceBack
 from ecotta_rt.machine.clock import ManualClock
 from ecotta_rt.records import Level
 from ecotta_rt.sinks.context import SinkContext
-from ecotta_rt.sinks.outlet import Undelivered, open_outlet
+from ecotta_rt.sinks.outlet import open_outlet
+from ecotta_rt.sinks.sink import Undelivered
 from ecotta_rt.sinks.webhook import Webhook, WebhookOptions, check_webhook
 from fixtures.heard import Heard, wait_until
 from fixtures.web_server import web_server
