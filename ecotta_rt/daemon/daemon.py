@@ -167,9 +167,10 @@ class Daemon:
             self._open_door(stack)
             work = self._begun(stack)
             self.serving = True
-            self._notifier.ready(self._status())
+            self._notifier.ready()
             while self._stop_s is None and work.goes_on:
                 self._notifier.alive()
+                self._notifier.status(self.board.in_a_line)
                 self._obey(work)
                 work.turn()
         work.require_good_end()
@@ -180,12 +181,9 @@ class Daemon:
             self._wishes.reload = False  # before it is read: who asks meanwhile has changed it since
             self._notifier.reloading()
             work.reload(self._read_again)
-            self._notifier.ready(self._status())
+            self._notifier.ready()
         elif (wish := self._wishes.next()) is not None:
             wish(work)
-
-    def _status(self) -> str:
-        return f"cameras: {', '.join(self.cameras)}"
 
     def _open_door(self, stack: ExitStack) -> None:
         """Answer over HTTP from the beginning: a load balancer asks long before the network is loaded."""

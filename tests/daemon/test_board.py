@@ -269,6 +269,16 @@ def test_what_a_camera_only_repeats_takes_one_place_in_the_list():
     assert len(days.board.snapshot(after=days.board.snapshot()["events"][1]["number"])["events"]) == 2
 
 
+def test_in_a_line_it_says_what_was_answered_and_which_cameras_give_nothing():
+    days = Days(WatchedCamera("door"), WatchedCamera("yard"))
+    days.take(answer())
+    days.take(answer())
+    assert days.board.in_a_line() == "2 cameras, 2 frames answered"
+    days.take(SourceLost(0, "yard", "lost"), "yard")
+
+    assert days.board.in_a_line() == "2 cameras, 2 frames answered; yard is lost"
+
+
 def test_files_that_were_refused_are_told_apart_and_many_do_not_push_out_the_rest():
     days = Days()
     days.take(SourceLost(0, "yard", "lost"), "yard")

@@ -15,6 +15,7 @@ from ecotta_rt.daemon.configuration.tables import Log as LogOptions
 from ecotta_rt.daemon.daemon import Daemon
 from ecotta_rt.daemon.log import Log
 from ecotta_rt.daemon.stream_watch import StreamWatch
+from ecotta_rt.daemon.systemd.notify import Notifier
 from ecotta_rt.errors import Unavailable, UsageError
 from ecotta_rt.events import AdaptingSet, Answer, StateNotSaved, StateReturned, StateSaved, StreamEnded
 from ecotta_rt.records import Frame
@@ -86,6 +87,20 @@ def test_each_camera_is_answered_as_if_it_were_alone(serve, folder, tiny):
     assert heard.answers("door")[0].top is None
     assert [len(answer.top) for answer in heard.answers("yard")] == 9 * [2]
     assert [camera["name"] for camera in daemon.board.snapshot()["cameras"]] == ["door", "yard"]
+
+
+def test_the_service_manager_is_told_while_it_runs(folder, tiny):
+    told = []
+
+    class Manager(Notifier):
+        def status(self, said):
+            told.append(said())
+
+    config = Config(Network(str(tiny.bundle("running"))), (Camera("door", folder("a", 3)),))
+    Daemon(config, keeps_states=False, notifier=Manager(None)).run()
+
+    assert told[0] == "1 cameras, 0 frames answered"
+    assert "1 cameras, 2 frames answered" in told
 
 
 def test_a_state_is_saved_at_the_end_and_taken_up_at_the_next_start(serve, folder, tiny, tmp_path):

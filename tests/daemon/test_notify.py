@@ -37,13 +37,28 @@ def notifier(manager):
 
 def test_the_manager_hears_of_the_start_and_the_end(manager, notifier):
     notifier.ready("2 cameras")
-    notifier.status("rtsp://door:hunter2@10.0.0.7 is away\nREADY=0")
+    notifier.status(lambda: "rtsp://door:hunter2@10.0.0.7 is away\nREADY=0")
     notifier.stopping()
 
     ready, status, stopping = heard(manager)
     assert ready == "READY=1\nSTATUS=2 cameras"
     assert status == "STATUS=rtsp://***@10.0.0.7 is away\\nREADY=0"
     assert stopping == "STOPPING=1"
+
+
+def test_how_it_is_goes_to_the_manager_when_it_has_changed_and_not_too_often(manager, notifier):
+    said, asked = ["one", "one", "two"], []
+    for _ in range(3):
+        for _ in range(10):
+            notifier.status(lambda: asked.append(said[len(asked)]) or asked[-1])
+            notifier.clock.advance_s(1.0)
+
+    assert asked == said, "every ten seconds"
+    assert heard(manager) == ["STATUS=one", "STATUS=two"]
+
+
+def test_where_there_is_no_manager_nobody_is_asked():
+    Notifier(None).status(lambda: 1 / 0)
 
 
 def test_a_reload_has_its_time_in_microseconds_of_the_machines_clock(manager, notifier):
@@ -102,12 +117,12 @@ def test_nothing_happens_where_there_is_no_manager(address):
     notifier.stopping()
     notifier.close()
     notifier.close()
-    notifier.status("after the end")
+    notifier.ready("after the end")
 
 
 def test_a_manager_that_does_not_read_holds_nobody_up(manager, notifier):
     notifier._socket.settimeout(0.0)
     for _ in range(1000):  # far more than the kernel keeps for a reader
-        notifier.status("x" * 400)
+        notifier.ready("x" * 400)
 
     assert 0 < len(heard(manager)) < 1000

@@ -124,11 +124,6 @@ class Board:
         self._beat_s = self._clock.now_s()
         self._beats += 1
 
-    def set_vitals(self, vitals: Vitals) -> None:
-        """What somebody else has read anyway, such as the guard."""
-        with self._lock:
-            self._vitals, self._vitals_s = vitals, self._clock.now_s()
-
     def set_dropped(self, camera: str, by_reason: dict[str, int]) -> None:
         """So many frames of a camera were dropped so far, by reason, such as `newer`; those of the guard left out."""
         with self._lock:
@@ -146,9 +141,6 @@ class Board:
             said = told(event)
             if said is not None:
                 self._tell(stamped, *said)
-
-    def close(self) -> None:
-        """Nothing to close; a board is read to the last moment."""
 
     def _take(self, event: Event, stamped: Stamped) -> None:
         match event:
@@ -235,6 +227,15 @@ class Board:
                 },
                 "events": [dict(event) for event in self._events if event["number"] > after],
             }
+
+    def in_a_line(self) -> str:
+        """For people who look at the service: frames answered, and which cameras give none, and why."""
+        with self._lock:
+            now_s, tallies = self._clock.now_s(), [*self._cameras.values()]
+            frames = sum(tally.frames for tally in tallies)
+            states = [(tally.camera.name, tally.state(now_s)[0]) for tally in tallies]
+        missing = [f"{name} is {state}" for name, state in states if state not in ("live", "waiting")]
+        return "; ".join([f"{len(states)} cameras, {frames} frames answered", *missing])
 
     def _read_vitals(self) -> Vitals:
         """At most every 5 seconds: to count a process's memory takes the kernel some milliseconds."""

@@ -193,6 +193,11 @@ class CameraTally:
         """When its last frame was seen, or where there was none, when one began to look for it."""
         return self._since_s if self._frame_s is None else self._frame_s
 
+    @property
+    def frames(self) -> int:
+        """Frames that were answered."""
+        return self._counts["frames"]
+
     def state(self, now_s: float) -> tuple[str, str]:
         """`waiting`, `live`, `silent`, `lost` or `ended`, and why."""
         if self._ended is not None:

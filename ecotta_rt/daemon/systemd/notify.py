@@ -3,6 +3,7 @@
     notifier = Notifier.of(os.environ, clock)
     notifier.ready("2 cameras")     # when the network is loaded
     notifier.alive()                # from the work loop, at each turn; sent when it is due
+    notifier.status(board.in_a_line)
     notifier.stopping()
 
 The protocol is that of sd_notify(3) and sd_watchdog_enabled(3). Nothing here raises: a service does not end because
@@ -12,7 +13,7 @@ nobody hears it.
 import contextlib
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from ecotta_rt.machine.clock import Clock, SystemClock
 from ecotta_rt.messages import printable
@@ -20,6 +21,7 @@ from ecotta_rt.messages import printable
 __all__ = ["Notifier"]
 
 _LONGEST_STATUS = 500  # characters
+_STATUS_S = 10.0
 _WAIT_S = 0.2  # for a manager that does not read; a turn of the work loop may take no longer
 
 
@@ -40,7 +42,8 @@ class Notifier:
             self._socket.settimeout(_WAIT_S)
         self.every_s = None if watchdog_s is None or self._socket is None else watchdog_s / 2
         """How often `alive` sends a sign; a work loop must come to it at least twice as often. None: nobody watches."""
-        self._signed_s = -float("inf")
+        self._signed_s = self._told_s = -float("inf")
+        self._told = ""
 
     @classmethod
     def of(cls, environ: Mapping[str, str], clock: Clock | None = None) -> "Notifier":
@@ -58,9 +61,18 @@ class Notifier:
         """The service has started, or has reloaded."""
         self._send("READY=1", *_status(status))
 
-    def status(self, text: str) -> None:
-        """How it is, in a line that `systemctl status` shows."""
-        self._send(*_status(text))
+    def status(self, said: Callable[[], str]) -> None:
+        """How it is, in a line that `systemctl status` shows; looked for every ten seconds, and sent when it changes.
+
+        Args:
+            said: Gives the line.
+        """
+        now_s = self._clock.now_s()
+        if self._socket is not None and now_s - self._told_s >= _STATUS_S:
+            self._told_s = now_s
+            before, self._told = self._told, said()
+            if self._told != before:
+                self._send(*_status(self._told))
 
     def alive(self) -> None:
         """The work goes on. Sent when half the time is over after which the service would be taken for dead."""
