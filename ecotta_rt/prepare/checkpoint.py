@@ -11,14 +11,15 @@ from dataclasses import dataclass
 from os import PathLike
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from ecotta_rt.errors import InputFileError, UsageError
 from ecotta_rt.method.cut.normalise import Normalise
+from ecotta_rt.method.width.groups import Widths
 from ecotta_rt.prepare.matching import KeyMapping, fill, rename, without_common_prefix
+from ecotta_rt.prepare.narrowed import narrowed, parse_channels
 from ecotta_rt.prepare.networks import MODELS, build_network
-from ecotta_rt.prepare.weights import read_safetensors, read_tensors, write_safetensors
+from ecotta_rt.prepare.weights import read_safetensors, read_tensors, stored_tensors, write_safetensors
 
 __all__ = ["NetworkFile", "load_checkpoint", "load_network", "read_network_file", "save_network"]
 
@@ -37,6 +38,7 @@ class NetworkFile:
         std: Per-channel standard deviation.
         test_accuracy_percent: On the clean test images of its data set, None where unknown.
         recipe: How it was trained, as JSON values.
+        channels: What was kept of each channel group where it was made narrower; None: it is whole.
     """
 
     model: str
@@ -45,6 +47,7 @@ class NetworkFile:
     std: tuple[float, ...]
     test_accuracy_percent: float | None
     recipe: Mapping[str, Any]
+    channels: Widths | None = None
 
 
 def load_network(path: str | PathLike[str]) -> nn.Module:
@@ -66,6 +69,8 @@ def load_network(path: str | PathLike[str]) -> nn.Module:
         network = build_network(described.model, classes=described.classes, mean=described.mean, std=described.std)
     except UsageError as error:
         raise InputFileError(f"{path}: metadata no network can have: {error}") from error
+    if described.channels is not None:
+        network = narrowed(network, described.channels, _frame_of(described.model), path)
     fill(network, tensors, path)
     return network.eval()
 
@@ -82,15 +87,17 @@ def save_network(
     model: str,
     test_accuracy_percent: float | None = None,
     recipe: Mapping[str, Any] | None = None,
+    channels: Widths | None = None,
 ) -> None:
     """Save one of our networks: written whole or not at all.
 
     Args:
-        network: Built by `build_network(model)`, trained since.
+        network: Built by `build_network(model)`, trained since; or made narrower.
         path: An existing file is replaced.
         model: Its id; this and the following are as in `NetworkFile`.
         test_accuracy_percent: On the clean test images.
         recipe: How it was trained; JSON values.
+        channels: The widths it has; None: whole.
 
     Raises:
         UsageError: `network` is not that model, or holds NaN.
@@ -101,12 +108,11 @@ def save_network(
     if model not in MODELS or not isinstance(normalise, Normalise):
         raise UsageError(f"cannot save {type(network).__name__} as {model!r}; known models: {', '.join(MODELS)}")
     classes = state[list(state)[-1]].numel()  # the classifier's bias is the last entry of every network here
-    expected = build_network(model, classes=classes).state_dict()
+    whole = build_network(model, classes=classes)
+    expected = (whole if channels is None else narrowed(whole, channels, _frame_of(model), path)).state_dict()
     if {key: value.shape for key, value in expected.items()} != {key: value.shape for key, value in state.items()}:
         raise UsageError(f"cannot save {type(network).__name__} as {model!r}: its tensors have other names or shapes")
-    bad = [key for key, value in state.items() if not bool(torch.isfinite(value).all())]
-    if bad:
-        raise UsageError(f"cannot save a network with NaN or infinite values: {', '.join(bad[:6])}")
+    stored = stored_tensors(network)
     metadata = {
         "model": model,
         "classes": str(classes),
@@ -114,9 +120,10 @@ def save_network(
         "std": json.dumps(_digits(normalise.std)),
         "recipe": json.dumps(dict(recipe or {})),
     }
+    if channels is not None:
+        metadata |= {"channels": json.dumps(dict(channels)), "frame": json.dumps(_frame_of(model))}
     if test_accuracy_percent is not None:
         metadata["test_accuracy_percent"] = f"{test_accuracy_percent:.2f}"
-    stored = {key: _stored(value) for key, value in state.items() if not key.endswith("num_batches_tracked")}
     write_safetensors(path, stored, metadata)
 
 
@@ -169,7 +176,13 @@ def _parse(metadata: Mapping[str, str], path: str | PathLike[str]) -> NetworkFil
     if not isinstance(recipe, dict):
         raise InputFileError(f"{path}: recipe is {type(recipe).__name__}, not a JSON object")
     mean, std = (_vector(metadata, name, path) for name in ("mean", "std"))
-    return NetworkFile(metadata["model"], classes, mean, std, accuracy, recipe)
+    return NetworkFile(metadata["model"], classes, mean, std, accuracy, recipe, parse_channels(metadata, path))
+
+
+def _frame_of(model: str) -> tuple[int, int, int]:
+    """Of a size that shows its channels; those of ours have the same ones at any size, and 224 takes seconds."""
+    side = min(MODELS[model].frame_size, 64)
+    return 3, side, side
 
 
 def _vector(metadata: Mapping[str, str], name: str, path: str | PathLike[str]) -> tuple[float, ...]:
@@ -193,8 +206,3 @@ def _is_number(value: object) -> bool:
 def _digits(vector: Tensor) -> list[float]:
     """The shortest decimals that give the same fp32 values: 0.4914, not 0.49140000343322754."""
     return [float(str(value)) for value in vector.flatten().cpu().numpy()]
-
-
-def _stored(value: Tensor) -> Tensor:
-    half = value.half()
-    return half if value.ndim > 1 and bool(torch.isfinite(half).all()) else value.float()

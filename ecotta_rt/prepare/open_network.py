@@ -20,6 +20,7 @@ from ecotta_rt.method.cut.one_line import one_line
 from ecotta_rt.method.cut.unwrapping import in_float32, settled, unwrapped
 from ecotta_rt.prepare.checkpoint import load_checkpoint, load_network, read_network_file
 from ecotta_rt.prepare.matching import KeyMapping
+from ecotta_rt.prepare.narrowed import narrowed_as_in
 from ecotta_rt.prepare.networks import MODELS, build_network
 
 __all__ = ["frame_channels", "made_for", "open_network", "wanted_normalisation"]
@@ -43,7 +44,7 @@ def open_network(
         name: A model id; a network file of ours (`.safetensors`); or `FILE.py:FACTORY` or `PACKAGE.MODULE:FACTORY`,
             where FACTORY is called without arguments and returns an `nn.Module`. **Runs the user's own code.**
         classes: Number of classes, for a model id.
-        checkpoint: Weights to load into it.
+        checkpoint: Weights to load into it; of a network that was made narrower, the network becomes as narrow.
         mean: Of the frames it was trained with, in [0, 1], by channel, where it does not normalise them itself; for a
             model id, where it is not that of the public checkpoints.
         std: Standard deviation, as `mean`.
@@ -72,6 +73,7 @@ def open_network(
             "or a .safetensors file of ours, or FILE.py:FACTORY for a network of your own"
         )
     if checkpoint is not None:
+        network = narrowed_as_in(network, checkpoint, tell)
         for line in load_checkpoint(network, checkpoint, key_mapping):
             (tell or _nobody)(line)
     elif key_mapping is not None:

@@ -29,6 +29,7 @@ from ecotta_rt.prepare.checkpoint import load_network, read_network_file, save_n
 from ecotta_rt.prepare.held_out import HeldOut
 from ecotta_rt.prepare.identity import identity_state
 from ecotta_rt.prepare.matching import KeyMapping
+from ecotta_rt.prepare.narrowed import channels_in
 from ecotta_rt.prepare.networks import MODELS
 from ecotta_rt.prepare.open_network import open_network
 from ecotta_rt.prepare.recipe import following, with_class_tables
@@ -104,7 +105,7 @@ def frozen_network(
     network = open_network(
         name, checkpoint=checkpoint, classes=classes, mean=mean, std=std, key_mapping=key_mapping, tell=tell
     )
-    save_network(network, stored, model=name, recipe={"checkpoint": checkpoint.name})
+    save_network(network, stored, model=name, recipe={"checkpoint": checkpoint.name}, channels=channels_in(checkpoint))
     return load_network(stored)
 
 

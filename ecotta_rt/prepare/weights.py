@@ -17,13 +17,13 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
-from ecotta_rt.errors import InputFileError
+from ecotta_rt.errors import InputFileError, UsageError
 from ecotta_rt.files.atomic import write_atomic
 from ecotta_rt.method.cut.one_line import one_line
 
-__all__ = ["read_safetensors", "read_tensors", "write_safetensors"]
+__all__ = ["has_safetensors", "read_safetensors", "read_tensors", "stored_tensors", "write_safetensors"]
 
 _LARGEST_FILE_BYTES = 2 * 1024**3
 """Ten times the largest network here: a limit for mistakes and bombs, not for networks."""
@@ -86,6 +86,28 @@ def read_tensors(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     return tensors
 
 
+def has_safetensors(path: str | os.PathLike[str]) -> bool:
+    """Whether the file is read as safetensors, by its content.
+
+    Raises:
+        InputFileError: No such file, or larger than 2 GiB.
+    """
+    return not _written_by_torch(_regular_file(path))
+
+
+def stored_tensors(network: nn.Module) -> dict[str, Tensor]:
+    """What is stored of a network: weights in fp16 where that holds them, statistics and vectors in fp32.
+
+    Raises:
+        UsageError: NaN or infinite values.
+    """
+    state = network.state_dict()
+    bad = [key for key, value in state.items() if not bool(torch.isfinite(value).all())]
+    if bad:
+        raise UsageError(f"cannot save a network with NaN or infinite values: {', '.join(bad[:6])}")
+    return {key: _stored(value) for key, value in state.items() if not key.endswith("num_batches_tracked")}
+
+
 def write_safetensors(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
     """Write a .safetensors file whole or not at all. Raises TransferError as `write_atomic`."""
     content = save({name: value.detach().contiguous() for name, value in tensors.items()}, dict(metadata))
@@ -143,3 +165,8 @@ def _refuse_bombs(path: Path) -> None:
         raise InputFileError(
             f"{path}: unpacks to {unpacked} bytes, more than the {_LARGEST_FILE_BYTES} a network may have"
         )
+
+
+def _stored(value: Tensor) -> Tensor:
+    half = value.half()
+    return half if value.ndim > 1 and bool(torch.isfinite(half).all()) else value.float()
