@@ -1,0 +1,239 @@
+"""Does it pay to rank source networks before one distils from them? Figures of DistillNearest and DistillWeighted.
+
+    ECOTTA_DATA=... python benchmarks/train_ranking_sources.py FOLDER     the seven sources, see ranking_cases.py
+    ECOTTA_DATA=... python benchmarks/measure_ranking.py FOLDER           benchmarks/results/student-ranking.json
+
+Target: five classes of CIFAR-10 at 16x16, 10 labels a class, 2,000 training pictures without labels, 2,496 test
+pictures. Student: ResNet-8 from random weights, 500 steps. Every method is tuned over the same step sizes (and, where
+sources teach, the same shares of the labels' term) on a draw of labels of its own, by 500 pictures that are in none of
+the other sets.
+
+Rows are written one by one, and those that are there are kept, so the script may be stopped and begun again. Pictures
+are mirrored and not augmented otherwise: then each source has two answers a picture, which are kept.
+"""
+
+import hashlib
+import json
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ecotta_rt.bench.environment import read_environment
+from ecotta_rt.prepare.augment import Augmentation
+from ecotta_rt.prepare.networks import build_network
+from ecotta_rt.student.ranking import POWER, Ranking, rank, source_weights
+from ecotta_rt.student.similarity import MEASURES
+from ecotta_rt.student.similarity.ranks import spearman
+from ecotta_rt.student.source_networks import SourceNetwork, find_source_networks, open_source_networks
+from ecotta_rt.student.training import TrainingOptions, train
+from ecotta_rt.student.weighted import Teaching, chosen_sources, source_steps
+from ranking_cases import SIDE, Pictures, target
+
+RESULTS = Path(__file__).resolve().parent / "results" / "student-ranking.json"
+SEEDS = (0, 1, 2)
+TUNING_SEED = 100
+LABELS_A_CLASS, UNLABELLED, VALIDATION = 10, 2000, 500
+OPTIONS = TrainingOptions(epochs=16, batch=64, rate="cosine", augmentation=Augmentation((("flip", 0.5),)))
+RATES = (0.03, 0.1)
+SHARES = (0.3, 0.8)
+
+
+@dataclass(frozen=True, eq=False)
+class Remembered(SourceNetwork):
+    """A source that keeps its answer to each frame."""
+
+    kept: dict[bytes, Tensor] = field(default_factory=dict)
+
+    def answers(self, frames: Tensor) -> Tensor:
+        keys = [hashlib.blake2b(frame.numpy().tobytes(), digest_size=16).digest() for frame in frames]
+        new = [place for place, key in enumerate(keys) if key not in self.kept]
+        if new:
+            for place, answer in zip(new, super().answers(frames[new]), strict=True):
+                self.kept[keys[place]] = answer
+        return torch.stack([self.kept[key] for key in keys])
+
+
+@dataclass(frozen=True, eq=False)
+class Bench:
+    """The target's pictures, and the sources."""
+
+    pool: Pictures
+    validation: Pictures
+    test: Pictures
+    sources: Sequence[SourceNetwork]
+
+    def labelled(self, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """The few, drawn class by class."""
+        draw = np.random.default_rng(seed)
+        places = np.concatenate(
+            [
+                draw.permutation(np.flatnonzero(self.pool.labels == label))[:LABELS_A_CLASS]
+                for label in range(len(self.pool.classes))
+            ]
+        )
+        return self.pool.frames[places], self.pool.labels[places]
+
+
+def open_bench(folder: Path) -> Bench:
+    training, test = target()
+    order = np.random.default_rng(7).permutation(len(training.labels))
+
+    def part(places: NDArray[np.int64]) -> Pictures:
+        return Pictures(training.frames[places], training.labels[places], training.classes)
+
+    pool, validation = part(order[:UNLABELLED]), part(order[UNLABELLED : UNLABELLED + VALIDATION])
+    networks, _ = open_source_networks([replace(spec, size=SIDE) for spec in find_source_networks([folder])])
+    sources = [Remembered(one.name, one.tap, one.made_for, one.digest) for one in networks]
+    return Bench(pool, validation, test, sources)
+
+
+def main(folder: Path) -> None:
+    torch.set_num_threads(1)
+    bench = open_bench(folder)
+    rows: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"schema": 1, "rows": []}
+    rankings = {seed: rank(bench.sources, *bench.labelled(seed), tuple(MEASURES)) for seed in (*SEEDS, TUNING_SEED)}
+    rows["environment"] = asdict(read_environment(threads=1))
+    rows["sources"] = {one.name: one.classes for one in bench.sources}
+    rows["scores"] = {str(seed): {one.name: dict(one.scores) for one in rankings[seed].sources} for seed in SEEDS}
+    rows["weights"] = {str(seed): {one.name: one.weight for one in rankings[seed].sources} for seed in SEEDS}
+    save(rows)
+    methods = ("labels alone", "nearest", "weighted", "uniform")
+    chosen = {method: tune(bench, rankings[TUNING_SEED], method, rows) for method in methods}
+    for seed in SEEDS:
+        for method in methods:
+            weights = weights_of(method, rankings[seed], bench.sources)
+            measure(bench, seed, method, weights, chosen[method], rows)
+    for source in bench.sources:
+        measure(bench, SEEDS[0], f"only {source.name}", {source.name: 1.0}, chosen["nearest"], rows)
+    everything(bench, chosen["labels alone"], rows)
+    correlate(rows, [one.name for one in bench.sources])
+    save(rows)
+
+
+def weights_of(method: str, ranking: Ranking, sources: Sequence[SourceNetwork]) -> Mapping[str, float]:
+    names = [one.name for one in ranking.sources]
+    if method == "labels alone":
+        return {}
+    if method == "nearest":
+        return {names[0]: 1.0}
+    if method == "uniform":
+        return {name: 1 / len(sources) for name in names}
+    scores = [one.scores[ranking.measures[0]] for one in ranking.sources]
+    return dict(zip(names, map(float, source_weights(scores, POWER)), strict=True))
+
+
+def tune(bench: Bench, ranking: Ranking, method: str, rows: dict[str, Any]) -> tuple[float, float]:
+    """Step size and share that are best on the validation pictures."""
+    weights = weights_of(method, ranking, bench.sources)
+    shares = SHARES if weights else (1.0,)
+    found = {}
+    for lr in RATES:
+        for share in shares:
+            row = known(rows, method=method, seed=TUNING_SEED, lr=lr, share=share)
+            if row is None:
+                row = run(bench, TUNING_SEED, method, weights, (lr, share), bench.validation)
+                rows["rows"].append(row)
+                save(rows)
+            found[lr, share] = row["accuracy"]
+    return max(found, key=lambda key: found[key])
+
+
+def measure(
+    bench: Bench,
+    seed: int,
+    method: str,
+    weights: Mapping[str, float],
+    setting: tuple[float, float],
+    rows: dict[str, Any],
+) -> None:
+    if known(rows, method=method, seed=seed) is None:
+        rows["rows"].append(run(bench, seed, method, weights, setting, bench.test))
+        save(rows)
+
+
+def everything(bench: Bench, setting: tuple[float, float], rows: dict[str, Any]) -> None:
+    """How far the student gets where all pictures have labels."""
+    if known(rows, method="all labels") is not None:
+        return
+    labels = (bench.pool.frames, bench.pool.labels)
+    options = replace(OPTIONS, batch=128, lr=setting[0], epochs=2 * OPTIONS.epochs)
+    rows["rows"].append(trained(bench, labels, {}, options, 1.0, bench.test) | {"method": "all labels", "seed": 0})
+
+
+def run(
+    bench: Bench,
+    seed: int,
+    method: str,
+    weights: Mapping[str, float],
+    setting: tuple[float, float],
+    judged: Pictures,
+) -> dict[str, Any]:
+    lr, share = setting
+    row = trained(bench, bench.labelled(seed), weights, replace(OPTIONS, lr=lr, seed=seed), share, judged)
+    row |= {"method": method, "seed": seed, "lr": lr, "share": share, "sources": dict(weights)}
+    print(f"{method:22} seed {seed:3} lr {lr} share {share}  {row['accuracy']:.1f} %  {row['cpu_s']:.0f} s", flush=True)
+    return row
+
+
+def trained(
+    bench: Bench,
+    labelled: tuple[NDArray[np.uint8], NDArray[np.int64]],
+    weights: Mapping[str, float],
+    options: TrainingOptions,
+    share: float,
+    judged: Pictures,
+) -> dict[str, Any]:
+    began = time.process_time()
+    torch.manual_seed(options.seed)
+    student = build_network("resnet-8", classes=len(bench.pool.classes)).to(memory_format=torch.channels_last)
+    teaching: tuple[Teaching, ...] = ()
+    if weights:
+        every = {one.name: weights.get(one.name, 0.0) for one in bench.sources}
+        teaching = chosen_sources(bench.sources, every)
+    train(source_steps(student, teaching, labelled, bench.pool.frames, options, share), options)
+    return {"accuracy": accuracy(student.eval(), judged), "cpu_s": round(time.process_time() - began, 1)}
+
+
+@torch.inference_mode()
+def accuracy(network: torch.nn.Module, pictures: Pictures) -> float:
+    right = 0
+    for start in range(0, len(pictures.labels), 250):
+        frames = torch.from_numpy(pictures.frames[start : start + 250]).permute(0, 3, 1, 2).float() / 255
+        right += int((network(frames).argmax(1).numpy() == pictures.labels[start : start + 250]).sum())
+    return 100 * right / len(pictures.labels)
+
+
+def known(rows: Mapping[str, Any], **wanted: Any) -> dict[str, Any] | None:
+    return next((row for row in rows["rows"] if all(row.get(key) == value for key, value in wanted.items())), None)
+
+
+def correlate(rows: dict[str, Any], names: Sequence[str]) -> None:
+    """Spearman between what a measure says of the sources and what each gives as the only one, a mean over draws."""
+    gives = np.array([known(rows, method=f"only {name}")["accuracy"] for name in names])  # type: ignore[index]
+    rows["rank_correlation"] = {
+        measure: float(
+            np.mean(
+                [
+                    spearman(np.array([rows["scores"][str(seed)][name][measure] for name in names]), gives)
+                    for seed in SEEDS
+                ]
+            )
+        )
+        for measure in MEASURES
+    }
+
+
+def save(rows: Mapping[str, Any]) -> None:
+    RESULTS.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

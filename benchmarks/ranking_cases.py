@@ -1,0 +1,101 @@
+"""The sources and the target of measure_ranking.py, made of the pictures in $ECOTTA_DATA, 16x16: few processor minutes.
+
+The target is five classes of CIFAR-10, of which few pictures have labels. No source has seen a picture of it: two know
+the other five classes of CIFAR-10, three a style of PACS (dogs and horses among its seven classes), two digits.
+"""
+
+import io
+import os
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["SOURCES", "TARGET_CLASSES", "Pictures", "Source", "target"]
+
+TARGET_CLASSES = ("automobile", "bird", "cat", "horse", "ship")
+SIDE = 16
+
+
+@dataclass(frozen=True, eq=False)
+class Pictures:
+    """Frames uint8 `[N, 16, 16, 3]`, labels int64 `[N]` and the names of the classes."""
+
+    frames: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    classes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a source network learned: its pictures, and for how many epochs so that all see about as many."""
+
+    pictures: Callable[[], Pictures]
+    epochs: int
+    flips: bool = True
+
+
+def _data() -> Path:
+    return Path(os.environ["ECOTTA_DATA"])
+
+
+def cifar(wanted: tuple[str, ...], split: str = "train") -> Pictures:
+    """These classes of CIFAR-10."""
+    from ecotta_rt.data.image_sets import find_image_set
+
+    images = find_image_set(_data() / "cifar-10-batches-bin")
+    if split == "train":
+        frames, labels = images.training()
+    else:
+        frames, labels = images.clean(np.arange(images.count)), images.labels
+    numbers = [images.classes.index(name) for name in wanted]
+    chosen = np.isin(labels, numbers)
+    small = frames[chosen].reshape(-1, SIDE, 2, SIDE, 2, 3).mean((2, 4)).round().astype(np.uint8)
+    return Pictures(small, np.searchsorted(numbers, labels[chosen]).astype(np.int64), wanted)
+
+
+def pacs(style: str) -> Pictures:
+    """One style of PACS, seven classes."""
+    from PIL import Image
+
+    frames, names = [], []
+    with zipfile.ZipFile(_data() / "domains" / "pacs96.zip") as archive:
+        for name in sorted(archive.namelist()):
+            parts = name.split("/")
+            if style not in parts or name.endswith("/"):
+                continue
+            picture = Image.open(io.BytesIO(archive.read(name))).convert("RGB")
+            frames.append(np.asarray(picture.resize((SIDE, SIDE), Image.Resampling.BOX)))
+            names.append(parts[-2])
+    classes = tuple(sorted(set(names)))
+    return Pictures(np.stack(frames), np.array([classes.index(name) for name in names], np.int64), classes)
+
+
+def digits(name: str) -> Pictures:
+    """One of the sets of digits."""
+    with np.load(_data() / "domains" / f"{name}.npz") as file:
+        frames, labels = file["x_train"], file["y_train"].astype(np.int64)
+    if frames.ndim == 3:
+        frames = np.repeat(frames[..., None], 3, axis=3)
+    if frames.shape[1] != SIDE:
+        frames = frames.reshape(-1, SIDE, 2, SIDE, 2, 3).mean((2, 4)).round().astype(np.uint8)
+    return Pictures(frames, labels, tuple("0123456789"))
+
+
+SOURCES: Mapping[str, Source] = {
+    "cifar-vehicles": Source(lambda: cifar(("airplane", "truck")), 4),
+    "cifar-animals": Source(lambda: cifar(("deer", "dog", "frog")), 4),
+    "pacs-photo": Source(lambda: pacs("photo"), 16),
+    "pacs-art": Source(lambda: pacs("art_painting"), 12),
+    "pacs-sketch": Source(lambda: pacs("sketch"), 6),
+    "mnistm": Source(lambda: digits("mnistm32"), 6, flips=False),
+    "usps": Source(lambda: digits("usps_native16"), 2, flips=False),
+}
+
+
+def target() -> tuple[Pictures, Pictures]:
+    """Training and test pictures of the target."""
+    return cifar(TARGET_CLASSES), cifar(TARGET_CLASSES, "test")
