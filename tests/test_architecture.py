@@ -24,7 +24,7 @@ HOMES = {
     "onnxscript": ("exporter/",),
     "scipy": ("data/",),
     "PIL": ("data/", "sources/picture.py"),
-    "matplotlib": ("bench/",),
+    "matplotlib": ("bench/", "student/"),
     "rich": ("cli/",),
     "av": ("sources/pyav.py",),
     "picamera2": ("sources/picamera.py",),

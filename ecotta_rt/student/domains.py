@@ -43,10 +43,13 @@ from ecotta_rt.data.image_sets import find_image_set, is_published
 from ecotta_rt.data.npz import read_npz
 from ecotta_rt.errors import InputFileError, UsageError
 from ecotta_rt.files.npy import map_npy
+from ecotta_rt.prepare.snapshot import array_digest
 
 __all__ = ["Domain", "Domains", "FoundDomains", "find_domains", "find_labelled", "open_domains"]
 
 _SHOWN_NAMES = 8
+_SAMPLED = 64
+"""Frames that stand for a set, which may be larger than memory."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,6 +92,11 @@ class Domains:
         low, high = int(self.source.labels.min()), int(self.source.labels.max())
         if low < 0 or high >= len(self.classes):
             raise UsageError(f"labels go from {low} to {high}, and there are {len(self.classes)} classes")
+
+    def identity(self) -> dict[str, str]:
+        """What tells these data from others, for the record of a run: names, counts, labels and first frames."""
+        said = {f"domain {domain.name}": _described(domain) for domain in (self.source, *self.targets)}
+        return {**said, "labels": array_digest(self.labels), "classes": ", ".join(self.classes)}
 
     @property
     def labels(self) -> NDArray[np.int64]:
@@ -308,6 +316,11 @@ def _some(there: int, count: int | None, seed: int) -> NDArray[np.int64]:
 
 def _at_most(count: int | None, there: int) -> int | None:
     return None if count is None else min(count, there)
+
+
+def _described(domain: Domain) -> str:
+    height, width = domain.frames.shape[1:3]
+    return f"{len(domain.frames)} of {height}x{width}, {array_digest(domain.frames[:_SAMPLED])}"
 
 
 def _store(store: Path, name: str) -> Path:

@@ -1,0 +1,101 @@
+"""Networks that a command line names for training: opened for it, and saved so that `prepare` takes them."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ecotta_rt.bundle import FrameSpec
+from ecotta_rt.errors import CheckpointError, NetworkError, UsageError
+from ecotta_rt.prepare.checkpoint import read_network_file, save_network
+from ecotta_rt.prepare.networks import MODELS
+from ecotta_rt.prepare.open_network import made_for, open_network
+from ecotta_rt.prepare.weights import write_safetensors
+from ecotta_rt.student.features import Featured
+
+__all__ = ["open_member", "require_takes", "save_student"]
+
+_SUFFIX = ".safetensors"
+
+
+def open_member(
+    name: str,
+    checkpoint: Path | None,
+    classes: int,
+    seed: int,
+    tell: Callable[[str], None] | None = None,
+) -> tuple[nn.Module, tuple[int, int] | None]:
+    """A network to train, and the size of frames it says it is made for.
+
+    Args:
+        name: As for `open_network`. A model id without a checkpoint begins with random weights.
+        checkpoint: Weights to begin with.
+        classes: Of the source.
+        seed: Of random weights.
+        tell: As for `open_network`.
+
+    Returns:
+        The network, all of its parameters trainable; height and width where it says them. Those of a model id are no
+        statement while its weights are random.
+
+    Raises:
+        UsageError, InputFileError: As `open_network`, and a network file that comes with a checkpoint.
+        CheckpointError: Weights or a network file of another number of classes.
+    """
+    if name.endswith(_SUFFIX):
+        if checkpoint is not None:
+            raise UsageError(f"checkpoint {checkpoint}: {name} has its weights already; give a model id instead")
+        there = read_network_file(name).classes
+        if there != classes:
+            raise CheckpointError(f"{name}: tells {there} classes apart, the source has {classes}")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = open_network(name, classes=classes if name in MODELS else None, checkpoint=checkpoint, tell=tell)
+    size = None if name in MODELS and checkpoint is None else made_for(name, network)
+    return network.requires_grad_(True), size
+
+
+def require_takes(network: nn.Module, name: str, frame: FrameSpec, classes: int) -> None:
+    """Refuse a network that does not answer such frames with so many logits.
+
+    Raises:
+        NetworkError: It does not take them, or has no linear layer at its end.
+        UsageError: It tells another number of classes apart.
+    """
+    example = torch.zeros(1, frame.channels, *frame.size)
+    try:
+        featured = Featured(network, example)
+    except NetworkError as error:
+        raise NetworkError(f"{name}: {error}; --size says what frames all networks take") from error
+    featured.close()
+    if featured.classes != classes:
+        raise UsageError(
+            f"{name} tells {featured.classes} classes apart, the source has {classes}: teacher, student and source "
+            "must have the same"
+        )
+
+
+def save_student(network: nn.Module, path: Path, name: str, recipe: Mapping[str, Any]) -> None:
+    """Write a trained network: a network file of ours where it is one, else weights for its factory.
+
+    Args:
+        network: From `open_member`.
+        path: Ends in `.safetensors`.
+        name: As given to `open_member`.
+        recipe: How it was made; JSON values.
+
+    Raises:
+        UsageError: It holds NaN.
+        TransferError: It cannot be written.
+    """
+    if name in MODELS or name.endswith(_SUFFIX):
+        model = name if name in MODELS else read_network_file(name).model
+        save_network(network, path, model=model, recipe=recipe)
+        return
+    state = network.state_dict()
+    bad = [key for key, value in state.items() if not bool(torch.isfinite(value).all())]
+    if bad:
+        raise UsageError(f"cannot save a network with NaN or infinite values: {', '.join(bad[:6])}")
+    write_safetensors(path, state, {"factory": name})

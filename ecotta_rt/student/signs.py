@@ -1,0 +1,36 @@
+"""Answers of a network to many frames: for signs that need no labels, and for errors where labels are."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+__all__ = ["answers", "error_percent", "example_frames"]
+
+_BATCH = 256
+_EXAMPLES = 512
+
+
+def answers(network: nn.Module, frames: NDArray[np.uint8]) -> Tensor:
+    """Logits `[N, K]` of frames uint8 `[N, H, W, C]`, as they are, in evaluation mode; the network's mode stays."""
+    training = network.training
+    network.eval()
+    with torch.no_grad():
+        found = [
+            network(torch.from_numpy(np.ascontiguousarray(frames[start : start + _BATCH])).permute(0, 3, 1, 2) / 255)
+            for start in range(0, len(frames), _BATCH)
+        ]
+    network.train(training)
+    return torch.cat(found)
+
+
+def error_percent(network: nn.Module, frames: NDArray[np.uint8], labels: NDArray[np.int64]) -> float:
+    """Share of frames, in percent, to which the network answers another class than `labels`, int64 `[N]`."""
+    wrong = answers(network, frames).argmax(1).numpy() != labels
+    return 100 * float(wrong.mean())
+
+
+def example_frames(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """At most 512 frames, evenly out of all: a set may be sorted by class."""
+    places = np.linspace(0, len(frames) - 1, min(_EXAMPLES, len(frames))).round().astype(np.int64)
+    return frames[places]
