@@ -26,7 +26,7 @@ EXIT_INPUT_OUTPUT = 74
 
 COMMANDS = {
     "demo": "show a network adapting to a stream, both shipped: no data needed, about a minute",
-    "student": "make a network that fits the device of larger ones: rank them as teachers and learn from them",
+    "student": "make the network that fits: distil a small one from large ones, over the places it will see",
     "prepare": "warm up a network for adaptation: network + checkpoint + data -> warmed-up network",
     "tune": "measure what pays for a bundle on labelled source pictures, corrupted, and write it into the bundle",
     "profile": "show what a training or adaptation step keeps in memory, by part and by tensor",

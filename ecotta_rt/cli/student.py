@@ -21,6 +21,7 @@ NAME = "student"
 
 SUBCOMMANDS: dict[str, str] = {
     "rank": "rank networks that were trained for other tasks by how much they know of yours",
+    "distil": "teach a small network by large ones, over labelled source and unlabelled target pictures",
 }
 """Name -> its line in lists. The module is `ecotta_rt.cli.student_NAME`."""
 

@@ -93,21 +93,21 @@ def add_recipe(parser: argparse.ArgumentParser, *, epochs: int = 10, batch: int 
     add_json(parser)
 
 
-def targets_by_name(args: argparse.Namespace) -> Mapping[str, str]:
-    """What `--target` names, in that order.
+def targets_by_name(args: argparse.Namespace, option: str = "target") -> Mapping[str, str]:
+    """What `--target`, or another such option, names, in that order.
 
     Raises:
         UsageError: Not NAME=DATA, a name twice, or one that cannot stand in a file's name.
     """
     found: dict[str, str] = {}
-    for text in args.target:
+    for text in vars(args)[option]:
         name, equals, data = text.partition("=")
         if not equals or not name or not data:
-            raise UsageError(f"--target {text!r}: expected NAME=DATA, for example --target door=pictures/door")
+            raise UsageError(f"--{option} {text!r}: expected NAME=DATA, for example --{option} door=pictures/door")
         if not name.isprintable() or name != Path(name).name or name == "source":
-            raise UsageError(f"--target {text!r}: {name!r} is no name for a domain; use letters, digits and dashes")
+            raise UsageError(f"--{option} {text!r}: {name!r} is no name for a domain; use letters, digits and dashes")
         if name in found:
-            raise UsageError(f"--target names {name!r} twice; give each domain a name of its own")
+            raise UsageError(f"--{option} names {name!r} twice; give each domain a name of its own")
         found[name] = data
     return found
 

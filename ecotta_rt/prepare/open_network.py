@@ -105,16 +105,23 @@ def made_for(name: str, network: nn.Module) -> tuple[int, int] | None:
     """Height and width of the frames it was made for; None where it does not say.
 
     Args:
-        name: What the user called it: one of `MODELS` and files of ours are known.
+        name: What the user called it: one of `MODELS` and files of ours are known; those that `ecotta student` wrote
+            say it themselves.
         network: Others may say it in an attribute `frame_size`, N or (H, W), or as timm's do in `pretrained_cfg`.
     """
-    model = read_network_file(name).model if name.endswith(".safetensors") else name
+    model, size = name, None
+    if name.endswith(".safetensors"):
+        described = read_network_file(name)
+        model, size = described.model, described.recipe.get("frame")
     if model in MODELS:
-        return (MODELS[model].frame_size,) * 2
+        return _sides(size) or (MODELS[model].frame_size,) * 2
     inner = network.network if isinstance(network, Normalised) else network
-    size: Any = getattr(inner, "frame_size", None) or _about(inner).get("input_size", ())[1:]
-    if isinstance(size, int):
-        size = (size, size)
+    size = getattr(inner, "frame_size", None) or _about(inner).get("input_size", ())[1:]
+    return _sides((size, size) if isinstance(size, int) else size)
+
+
+def _sides(size: Any) -> tuple[int, int] | None:
+    """Height and width, where these are two."""
     if not isinstance(size, Sequence) or len(size) != 2 or not all(isinstance(side, int) and side > 0 for side in size):
         return None
     return size[0], size[1]

@@ -1,0 +1,325 @@
+r"""Teach a small network by a large one while both get used to the places where devices will hang.
+
+Needs labelled pictures of a source domain, and pictures without labels of each target domain. Methods:
+
+  kd-stda      one teacher, one target: the teacher adapts by cross-entropy and alignment while the student is distilled
+               from it on source and target; the weight moves from the teacher to the student over the run
+  kd-mtda      the same with one teacher over several targets
+  mt-mtda      a teacher a target; the student learns from each in turn within every mini-batch
+  adapted      no teacher: the network itself learns the source and aligns the targets (a teacher for later, or a peer)
+  source-only  no teacher and no target: what one has without all this
+
+STUDENT and teachers are model ids (resnet-8, resnet-20, ...), network files of ours, or FILE.py:FACTORY with their
+weights in --checkpoint and --teacher-checkpoint. A model id without weights begins at random; a teacher that does is
+best trained on the source first: --teacher-epochs. All take frames of one size and have the classes of the source.
+
+Writes OUT.safetensors, which `ecotta prepare` takes: a network file of ours; for a FACTORY its weights, to be given as
+--checkpoint. The network is that of the last epoch: which epoch was best in a target nobody can tell without labels
+there. A run that was interrupted goes on after its last whole epoch.
+
+examples:
+  ecotta student distil resnet-8 --teacher teacher.safetensors --source pictures/ --target door=door/ --out small
+  ecotta student distil resnet-8 --teacher resnet-56 --teacher-epochs 10 --source all/ --target door=door/ --size 48
+  ecotta student distil resnet-8 --method mt-mtda --teacher resnet-20 --source mnist.npz --target usps=usps.npz \
+      --target photo=mnistm.npz --test usps=usps.npz --size 28 --plot losses.png --json run.json
+  ecotta student distil my_net.py:small --teacher my_net.py:large --teacher-checkpoint large.pt --source pictures/ \
+      --target yard=yard/ --size 96 --out small
+  ecotta student distil resnet-20 --method adapted --source pictures/ --target door=door/ --out teacher
+"""
+
+import argparse
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ecotta_rt.cli.input_files import require_network
+from ecotta_rt.cli.json_option import STDOUT, check_json, write_json
+from ecotta_rt.cli.parser import integer
+from ecotta_rt.cli.student_options import (
+    EpochProgress,
+    add_data,
+    add_recipe,
+    choose_frame,
+    decoded,
+    look_at_domains,
+    targets_by_name,
+    training_options,
+)
+from ecotta_rt.errors import UsageError
+from ecotta_rt.files.atomic import check_target
+from ecotta_rt.messages import in_columns, show, tell
+
+if TYPE_CHECKING:
+    from ecotta_rt.student.methods import DistilOptions
+
+__all__ = ["NAME", "add_arguments", "run"]
+
+NAME = "student distil"
+
+_TITLE = "ecotta student distil"
+_METHODS = ("kd-stda", "kd-mtda", "mt-mtda", "adapted", "source-only")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    add = parser.add_argument
+    add("student", metavar="STUDENT", help="model id, network file of ours, or FILE.py:FACTORY")
+    add("--checkpoint", type=Path, metavar="FILE", help="weights that the student begins with")
+    add("--method", choices=_METHODS, help="see above (default: kd-stda for one target, mt-mtda for several)")
+    add(
+        "--teacher",
+        action="append",
+        default=[],
+        metavar="NETWORK",
+        help="as STUDENT; with mt-mtda one for each target in their order, or one that each begins as",
+    )
+    add("--teacher-checkpoint", action="append", default=[], type=Path, metavar="FILE", help="of each --teacher")
+    add("--teacher-epochs", type=integer, default=0, metavar="N", help="train teachers on the source first (default 0)")
+    add("--frozen-teacher", action="store_true", help="teachers are adapted already, and stay as they are")
+    add("--keep-teachers", action="store_true", help="write adapted teachers, too: OUT.teacher-K.safetensors")
+    add("--out", type=Path, default=Path("student"), metavar="OUT", help="where to, without suffix (default student)")
+    add_data(parser)
+    add(
+        "--test",
+        metavar="NAME=DATA",
+        action="append",
+        default=[],
+        help="labelled pictures (test parts of .npz and published sets) whose error is told at the end",
+    )
+    add_recipe(parser)
+    _add_constants(parser.add_argument_group("constants of the method"))
+    add("--plot", type=Path, metavar="FILE", help="draw losses and agreement by epoch into a .png or .svg")
+    add("--force", action="store_true", help="replace OUT.safetensors where it exists")
+
+
+def _add_constants(group: "argparse._ArgumentGroup") -> None:
+    add = group.add_argument
+    add(
+        "--beta",
+        type=float,
+        nargs=2,
+        default=[0.1, 0.9],
+        metavar=("START", "END"),
+        help="the student's weight over the run, growing exponentially; the teacher has the rest (default 0.1 0.9)",
+    )
+    add("--alignment", choices=("dann", "mmd", "symnet", "none"), default="dann", help="of domains (default dann)")
+    add("--gamma", type=float, default=0.5, help="weight of the alignment (default 0.5)")
+    add("--temperature", type=float, default=20.0, metavar="T", help="of softened answers (default 20)")
+    add("--alpha", type=float, default=0.3, help="share of distillation in the loss on the source (default 0.3)")
+    add("--kl", choices=("forward", "reverse"), default="forward", help="of teacher to student, or back (forward)")
+    add("--consistency", action="store_true", help="align the student's own domains, too")
+    add("--teacher-lr", type=float, default=1.0, metavar="SHARE", help="share of --lr that teachers have (default 1)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Look at everything, train, write, tell."""
+    out = args.out.with_name(f"{args.out.name}.safetensors")
+    method = args.method or ("kd-stda" if len(args.target) == 1 else "mt-mtda" if args.target else None)
+    _check(args, method, out)
+    tests = _tests(args)
+    from ecotta_rt.prepare.pipeline import use_threads
+    from ecotta_rt.student.files import save_student
+    from ecotta_rt.student.plot import check_curves, draw_curves
+
+    began_s = time.monotonic()
+    if args.plot is not None:
+        check_curves(args.plot)
+    use_threads(args.threads)
+    options, training = _options(args, method), training_options(args)
+    found = look_at_domains(args)
+    networks = _Networks(args, options.method, found)
+    frame = choose_frame(args, networks.made_for, found)
+    networks.check(frame)
+    labelled = {name: _labelled(data, found.classes) for name, data in tests.items()}
+    store, snapshot = (args.out.with_name(f"{args.out.name}.{kind}") for kind in ("frames", "snapshot"))
+    try:
+        domains = decoded(found, frame, store, _TITLE)
+        networks.train_teachers(domains, training, args.out)
+        with EpochProgress(f"distilling ({options.method})") as progress:
+            from ecotta_rt.student.progressive import distil
+
+            history = distil(
+                networks.student, networks.teachers, domains, options, training, report=progress, snapshot=snapshot
+            )
+        recipe = {
+            "method": options.method,
+            "frame": [frame.height, frame.width],
+            "epochs": training.epochs,
+            "seed": training.seed,
+            "targets": [target.name for target in domains.targets],
+            "classes": list(domains.classes),
+        }
+        errors = {name: _error(networks.student, pictures, frame, store) for name, pictures in labelled.items()}
+        save_student(networks.student, out, args.student, recipe)
+        kept = networks.save_teachers(args.out, recipe) if args.keep_teachers else []
+    except KeyboardInterrupt:
+        tell(_TITLE, "the same command goes on after the last whole epoch")
+        raise
+    except BaseException:
+        found.remove(store)
+        raise
+    found.remove(store)
+    if args.plot is not None:
+        draw_curves(history, args.plot, f"{args.student}, {options.method}")
+    networks.remove_snapshots(args.out)
+    snapshot.unlink(missing_ok=True)
+    if args.json != STDOUT:
+        _print(out, history, errors)
+    facts: dict[str, Any] = {"schema": 1, "student": args.student, **recipe, "error_percent": errors}
+    facts |= {"history": [dict(epoch) for epoch in history], "files": [str(out), *map(str, kept)]}
+    write_json(args.json, {**facts, "minutes": (time.monotonic() - began_s) / 60})
+    return 0
+
+
+def _check(args: argparse.Namespace, method: str | None, out: Path) -> None:
+    """What can be refused before torch is imported."""
+    if method is None:
+        raise UsageError("no --target: name one (--target NAME=DATA), or choose --method source-only")
+    targets = targets_by_name(args)
+    needed = 0 if method in ("adapted", "source-only") else len(targets) if method == "mt-mtda" else 1
+    if needed == 0 and args.teacher:
+        raise UsageError(f"--teacher: {method} has no teacher; leave it out, or choose another --method")
+    if needed and len(args.teacher) not in (1, needed):
+        several = f", or one for each of {needed} targets" if needed > 1 else ""
+        raise UsageError(f"{len(args.teacher)} --teacher are given; {method} takes one{several}")
+    if len(args.teacher_checkpoint) not in (0, len(args.teacher)):
+        raise UsageError("--teacher-checkpoint: give one for each --teacher, in their order, or none")
+    if args.teacher_epochs < 0:
+        raise UsageError(f"--teacher-epochs {args.teacher_epochs}: it must not be negative")
+    require_network(args.student, args.checkpoint)
+    for teacher, checkpoint in zip(args.teacher, args.teacher_checkpoint or [None] * len(args.teacher), strict=True):
+        require_network(teacher, checkpoint)
+    if not args.out.name:
+        raise UsageError(f"{str(args.out)!r} names no file: give --out a path without a suffix")
+    if out.exists() and not args.force:
+        raise UsageError(f"{out} exists; --force replaces it, --out chooses another name")
+    check_target(out)
+    check_json(args.json, args.student, args.checkpoint, out, *args.teacher, *args.teacher_checkpoint)
+
+
+def _options(args: argparse.Namespace, method: str | None) -> "DistilOptions":
+    from ecotta_rt.student.methods import DistilOptions, Progression
+
+    return DistilOptions(
+        method=method or "",
+        beta=Progression(*args.beta),
+        alignment=args.alignment,
+        gamma=args.gamma,
+        temperature=args.temperature,
+        alpha=args.alpha,
+        kl=args.kl,
+        consistency=args.consistency,
+        teacher_learns=not args.frozen_teacher,
+        teacher_lr=args.teacher_lr,
+    )
+
+
+class _Networks:
+    """Student and teachers, as the command line has them."""
+
+    def __init__(self, args: argparse.Namespace, method: str, found: Any) -> None:
+        from ecotta_rt.student.files import open_member
+        from ecotta_rt.student.methods import teachers_needed
+
+        self._args, self._classes = args, len(found.classes)
+        needed = teachers_needed(method, len(found.targets))
+        names = list(args.teacher) * (needed if len(args.teacher) == 1 else 1)
+        checkpoints = list(args.teacher_checkpoint or [None] * len(args.teacher))
+        checkpoints *= needed if len(args.teacher) == 1 else 1
+        self.teacher_names: Sequence[str] = names
+        self.student, size = open_member(args.student, args.checkpoint, self._classes, args.seed, self._tell)
+        self.teachers, sizes = [], [(args.student, size)]
+        for place, (name, checkpoint) in enumerate(zip(names, checkpoints, strict=True)):
+            # Copies of one teacher begin alike: what makes them differ shall be their targets.
+            seed = args.seed + 1 + (0 if len(args.teacher) == 1 else place)
+            network, size = open_member(name, checkpoint, self._classes, seed, self._tell)
+            self.teachers.append(network)
+            sizes.append((name, size))
+        self.made_for = self._one_size([(name, size) for name, size in sizes if size is not None])
+
+    def check(self, frame: Any) -> None:
+        """Refuse networks that do not take these frames, before pictures are decoded."""
+        from ecotta_rt.student.files import require_takes
+
+        for network, name in zip(
+            (self.student, *self.teachers), (self._args.student, *self.teacher_names), strict=True
+        ):
+            require_takes(network, name, frame, self._classes)
+
+    def train_teachers(self, domains: Any, training: Any, out: Path) -> None:
+        """Train each on the source, where asked; copies of one are trained once."""
+        from dataclasses import replace
+
+        from ecotta_rt.student.methods import DistilOptions
+        from ecotta_rt.student.progressive import distil
+
+        if not self._args.teacher_epochs:
+            return
+        options = DistilOptions(method="source-only")
+        for place, teacher in enumerate(self.teachers):
+            if place and len(self._args.teacher) == 1:
+                teacher.load_state_dict(self.teachers[0].state_dict())
+                continue
+            recipe = replace(training, epochs=self._args.teacher_epochs)
+            with EpochProgress(f"teacher {place + 1} on the source") as progress:
+                snapshot = _teacher_snapshot(out, place)
+                distil(teacher, [], domains, options, recipe, report=progress, snapshot=snapshot)
+
+    def save_teachers(self, out: Path, recipe: Mapping[str, Any]) -> list[Path]:
+        from ecotta_rt.student.files import save_student
+
+        paths = [out.with_name(f"{out.name}.teacher-{place + 1}.safetensors") for place in range(len(self.teachers))]
+        for network, path, name in zip(self.teachers, paths, self.teacher_names, strict=True):
+            save_student(network, path, name, {**recipe, "method": f"teacher of {recipe['method']}"})
+        return paths
+
+    def remove_snapshots(self, out: Path) -> None:
+        for place in range(len(self.teachers)):
+            _teacher_snapshot(out, place).unlink(missing_ok=True)
+
+    def _one_size(self, sizes: Sequence[tuple[str, tuple[int, int]]]) -> tuple[int, int] | None:
+        if self._args.size is None and len({size for _, size in sizes}) > 1:
+            said = ", ".join(f"{name} for {size[0]}x{size[1]}" for name, size in sizes)
+            raise UsageError(f"the networks are made for other frames than each other: {said}; say with --size HxW")
+        return sizes[0][1] if sizes else None
+
+    @staticmethod
+    def _tell(line: str) -> None:
+        tell(_TITLE, line)
+
+
+def _teacher_snapshot(out: Path, place: int) -> Path:
+    return out.with_name(f"{out.name}.teacher-{place + 1}.snapshot")
+
+
+def _tests(args: argparse.Namespace) -> Mapping[str, str]:
+    return targets_by_name(args, "test")
+
+
+def _labelled(data: str, classes: Sequence[str]) -> Any:
+    from ecotta_rt.student.domains import find_labelled
+
+    return find_labelled(data, classes, split="test")
+
+
+def _error(student: Any, pictures: Any, frame: Any, store: Path) -> float:
+    from ecotta_rt.data import Unlabelled, remove_store
+    from ecotta_rt.student.signs import error_percent
+
+    test_store = store.with_name(f"{store.name}.test")
+    data = pictures.frames(frame, test_store).training
+    assert not isinstance(data, Unlabelled)
+    error = error_percent(student, data.frames, data.labels)
+    remove_store(test_store)
+    return error
+
+
+def _print(out: Path, history: Sequence[Mapping[str, float]], errors: Mapping[str, float]) -> None:
+    names = list(history[-1])
+    rows = [("epoch", *names)]
+    rows += [(str(place), *(f"{epoch[name]:.3f}" for name in names)) for place, epoch in enumerate(history, start=1)]
+    show(in_columns(rows, right=range(len(names) + 1)))
+    for name, error in errors.items():
+        show(f"error in {name}: {error:.1f} %")
+    show(str(out))

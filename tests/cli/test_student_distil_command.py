@@ -1,0 +1,224 @@
+"""`ecotta student distil` from folders of pictures to a network file that `ecotta prepare` takes."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from ecotta_rt.bundle import read_bundle
+from ecotta_rt.cli.main import main
+from ecotta_rt.prepare.checkpoint import load_network, read_network_file, save_network
+from ecotta_rt.prepare.networks import build_network
+from ecotta_rt.prepare.open_network import open_network
+from ecotta_rt.runtime.engine import Runtime
+from ecotta_rt.student import training
+
+NETWORK = """
+from torch import nn
+
+
+def make(width=4, classes=2):
+    return nn.Sequential(
+        nn.Conv2d(3, width, 3, 2, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(),
+        nn.Conv2d(width, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, classes),
+    )
+
+
+def large():
+    return make(8)
+
+
+def three():
+    return make(4, 3)
+
+
+def fixed():
+    network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 12 * 12, 2))
+    network.frame_size = 12
+    return network
+"""
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A folder with day/ (two classes), dusk.npz, night/ (no classes) and net.py; the current one."""
+    image = pytest.importorskip("PIL.Image")
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+
+    def pictures(count, brightness):
+        labels = np.arange(count) % 2
+        frames = rng.integers(brightness, brightness + 60, (count, 8, 8, 3), dtype=np.uint8)
+        frames[np.arange(count), :, :, labels] += 90
+        return frames, labels
+
+    for frames, label in zip(*pictures(24, 40), strict=True):
+        folder = tmp_path / "day" / ("red", "green")[label]
+        folder.mkdir(parents=True, exist_ok=True)
+        image.fromarray(frames).save(folder / f"{len(list(folder.iterdir()))}.png")
+    dusk = pictures(20, 20)
+    np.savez("dusk.npz", x_train=dusk[0], y_train=dusk[1], x_test=dusk[0], y_test=1 - dusk[1])
+    (tmp_path / "night").mkdir()
+    for number, frames in enumerate(pictures(16, 0)[0]):
+        image.fromarray(frames).save(tmp_path / "night" / f"{number}.png")
+    (tmp_path / "net.py").write_text(NETWORK, encoding="utf-8")
+    return tmp_path
+
+
+def distil(*words):
+    usual = ["--epochs", "2", "--batch", "8", "--out", "small", "--size", "8", "--threads", "1"]
+    return main(["student", "distil", *words, *usual])
+
+
+DAY = ["--source", "day"]
+DUSK = ["--target", "dusk=dusk.npz"]
+
+
+def left_behind(folder):
+    return sorted(path.name for path in folder.iterdir() if path.name.startswith((".small", "small")))
+
+
+def test_a_student_of_ours_is_a_network_file_that_prepare_takes(place, capsys):
+    code = distil(
+        "resnet-8", *DAY, *DUSK, "--teacher", "resnet-8", "--teacher-epochs", "1", "--test", "dusk=dusk.npz",
+        "--classes", "green,red", "--plot", "curves.svg", "--json", "run.json",
+    )  # fmt: skip
+
+    told = capsys.readouterr()
+    assert code == 0 and "epoch  teacher loss" in told.out and "error in dusk:" in told.out
+    assert "about" in told.err and "to go" in told.err
+    assert left_behind(place) == ["small.safetensors"] and "<svg" in (place / "curves.svg").read_text()
+    facts = json.loads((place / "run.json").read_text())
+    assert facts["method"] == "kd-stda" and facts["targets"] == ["dusk"] and facts["classes"] == ["green", "red"]
+    assert len(facts["history"]) == 2 and 0 <= facts["history"][1]["agreement"] <= 1
+    described = read_network_file("small.safetensors")
+    assert (described.model, described.classes, described.recipe["frame"]) == ("resnet-8", 2, [8, 8])
+
+    # Unchanged, and without a word about the size of its frames.
+    words = "prepare small.safetensors --parts 2 --classes green,red --normalisation source --out ready"
+    assert main(words.split()) == 0
+    assert read_bundle(place / "ready.ecotta").manifest.frame.size == (8, 8)
+    frames = np.random.default_rng(0).integers(0, 256, (1, 8, 8, 3), dtype=np.uint8)
+    logits = load_network("small.safetensors")(torch.from_numpy(frames).permute(0, 3, 1, 2) / 255)
+    assert Runtime.load(place / "ready.ecotta")(frames).labels.tolist() == [int(logits.argmax())]
+
+
+def test_weights_of_a_users_own_network_go_back_into_it(place):
+    torch.manual_seed(0)
+    torch.save(open_network("net.py:large").state_dict(), "large.pt")
+
+    code = distil(
+        "net.py:make", *DAY, *DUSK, "--target", "night=night", "--method", "mt-mtda", "--teacher", "net.py:large",
+        "--teacher-checkpoint", "large.pt", "--keep-teachers",
+    )  # fmt: skip
+
+    assert code == 0
+    assert left_behind(place) == ["small.safetensors", "small.teacher-1.safetensors", "small.teacher-2.safetensors"]
+    student = open_network("net.py:make", checkpoint=place / "small.safetensors")
+    first, second = (open_network("net.py:large", checkpoint=place / f"small.teacher-{k}.safetensors") for k in (1, 2))
+    assert not torch.equal(first[0].weight, second[0].weight)  # each has its own target
+    assert student[0].weight.shape == (4, 3, 3, 3)
+
+
+@pytest.mark.parametrize("method", ["adapted", "source-only"])
+def test_the_peers_are_the_same_command(place, method):
+    assert distil("net.py:make", *DAY, *DUSK, "--method", method) == 0
+    assert left_behind(place) == ["small.safetensors"]
+
+
+def test_ctrl_c_keeps_the_last_epoch_and_the_same_command_goes_on(place, capsys, monkeypatch):
+    words = ["net.py:make", *DAY, *DUSK, "--teacher", "net.py:large", "--teacher-epochs", "1", "--keep-teachers"]
+    torch.manual_seed(0)
+    assert distil(*words) == 0
+    whole = (place / "small.safetensors").read_bytes(), (place / "small.teacher-1.safetensors").read_bytes()
+    for name in left_behind(place):
+        (place / name).unlink()
+    saved = []
+    save = training.save_snapshot
+
+    def interrupt(*args):
+        save(*args)
+        saved.append(args[0].name)
+        if saved[-1] == "small.snapshot":
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(training, "save_snapshot", interrupt)
+        assert distil(*words) == 130
+    assert saved == ["small.teacher-1.snapshot", "small.snapshot"]
+    assert "the same command goes on after the last whole epoch" in capsys.readouterr().err
+    assert not (place / "small.safetensors").exists()
+
+    assert distil(*words) == 0
+    assert ((place / "small.safetensors").read_bytes(), (place / "small.teacher-1.safetensors").read_bytes()) == whole
+    assert "epoch 2/2" in capsys.readouterr().err
+    assert left_behind(place) == ["small.safetensors", "small.teacher-1.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "why"),
+    [
+        (["resnet-8", *DAY], 2, "no --target: name one"),
+        (["resnet-8", *DAY, *DUSK], 2, "0 --teacher are given; kd-stda takes one"),
+        (["resnet-8", *DAY, *DUSK, "--method", "adapted", "--teacher", "resnet-8"], 2, "adapted has no teacher"),
+        (["resnet-8", *DAY, "--target", "dusk", "--teacher", "resnet-8"], 2, "expected NAME=DATA"),
+        (["resnet-8", *DAY, *DUSK, *DUSK, "--teacher", "resnet-8"], 2, "names 'dusk' twice"),
+        (["resnet-8", *DAY, *DUSK, "--teacher", "none.safetensors"], 4, "none.safetensors: No such file"),
+        (["resnet-8", "--source", "night", *DUSK, "--teacher", "resnet-8"], 2, "no class folders"),
+        (["resnet-8", "--source", "day/red", *DUSK, "--teacher", "resnet-8"], 2, "no class folders"),
+        (["resnet-8", *DAY, "--target", "none=nowhere", "--teacher", "resnet-8"], 4, "target none: nowhere: no such"),
+        (["resnet-8", *DAY, *DUSK, "--teacher", "net.py:three"], 2, "tells 3 classes apart, the source has 2"),
+        (["resnet-8", *DAY, *DUSK, "--teacher", "net.py:fixed"], 2, "net.py:fixed: Sequential does not take frames"),
+        (["resnet-8", *DAY, *DUSK, "--teacher", "resnet-8", "--beta", "0", "1"], 2, "0 < start <= end"),
+        (["resnet-8", *DAY, *DUSK, "--teacher", "resnet-8", "--plot", "curves.pdf"], 2, "no picture format"),
+        (["resnet-8", *DAY, *DUSK, "--teacher", "resnet-8", "--checkpoint", "dusk.npz"], 4, "dusk.npz"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_with_nothing_written(place, capsys, words, code, why):
+    assert distil(*words) == code
+
+    assert why in capsys.readouterr().err
+    assert left_behind(place) == []
+
+
+def test_class_folders_of_other_names_and_empty_targets_are_refused(place, capsys):
+    (place / "wrong" / "blue").mkdir(parents=True)
+    (place / "wrong" / "blue" / "1.png").write_bytes((place / "night" / "1.png").read_bytes())
+    (place / "empty").mkdir()
+
+    assert distil("resnet-8", *DAY, "--target", "wrong=wrong", "--teacher", "resnet-8") == 4
+    assert "no class of the source: blue; the source has green, red" in capsys.readouterr().err
+    assert distil("resnet-8", *DAY, "--target", "empty=empty", "--teacher", "resnet-8") == 4
+    assert "no file in it" in capsys.readouterr().err
+    assert left_behind(place) == []
+
+
+def test_a_teacher_of_other_classes_or_made_for_other_frames_is_refused(place, capsys):
+    save_network(build_network("resnet-8", classes=7), "seven.safetensors", model="resnet-8")
+
+    assert distil("resnet-8", *DAY, *DUSK, "--teacher", "seven.safetensors") == 4
+    assert "seven.safetensors: tells 7 classes apart, the source has 2" in capsys.readouterr().err
+    save_network(build_network("resnet-8", classes=2), "two.safetensors", model="resnet-8")
+    words = ["student", "distil", "two.safetensors", *DAY, *DUSK, "--teacher", "net.py:fixed", "--out", "small"]
+    assert main(words) == 2
+    told = capsys.readouterr().err
+    assert "two.safetensors for 32x32, net.py:fixed for 12x12; say with --size" in told
+    assert left_behind(place) == []
+
+
+def test_an_existing_network_is_replaced_only_when_told(place, capsys):
+    (place / "small.safetensors").write_text("mine")
+    words = ["net.py:make", *DAY, "--method", "source-only"]
+
+    assert distil(*words) == 2 and "--force replaces it" in capsys.readouterr().err
+    assert (place / "small.safetensors").read_text() == "mine"
+    assert distil(*words, "--force") == 0
+
+
+def test_the_word_comes_first(capsys):
+    assert main(["student", "distil", "--help"]) == 0
+    assert "examples:" in capsys.readouterr().out
+    assert main(["student", "paint"]) == 2
+    assert main(["student"]) == 2
