@@ -13,7 +13,7 @@ from ecotta_rt.prepare.checkpoint import read_network_file, save_network
 from ecotta_rt.prepare.networks import MODELS
 from ecotta_rt.prepare.open_network import made_for, open_network
 from ecotta_rt.prepare.weights import write_safetensors
-from ecotta_rt.student.features import Featured
+from ecotta_rt.student.feature_tap import FeatureTap
 
 __all__ = ["open_member", "require_takes", "save_student"]
 
@@ -61,18 +61,16 @@ def require_takes(network: nn.Module, name: str, frame: FrameSpec, classes: int)
     """Refuse a network that does not answer such frames with so many logits.
 
     Raises:
-        NetworkError: It does not take them, or has no linear layer at its end.
+        NetworkError: It does not take them, or has no classifier at its end.
         UsageError: It tells another number of classes apart.
     """
-    example = torch.zeros(1, frame.channels, *frame.size)
     try:
-        featured = Featured(network, example)
+        tap = FeatureTap(network, (frame.channels, *frame.size))
     except NetworkError as error:
         raise NetworkError(f"{name}: {error}; --size says what frames all networks take") from error
-    featured.close()
-    if featured.classes != classes:
+    if tap.classes != classes:
         raise UsageError(
-            f"{name} tells {featured.classes} classes apart, the source has {classes}: teacher, student and source "
+            f"{name} tells {tap.classes} classes apart, the source has {classes}: teacher, student and source "
             "must have the same"
         )
 

@@ -34,7 +34,7 @@ from ecotta_rt.prepare.snapshot import weights_digest
 from ecotta_rt.student.alignment import ALIGNMENTS
 from ecotta_rt.student.batches import Batch, batches, batches_an_epoch
 from ecotta_rt.student.domains import Domains
-from ecotta_rt.student.features import Featured
+from ecotta_rt.student.feature_tap import FeatureTap
 from ecotta_rt.student.methods import METHODS, DistilOptions, lessons, teachers_needed
 from ecotta_rt.student.signs import answers, example_frames
 from ecotta_rt.student.training import History, Moment, Steps, StudentProgress, TrainingOptions, train
@@ -85,7 +85,7 @@ def distil(
 
     Raises:
         UsageError: Teachers, targets or classes that do not fit the method or each other; else as `train`.
-        NetworkError: A network that does not take the frames, or has no linear layer at its end.
+        NetworkError: A network that does not take the frames, or has no classifier at its end.
     """
     run = _Distillation(student, teachers, domains, options, training)
     try:
@@ -101,15 +101,15 @@ class _Learner:
         self, network: nn.Module, domains: Domains, options: DistilOptions, training: TrainingOptions, share: float
     ) -> None:
         height, width, channels = domains.source.frames.shape[1:]
-        self.featured = Featured(network, torch.zeros(1, channels, height, width))
-        if self.featured.classes != len(domains.classes):
+        self.network, self.tap = network, FeatureTap(network, (channels, height, width))
+        if self.tap.classes != len(domains.classes):
             raise UsageError(
-                f"{type(network).__name__} tells {self.featured.classes} classes apart, the source has "
+                f"{type(network).__name__} tells {self.tap.classes} classes apart, the source has "
                 f"{len(domains.classes)}: teacher, student and source must have the same"
             )
         make = ALIGNMENTS.get(options.alignment)
-        self.alignment = None if make is None else make(self.featured.width, self.featured.classes)
-        self.module = nn.ModuleList([self.featured] + ([] if self.alignment is None else [self.alignment]))
+        self.alignment = None if make is None else make(self.tap.width, self.tap.classes)
+        self.module = nn.ModuleList([network] + ([] if self.alignment is None else [self.alignment]))
         self.optimiser = torch.optim.SGD(
             self.module.parameters(),
             lr=training.lr * share,
@@ -119,7 +119,7 @@ class _Learner:
 
     def forward(self, source: Tensor, target: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Features and logits of the source, then of the target, made in one batch."""
-        features, logits = self.featured(source if target is None else torch.cat([source, target]))
+        features, logits = self.tap(source if target is None else torch.cat([source, target]))
         count = len(source)
         return features[:count], logits[:count], features[count:], logits[count:]
 
@@ -178,10 +178,9 @@ class _Distillation:
         )
 
     def close(self) -> None:
-        """Leave the networks in evaluation mode, and without what was added to them."""
+        """Leave the networks in evaluation mode."""
         for learner in (self._student, *self._teachers):
-            learner.featured.close()
-            learner.featured.network.eval()
+            learner.network.eval()
 
     def _step(self, batch: Batch, moment: Moment) -> Mapping[str, float]:
         told: dict[str, list[float]] = {}
@@ -233,10 +232,10 @@ class _Distillation:
         """What can be seen without labels of a target, means over targets."""
         agreement, confidence = [], []
         for place, frames in enumerate(self._looked_at):
-            ours = answers(self._student.featured.network, frames)
+            ours = answers(self._student.network, frames)
             confidence.append(float(ours.softmax(1).amax(1).mean()))
             if self._teachers:
-                theirs = answers(self._teachers[place % len(self._teachers)].featured.network, frames)
+                theirs = answers(self._teachers[place % len(self._teachers)].network, frames)
                 agreement.append(float((ours.argmax(1) == theirs.argmax(1)).float().mean()))
         signs = {"confidence": sum(confidence) / len(confidence)}
         return {**signs, "agreement": sum(agreement) / len(agreement)} if agreement else signs
