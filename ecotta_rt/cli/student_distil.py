@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NAME", "add_arguments", "run"]
 
-NAME = "student distil"
+NAME = "distil"
 
 _TITLE = "ecotta student distil"
 _METHODS = ("kd-stda", "kd-mtda", "mt-mtda", "adapted", "source-only")
