@@ -5,9 +5,9 @@
 
 A table stands between `<!-- BEGIN RESULTS: NAME -->` and `<!-- END RESULTS: NAME -->` and comes from NAME.json, or from
 all files of a folder NAME: what `ecotta-bench --memory` or `--latency` wrote with `--json`, or measure_runs.py,
-measure_collapses.py, measure_passes.py, measure_sessions.py, measure_signs.py, measure_start.py, measure_starts.py,
-measure_warm_ups.py, profile_operators.py or compare_budgets.py. The files of `streams/`, one a network, are from
-`ecotta-bench --stream`; see stream_tables.py.
+measure_collapses.py, measure_distil.py, measure_passes.py, measure_sessions.py, measure_signs.py, measure_start.py,
+measure_starts.py, measure_warm_ups.py, profile_operators.py or compare_budgets.py. The files of `streams/`, one a
+network, are from `ecotta-bench --stream`; see stream_tables.py.
 Runs of several seeds make the table of compare_seeds.py. `BEGIN RESULTS: NAME source,tent` makes a shorter table of
 these methods. A test fails when a table and its file differ.
 """
@@ -24,6 +24,7 @@ from daemon_tables import render_daemon
 from sign_tables import render_collapses, render_signs
 from soak_tables import render_simulated_day, render_soak
 from stream_tables import render_long_run, render_streams
+from student_tables import render_distil
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 BLOCK = re.compile(r"(<!-- BEGIN RESULTS: (\S+)(?: ([\w,-]+))? -->\n)(.*?)(<!-- END RESULTS: \2 -->)", re.DOTALL)
@@ -155,6 +156,8 @@ def render(reports: dict[str, dict[str, Any]]) -> str:
         return _render_warm_ups(first)
     if first.get("measured") == "operators":
         return _render_operators(first)
+    if first.get("measured") == "student-distil":
+        return render_distil(first)
     if first.get("measured") == "latency":
         return _render_latency(first)
     engine, seeds = first["rows"][0]["engine"], {report["stream"]["seed"] for report in reports.values()}

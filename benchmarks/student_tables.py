@@ -1,0 +1,53 @@
+"""The tables of measure_distil.py and its neighbours for docs/results-student.md; for render_results.py."""
+
+import statistics
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["render_distil"]
+
+
+def render_distil(report: dict[str, Any]) -> str:
+    """Errors in the target domains by method, mean and spread of the seeds; a column a target."""
+    rows = list(report["rows"].values())
+    columns = list(dict.fromkeys((row["source"], target) for row in rows for target in row["targets"]))
+    several = len(rows[0]["targets"]) > 1
+    heads = [*(f"{source} -> {target}" for source, target in columns), *(["mean"] if several else [])]
+    lines = [f"| error % | {' | '.join(heads)} | minutes of one core |", f"| --- |{' ---: |' * (len(heads) + 1)}"]
+    for name in dict.fromkeys(row["row"] for row in rows):
+        same = [row for row in rows if row["row"] == name]
+        cells = [
+            _spread([_error(row, target) for row in same if _of(row, source, target)]) for source, target in columns
+        ]
+        cells += [_spread([row["error_percent"] for row in same])] if several else []
+        minutes = statistics.mean(row["processor_minutes"] for row in same)
+        lines.append(f"| {' | '.join([name, *cells, f'{minutes:.1f}'])} |")
+    return "\n".join([*lines, "", _note(report, rows), ""])
+
+
+def _of(row: Mapping[str, Any], source: str, target: str) -> bool:
+    return row["source"] == source and target in row["targets"]
+
+
+def _error(row: Mapping[str, Any], target: str) -> float:
+    error: float = row["errors_percent"][target]
+    return error
+
+
+def _spread(errors: list[float]) -> str:
+    if not errors:
+        return ""
+    return f"{statistics.mean(errors):.1f}" + (f" ± {statistics.stdev(errors):.1f}" if len(errors) > 1 else "")
+
+
+def _note(report: dict[str, Any], rows: list[dict[str, Any]]) -> str:
+    about, environment = report["about"], rows[0]["environment"]
+    widths = ", ".join(f"{name} {'-'.join(map(str, channels))}" for name, channels in about["widths"].items())
+    seeds = ", ".join(map(str, sorted({row["seed"] for row in rows})))
+    versions = environment["versions"]
+    return (
+        f"Mean ± standard deviation over the seeds {seeds}; test images that no run has seen, the network of the last "
+        f"epoch. Channels of three convolutions: {widths}; frames {about['size']} x {about['size']}, at most "
+        f"{about['frames']:,} of a domain, {about['epochs']} epochs, batch {about['batch']}. Minutes: processor time. "
+        f"{environment['cpu']}, torch {versions['torch']}, Python {versions['python']}."
+    )
