@@ -151,8 +151,8 @@ def run(args: argparse.Namespace) -> int:
             "classes": list(domains.classes),
         }
         errors = {name: _error(networks.student, pictures, frame, store) for name, pictures in labelled.items()}
-        save_student(networks.student, out, args.student, recipe)
-        kept = networks.save_teachers(args.out, recipe) if args.keep_teachers else []
+        save_student(networks.student, out, args.student, recipe, frame=frame, checkpoint=args.checkpoint)
+        kept = networks.save_teachers(args.out, recipe, frame) if args.keep_teachers else []
     except KeyboardInterrupt:
         tell(_TITLE, "the same command goes on after the last whole epoch")
         raise
@@ -227,10 +227,10 @@ class _Networks:
         names = list(args.teacher) * (needed if len(args.teacher) == 1 else 1)
         checkpoints = list(args.teacher_checkpoint or [None] * len(args.teacher))
         checkpoints *= needed if len(args.teacher) == 1 else 1
-        self.teacher_names: Sequence[str] = names
+        self.teacher_names = list(zip(names, checkpoints, strict=True))
         self.student, size = open_member(args.student, args.checkpoint, self._classes, args.seed, self._tell)
         self.teachers, sizes = [], [(args.student, size)]
-        for place, (name, checkpoint) in enumerate(zip(names, checkpoints, strict=True)):
+        for place, (name, checkpoint) in enumerate(self.teacher_names):
             # Copies of one teacher begin alike: what makes them differ shall be their targets.
             seed = args.seed + 1 + (0 if len(args.teacher) == 1 else place)
             network, size = open_member(name, checkpoint, self._classes, seed, self._tell)
@@ -243,7 +243,7 @@ class _Networks:
         from ecotta_rt.student.files import require_takes
 
         for network, name in zip(
-            (self.student, *self.teachers), (self._args.student, *self.teacher_names), strict=True
+            (self.student, *self.teachers), (self._args.student, *(name for name, _ in self.teacher_names)), strict=True
         ):
             require_takes(network, name, frame, self._classes)
 
@@ -266,12 +266,13 @@ class _Networks:
                 snapshot = _teacher_snapshot(out, place)
                 distil(teacher, [], domains, options, recipe, report=progress, snapshot=snapshot)
 
-    def save_teachers(self, out: Path, recipe: Mapping[str, Any]) -> list[Path]:
+    def save_teachers(self, out: Path, recipe: Mapping[str, Any], frame: Any) -> list[Path]:
         from ecotta_rt.student.files import save_student
 
         paths = [out.with_name(f"{out.name}.teacher-{place + 1}.safetensors") for place in range(len(self.teachers))]
-        for network, path, name in zip(self.teachers, paths, self.teacher_names, strict=True):
-            save_student(network, path, name, {**recipe, "method": f"teacher of {recipe['method']}"})
+        about = {**recipe, "method": f"teacher of {recipe['method']}"}
+        for network, path, (name, checkpoint) in zip(self.teachers, paths, self.teacher_names, strict=True):
+            save_student(network, path, name, about, frame=frame, checkpoint=checkpoint)
         return paths
 
     def remove_snapshots(self, out: Path) -> None:

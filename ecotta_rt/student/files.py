@@ -10,9 +10,10 @@ from torch import nn
 from ecotta_rt.bundle import FrameSpec
 from ecotta_rt.errors import CheckpointError, NetworkError, UsageError
 from ecotta_rt.prepare.checkpoint import read_network_file, save_network
+from ecotta_rt.prepare.narrowed import channels_in, save_narrowed
 from ecotta_rt.prepare.networks import MODELS
 from ecotta_rt.prepare.open_network import made_for, open_network
-from ecotta_rt.prepare.weights import write_safetensors
+from ecotta_rt.prepare.weights import stored_tensors, write_safetensors
 from ecotta_rt.student.feature_tap import FeatureTap
 
 __all__ = ["open_member", "require_takes", "save_student"]
@@ -75,7 +76,15 @@ def require_takes(network: nn.Module, name: str, frame: FrameSpec, classes: int)
         )
 
 
-def save_student(network: nn.Module, path: Path, name: str, recipe: Mapping[str, Any]) -> None:
+def save_student(
+    network: nn.Module,
+    path: Path,
+    name: str,
+    recipe: Mapping[str, Any],
+    *,
+    frame: FrameSpec,
+    checkpoint: Path | None = None,
+) -> None:
     """Write a trained network: a network file of ours where it is one, else weights for its factory.
 
     Args:
@@ -83,17 +92,19 @@ def save_student(network: nn.Module, path: Path, name: str, recipe: Mapping[str,
         path: Ends in `.safetensors`.
         name: As given to `open_member`.
         recipe: How it was made; JSON values.
+        frame: What it takes.
+        checkpoint: As given to `open_member`: one of a narrower network makes this the file of a narrower one.
 
     Raises:
         UsageError: It holds NaN.
         TransferError: It cannot be written.
     """
+    origin = Path(name) if name.endswith(_SUFFIX) else checkpoint
+    channels = None if origin is None else channels_in(origin)
     if name in MODELS or name.endswith(_SUFFIX):
         model = name if name in MODELS else read_network_file(name).model
-        save_network(network, path, model=model, recipe=recipe)
-        return
-    state = network.state_dict()
-    bad = [key for key, value in state.items() if not bool(torch.isfinite(value).all())]
-    if bad:
-        raise UsageError(f"cannot save a network with NaN or infinite values: {', '.join(bad[:6])}")
-    write_safetensors(path, state, {"factory": name})
+        save_network(network, path, model=model, recipe=recipe, channels=channels)
+    elif channels is not None:
+        save_narrowed(network, path, channels=channels, frame=(frame.channels, *frame.size), more={"factory": name})
+    else:
+        write_safetensors(path, stored_tensors(network), {"factory": name})

@@ -8,6 +8,8 @@ import torch
 
 from ecotta_rt.bundle import read_bundle
 from ecotta_rt.cli.main import main
+from ecotta_rt.method.width.groups import find_groups
+from ecotta_rt.method.width.narrow import narrow
 from ecotta_rt.prepare.checkpoint import load_network, read_network_file, save_network
 from ecotta_rt.prepare.networks import build_network
 from ecotta_rt.prepare.open_network import open_network
@@ -100,6 +102,7 @@ def test_a_student_of_ours_is_a_network_file_that_prepare_takes(place, capsys):
     words = "prepare small.safetensors --parts 2 --classes green,red --normalisation source --out ready"
     assert main(words.split()) == 0
     assert read_bundle(place / "ready.ecotta").manifest.frame.size == (8, 8)
+    assert main(["plan", "ready.ecotta", "--device", "raspberry-pi-zero-2w"]) == 0
     frames = np.random.default_rng(0).integers(0, 256, (1, 8, 8, 3), dtype=np.uint8)
     logits = load_network("small.safetensors")(torch.from_numpy(frames).permute(0, 3, 1, 2) / 255)
     assert Runtime.load(place / "ready.ecotta")(frames).labels.tolist() == [int(logits.argmax())]
@@ -120,6 +123,20 @@ def test_weights_of_a_users_own_network_go_back_into_it(place):
     first, second = (open_network("net.py:large", checkpoint=place / f"small.teacher-{k}.safetensors") for k in (1, 2))
     assert not torch.equal(first[0].weight, second[0].weight)  # each has its own target
     assert student[0].weight.shape == (4, 3, 3, 3)
+
+
+def test_a_network_that_was_made_narrower_stays_so(place):
+    torch.manual_seed(0)
+    groups = find_groups(build_network("resnet-8", classes=2).eval(), torch.zeros(1, 3, 32, 32))
+    widths = dict.fromkeys(list(groups.groups)[:1], 5)
+    narrow_one = narrow(groups, widths)
+    save_network(narrow_one, "narrow.safetensors", model="resnet-8", channels=widths)
+
+    assert distil("narrow.safetensors", *DAY, "--method", "source-only") == 0
+
+    assert read_network_file("small.safetensors").channels == widths
+    shapes = {name: value.shape for name, value in narrow_one.state_dict().items()}
+    assert {name: value.shape for name, value in load_network("small.safetensors").state_dict().items()} == shapes
 
 
 @pytest.mark.parametrize("method", ["adapted", "source-only"])
