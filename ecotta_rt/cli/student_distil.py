@@ -8,6 +8,9 @@ Needs labelled pictures of a source domain, and pictures without labels of each 
   mt-mtda      a teacher a target; the student learns from each in turn within every mini-batch
   adapted      no teacher: the network itself learns the source and aligns the targets (a teacher for later, or a peer)
   source-only  no teacher and no target: what one has without all this
+  nearest      --teachers were trained for other tasks: learn from the one that knows most of this one (`ecotta student
+               rank`), and from few labels; --source are those labelled pictures, --target more without labels
+  weighted     the same from several, by their weights
 
 STUDENT and teachers are model ids (resnet-8, resnet-20, ...), network files of ours, or FILE.py:FACTORY with their
 weights in --checkpoint and --teacher-checkpoint. A model id without weights begins at random; a teacher that does is
@@ -24,6 +27,7 @@ examples:
       --target photo=mnistm.npz --test usps=usps.npz --size 28 --plot losses.png --json run.json
   ecotta student distil my_net.py:small --teacher my_net.py:large --teacher-checkpoint large.pt --source pictures/ \
       --target yard=yard/ --size 96 --out small
+  ecotta student distil resnet-8 --method weighted --teachers networks/ others.toml --source few/ --target all=all/
   ecotta student distil resnet-20 --method adapted --source pictures/ --target door=door/ --out teacher
 """
 
@@ -36,6 +40,7 @@ from typing import TYPE_CHECKING, Any
 from ecotta_rt.cli.input_files import require_network
 from ecotta_rt.cli.json_option import STDOUT, check_json, write_json
 from ecotta_rt.cli.parser import integer
+from ecotta_rt.cli.ranked_teachers import RANKED, RankedTeachers, add_ranked, check_ranked
 from ecotta_rt.cli.student_options import (
     EpochProgress,
     add_data,
@@ -58,7 +63,7 @@ __all__ = ["NAME", "add_arguments", "run"]
 NAME = "distil"
 
 _TITLE = "ecotta student distil"
-_METHODS = ("kd-stda", "kd-mtda", "mt-mtda", "adapted", "source-only")
+_METHODS = ("kd-stda", "kd-mtda", "mt-mtda", "adapted", "source-only", *RANKED)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -89,6 +94,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_recipe(parser)
     _add_constants(parser.add_argument_group("constants of the method"))
+    add_ranked(parser)
     add("--plot", type=Path, metavar="FILE", help="draw losses and agreement by epoch into a .png or .svg")
     add("--force", action="store_true", help="replace OUT.safetensors where it exists")
 
@@ -126,9 +132,9 @@ def run(args: argparse.Namespace) -> int:
     if args.plot is not None:
         check_curves(args.plot)
     use_threads(args.threads)
-    options, training = _options(args, method), training_options(args)
+    training = training_options(args)
     found = look_at_domains(args)
-    networks = _Networks(args, options.method, found)
+    networks = (RankedTeachers if method in RANKED else _Networks)(args, method or "", found)
     frame = choose_frame(args, networks.made_for, found)
     networks.check(frame)
     labelled = {name: _labelled(data, found.classes) for name, data in tests.items()}
@@ -136,19 +142,16 @@ def run(args: argparse.Namespace) -> int:
     try:
         domains = decoded(found, frame, store, _TITLE)
         networks.train_teachers(domains, training, args.out)
-        with EpochProgress(f"distilling ({options.method})") as progress:
-            from ecotta_rt.student.progressive import distil
-
-            history = distil(
-                networks.student, networks.teachers, domains, options, training, report=progress, snapshot=snapshot
-            )
+        with EpochProgress(f"distilling ({networks.method})") as progress:
+            history = networks.distil(domains, training, progress, snapshot)
         recipe = {
-            "method": options.method,
+            "method": networks.method,
             "frame": [frame.height, frame.width],
             "epochs": training.epochs,
             "seed": training.seed,
             "targets": [target.name for target in domains.targets],
             "classes": list(domains.classes),
+            **networks.recipe(),
         }
         errors = {name: _error(networks.student, pictures, frame, store) for name, pictures in labelled.items()}
         save_student(networks.student, out, args.student, recipe, frame=frame, checkpoint=args.checkpoint)
@@ -161,7 +164,7 @@ def run(args: argparse.Namespace) -> int:
         raise
     found.remove(store)
     if args.plot is not None:
-        draw_curves(history, args.plot, f"{args.student}, {options.method}")
+        draw_curves(history, args.plot, f"{args.student}, {networks.method}")
     networks.remove_snapshots(args.out)
     snapshot.unlink(missing_ok=True)
     if args.json != STDOUT:
@@ -177,7 +180,8 @@ def _check(args: argparse.Namespace, method: str | None, out: Path) -> None:
     if method is None:
         raise UsageError("no --target: name one (--target NAME=DATA), or choose --method source-only")
     targets = targets_by_name(args)
-    needed = 0 if method in ("adapted", "source-only") else len(targets) if method == "mt-mtda" else 1
+    check_ranked(args, method)
+    needed = 0 if method in ("adapted", "source-only", *RANKED) else len(targets) if method == "mt-mtda" else 1
     if needed == 0 and args.teacher:
         raise UsageError(f"--teacher: {method} has no teacher; leave it out, or choose another --method")
     if needed and len(args.teacher) not in (1, needed):
@@ -198,11 +202,11 @@ def _check(args: argparse.Namespace, method: str | None, out: Path) -> None:
     check_json(args.json, args.student, args.checkpoint, out, *args.teacher, *args.teacher_checkpoint)
 
 
-def _options(args: argparse.Namespace, method: str | None) -> "DistilOptions":
+def _options(args: argparse.Namespace, method: str) -> "DistilOptions":
     from ecotta_rt.student.methods import DistilOptions, Progression
 
     return DistilOptions(
-        method=method or "",
+        method=method,
         beta=Progression(*args.beta),
         alignment=args.alignment,
         gamma=args.gamma,
@@ -222,7 +226,8 @@ class _Networks:
         from ecotta_rt.student.files import open_member
         from ecotta_rt.student.methods import teachers_needed
 
-        self._args, self._classes = args, len(found.classes)
+        self._args, self._classes, self.method = args, len(found.classes), method
+        self._options = _options(args, method)
         needed = teachers_needed(method, len(found.targets))
         names = list(args.teacher) * (needed if len(args.teacher) == 1 else 1)
         checkpoints = list(args.teacher_checkpoint or [None] * len(args.teacher))
@@ -265,6 +270,15 @@ class _Networks:
             with EpochProgress(f"teacher {place + 1} on the source") as progress:
                 snapshot = _teacher_snapshot(out, place)
                 distil(teacher, [], domains, options, recipe, report=progress, snapshot=snapshot)
+
+    def distil(self, domains: Any, training: Any, progress: EpochProgress, snapshot: Path) -> Any:
+        from ecotta_rt.student.progressive import distil
+
+        networks = (self.student, self.teachers)
+        return distil(*networks, domains, self._options, training, report=progress, snapshot=snapshot)
+
+    def recipe(self) -> Mapping[str, Any]:
+        return {}
 
     def save_teachers(self, out: Path, recipe: Mapping[str, Any], frame: Any) -> list[Path]:
         from ecotta_rt.student.files import save_student
