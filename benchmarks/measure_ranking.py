@@ -4,9 +4,9 @@
     ECOTTA_DATA=... python benchmarks/measure_ranking.py FOLDER           benchmarks/results/student-ranking.json
 
 Target: five classes of CIFAR-10 at 16x16, 10 labels a class, 2,000 training pictures without labels, 2,496 test
-pictures. Student: ResNet-8 from random weights, 500 steps. Every method is tuned over the same step sizes (and, where
-sources teach, the same shares of the labels' term) on a draw of labels of its own, by 500 pictures that are in none of
-the other sets.
+pictures. Student: ResNet-8 from random weights, 500 steps. Every method has two settings to choose from, by 500
+pictures and a draw of labels that no figure is made of: labels alone a step size, the others the share of the labels'
+term in the loss.
 
 Rows are written one by one, and those that are there are kept, so the script may be stopped and begun again. Pictures
 are mirrored and not augmented otherwise: then each source has two answers a picture, which are kept.
@@ -14,6 +14,7 @@ are mirrored and not augmented otherwise: then each source has two answers a pic
 
 import hashlib
 import json
+import math
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -99,50 +100,62 @@ def main(folder: Path) -> None:
     torch.set_num_threads(1)
     bench = open_bench(folder)
     rows: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"schema": 1, "rows": []}
-    rankings = {seed: rank(bench.sources, *bench.labelled(seed), tuple(MEASURES)) for seed in (*SEEDS, TUNING_SEED)}
+    few = {seed: ranked(bench, *bench.labelled(seed)) for seed in (*SEEDS, TUNING_SEED)}
+    many = ranked(bench, bench.validation.frames, bench.validation.labels)
     rows["environment"] = asdict(read_environment(threads=1))
     rows["sources"] = {one.name: one.classes for one in bench.sources}
-    rows["scores"] = {str(seed): {one.name: dict(one.scores) for one in rankings[seed].sources} for seed in SEEDS}
-    rows["weights"] = {str(seed): {one.name: one.weight for one in rankings[seed].sources} for seed in SEEDS}
+    rows["scores"] = {str(seed): scores(few[seed]) for seed in SEEDS} | {"500 labels": scores(many)}
+    rows["errors"] = {one.name: one.error for one in few[SEEDS[0]].sources}
     save(rows)
-    methods = ("labels alone", "nearest", "weighted", "uniform")
-    chosen = {method: tune(bench, rankings[TUNING_SEED], method, rows) for method in methods}
-    for seed in SEEDS:
-        for method in methods:
-            weights = weights_of(method, rankings[seed], bench.sources)
-            measure(bench, seed, method, weights, chosen[method], rows)
+    labels = tune(bench, few[TUNING_SEED], "labels alone", [(lr, 1.0) for lr in RATES], rows)
+    settings = [(labels[0], share) for share in SHARES]
+    chosen = {"labels alone": labels}
+    chosen |= {
+        method: tune(bench, few[TUNING_SEED], method, settings, rows) for method in ("nearest", "weighted", "uniform")
+    }
     for source in bench.sources:
         measure(bench, SEEDS[0], f"only {source.name}", {source.name: 1.0}, chosen["nearest"], rows)
-    everything(bench, chosen["labels alone"], rows)
+    for seed in SEEDS:
+        for method in ("labels alone", "nearest", "weighted", "uniform", "nearest by cka", "weighted by cka"):
+            weights = weights_of(method, few[seed], bench.sources)
+            measure(bench, seed, method, weights, chosen[method.removesuffix(" by cka")], rows)
+    everything(bench, labels, rows)
     correlate(rows, [one.name for one in bench.sources])
     save(rows)
 
 
+def ranked(bench: Bench, frames: NDArray[np.uint8], labels: NDArray[np.int64]) -> Ranking:
+    return rank(bench.sources, frames, labels, tuple(MEASURES))
+
+
+def scores(ranking: Ranking) -> dict[str, Mapping[str, float]]:
+    return {one.name: dict(one.scores) for one in ranking.sources}
+
+
 def weights_of(method: str, ranking: Ranking, sources: Sequence[SourceNetwork]) -> Mapping[str, float]:
-    names = [one.name for one in ranking.sources]
     if method == "labels alone":
         return {}
-    if method == "nearest":
-        return {names[0]: 1.0}
     if method == "uniform":
-        return {name: 1 / len(sources) for name in names}
-    scores = [one.scores[ranking.measures[0]] for one in ranking.sources]
-    return dict(zip(names, map(float, source_weights(scores, POWER)), strict=True))
+        return {one.name: 1 / len(sources) for one in sources}
+    measure = "cka" if method.endswith("cka") else "parc"
+    power = math.inf if method.startswith("nearest") else POWER
+    weights = source_weights([one.scores[measure] for one in ranking.sources], power)
+    return {one.name: float(weight) for one, weight in zip(ranking.sources, weights, strict=True) if weight > 0}
 
 
-def tune(bench: Bench, ranking: Ranking, method: str, rows: dict[str, Any]) -> tuple[float, float]:
+def tune(
+    bench: Bench, ranking: Ranking, method: str, settings: Sequence[tuple[float, float]], rows: dict[str, Any]
+) -> tuple[float, float]:
     """Step size and share that are best on the validation pictures."""
     weights = weights_of(method, ranking, bench.sources)
-    shares = SHARES if weights else (1.0,)
     found = {}
-    for lr in RATES:
-        for share in shares:
-            row = known(rows, method=method, seed=TUNING_SEED, lr=lr, share=share)
-            if row is None:
-                row = run(bench, TUNING_SEED, method, weights, (lr, share), bench.validation)
-                rows["rows"].append(row)
-                save(rows)
-            found[lr, share] = row["accuracy"]
+    for lr, share in settings:
+        row = known(rows, method=method, seed=TUNING_SEED, lr=lr, share=share)
+        if row is None:
+            row = run(bench, TUNING_SEED, method, weights, (lr, share), bench.validation)
+            rows["rows"].append(row)
+            save(rows)
+        found[lr, share] = row["accuracy"]
     return max(found, key=lambda key: found[key])
 
 
@@ -154,9 +167,12 @@ def measure(
     setting: tuple[float, float],
     rows: dict[str, Any],
 ) -> None:
-    if known(rows, method=method, seed=seed) is None:
-        rows["rows"].append(run(bench, seed, method, weights, setting, bench.test))
-        save(rows)
+    if known(rows, method=method, seed=seed) is not None:
+        return
+    same = known(rows, seed=seed, lr=setting[0], share=setting[1], sources=dict(weights))
+    row = dict(same) | {"method": method} if same else run(bench, seed, method, weights, setting, bench.test)
+    rows["rows"].append(row)
+    save(rows)
 
 
 def everything(bench: Bench, setting: tuple[float, float], rows: dict[str, Any]) -> None:
@@ -216,17 +232,13 @@ def known(rows: Mapping[str, Any], **wanted: Any) -> dict[str, Any] | None:
 
 
 def correlate(rows: dict[str, Any], names: Sequence[str]) -> None:
-    """Spearman between what a measure says of the sources and what each gives as the only one, a mean over draws."""
+    """Spearman between what a measure says of the sources and what each gives as the only one."""
     gives = np.array([known(rows, method=f"only {name}")["accuracy"] for name in names])  # type: ignore[index]
     rows["rank_correlation"] = {
-        measure: float(
-            np.mean(
-                [
-                    spearman(np.array([rows["scores"][str(seed)][name][measure] for name in names]), gives)
-                    for seed in SEEDS
-                ]
-            )
-        )
+        measure: {
+            draw: spearman(np.array([said[name][measure] for name in names]), gives)
+            for draw, said in rows["scores"].items()
+        }
         for measure in MEASURES
     }
 
