@@ -1,7 +1,7 @@
 """Does it pay to rank source networks before one distils from them? Figures of DistillNearest and DistillWeighted.
 
     ECOTTA_DATA=... python benchmarks/train_ranking_sources.py FOLDER     the seven sources, see ranking_cases.py
-    ECOTTA_DATA=... python benchmarks/measure_ranking.py FOLDER           benchmarks/results/student-ranking.json
+    ECOTTA_DATA=... python benchmarks/measure_ranking.py FOLDER [OUT]     benchmarks/results/student-ranking.json
 
 Target: five classes of CIFAR-10 at 16x16, 10 labels a class, 2,000 training pictures without labels, 2,496 test
 pictures. Student: ResNet-8 from random weights, 500 steps. Every method has two settings to choose from, by 500
@@ -96,10 +96,13 @@ def open_bench(folder: Path) -> Bench:
     return Bench(pool, validation, test, sources)
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, out: Path = RESULTS) -> None:
     torch.set_num_threads(1)
     bench = open_bench(folder)
-    rows: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"schema": 1, "rows": []}
+    rows: dict[str, Any] = (
+        json.loads(out.read_text()) if out.exists() else {"schema": 1, "measured": "ranking", "rows": []}
+    )
+    rows["out"] = str(out)
     few = {seed: ranked(bench, *bench.labelled(seed)) for seed in (*SEEDS, TUNING_SEED)}
     many = ranked(bench, bench.validation.frames, bench.validation.labels)
     rows["environment"] = asdict(read_environment(threads=1))
@@ -244,8 +247,9 @@ def correlate(rows: dict[str, Any], names: Sequence[str]) -> None:
 
 
 def save(rows: Mapping[str, Any]) -> None:
-    RESULTS.write_text(json.dumps(rows, indent=1) + "\n")
+    facts = {name: value for name, value in rows.items() if name != "out"}
+    Path(rows["out"]).write_text(json.dumps(facts, indent=1) + "\n")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(*map(Path, sys.argv[1:3]))

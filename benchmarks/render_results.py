@@ -5,9 +5,9 @@
 
 A table stands between `<!-- BEGIN RESULTS: NAME -->` and `<!-- END RESULTS: NAME -->` and comes from NAME.json, or from
 all files of a folder NAME: what `ecotta-bench --memory` or `--latency` wrote with `--json`, or measure_runs.py,
-measure_collapses.py, measure_distil.py, measure_passes.py, measure_sessions.py, measure_signs.py, measure_start.py,
-measure_starts.py, measure_warm_ups.py, profile_operators.py or compare_budgets.py. The files of `streams/`, one a
-network, are from `ecotta-bench --stream`; see stream_tables.py.
+measure_collapses.py, measure_distil.py, measure_passes.py, measure_ranking.py, measure_sessions.py, measure_signs.py,
+measure_start.py, measure_starts.py, measure_warm_ups.py, profile_operators.py or compare_budgets.py. The files of
+`streams/`, one a network, are from `ecotta-bench --stream`; see stream_tables.py.
 Runs of several seeds make the table of compare_seeds.py. `BEGIN RESULTS: NAME source,tent` makes a shorter table of
 these methods. A test fails when a table and its file differ.
 """
@@ -21,6 +21,7 @@ from typing import Any
 
 import compare_seeds
 from daemon_tables import render_daemon
+from ranking_tables import render_ranking
 from sign_tables import render_collapses, render_signs
 from soak_tables import render_simulated_day, render_soak
 from stream_tables import render_long_run, render_streams
@@ -150,6 +151,8 @@ def render(reports: dict[str, dict[str, Any]]) -> str:
         return render_signs(first)
     if first.get("measured") == "collapses":
         return render_collapses(first)
+    if first.get("measured") == "ranking":
+        return render_ranking(first)
     if first.get("measured") == "daemon":
         return render_daemon(first)
     if first.get("measured") == "warm-ups":

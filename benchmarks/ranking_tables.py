@@ -1,0 +1,90 @@
+"""The tables of measure_ranking.py for docs/results-student.md; for render_results.py."""
+
+import statistics
+from typing import Any
+
+__all__ = ["render_ranking"]
+
+_METHODS = {
+    "labels alone": "labels alone",
+    "nearest": "DistillNearest by parc",
+    "weighted": "DistillWeighted by parc",
+    "nearest by cka": "DistillNearest by cka",
+    "weighted by cka": "DistillWeighted by cka",
+    "uniform": "all sources, equal weights",
+}
+
+
+def render_ranking(report: dict[str, Any]) -> str:
+    """Accuracies of the methods, of each source as the only teacher, and how well measures foretell those."""
+    return "\n\n".join((_methods(report), _sources(report), _measures(report), _about(report))) + "\n"
+
+
+def _judged(report: dict[str, Any], method: str) -> dict[int, dict[str, Any]]:
+    """By seed, without those for tuning, whose accuracy is that of the validation pictures."""
+    return {row["seed"]: row for row in report["rows"] if row["method"] == method and row["seed"] in _seeds(report)}
+
+
+def _seeds(report: dict[str, Any]) -> list[int]:
+    return [int(seed) for seed in report["scores"] if seed.isdigit()]
+
+
+def _methods(report: dict[str, Any]) -> str:
+    alone = _judged(report, "labels alone")
+    lines = ["| student learns from | accuracy %, mean | by seed | above labels alone |", "| --- | ---: | --- | ---: |"]
+    for method, name in _METHODS.items():
+        rows = _judged(report, method)
+        if not rows:
+            continue
+        found = [rows[seed]["accuracy"] for seed in sorted(rows)]
+        gains = [rows[seed]["accuracy"] - alone[seed]["accuracy"] for seed in sorted(rows) if seed in alone]
+        spread = f" ± {statistics.stdev(gains):.1f}" if len(gains) > 1 else ""
+        gain = "" if method == "labels alone" else f"{statistics.mean(gains):+.1f}{spread}"
+        seeds = ", ".join(f"{one:.1f}" for one in found)
+        lines.append(f"| {name} | {statistics.mean(found):.1f} | {seeds} | {gain} |")
+    every = _judged(report, "all labels")
+    if every:
+        lines.append(f"| (labels of all 2,000 pictures) | {every[0]['accuracy']:.1f} | {every[0]['accuracy']:.1f} | |")
+    return "\n".join(lines)
+
+
+def _sources(report: dict[str, Any]) -> str:
+    draw = str(_seeds(report)[0])
+    names = list(report["sources"])
+    only = {name: _judged(report, f"only {name}") for name in names}
+    names.sort(key=lambda name: -only[name][0]["accuracy"] if only[name] else 0)
+    measures = list(next(iter(report["scores"][draw].values())))
+    lines = [
+        f"| source | classes | as the only teacher, % | {' | '.join(measures)} | parc, 500 labels |",
+        f"| --- | ---: | ---: | {' | '.join(['---:'] * len(measures))} | ---: |",
+    ]
+    for name in names:
+        said = report["scores"][draw][name]
+        cells = [f"{said[measure]:.{1 if measure == 'parc' else 2}f}" for measure in measures]
+        cells[0] += f" ± {report['errors'][name]:.1f}"
+        accuracy = f"{only[name][0]['accuracy']:.1f}" if only[name] else ""
+        cells.append(f"{report['scores']['500 labels'][name]['parc']:.1f}")
+        lines.append(f"| {name} | {report['sources'][name]} | {accuracy} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _measures(report: dict[str, Any]) -> str:
+    lines = ["| measure | rank correlation, 50 labels, by draw | 500 labels |", "| --- | --- | ---: |"]
+    for measure, found in report.get("rank_correlation", {}).items():
+        few = ", ".join(f"{value:+.2f}" for draw, value in found.items() if draw.isdigit())
+        lines.append(f"| `{measure}` | {few} | {found['500 labels']:+.2f} |")
+    return "\n".join(lines)
+
+
+def _about(report: dict[str, Any]) -> str:
+    environment = report["environment"]
+    versions = environment["versions"]
+    chosen = {}
+    for row in report["rows"]:
+        if row["seed"] in _seeds(report) and row["method"] in ("labels alone", "nearest", "weighted", "uniform"):
+            chosen[row["method"]] = f"{row['method']}: step size {row['lr']:g}, label share {row['share']:g}"
+    return (
+        f"Chosen of two settings each: {'; '.join(chosen.values())}. Rank correlation: Spearman over the "
+        f"{len(report['sources'])} sources between the score and the accuracy with the source as the only teacher, one "
+        f"seed. {environment['cpu']}, one thread, torch {versions['torch']}, Python {versions['python']}."
+    )
