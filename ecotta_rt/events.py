@@ -287,7 +287,7 @@ class Drift(Event):
 
     Attributes:
         frame: Where it was seen.
-        size: How far, in units of the usual distance between frames of one place.
+        size: How far, in units of what chance does; see `ecotta_rt.adapt.drift`.
         known: Whether the place was met before, and its statistics were recalled.
     """
 

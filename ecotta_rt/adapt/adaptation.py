@@ -64,6 +64,7 @@ class Adaptation:
         self._follower = None if followed is None else StatisticsFollower(followed, options)
         self._statistics = None if followed is None else followed.source.copy()
         self._places = None if followed is None else _places(followed, options.places)
+        self._keys: list[Floats] = []
 
     @property
     def statistics(self) -> Floats | None:
@@ -117,6 +118,7 @@ class Adaptation:
             Whether all came out finite; where not, statistics and memory have not moved.
         """
         followed, statistics = self.recipe.followed, self._statistics
+        self._keys = []
         if followed is None or statistics is None:
             return True
         if not np.isfinite(seen).all():
@@ -142,6 +144,7 @@ class Adaptation:
             key = followed.key.of(Moments(frame.means[first], frame.variances[first]))
             if not np.isfinite(key).all():  # numbers so large that whitening is too much: it would stay in the memory
                 return now
+            self._keys.append(key)
             now = self._places.notice(key, now) or now
             gain = self._places.momentum(gain)
         return self._follower.moved(now, frame, classes, gain)
@@ -152,6 +155,11 @@ class Adaptation:
             return None
         change, self._places.change = self._places.change, None
         return change
+
+    def take_keys(self) -> list[Floats]:
+        """Keys of the frames of the last batch that was followed, each float32 `[D]`; none where they were taken."""
+        keys, self._keys = self._keys, []
+        return keys
 
     def arrays(self) -> dict[str, Floats]:
         """All that stays from frame to frame beside the statistics, as copies: to save it, or to put it back."""

@@ -14,7 +14,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from ecotta_rt.adapt.adaptation import Adaptation
-from ecotta_rt.adapt.places import Change
+from ecotta_rt.adapt.drift import DriftDetector
 from ecotta_rt.adapt.signs import SignsRecipe, StreamSigns
 from ecotta_rt.daemon.doubts import DoubtLimits, Doubts
 from ecotta_rt.events import Drift, Event
@@ -23,6 +23,9 @@ from ecotta_rt.records import Prediction
 from ecotta_rt.runtime.frozen_look import FrozenLook
 
 __all__ = ["StreamWatch", "WatchTimes"]
+
+_RECALL_FRAMES = 64
+"""A place that was recalled so many frames before a drift was noticed, or later, is the one that it went to."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class StreamWatch:
 
     Args:
         recipe: What signs are read by.
-        adaptation: Of the stream: its statistics, and its memory of places.
+        adaptation: Of the stream: its statistics, its memory of places, and the keys of its frames.
         look: At the frozen network.
         clock: Any that never jumps.
         times: How often.
@@ -70,7 +73,9 @@ class StreamWatch:
         now_s = clock.now_s()
         self._told_s = self._judged_s = now_s
         self._drift_s = now_s - self._times.drift_every_s
-        self._change: Change | None = None
+        self._detector: DriftDetector | None = None  # none before there are keys: a bundle may have none
+        self._since_recall: int | None = None  # frames; None: the last change of place led to a new one
+        self._drift: tuple[float, bool] | None = None  # the largest that was not told yet, and whether it was known
 
     @property
     def collapsed(self) -> str | None:
@@ -97,6 +102,7 @@ class StreamWatch:
         for adapted, other in zip(answers, [] if frozen is None else frozen[:count], strict=False):
             self._signs.compare(adapted, other)
         now_s = self._clock.now_s()
+        self._look_for_drift(count)
         yield from self._drifted(position, now_s)
         yield from self._judged(position, now_s)
 
@@ -105,16 +111,25 @@ class StreamWatch:
         self._signs = StreamSigns(self._recipe)
         self._doubts.collapsed = None
         self._adaptation.take_change()
-        self._change = None
+        self._since_recall = None
+
+    def _look_for_drift(self, count: int) -> None:
+        if self._since_recall is not None:
+            self._since_recall += count
+        change = self._adaptation.take_change()
+        if change is not None:
+            self._since_recall = 0 if change.known else None
+        for key in self._adaptation.take_keys()[:count]:
+            self._detector = self._detector or DriftDetector(len(key))
+            size = self._detector.take(key)
+            if size is not None and (self._drift is None or size > self._drift[0]):
+                self._drift = size, self._since_recall is not None and self._since_recall <= _RECALL_FRAMES
 
     def _drifted(self, position: int, now_s: float) -> Iterator[Event]:
-        """The largest change since the last one was told, and at most one every so often."""
-        change = self._adaptation.take_change()
-        if change is not None and (self._change is None or change.size > self._change.size):
-            self._change = change
-        if self._change is not None and now_s - self._drift_s >= self._times.drift_every_s:
-            yield Drift(position, self._change.size, self._change.known)
-            self._change, self._drift_s = None, now_s
+        """The largest drift since the last one was told, and at most one every so often."""
+        if self._drift is not None and now_s - self._drift_s >= self._times.drift_every_s:
+            yield Drift(position, *self._drift)
+            self._drift, self._drift_s = None, now_s
 
     def _judged(self, position: int, now_s: float) -> Iterator[Event]:
         tells = now_s - self._told_s >= self._times.every_s

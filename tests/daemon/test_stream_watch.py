@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 
 from ecotta_rt.adapt.places import Change
 from ecotta_rt.adapt.signs import SignsRecipe
@@ -14,15 +15,18 @@ FRAMES = np.zeros((1, 2, 2, 3), np.uint8)
 
 
 class Stream:
-    """A stream whose changes of place are those that are put in `changes`."""
+    """A stream whose changes of place are those that are put in `changes`, and whose frames have these keys."""
 
     statistics = None
 
-    def __init__(self):
-        self.changes = []
+    def __init__(self, keys=()):
+        self.changes, self.keys = [], list(keys)
 
     def take_change(self):
         return self.changes.pop(0) if self.changes else None
+
+    def take_keys(self):
+        return [self.keys.pop(0)] if self.keys else []
 
 
 class Look:
@@ -42,9 +46,9 @@ def said(label, sure=0.97):
     return SimpleNamespace(unfiltered=row, filtered=row)
 
 
-def watched(labels, changes=(), **options):
+def watched(labels, changes=(), keys=(), **options):
     """Events by second, one frame a second, and the watch."""
-    clock, stream = ManualClock(), Stream()
+    clock, stream = ManualClock(), Stream(keys)
     watch = StreamWatch(SignsRecipe(4), stream, Look(), clock, **options)
     told = []
     for second, label in enumerate(labels, 1):
@@ -79,16 +83,39 @@ def test_after_a_return_signs_begin_anew_and_doubt_stays_until_they_end_it():
     assert watch.in_doubt and watch.collapsed is None
 
 
-def test_of_changes_close_together_the_largest_is_told():
-    changes = [(3, Change(20.0, False)), (5, Change(40.0, True)), (6, Change(30.0, False)), (40, Change(9.0, False))]
+def scenes(*stays):
+    """Keys of scenes that lie apart, each for so many frames."""
+    generator = np.random.default_rng(0)
+    return np.concatenate([generator.normal(2 * place, 1, (stay, 16)) for place, stay in enumerate(stays)])
 
-    told, _ = watched([0] * 50, changes)
 
-    assert [(second, event.size, event.known) for second, event in kinds(told, Drift)] == [
-        (3, 20.0, False),
-        (13, 40.0, True),
-        (40, 9.0, False),
-    ]
+def test_a_change_of_the_scene_is_told_once_with_its_size():
+    told, _ = watched([0, 1, 2, 3] * 75, keys=scenes(150, 150))
+
+    ((second, event),) = kinds(told, Drift)
+    assert 150 < second < 182 and event.size > 3 and not event.known
+
+
+@pytest.mark.parametrize(("second", "known", "told_known"), [(152, True, True), (20, True, False), (152, False, False)])
+def test_a_place_that_was_recalled_just_before_is_known(second, known, told_known):
+    told, _ = watched([0, 1, 2, 3] * 75, [(second, Change(9.0, known))], scenes(150, 150))
+
+    assert [event.known for _, event in kinds(told, Drift)] == [told_known]
+
+
+def test_what_the_memory_of_places_notices_is_not_told():
+    told, _ = watched([0, 1, 2, 3] * 25, [(50, Change(40.0, False))], scenes(100))
+
+    assert kinds(told, Drift) == []
+
+
+def test_of_drifts_close_together_the_largest_is_told():
+    times = WatchTimes(drift_every_s=200.0)
+
+    told, _ = watched([0, 1, 2, 3] * 75, keys=scenes(60, 60, 60, 120), times=times)
+
+    (first, second) = kinds(told, Drift)
+    assert first[0] < 100 and second[0] == first[0] + 200
 
 
 def test_frames_that_only_fill_a_batch_do_not_count():
