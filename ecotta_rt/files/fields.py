@@ -28,10 +28,10 @@ __all__ = [
     "MAX_TEXT_CHARACTERS",
     "Doc",
     "Document",
+    "FieldPath",
     "Limit",
     "Matches",
     "OneOf",
-    "Path",
     "Since",
     "Without",
     "nearest",
@@ -47,7 +47,7 @@ _LARGEST_NUMBER = 2**63
 _SHOWN_CHARACTERS = 60
 _KINDS: dict[Any, str] = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
 
-Path = tuple[str | int, ...]
+FieldPath = tuple[str | int, ...]
 """Where a value is in a record: `("graphs", 0, "batch")` is `graphs[0].batch`."""
 
 T = TypeVar("T")
@@ -133,7 +133,7 @@ class Document:
         describe: Makes the error to be raised from where and what.
     """
 
-    def __init__(self, values: dict[str, Any], describe: Callable[[Path, str], EcottaError]) -> None:
+    def __init__(self, values: dict[str, Any], describe: Callable[[FieldPath, str], EcottaError]) -> None:
         self.values = values
         self.error = describe
 
@@ -243,7 +243,7 @@ def without_value(problem: str) -> str:
     return f"{expected}{found}something else" if found else expected
 
 
-def path_text(path: Path) -> str:
+def path_text(path: FieldPath) -> str:
     """`graphs[0].batch`."""
     return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in path).lstrip(".")
 

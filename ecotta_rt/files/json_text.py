@@ -5,7 +5,7 @@ import re
 from typing import Any, NoReturn
 
 from ecotta_rt.errors import InputFileError
-from ecotta_rt.files.fields import Document, Path, path_text, shown
+from ecotta_rt.files.fields import Document, FieldPath, path_text, shown
 
 __all__ = ["MAX_TOKENS", "parse_json"]
 
@@ -41,7 +41,7 @@ def parse_json(content: bytes, origin: str) -> Document:
     if type(parsed) is not dict:
         raise InputFileError(f"{origin}: expected a JSON object, found {shown(parsed)}")
 
-    def describe(path: Path, problem: str) -> InputFileError:
+    def describe(path: FieldPath, problem: str) -> InputFileError:
         return InputFileError(f"{origin}: field {path_text(path)!a}: {problem}")
 
     return Document(parsed, describe)

@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Iterator
 
 from ecotta_rt.errors import ConfigurationError, TransferError
-from ecotta_rt.files.fields import Document, Path, path_text
+from ecotta_rt.files.fields import Document, FieldPath, path_text
 from ecotta_rt.files.kinds import open_regular
 
 __all__ = ["MAX_FILE_BYTES", "line_of", "parse_toml", "read_toml"]
@@ -69,7 +69,7 @@ def parse_toml(content: bytes, origin: str) -> Document:
     except ValueError as error:  # TOMLDecodeError, which names the line, and numbers too long for int()
         raise ConfigurationError(f"{origin}: not TOML: {error}") from error
 
-    def describe(path: Path, problem: str) -> ConfigurationError:
+    def describe(path: FieldPath, problem: str) -> ConfigurationError:
         field = f" field {path_text(path)!a}:" if path else ""
         return ConfigurationError(f"{origin}, line {line_of(text, path)}:{field} {problem}")
 
@@ -92,14 +92,14 @@ def _refuse_depth(text: str, origin: str) -> None:
         raise ConfigurationError(f"{origin}, line {line}: nested more than {MAX_DEPTH} deep; no field we know is")
 
 
-def line_of(text: str, path: Path) -> int:
+def line_of(text: str, path: FieldPath) -> int:
     """The line where `path` is written, or the nearest table around it; 1 where even that is not written out.
 
     tomllib keeps no positions. A scan for headers and keys is enough for a message: at worst it points at a look-alike.
     """
     best_line, best_length = 1, 0
-    header: Path = ()
-    listed: dict[Path, int] = {}
+    header: FieldPath = ()
+    listed: dict[FieldPath, int] = {}
     for number, line in enumerate(text.splitlines(), 1):
         stripped = line.strip()
         if stripped.startswith("["):

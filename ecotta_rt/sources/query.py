@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 from ecotta_rt.errors import UsageError
-from ecotta_rt.files.fields import Document, Path, path_text
+from ecotta_rt.files.fields import Document, FieldPath, path_text
 
 __all__ = ["Size", "read_query"]
 
@@ -47,7 +47,7 @@ def read_query(text: str, query: str, kind: type[T]) -> T:
     sizes = {name: value for name, value in values.items() if isinstance(value, Size)}
     rest = {name: value for name, value in values.items() if name not in sizes}
 
-    def fail(path: Path, problem: str) -> UsageError:
+    def fail(path: FieldPath, problem: str) -> UsageError:
         return UsageError(f"{text}: {path_text(path)}: {problem}")
 
     return dataclasses.replace(Document(rest, fail).read(kind), **sizes)  # type: ignore[type-var]

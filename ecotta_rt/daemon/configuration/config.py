@@ -6,12 +6,12 @@ is for stands in its `Doc`; the page of the reference and the file of `ecotta co
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path as FilePath
+from pathlib import Path
 
 from ecotta_rt.daemon.configuration.secret_values import Secret
 from ecotta_rt.daemon.configuration.tables import STATE_SUFFIX, Camera, Log, Network, SignsOptions, StateFolder
 from ecotta_rt.daemon.http.http_options import HttpOptions
-from ecotta_rt.files.fields import Document, Path
+from ecotta_rt.files.fields import Document, FieldPath
 from ecotta_rt.sinks.alert_rules import AlertRule
 from ecotta_rt.sinks.kinds import SinkOptions
 
@@ -61,8 +61,8 @@ class Config:
     path: str = ""
 
     @property
-    def state_folder(self) -> FilePath:
-        return FilePath(self.state.folder or FilePath(self.network.bundle).with_suffix(STATE_SUFFIX))
+    def state_folder(self) -> Path:
+        return Path(self.state.folder or Path(self.network.bundle).with_suffix(STATE_SUFFIX))
 
 
 @dataclass(frozen=True)
@@ -78,5 +78,5 @@ class Reading:
 
     config: Config
     document: Document
-    overridden: Mapping[Path, str]
-    secret: Mapping[Path, Secret]
+    overridden: Mapping[FieldPath, str]
+    secret: Mapping[FieldPath, Secret]

@@ -3,26 +3,26 @@
 from collections.abc import Callable, Collection, Iterator, Sequence, Set
 from ipaddress import ip_address
 from os.path import exists, isfile  # those of pathlib raise where a name is too long or nobody may look
-from pathlib import Path as FilePath
+from pathlib import Path
 
 from ecotta_rt.daemon.configuration.config import Config, Reading
 from ecotta_rt.daemon.configuration.output_check import output_faults
 from ecotta_rt.daemon.configuration.source_check import source_faults
 from ecotta_rt.daemon.http.http_options import http_fault
 from ecotta_rt.errors import EcottaError
-from ecotta_rt.files.fields import Path, nearest
+from ecotta_rt.files.fields import FieldPath, nearest
 from ecotta_rt.machine.device import load_device
 from ecotta_rt.sinks.alert_rules import unknown_label
 
 __all__ = ["faults_of"]
 
-Faults = Iterator[tuple[Path, str]]
+Faults = Iterator[tuple[FieldPath, str]]
 
 _FEW = 10
 _TABLES = ("network", "camera", "state", "sink", "alert", "http")
 
 
-def faults_of(reading: Reading, made: Collection[FilePath] = (), whole: Collection[str] = _TABLES) -> list[EcottaError]:
+def faults_of(reading: Reading, made: Collection[Path] = (), whole: Collection[str] = _TABLES) -> list[EcottaError]:
     """Everything that would keep the daemon from starting, as far as it can be found without starting.
 
     Args:
@@ -33,7 +33,7 @@ def faults_of(reading: Reading, made: Collection[FilePath] = (), whole: Collecti
     return [reading.document.error(path, problem) for path, problem in _faults(reading, made, {*whole})]
 
 
-def _faults(reading: Reading, made: Collection[FilePath], whole: Set[str]) -> Faults:
+def _faults(reading: Reading, made: Collection[Path], whole: Set[str]) -> Faults:
     config = reading.config
     if "network" in whole:
         yield from _bundle(config.network.bundle)
@@ -67,7 +67,7 @@ def _camera_names(reading: Reading, whole: Set[str]) -> Faults:
     names = [name for name in written if isinstance(name, str)]
     sinks = config.sinks if "sink" in whole and names else ()
     alerts = config.alerts if "alert" in whole and names else ()
-    wanted: list[tuple[Path, tuple[str, ...]]] = [
+    wanted: list[tuple[FieldPath, tuple[str, ...]]] = [
         *((("sink", at, "cameras"), output.options.cameras) for at, output in enumerate(sinks)),
         *((("alert", at, "cameras"), rule.cameras) for at, rule in enumerate(alerts)),
     ]
@@ -108,7 +108,7 @@ def _host(host: str) -> Faults:
             yield ("http", "host"), f"{host} is no address; write for example 127.0.0.1, ::1 or 0.0.0.0"
 
 
-def _tried(path: Path, call: Callable[[], object]) -> Faults:
+def _tried(path: FieldPath, call: Callable[[], object]) -> Faults:
     try:
         call()
     except EcottaError as error:

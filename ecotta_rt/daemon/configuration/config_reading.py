@@ -8,7 +8,7 @@ Relative paths are taken from the working directory, as those on a command line.
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any, TypeVar
 
 from ecotta_rt.daemon.configuration import config_check, overrides
@@ -18,7 +18,7 @@ from ecotta_rt.daemon.configuration.secret_values import Secret, substitute
 from ecotta_rt.daemon.configuration.tables import Camera
 from ecotta_rt.daemon.http.http_options import HttpOptions
 from ecotta_rt.errors import ConfigurationError, EcottaError
-from ecotta_rt.files.fields import Document, Path, nearest, shown, without_value
+from ecotta_rt.files.fields import Document, FieldPath, nearest, shown, without_value
 from ecotta_rt.files.toml_text import read_toml
 from ecotta_rt.sinks.alert_rules import AlertRule, fault_of
 from ecotta_rt.sinks.kinds import KINDS, sink_kind
@@ -48,7 +48,7 @@ class Places:
     """
 
     bundle: str
-    state_folder: FilePath
+    state_folder: Path
     cameras: tuple[str, ...]
     http: HttpOptions
     why_no_token: str = ""
@@ -137,10 +137,10 @@ def require_none(faults: Sequence[EcottaError]) -> None:
         raise ConfigurationError(f"{len(faults)} faults\n" + "\n".join(f"  {fault}" for fault in faults))
 
 
-def _told(written: Document, overridden: Mapping[Path, str], secret: Mapping[Path, Secret]) -> Document:
+def _told(written: Document, overridden: Mapping[FieldPath, str], secret: Mapping[FieldPath, Secret]) -> Document:
     """The document with errors that name the variable a value came from, and do not show what is secret."""
 
-    def describe(path: Path, problem: str) -> EcottaError:
+    def describe(path: FieldPath, problem: str) -> EcottaError:
         for place in secret:
             if place[: len(path)] == path or path[: len(place)] == place:
                 problem = _hidden(without_value(problem), str(_value_at(written.values, place)))
@@ -157,7 +157,7 @@ def _hidden(problem: str, secret: str) -> str:
     return problem.replace(secret, "***") if len(secret) >= _LEAST_SECRET else problem
 
 
-def _value_at(values: Any, path: Path) -> Any:
+def _value_at(values: Any, path: FieldPath) -> Any:
     for key in path:
         values = values[key]
     return values
@@ -279,7 +279,7 @@ class _Collector:
             self._faults.append(error)
             return None
 
-    def _fault(self, path: Path, problem: str) -> None:
+    def _fault(self, path: FieldPath, problem: str) -> None:
         self._faults.append(self._document.error(path, problem))
 
 

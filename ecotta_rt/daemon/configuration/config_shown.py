@@ -7,7 +7,7 @@ from typing import Any
 from ecotta_rt.daemon.configuration.config import TABLES, Reading
 from ecotta_rt.daemon.configuration.config_text import documented, toml_value
 from ecotta_rt.daemon.configuration.config_version import VERSION
-from ecotta_rt.files.fields import Doc, Path
+from ecotta_rt.files.fields import Doc, FieldPath
 from ecotta_rt.files.toml_text import line_of
 from ecotta_rt.messages import mask
 
@@ -27,7 +27,7 @@ class Shown:
         origin: Where it comes from.
     """
 
-    path: Path
+    path: FieldPath
     value: Any
     origin: str
 
@@ -55,7 +55,7 @@ def shown(reading: Reading, text: str) -> Iterator[Shown]:
 def as_text(found: Iterator[Shown]) -> str:
     """As TOML, with the origin behind each value."""
     lines = [f"config_version = {VERSION}"]
-    table: Path = ()
+    table: FieldPath = ()
     for each in found:
         *head, name = each.path
         if (*head,) != table:
@@ -78,14 +78,14 @@ def as_json(found: Iterator[Shown]) -> dict[str, Any]:
     return {name: [*table.values()] if name in ("camera", "sink", "alert") else table for name, table in facts.items()}
 
 
-def _table(reading: Reading, text: str, path: Path, table: Any) -> Iterator[Shown]:
+def _table(reading: Reading, text: str, path: FieldPath, table: Any) -> Iterator[Shown]:
     for field, doc in documented(type(table)):
         place = (*path, field.name)
         value = _presentable(reading, place, getattr(table, field.name), doc)
         yield Shown(place, value, _origin(reading, text, place))
 
 
-def _presentable(reading: Reading, path: Path, value: Any, doc: Doc) -> Any:
+def _presentable(reading: Reading, path: FieldPath, value: Any, doc: Doc) -> Any:
     if path in reading.secret:
         return mask(reading.secret[path].written)
     if doc.secret and value is not None:
@@ -99,7 +99,7 @@ def _presentable(reading: Reading, path: Path, value: Any, doc: Doc) -> Any:
     return value
 
 
-def _origin(reading: Reading, text: str, path: Path) -> str:
+def _origin(reading: Reading, text: str, path: FieldPath) -> str:
     if path in reading.overridden:
         origin = f"environment {reading.overridden[path]}"
     elif _is_given(reading.document.values, path):
@@ -111,7 +111,7 @@ def _origin(reading: Reading, text: str, path: Path) -> str:
     return f"{origin}, from {reading.secret[path].source}" if path in reading.secret else origin
 
 
-def _is_given(values: Any, path: Path) -> bool:
+def _is_given(values: Any, path: FieldPath) -> bool:
     for key in path:
         if isinstance(key, str) and key not in values:
             return False

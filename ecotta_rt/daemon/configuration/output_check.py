@@ -2,17 +2,17 @@
 
 from collections.abc import Collection, Iterator, Mapping
 from os.path import realpath
-from pathlib import Path as FilePath
+from pathlib import Path
 
 from ecotta_rt.daemon.configuration.config import Output, Reading
 from ecotta_rt.errors import EcottaError
-from ecotta_rt.files.fields import Path
+from ecotta_rt.files.fields import FieldPath
 from ecotta_rt.sinks.kinds import STANDARD_OUTPUT, sink_kind
 
 __all__ = ["output_faults"]
 
 
-def output_faults(reading: Reading, made: Collection[FilePath]) -> Iterator[tuple[Path, str]]:
+def output_faults(reading: Reading, made: Collection[Path]) -> Iterator[tuple[FieldPath, str]]:
     """What is wrong with the outputs, by place.
 
     Args:
@@ -30,13 +30,13 @@ def output_faults(reading: Reading, made: Collection[FilePath]) -> Iterator[tupl
             problem = f"would write to {clashes[0]}, which is that of {taken[clashes[0]]}; name another file"
             yield ("sink", at), f"{output.name!a} {problem}"
             continue
-        if FilePath(target).is_relative_to(realpath(reading.config.state_folder)):
+        if Path(target).is_relative_to(realpath(reading.config.state_folder)):
             yield ("sink", at), f"{target} is in the folder of the states, {reading.config.state_folder}; name another"
-        elif not any(FilePath(target).is_relative_to(folder) for folder in made):
+        elif not any(Path(target).is_relative_to(folder) for folder in made):
             yield from _own_check(output, ("sink", at))
 
 
-def _own_check(output: Output, path: Path) -> Iterator[tuple[Path, str]]:
+def _own_check(output: Output, path: FieldPath) -> Iterator[tuple[FieldPath, str]]:
     try:
         sink_kind(output.kind).checks(output.options, output.name)
     except EcottaError as error:

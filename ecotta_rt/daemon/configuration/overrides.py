@@ -15,7 +15,7 @@ from dataclasses import dataclass, fields
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from ecotta_rt.files.fields import Path, nearest
+from ecotta_rt.files.fields import FieldPath, nearest
 
 __all__ = ["PREFIX", "Table", "override", "variables", "word"]
 
@@ -36,7 +36,7 @@ class Table:
     """
 
     words: tuple[str, ...]
-    path: Path
+    path: FieldPath
     kind: type
 
 
@@ -49,12 +49,12 @@ def word(name: str) -> str:
     return "".join(c if c.isascii() and c.isalnum() else "_" for c in name).upper()
 
 
-def variables(tables: Iterable[Table]) -> dict[str, tuple[Path, Any]]:
+def variables(tables: Iterable[Table]) -> dict[str, tuple[FieldPath, Any]]:
     """Every variable that sets something: its name -> the place and the annotation of the field.
 
     One that could mean fields of two tables, whose names differ in other characters alone, means neither.
     """
-    found: dict[str, tuple[Path, Any]] = {}
+    found: dict[str, tuple[FieldPath, Any]] = {}
     meant: set[str] = set()
     for table in tables:
         hints = get_type_hints(table.kind, include_extras=True)
@@ -70,7 +70,7 @@ def variables(tables: Iterable[Table]) -> dict[str, tuple[Path, Any]]:
 
 def override(
     values: dict[str, Any], environ: Mapping[str, str], tables: Iterable[Table]
-) -> tuple[dict[Path, str], list[str]]:
+) -> tuple[dict[FieldPath, str], list[str]]:
     """Put what the environment says into a configuration.
 
     Args:
@@ -82,7 +82,7 @@ def override(
         The variable by place, and what is wrong with variables, a sentence each.
     """
     known = variables(tables)
-    overridden: dict[Path, str] = {}
+    overridden: dict[FieldPath, str] = {}
     wrong: list[str] = []
     for variable in sorted(name for name in environ if name.startswith(PREFIX)):
         if variable not in known:
@@ -107,7 +107,7 @@ def _value(text: str, hint: Any) -> object:
     return tomllib.loads(f"value = {text}")["value"]
 
 
-def _put(values: Any, path: Path, value: object) -> bool:
+def _put(values: Any, path: FieldPath, value: object) -> bool:
     """Where the table is something else, that is the fault to be told of."""
     *tables, name = path
     for key in tables:

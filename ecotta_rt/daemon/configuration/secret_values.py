@@ -12,10 +12,10 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any
 
-from ecotta_rt.files.fields import MAX_TEXT_CHARACTERS, Path, shown
+from ecotta_rt.files.fields import MAX_TEXT_CHARACTERS, FieldPath, shown
 from ecotta_rt.files.kinds import open_regular
 
 __all__ = ["FILE", "Secret", "substitute"]
@@ -45,7 +45,9 @@ class _MissingError(Exception):
     """Why a text cannot be had."""
 
 
-def substitute(values: dict[str, Any], environ: Mapping[str, str]) -> tuple[dict[Path, Secret], list[tuple[Path, str]]]:
+def substitute(
+    values: dict[str, Any], environ: Mapping[str, str]
+) -> tuple[dict[FieldPath, Secret], list[tuple[FieldPath, str]]]:
     """Put the secrets into a configuration.
 
     Args:
@@ -55,8 +57,8 @@ def substitute(values: dict[str, Any], environ: Mapping[str, str]) -> tuple[dict
     Returns:
         The texts that came from elsewhere, and what is wrong; both by place.
     """
-    secrets: dict[Path, Secret] = {}
-    faults: list[tuple[Path, str]] = []
+    secrets: dict[FieldPath, Secret] = {}
+    faults: list[tuple[FieldPath, str]] = []
     for holder, key, path in list(_texts(values, ())):
         written = holder[key]
         try:
@@ -72,7 +74,7 @@ def substitute(values: dict[str, Any], environ: Mapping[str, str]) -> tuple[dict
     return secrets, faults
 
 
-def _texts(values: Any, path: Path) -> Iterator[tuple[Any, Any, Path]]:
+def _texts(values: Any, path: FieldPath) -> Iterator[tuple[Any, Any, FieldPath]]:
     """Every text with what holds it, under which key, and where that is."""
     entries = values.items() if isinstance(values, dict) else enumerate(values)
     for key, value in entries:
@@ -110,9 +112,9 @@ def _from_file(name: str, environ: Mapping[str, str]) -> tuple[str, str, str]:
     folder = environ.get("CREDENTIALS_DIRECTORY")
     if not folder and "/" not in name:
         raise _MissingError(f"{shown(FILE + name)} names a credential of a systemd unit; elsewhere give a path")
-    path = FilePath(name)
-    if folder and ("/" not in name or FilePath(folder, path.name).is_file()):
-        path = FilePath(folder, path.name)
+    path = Path(name)
+    if folder and ("/" not in name or Path(folder, path.name).is_file()):
+        path = Path(folder, path.name)
     try:
         with open_regular(path) as file:
             content = file.read(MAX_TEXT_CHARACTERS + 1)

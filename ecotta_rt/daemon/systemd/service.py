@@ -16,7 +16,7 @@ from ecotta_rt.daemon.configuration.secret_values import FILE
 from ecotta_rt.daemon.systemd.unit import Service
 from ecotta_rt.daemon.systemd.unit_needs import DIRECTORIES, folders, memory_need
 from ecotta_rt.errors import ConfigurationError
-from ecotta_rt.files.fields import Path as Place
+from ecotta_rt.files.fields import FieldPath
 from ecotta_rt.plan.figures import with_figures
 
 __all__ = ["service_of", "troubles"]
@@ -121,7 +121,7 @@ def _require_printable(*words: str) -> None:
 def _relative(reading: Reading) -> Iterator[ConfigurationError]:
     """Paths that mean another file in the service, whose working directory is /."""
     config = reading.config
-    named: list[tuple[Place, str | None]] = [
+    named: list[tuple[FieldPath, str | None]] = [
         (("network", "bundle"), config.network.bundle),
         (("state", "folder"), config.state.folder),
         *((("camera", at, "source"), _path_in(camera.source)) for at, camera in enumerate(config.cameras)),
