@@ -35,7 +35,7 @@ import numpy as np
 
 from ecotta_rt.bench.environment import read_environment
 from ecotta_rt.daemon.configuration.config import Config, Output
-from ecotta_rt.daemon.configuration.tables import Camera, Log, Network, StateFolder
+from ecotta_rt.daemon.configuration.tables import CameraOptions, LogOptions, NetworkOptions, StateOptions
 from ecotta_rt.daemon.daemon import Daemon
 from ecotta_rt.events import Answer, Stamped
 from ecotta_rt.files.atomic import write_atomic
@@ -127,8 +127,8 @@ def served(bundle: Path, sources: dict[str, Opened], seconds: float | None = Non
     with tempfile.TemporaryDirectory() as folder:
         kind = sink_kind("json-lines")
         sink = Output("json-lines", "lines", kind.options(file=f"{folder}/lines.jsonl"))  # type: ignore[call-arg]
-        cameras = tuple(Camera(name, "-") for name in sources)
-        config = Config(Network(str(bundle)), cameras, StateFolder(folder), (sink,), log=Log("error"))
+        cameras = tuple(CameraOptions(name, "-") for name in sources)
+        config = Config(NetworkOptions(str(bundle)), cameras, StateOptions(folder), (sink,), log=LogOptions("error"))
         daemon = Daemon(config, [heard], sources=sources)
         if seconds is not None:
             threading.Timer(seconds, daemon.stop).start()

@@ -94,7 +94,7 @@ def measure(name: str, network: str) -> dict[str, Any]:
     from ecotta_rt.runtime.guard import Guard
     from ecotta_rt.runtime.guard_policy import GuardPolicy
     from ecotta_rt.runtime.loop import Loop
-    from ecotta_rt.runtime.watch import watching
+    from ecotta_rt.runtime.repeating import repeating
     from ecotta_rt.sinks.tally import Tally
 
     row = ROWS[name]
@@ -158,7 +158,7 @@ def measure(name: str, network: str) -> dict[str, Any]:
     stream, tally = Stream(runtime.frame_size), Tally()
     loop = Loop(stream, runtime, guard=Guard(policy, VitalsReader()))
     left = 0  # answers to come of the batch at hand
-    with watching(loop.check_memory, policy.check_every_s):
+    with repeating(loop.check_memory, policy.check_every_s):
         for event in loop:
             tally.take(event)
             if isinstance(event, GuardStep) and event.why not in ("limit", "recovered"):

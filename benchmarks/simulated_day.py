@@ -31,8 +31,7 @@ import psutil
 from ecotta_rt.bench.environment import read_environment
 from ecotta_rt.bench.network_files import sha256_of
 from ecotta_rt.daemon.configuration.config import Config, Output
-from ecotta_rt.daemon.configuration.tables import Camera, Network, StateFolder
-from ecotta_rt.daemon.configuration.tables import Log as LogOptions
+from ecotta_rt.daemon.configuration.tables import CameraOptions, LogOptions, NetworkOptions, StateOptions
 from ecotta_rt.daemon.daemon import Daemon
 from ecotta_rt.daemon.log import Log
 from ecotta_rt.errors import ConfigurationError
@@ -158,9 +157,9 @@ def lived(bundle: Path, state: Path, goals: Goals) -> tuple[Day, Held, Held]:
     """Let a daemon live for a day; also what was held before and after it."""
     day = Day(goals)
     first = Config(
-        Network(str(bundle), threads=1),
-        tuple(Camera(name, source(name, 0), max_age_s=3600) for name in CAMERAS),
-        StateFolder(str(state), every_s=3600),
+        NetworkOptions(str(bundle), threads=1),
+        tuple(CameraOptions(name, source(name, 0), max_age_s=3600) for name in CAMERAS),
+        StateOptions(str(state), every_s=3600),
         tuple(Output("flaky", name, FlakyOptions(name)) for name in ("a", "b")),
         log=LogOptions(level="error"),
     )

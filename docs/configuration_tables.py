@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 from ecotta_rt.daemon.configuration.config import TABLES
 from ecotta_rt.daemon.configuration.config_text import default_of, documented, sentence, summary, toml_value
-from ecotta_rt.daemon.configuration.tables import Camera
+from ecotta_rt.daemon.configuration.tables import CameraOptions
 from ecotta_rt.files.fields import Doc, Limit
 from ecotta_rt.sinks.alert_rules import AlertRule
 from ecotta_rt.sinks.kinds import KINDS, SinkOptions, sink_kind
@@ -22,7 +22,7 @@ def configuration(name: str) -> str:
         name: A table, or `sinks`.
     """
     if name != "sinks":
-        return _fields({**TABLES, "camera": Camera, "alert": AlertRule}[name])
+        return _fields({**TABLES, "camera": CameraOptions, "alert": AlertRule}[name])
     parts = [f"Every kind has these:\n\n{_fields(SinkOptions)}"]
     for kind in KINDS:
         options = sink_kind(kind).options

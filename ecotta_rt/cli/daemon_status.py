@@ -94,10 +94,10 @@ def status_of(config: str | None, url: str | None) -> DaemonStatus:
     token = os.environ.get("ECOTTA_TOKEN")
     if config is None:
         return DaemonStatus(url or DaemonStatus.url, token)
-    from ecotta_rt.daemon.configuration.config_reading import read_places
+    from ecotta_rt.daemon.configuration.config_reading import read_locations
     from ecotta_rt.daemon.configuration.environment_file import environment_of
 
-    places = read_places(config, environment_of(config, os.environ))
+    places = read_locations(config, environment_of(config, os.environ))
     http = places.http
     if not http.enabled and url is None:
         raise ConfigurationError(

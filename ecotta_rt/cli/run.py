@@ -52,7 +52,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ecotta_rt.cli.parser import MOST_FRAMES, batch_size, integer, integer_up_to, thread_count
-from ecotta_rt.cli.signal_watch import ENDING, signals_watched, stopped_by_signals
+from ecotta_rt.cli.signals import ENDING, ended_by_signals, stopped_by_signals
 from ecotta_rt.errors import EXIT_INTERRUPTED
 from ecotta_rt.files.sizes import byte_size
 from ecotta_rt.messages import tell
@@ -156,7 +156,7 @@ def run(args: argparse.Namespace) -> int:
     with (
         opened(options, say, lambda: bool(received), progress) as ready,
         stopped_by_signals(ready.loop.stop, received),
-        signals_watched(ENDING, _giving_up(ready.engine)),
+        ended_by_signals(ENDING, _giving_up(ready.engine)),
     ):
         ready.play()
     require_answers(ready.tally, stopped=bool(received))

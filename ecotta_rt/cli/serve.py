@@ -31,7 +31,7 @@ from contextlib import contextmanager
 from threading import Thread
 from typing import TYPE_CHECKING
 
-from ecotta_rt.cli.signal_watch import signals_watched
+from ecotta_rt.cli.signals import ended_by_signals
 from ecotta_rt.cli.standard_streams import settle_streams
 from ecotta_rt.errors import EXIT_INTERRUPTED, TransferError
 from ecotta_rt.messages import tell
@@ -65,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Serve until a signal comes."""
     signals = _Signals()
-    with signals_watched(_ENDING, signals.give_up, grace_s=0.0, again_s=_PRESS_S), signals.heard():
+    with ended_by_signals(_ENDING, signals.give_up, grace_s=0.0, again_s=_PRESS_S), signals.heard():
         _serve(args, signals)
         if signals.received:  # all is said and saved; the interpreter's own end takes a second on a small board
             settle_streams(abandoned=True)

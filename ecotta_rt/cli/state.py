@@ -36,7 +36,7 @@ from ecotta_rt.errors import UsageError
 from ecotta_rt.messages import show
 
 if TYPE_CHECKING:  # they need numpy, which --help does not
-    from ecotta_rt.cli.state_place import StatePlace
+    from ecotta_rt.cli.state_location import StateLocation
 
 __all__ = ["NAME", "SCHEMA", "add_arguments", "run"]
 
@@ -69,56 +69,56 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do it, and say what came of it."""
-    from ecotta_rt.cli.state_place import state_place
+    from ecotta_rt.cli.state_location import state_location
     from ecotta_rt.cli.state_text import finite
 
     check_json(args.json, args.where, *args.which)
     action, most = _ACTIONS[args.action]
     if len(args.which) > most:
         raise UsageError(f"{args.action} takes up to {most} generations; {len(args.which)} are given")
-    text, facts = action(state_place(args.where, args.bundle), args.camera, args.which)
+    text, facts = action(state_location(args.where, args.bundle), args.camera, args.which)
     write_json(args.json, finite({"schema": SCHEMA, "action": args.action, "where": str(args.where), **facts}))
     if args.json != STDOUT:
         show(text)
     return 0
 
 
-def _list(place: "StatePlace", camera: str | None, which: Sequence[str]) -> Report:
+def _list(location: "StateLocation", camera: str | None, which: Sequence[str]) -> Report:
     from ecotta_rt.cli.state_text import camera_facts, camera_text, file_facts, file_text
 
-    if place.file is not None:
-        facts = file_facts(place.file)
+    if location.file is not None:
+        facts = file_facts(location.file)
         return file_text(facts), {"file": facts}
-    cameras = place.cameras if camera is None else [place.camera(camera)]
+    cameras = location.cameras if camera is None else [location.camera(camera)]
     found = [camera_facts(one) for one in cameras]
-    text = "\n\n".join(map(camera_text, found)) or f"{place.where}: no states{place.hint}"
+    text = "\n\n".join(map(camera_text, found)) or f"{location.where}: no states{location.hint}"
     return text, {"cameras": found}
 
 
-def _show(place: "StatePlace", camera: str | None, which: Sequence[str]) -> Report:
+def _show(location: "StateLocation", camera: str | None, which: Sequence[str]) -> Report:
     from ecotta_rt.cli.state_text import state_text
     from ecotta_rt.daemon.saving.state_facts import state_facts
 
-    label, state = place.state(camera, which[0] if which else None)
-    facts = {"state": label, **state_facts(state, place.source_of(state), place.classes)}
-    return state_text(facts, place.why_no_source), facts
+    label, state = location.state(camera, which[0] if which else None)
+    facts = {"state": label, **state_facts(state, location.source_of(state), location.classes)}
+    return state_text(facts, location.why_no_source), facts
 
 
-def _diff(place: "StatePlace", camera: str | None, which: Sequence[str]) -> Report:
+def _diff(location: "StateLocation", camera: str | None, which: Sequence[str]) -> Report:
     from ecotta_rt.cli.state_text import differences_text
     from ecotta_rt.daemon.saving.state_facts import differences
 
-    (first, one), (second, other) = place.pair(camera, which)
+    (first, one), (second, other) = location.pair(camera, which)
     facts = {"states": [first, second], "parts": differences(one, other)}
     return differences_text(facts), facts
 
 
-def _rollback(place: "StatePlace", camera: str | None, which: Sequence[str]) -> Report:
+def _rollback(location: "StateLocation", camera: str | None, which: Sequence[str]) -> Report:
     from ecotta_rt.daemon.saving.snapshots import Snapshots, folder_locked
 
-    states = place.camera(camera)
+    states = location.camera(camera)
     with folder_locked(states.folder.parent, "stop it first (systemctl stop ecotta)"):
-        newest, kept = place.rollback_from(states, which[0] if which else None)
+        newest, kept = location.rollback_from(states, which[0] if which else None)
         assert kept.state is not None
         snapshots = Snapshots(states.folder, kept.state.network_digest, _ALL)
         new = snapshots.write(kept.state, f"rollback to {kept.snapshot}")
@@ -129,13 +129,13 @@ def _rollback(place: "StatePlace", camera: str | None, which: Sequence[str]) -> 
         "path": str(new.path),
     }
     text = f"{states.camera}: {new} is a copy of {kept.snapshot}, and the next start goes on from it\n"
-    return text + _undo(place, states.camera, newest), facts
+    return text + _undo(location, states.camera, newest), facts
 
 
-def _reset(place: "StatePlace", camera: str | None, which: Sequence[str]) -> Report:
+def _reset(location: "StateLocation", camera: str | None, which: Sequence[str]) -> Report:
     from ecotta_rt.daemon.saving.snapshots import Snapshots, folder_locked
 
-    states = place.camera(camera)
+    states = location.camera(camera)
     hint = "stop it first (systemctl stop ecotta), or ask it: by MQTT or on its page, where these are switched on"
     with folder_locked(states.folder.parent, hint):
         newest = states.newest()
@@ -145,14 +145,14 @@ def _reset(place: "StatePlace", camera: str | None, which: Sequence[str]) -> Rep
         new = snapshots.write_source("reset")
     facts = {"camera": states.camera, "generation": new.generation, "path": str(new.path)}
     text = f"{states.camera}: the next start begins at the source ({new}); what was learned is kept\n"
-    return text + _undo(place, states.camera, newest.snapshot.generation), facts
+    return text + _undo(location, states.camera, newest.snapshot.generation), facts
 
 
-def _undo(place: "StatePlace", camera: str, generation: int) -> str:
-    return f"to undo it: ecotta state rollback {place.where} {generation} --camera {camera}"
+def _undo(location: "StateLocation", camera: str, generation: int) -> str:
+    return f"to undo it: ecotta state rollback {location.where} {generation} --camera {camera}"
 
 
-_ACTIONS: dict[str, tuple[Callable[["StatePlace", str | None, Sequence[str]], Report], int]] = {
+_ACTIONS: dict[str, tuple[Callable[["StateLocation", str | None, Sequence[str]], Report], int]] = {
     "list": (_list, 0),
     "show": (_show, 1),
     "diff": (_diff, 2),

@@ -60,9 +60,9 @@ def run(args: argparse.Namespace) -> int:
     if args.once or args.json is not None or not (sys.stdout.isatty() and sys.stdin.isatty()):
         show("\n".join(screen(status, _WIDTH, _HEIGHT, Paint(blocks=_has_blocks()))))
         return 0
-    from ecotta_rt.cli.top_terminal import watch
+    from ecotta_rt.cli.top_terminal import repaint
 
-    watch(ask, Paint("NO_COLOR" not in os.environ, _has_blocks()))
+    repaint(ask, Paint("NO_COLOR" not in os.environ, _has_blocks()))
     return 0
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from ecotta_rt.cli.top_screen import Paint, screen
 from ecotta_rt.errors import EcottaError
 
-__all__ = ["watch"]
+__all__ = ["repaint"]
 
 _EVERY_S = 1.0
 # The other screen, without a cursor; and back.
@@ -23,7 +23,7 @@ _END_OF_LINE = "\x1b[K\n"
 _ENDING = (b"q", b"Q", b"\x03", b"\x04", b"")
 
 
-def watch(ask: Callable[[], dict[str, Any]], paint: Paint) -> None:
+def repaint(ask: Callable[[], dict[str, Any]], paint: Paint) -> None:
     """Draw until `q`, Ctrl-C or the end of the input.
 
     Args:

@@ -54,11 +54,11 @@ def try_alerts(config: "Config", rule: str | None = None) -> Iterator[Tried]:
     Raises:
         UsageError: There is no such rule, or none at all.
     """
-    if not config.alerts:
+    if not config.alert_rules:
         raise UsageError(f"{config.path}: there is no [[alert]] to try")
-    rules = [one for one in config.alerts if rule in (None, one.name)]
+    rules = [one for one in config.alert_rules if rule in (None, one.name)]
     if not rules:
-        names = ", ".join(one.name for one in config.alerts)
+        names = ", ".join(one.name for one in config.alert_rules)
         raise UsageError(f"{config.path}: there is no alert {rule!a}; there are: {names}")
     for one in rules:
         for output in config.sinks:

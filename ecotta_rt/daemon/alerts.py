@@ -6,7 +6,7 @@ from threading import Lock
 from ecotta_rt.daemon.outbox import Outbox
 from ecotta_rt.events import Stamped
 from ecotta_rt.machine.clock import Clock
-from ecotta_rt.sinks.alert_rules import Alerting, AlertRule
+from ecotta_rt.sinks.alert_rules import AlertRule, AlertRules
 
 __all__ = ["Alerts"]
 
@@ -23,23 +23,23 @@ class Alerts:
         self._outbox = outbox
         self._clock = clock
         self._lock = Lock()
-        self._alerting = Alerting(())
+        self._rules = AlertRules(())
 
     def follow(self, rules: Sequence[AlertRule]) -> None:
         """Have these rules; where they are as they were, what has held since some time goes on."""
-        if tuple(rules) != tuple(self._alerting.rules):
-            self._alerting = Alerting(tuple(rules))
+        if tuple(rules) != tuple(self._rules.rules):
+            self._rules = AlertRules(tuple(rules))
 
     def take(self, event: Stamped, /) -> None:
         """Look at an event."""
         with self._lock:
-            found = self._alerting.take(event)
+            found = self._rules.take(event)
         self._tell(found)
 
     def tick(self) -> None:
         """Look at what has held for long enough by now."""
         with self._lock:
-            found = self._alerting.tick(0.0, self._clock.now_s())
+            found = self._rules.tick(0.0, self._clock.now_s())
         self._tell(found)
 
     def _tell(self, found: Sequence[Stamped]) -> None:

@@ -1,6 +1,6 @@
 """The daemon: several cameras, one network, and what is asked of it while it runs.
 
-    reader of each camera -> its place at the desk -> the one thread that answers -> outbox -> outputs
+    thread of each camera -> its slot at the desk -> the one thread that answers -> outbox -> outputs
 
     daemon = Daemon(config)
     daemon.run()                    # until `stop`, from a signal handler or another thread
@@ -36,7 +36,7 @@ from ecotta_rt.machine.vitals import VitalsReader
 from ecotta_rt.run.network import guard_of, load_network
 from ecotta_rt.run.options import RunOptions
 from ecotta_rt.runtime.ladder import Ladder
-from ecotta_rt.runtime.watch import watching
+from ecotta_rt.runtime.repeating import repeating
 from ecotta_rt.sinks.context import SinkContext
 from ecotta_rt.sources.opening import Opened
 
@@ -225,7 +225,7 @@ class Daemon:
         stack.callback(self.stop)
         work.begin(self._config)
         if guard is not None:
-            stack.enter_context(watching(work.check_memory, guard.policy.check_every_s, _GUARD_S))
+            stack.enter_context(repeating(work.check_memory, guard.policy.check_every_s, _GUARD_S))
         return work
 
     def _run_options(self) -> RunOptions:

@@ -1,15 +1,15 @@
-"""Where the frames of all cameras meet the one network: a place for each camera, and whose turn it is.
+"""Where the frames of all cameras meet the one network: a slot for each camera, and whose turn it is.
 
     desk = Desk()
-    door = desk.place(PlaceOptions(share=2.0))
+    door = desk.slot(SlotOptions(share=2.0))
     door.put(item)                          # from the camera's own thread
-    place, item = desk.next(most_s=0.25)    # from the thread that answers
-    desk.spent(place, seconds)
+    slot, item = desk.next(most_s=0.25)    # from the thread that answers
+    desk.spent(slot, seconds)
 
-A place holds one frame, the newest; what it replaces is dropped and counted. So neither a queue nor the age of a frame
+A slot holds one frame, the newest; what it replaces is dropped and counted. So neither a queue nor the age of a frame
 grows, and a camera that is slow, dead or far too fast delays nobody. Turns go by shares of the network's time (stride
-scheduling, Waldspurger and Weihl 1995): each place has a clock of its own, which its steps move on by their seconds
-divided by its share, and the place whose clock is furthest behind comes next. A camera that had no frame for a while
+scheduling, Waldspurger and Weihl 1995): each slot has a clock of its own, which its steps move on by their seconds
+divided by its share, and the slot whose clock is furthest behind comes next. A camera that had no frame for a while
 has saved up nothing: its clock is set forward to the others'.
 """
 
@@ -23,13 +23,13 @@ from ecotta_rt.events import Item, SourceLost
 from ecotta_rt.machine.clock import Clock, SystemClock
 from ecotta_rt.records import Frame
 
-__all__ = ["Desk", "Ended", "Place", "PlaceOptions"]
+__all__ = ["Desk", "Ended", "Slot", "SlotOptions"]
 
 _MOST_REFUSALS = 16
 
 
 @dataclass(frozen=True)
-class PlaceOptions:
+class SlotOptions:
     """What a camera may ask of the desk.
 
     Attributes:
@@ -52,14 +52,14 @@ class Ended:
     error: BaseException | None = None
 
 
-class Place:
-    """What waits of one camera; made by `Desk.place`.
+class Slot:
+    """What waits of one camera; made by `Desk.slot`.
 
     Attributes:
         options: May be exchanged at any time.
     """
 
-    def __init__(self, options: PlaceOptions, changed: Condition, rejoin: "Callable[[Place], None]") -> None:
+    def __init__(self, options: SlotOptions, changed: Condition, rejoin: "Callable[[Slot], None]") -> None:
         self.options = options
         self._dropped: Counter[str] = Counter()
         self._changed, self._rejoin = changed, rejoin
@@ -107,7 +107,7 @@ class Place:
         """Frames so far that came and were not handed out, by reason, as a copy.
 
         `newer`: a newer one came before there was time; `pace`: so did one, before `most_fps` let this one go; `old`:
-        older than is allowed; `broken`: a refusal that there was no room for; `left`: it waited when the place was
+        older than is allowed; `broken`: a refusal that there was no room for; `left`: it waited when the slot was
         closed.
         """
         with self._changed:
@@ -176,49 +176,49 @@ class Desk:
     def __init__(self, clock: Clock | None = None) -> None:
         self._clock = clock or SystemClock()
         self._changed = Condition()
-        self._places: list[Place] = []
-        self._virtual_s = 0.0  # of the place that had its turn last
+        self._slots: list[Slot] = []
+        self._virtual_s = 0.0  # of the slot that had its turn last
 
-    def place(self, options: PlaceOptions) -> Place:
-        """A place for one more camera."""
+    def slot(self, options: SlotOptions) -> Slot:
+        """A slot for one more camera."""
         with self._changed:
-            place = Place(options, self._changed, self._rejoin)
-            self._places.append(place)
-        return place
+            slot = Slot(options, self._changed, self._rejoin)
+            self._slots.append(slot)
+        return slot
 
-    def leave(self, place: Place) -> None:
-        """Take a camera's place away."""
-        place.close()
+    def leave(self, slot: Slot) -> None:
+        """Take a camera's slot away."""
+        slot.close()
         with self._changed:
-            self._places.remove(place)
+            self._slots.remove(slot)
 
-    def next(self, most_s: float) -> "tuple[Place, Item | Ended] | None":
+    def next(self, most_s: float) -> "tuple[Slot, Item | Ended] | None":
         """What comes next, and whose it is. Waits for it at most `most_s` seconds, and may give up sooner: None."""
         with self._changed:
             found = self._hand_out()
             if found is None:
-                due_s = min((place.ready_at_s() for place in self._places), default=math.inf)
+                due_s = min((slot.ready_at_s() for slot in self._slots), default=math.inf)
                 self._changed.wait(max(0.0, min(most_s, due_s - self._clock.now_s())))
                 found = self._hand_out()
             return found
 
-    def spent(self, place: Place, seconds: float) -> None:
-        """A turn of this place took so long."""
+    def spent(self, slot: Slot, seconds: float) -> None:
+        """A turn of this slot took so long."""
         with self._changed:
-            place.virtual_s += seconds / place.options.share
+            slot.virtual_s += seconds / slot.options.share
 
-    def _hand_out(self) -> "tuple[Place, Item | Ended] | None":
+    def _hand_out(self) -> "tuple[Slot, Item | Ended] | None":
         now_s = self._clock.now_s()
-        while ready := [place for place in self._places if place.ready_at_s() <= now_s]:
-            place = min(ready, key=lambda one: one.virtual_s)
-            item = place.take(now_s)
+        while ready := [slot for slot in self._slots if slot.ready_at_s() <= now_s]:
+            slot = min(ready, key=lambda one: one.virtual_s)
+            item = slot.take(now_s)
             self._changed.notify_all()  # a source may wait for that
             if item is not None:
-                self._virtual_s = max(self._virtual_s, place.virtual_s)
-                return place, item
+                self._virtual_s = max(self._virtual_s, slot.virtual_s)
+                return slot, item
         return None
 
-    def _rejoin(self, place: Place) -> None:
+    def _rejoin(self, slot: Slot) -> None:
         """A camera that had nothing begins where the others are: what it did not use is not saved up."""
-        if not place.waiting:
-            place.virtual_s = max(place.virtual_s, self._virtual_s)
+        if not slot.waiting:
+            slot.virtual_s = max(slot.virtual_s, self._virtual_s)

@@ -1,13 +1,13 @@
-"""One camera's part in the daemon: its source, its place at the desk, its stream, and what answers it."""
+"""One camera's part in the daemon: its source, its slot at the desk, its stream, and what answers it."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from ecotta_rt.bundle import Resize
-from ecotta_rt.daemon.desk import Desk, Place, PlaceOptions
+from ecotta_rt.daemon.camera_thread import CameraThread
+from ecotta_rt.daemon.desk import Desk, Slot, SlotOptions
 from ecotta_rt.daemon.doubts import DoubtLimits
-from ecotta_rt.daemon.reader import Reader
 from ecotta_rt.daemon.returns import Returns
 from ecotta_rt.daemon.stream_watch import StreamWatch, WatchTimes
 from ecotta_rt.errors import EcottaError
@@ -20,7 +20,7 @@ from ecotta_rt.sources.source import Source
 from ecotta_rt.state import AdaptState
 
 if TYPE_CHECKING:
-    from ecotta_rt.daemon.configuration.tables import Camera, SignsOptions
+    from ecotta_rt.daemon.configuration.tables import CameraOptions, SignsOptions
     from ecotta_rt.runtime.engine import Runtime
 
 __all__ = ["Feed"]
@@ -34,7 +34,7 @@ class Feed:
     Args:
         engine: Answers it; the feed has a stream of its own there.
         ladder: Of the engine.
-        desk: Where it gets a place.
+        desk: Where it gets a slot.
         clock: Dates the frames.
         adapt_every: Learn by gradients from each n-th frame; 0: never.
         signs: How it is watched.
@@ -56,7 +56,7 @@ class Feed:
         ladder: Ladder,
         desk: Desk,
         clock: Clock,
-        options: "Camera",
+        options: "CameraOptions",
         *,
         adapt_every: int,
         signs: "SignsOptions",
@@ -65,8 +65,8 @@ class Feed:
         self._engine, self._ladder, self._desk, self._clock = engine, ladder, desk, clock
         self._adapt_every, self._stopping = adapt_every, stopping
         self._dropped_before: Counter[str] = Counter()
-        self._place: Place | None = None
-        self._reader: Reader | None = None
+        self._slot: Slot | None = None
+        self._thread: CameraThread | None = None
         self.stream = engine.new_stream()
         look, times = FrozenLook(engine, signs.frozen_every), WatchTimes(every_s=signs.every_s)
         limits = DoubtLimits(most_error=signs.most_error)
@@ -85,11 +85,11 @@ class Feed:
 
     @property
     def dropped(self) -> Counter[str]:
-        """Frames that came and were not answered so far, by reason; see `Place.dropped`."""
+        """Frames that came and were not answered so far, by reason; see `Slot.dropped`."""
         total = Counter(self._dropped_before)
-        if self._place is not None and self._reader is not None:
-            total += self._place.dropped
-            total["source"] += self._reader.dropped
+        if self._slot is not None and self._thread is not None:
+            total += self._slot.dropped
+            total["source"] += self._thread.dropped
         return total
 
     @property
@@ -100,11 +100,11 @@ class Feed:
     @property
     def silent_s(self) -> float | None:
         """Without a frame for so many seconds something is wrong; None: it gives frames when it likes."""
-        if self._place is None or self._place.options.waits:
+        if self._slot is None or self._slot.options.waits:
             return None
         return max(_SILENT_S, 3 / (self.options.most_fps or _SILENT_S))
 
-    def begin(self, source: Source, *, waits: bool, after: Sequence[Reader] = ()) -> Place:
+    def begin(self, source: Source, *, waits: bool, after: Sequence[CameraThread] = ()) -> Slot:
         """Read from a source, in place of the one there was.
 
         Args:
@@ -113,22 +113,22 @@ class Feed:
             after: Those who may still have its device.
 
         Returns:
-            Its place, by which its items can be known.
+            Its slot, by which its items can be known.
         """
         self.leave()
         self.ended, self.error, self.position = False, None, 0
-        self._place = self._desk.place(_asked(self.options, waits))
-        self._reader = Reader(source, self._place, self.name, after)
-        return self._place
+        self._slot = self._desk.slot(_asked(self.options, waits))
+        self._thread = CameraThread(source, self._slot, self.name, after)
+        return self._slot
 
-    def go_on_with(self, options: "Camera") -> None:
+    def go_on_with(self, options: "CameraOptions") -> None:
         """Other options; the stream is as it was, and so is the switch unless the configuration moves it."""
         if options.adapt != self.options.adapt:
             self.adapting = options.adapt
         self.options = options
         self._answering.ask_for(resize=_resize(options), top=options.top)
-        if self._place is not None:
-            self._place.options = _asked(options, self._place.options.waits)
+        if self._slot is not None:
+            self._slot.options = _asked(options, self._slot.options.waits)
 
     def take(self, item: Item | None) -> Iterator[Event]:
         """What comes of one of its items; see `Answering.take`."""
@@ -149,15 +149,15 @@ class Feed:
             self._engine.restore(state)
         self.watch.begin_anew()
 
-    def leave(self) -> Reader | None:
-        """Let go of source and place, without waiting; returns who may still read."""
-        reader, place = self._reader, self._place
-        if reader is not None and place is not None:
-            reader.stop()
-            self._desk.leave(place)
+    def leave(self) -> CameraThread | None:
+        """Let go of source and slot, without waiting; returns who may still read."""
+        thread, slot = self._thread, self._slot
+        if thread is not None and slot is not None:
+            thread.stop()
+            self._desk.leave(slot)
             self._dropped_before = self.dropped
-            self._reader = self._place = None
-        return reader
+            self._thread = self._slot = None
+        return thread
 
     def _new_answering(self) -> Answering:
         return Answering(
@@ -174,9 +174,9 @@ class Feed:
         )
 
 
-def _resize(camera: "Camera") -> Resize | None:
+def _resize(camera: "CameraOptions") -> Resize | None:
     return "stretch" if camera.stretch else None
 
 
-def _asked(camera: "Camera", waits: bool) -> PlaceOptions:
-    return PlaceOptions(camera.share, camera.max_age_s, camera.most_fps, waits)
+def _asked(camera: "CameraOptions", waits: bool) -> SlotOptions:
+    return SlotOptions(camera.share, camera.max_age_s, camera.most_fps, waits)

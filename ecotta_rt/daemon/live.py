@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecotta_rt.daemon.configuration.config import Config
-from ecotta_rt.daemon.configuration.tables import Camera, Log, Network, StateFolder
+from ecotta_rt.daemon.configuration.tables import CameraOptions, LogOptions, NetworkOptions, StateOptions
 from ecotta_rt.daemon.daemon import PRESS_S, Daemon
 from ecotta_rt.daemon.inbox import Inbox
 from ecotta_rt.errors import TransferError, UsageError
@@ -70,10 +70,12 @@ class Live:
         self._pushed = {name: Pushed() for name, source in cameras.items() if source is None}
         own = self._pushed | {name: source for name, source in cameras.items() if not isinstance(source, str | None)}
         sources = {name: Opened(source, live=not waits or name in self._pushed) for name, source in own.items()}
-        named = tuple(Camera(name, source if isinstance(source, str) else "-") for name, source in cameras.items())
-        config = Config(Network(str(bundle), **network), named, log=Log("error"))
+        named = tuple(
+            CameraOptions(name, source if isinstance(source, str) else "-") for name, source in cameras.items()
+        )
+        config = Config(NetworkOptions(str(bundle), **network), named, log=LogOptions("error"))
         if state is not None:
-            config = replace(config, state=StateFolder(str(state)))
+            config = replace(config, state=StateOptions(str(state)))
         self._inbox = Inbox(most_waiting, waits=waits)
         self._daemon = Daemon(config, [self._inbox], sources=sources, keeps_states=state is not None)
         self._on_event = on_event

@@ -13,7 +13,7 @@ from queue import Full, Queue
 from threading import Thread
 from typing import Literal
 
-from ecotta_rt.daemon.configuration.tables import Log as LogOptions
+from ecotta_rt.daemon.configuration.tables import LogOptions
 from ecotta_rt.daemon.http.told import told
 from ecotta_rt.events import Stamped
 from ecotta_rt.messages import draw, printable, tell

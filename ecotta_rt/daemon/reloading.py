@@ -26,7 +26,7 @@ def differences(before: "Config", after: "Config") -> tuple[str, ...]:
         *_of_tables(before, after),
         *_of_entries("camera", _by_name(before.cameras), _by_name(after.cameras)),
         *_of_entries("sink", _by_name(before.sinks), _by_name(after.sinks)),
-        *_of_entries("alert", _by_name(before.alerts), _by_name(after.alerts)),
+        *_of_entries("alert", _by_name(before.alert_rules), _by_name(after.alert_rules)),
     )
 
 

@@ -9,7 +9,7 @@ from ecotta_rt.daemon.desk import Desk, Ended
 from ecotta_rt.daemon.feed import Feed
 from ecotta_rt.daemon.feeds import Feeds
 from ecotta_rt.daemon.http.board import Board
-from ecotta_rt.daemon.http.camera_tally import WatchedCamera
+from ecotta_rt.daemon.http.camera_tally import BoardCamera
 from ecotta_rt.daemon.http.pictures import Pictures
 from ecotta_rt.daemon.log import Log
 from ecotta_rt.daemon.outbox import Outbox, Taker
@@ -80,7 +80,7 @@ class Work:
         self.switches = {camera.name: camera.adapt for camera in config.cameras}  # outputs ask for it at once
         opened = {camera.name: self._feeds.open(camera) for camera in config.cameras}
         self._outlets.exchange(config.sinks)
-        self._alerts.follow(config.alerts)
+        self._alerts.follow(config.alert_rules)
         self._hand_on()
         for camera in config.cameras:
             feed = self._feeds.add(camera)
@@ -133,7 +133,7 @@ class Work:
             return
         self._reloaded = True
         self._log.options = self._config.log
-        self._alerts.follow(self._config.alerts)
+        self._alerts.follow(self._config.alert_rules)
         self._hand_on()
         self._tell_gone(before)
         self._note_cameras()
@@ -218,7 +218,7 @@ class Work:
 
     def _note_cameras(self) -> None:
         self.switches = {feed.name: feed.adapting for feed in self._feeds}
-        self._board.watch(WatchedCamera(feed.name, feed.adapting, feed.silent_s) for feed in self._feeds)
+        self._board.show(BoardCamera(feed.name, feed.adapting, feed.silent_s) for feed in self._feeds)
 
     def _tell_drops(self) -> None:
         now_s = self._clock.now_s()

@@ -10,7 +10,7 @@ from ecotta_rt.messages import own_output
 from ecotta_rt.run.network import guard_of, load_network
 from ecotta_rt.run.options import RunOptions
 from ecotta_rt.runtime.loop import Loop
-from ecotta_rt.runtime.watch import watching
+from ecotta_rt.runtime.repeating import repeating
 from ecotta_rt.sinks.json_lines import JsonLines
 from ecotta_rt.sinks.opening import open_sink
 from ecotta_rt.sinks.outlet import Outlet
@@ -111,7 +111,7 @@ def opened(
             resize="stretch" if options.stretch else None,
             guard=guard,
         )
-        watched = watching(loop.check_memory, guard.policy.check_every_s) if guard else nullcontext()
+        watched = repeating(loop.check_memory, guard.policy.check_every_s) if guard else nullcontext()
         yield Run(loop, sinks, tally, runtime, watched, say)
 
 

@@ -1,8 +1,8 @@
 """When somebody is to be told: rules over events, and nothing but rules.
 
-    alerting = Alerting(rules)
-    alerting.take(stamped)      each event     ->   alerts, as stamped events for the outputs
-    alerting.tick(now)          now and then   ->   what has come with time alone
+    rules = AlertRules(rules)
+    rules.take(stamped)      each event     ->   alerts, as stamped events for the outputs
+    rules.tick(now)          now and then   ->   what has come with time alone
 
 Which way an alert goes is a matter of the outputs: MQTT, a webhook, a file, or `apprise_sink.py`.
 """
@@ -16,7 +16,7 @@ from ecotta_rt.events import Alert, Answer, DoubtBegan, DoubtEnded, SourceBack, 
 from ecotta_rt.files.fields import Doc, Limit, OneOf
 from ecotta_rt.sinks.event_fields import EVENT_NAMES, event_fields, event_name
 
-__all__ = ["AlertRule", "Alerting", "fault_of", "unknown_label"]
+__all__ = ["AlertRule", "AlertRules", "fault_of", "unknown_label"]
 
 _DAY_S = 86_400.0
 
@@ -95,7 +95,7 @@ class _Spell:
 
 
 @dataclass
-class Alerting:
+class AlertRules:
     """Applies rules to the events of a process.
 
     Attributes:

@@ -16,9 +16,9 @@ from ecotta_rt.records import Frame
 from ecotta_rt.sources.patience import GIVES_UP, Patience
 from ecotta_rt.sources.pyav import Broken, Picture, pictures, require_av
 from ecotta_rt.sources.source import SourcePlug
-from ecotta_rt.sources.watched import Watched
+from ecotta_rt.sources.timed_reads import TimedReads
 
-__all__ = ["RTSP", "V4L2", "Camera", "Connect", "rtsp_camera", "v4l2_camera", "watched"]
+__all__ = ["RTSP", "V4L2", "Camera", "Connect", "rtsp_camera", "timed", "v4l2_camera"]
 
 Connect = Callable[[], Generator[Picture | Broken, None, None]]
 """Opens the camera and yields what it shows; raises `Unavailable` where it cannot, or when it is lost."""
@@ -189,7 +189,7 @@ def v4l2_camera(device: str, clock: Clock | None = None, patience: Patience = GI
         raise Unavailable(f"{device}: no such device; there are: {others}. Is the camera plugged in and enabled?")
     require_av()
     connect = partial(pictures, device, Unavailable, strict=False, container="v4l2", dated=True)
-    return Camera(watched(connect, patience), device, advice, clock, patience)
+    return Camera(timed(connect, patience), device, advice, clock, patience)
 
 
 def rtsp_camera(url: str, clock: Clock | None = None, patience: Patience = GIVES_UP) -> Camera:
@@ -209,9 +209,9 @@ def rtsp_camera(url: str, clock: Clock | None = None, patience: Patience = GIVES
     return Camera(connect, mask(url), advice, clock, patience)
 
 
-def watched(connect: Connect, patience: Patience) -> Connect:
+def timed(connect: Connect, patience: Patience) -> Connect:
     """The same, in a thread that is left behind when it hangs, where the patience has a limit for that."""
-    return connect if patience.hang_s is None else Watched(connect, patience.hang_s)
+    return connect if patience.hang_s is None else TimedReads(connect, patience.hang_s)
 
 
 V4L2 = SourcePlug(

@@ -29,14 +29,14 @@ from ecotta_rt.sources.source import SourcePlug
 if TYPE_CHECKING:
     from http.client import HTTPResponse
 
-__all__ = ["HTTP", "HttpOptions", "http_camera"]
+__all__ = ["HTTP", "HttpCameraOptions", "http_camera"]
 
 _READ_BYTES = 1 << 16
 _SCHEMES = ("http://", "https://")
 
 
 @dataclass(frozen=True)
-class HttpOptions:
+class HttpCameraOptions:
     """What stands behind # in the address.
 
     Attributes:
@@ -116,7 +116,7 @@ def _reader(response: "HTTPResponse") -> Callable[[], bytes]:
     return read
 
 
-def _asked(url: str) -> tuple[str, HttpOptions]:
+def _asked(url: str) -> tuple[str, HttpCameraOptions]:
     address, _, fragment = url.partition("#")
     shown = mask(address)
     try:
@@ -126,7 +126,7 @@ def _asked(url: str) -> tuple[str, HttpOptions]:
         raise UsageError(f"{shown}: no address ({error}); expected http://HOST[:PORT]/PATH") from None
     if not host or not address.isascii() or not address.isprintable() or " " in address:
         raise UsageError(f"{shown}: no address; expected http://HOST[:PORT]/PATH, with %20 for a space")
-    return address, read_query(shown, fragment, HttpOptions)
+    return address, read_query(shown, fragment, HttpCameraOptions)
 
 
 HTTP = SourcePlug(

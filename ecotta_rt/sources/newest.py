@@ -1,6 +1,6 @@
 """The newest frame wins: a hand-over between a thread that captures and a loop that may be slower.
 
-One place holds one frame. The thread replaces what waits there and counts it as dropped; the loop takes it. So the loop
+One slot holds one frame. The thread replaces what waits there and counts it as dropped; the loop takes it. So the loop
 always sees what is there now, and neither a queue nor the picture's age grows.
 """
 
@@ -36,7 +36,7 @@ class Newest:
         self.dropped = 0
         self._source = source
         # Its `put` may be called in a signal handler that interrupts a `get`, which no lock of ours could allow.
-        self._place: SimpleQueue[Item | _End] = SimpleQueue()
+        self._slot: SimpleQueue[Item | _End] = SimpleQueue()
 
     def __iter__(self) -> Generator[Item, None, None]:
         """Raises what the source inside raised."""
@@ -60,13 +60,13 @@ class Newest:
 
     def _wait(self, most_s: float | None) -> "Item | _End | None":
         try:
-            return self._place.get(timeout=most_s)
+            return self._slot.get(timeout=most_s)
         except Empty:
             return None
 
     def close(self) -> None:
         self._source.close()
-        self._place.put(_End())
+        self._slot.put(_End())
 
     def _capture(self) -> None:
         error: BaseException | None = None
@@ -75,16 +75,16 @@ class Newest:
                 self._replace(item)
         except BaseException as raised:  # raised again where the frames are taken
             error = raised
-        self._place.put(_End(error))
+        self._slot.put(_End(error))
 
     def _replace(self, item: Item) -> None:
         try:
-            old = self._place.get_nowait()
+            old = self._slot.get_nowait()
         except Empty:
             pass
         else:
             if isinstance(old, _End):  # closed meanwhile
-                self._place.put(old)
+                self._slot.put(old)
                 return
             self.dropped += 1
-        self._place.put(item)
+        self._slot.put(item)

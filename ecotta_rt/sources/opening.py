@@ -10,7 +10,7 @@ from ecotta_rt.machine.clock import Clock
 from ecotta_rt.messages import mask
 from ecotta_rt.plugs import plug_for
 from ecotta_rt.records import Frame
-from ecotta_rt.sources.camera import RTSP, V4L2, Camera, watched
+from ecotta_rt.sources.camera import RTSP, V4L2, Camera, timed
 from ecotta_rt.sources.http_camera import HTTP
 from ecotta_rt.sources.images import PICTURES
 from ecotta_rt.sources.newest import Newest
@@ -112,4 +112,4 @@ def _kept(plug: SourcePlug, text: str, request: SourceRequest) -> Camera:
                     yield Broken(item.why)
 
     advice = f"It is opened by a plug: {plug.shown}"
-    return Camera(watched(connect, request.patience), mask(text), advice, request.clock, request.patience)
+    return Camera(timed(connect, request.patience), mask(text), advice, request.clock, request.patience)

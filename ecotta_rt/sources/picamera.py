@@ -18,7 +18,7 @@ import numpy as np
 from ecotta_rt.errors import Unavailable, UsageError
 from ecotta_rt.files.fields import Limit
 from ecotta_rt.machine.clock import Clock
-from ecotta_rt.sources.camera import Camera, watched
+from ecotta_rt.sources.camera import Camera, timed
 from ecotta_rt.sources.i420 import rgb_of_i420
 from ecotta_rt.sources.patience import GIVES_UP, Patience
 from ecotta_rt.sources.pyav import Broken, Picture
@@ -67,7 +67,7 @@ def picamera(
         return _shown(library, number, options)
 
     advice = "Does `rpicam-hello --list-cameras` name it? Is it in use by another program? Is its ribbon in place?"
-    return Camera(watched(connect, patience), name, advice, clock, patience)
+    return Camera(timed(connect, patience), name, advice, clock, patience)
 
 
 def _require_picamera2() -> ModuleType:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ecotta_rt.errors import Unavailable
 from ecotta_rt.files.fields import Limit
 from ecotta_rt.machine.clock import Clock, SystemClock
-from ecotta_rt.sources.camera import Camera, watched
+from ecotta_rt.sources.camera import Camera, timed
 from ecotta_rt.sources.patience import GIVES_UP, Patience
 from ecotta_rt.sources.pyav import Broken, Picture
 from ecotta_rt.sources.query import Size, read_query
@@ -99,7 +99,7 @@ def synthetic_camera(
                 raise Unavailable(f"connection lost after {options.lose} frames, as it was told")
 
     advice = "It is made up: see the options behind its name"
-    camera = Camera(watched(connect, _slow(patience, options)), f"{_PREFIX}{name}", advice, clock, patience)
+    camera = Camera(timed(connect, _slow(patience, options)), f"{_PREFIX}{name}", advice, clock, patience)
     return camera
 
 

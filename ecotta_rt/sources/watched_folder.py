@@ -35,10 +35,10 @@ _PAUSE_S = 0.5
 _Version = tuple[int, int]
 """Time of change in nanoseconds, and size."""
 
-_Place = tuple[int, int]
+_FolderId = tuple[int, int]
 """Device and number of a folder: a mount point is another one while nothing is mounted there."""
 
-_PLACES = 2  # that are remembered: the folder, and what is there while it is away
+_FOLDERS = 2  # that are remembered: the folder, and what is there while it is away
 
 
 @dataclass(frozen=True)
@@ -86,8 +86,8 @@ class WatchedFolder:
         self._closed = False
         self._lost = False
         self._seen: dict[str, _Version] = {}  # as at the last look
-        self._taken: dict[str, tuple[_Version, _Place]] = {}  # with where it was seen last
-        self._places: tuple[_Place, ...] = ()  # the latest is the last
+        self._taken: dict[str, tuple[_Version, _FolderId]] = {}  # with where it was seen last
+        self._folders: tuple[_FolderId, ...] = ()  # the latest is the last
         self._began = self._options.old  # whether pictures were seen that are older than the start
         try:
             self._remember(*self._look())
@@ -124,7 +124,7 @@ class WatchedFolder:
 
     def _new_items(self, index: int) -> Generator[Item, None, None]:
         try:
-            place, found = self._look()
+            folder_id, found = self._look()
         except InputFileError as error:
             if not self._patience.unending:
                 raise
@@ -133,36 +133,36 @@ class WatchedFolder:
                 yield SourceLost(index, str(self._folder), f"{error}; it is looked for until it is back")
             return
         self._lost = False
-        self._remember(place, found)
+        self._remember(folder_id, found)
         taken = {name: version for name, (version, _) in self._taken.items()}
         whole = [name for name, version in found.items() if self._seen.get(name) == version != taken.get(name)]
         self._seen = found
         for name in sorted(whole, key=lambda name: (found[name][0], in_natural_order(Path(name)))):
-            self._taken[name] = found[name], place
+            self._taken[name] = found[name], folder_id
             yield self._read(name, index)
             index += 1
             self._finish(name)
 
-    def _remember(self, place: _Place, found: dict[str, _Version]) -> None:
+    def _remember(self, folder_id: _FolderId, found: dict[str, _Version]) -> None:
         """Forget pictures that are gone from where they were seen, and no others: their disk may come back."""
-        moved = place not in self._places[-1:]
-        self._places = (*(other for other in self._places if other != place), place)[-_PLACES:]
+        moved = folder_id not in self._folders[-1:]
+        self._folders = (*(other for other in self._folders if other != folder_id), folder_id)[-_FOLDERS:]
         if moved and not self._began:
-            self._taken = {name: (version, place) for name, version in found.items()}
+            self._taken = {name: (version, folder_id) for name, version in found.items()}
         self._began = self._began or bool(found)
         self._taken = {
-            name: (version, place if name in found else at)
+            name: (version, folder_id if name in found else at)
             for name, (version, at) in self._taken.items()
-            if name in found or (at != place and at in self._places)
+            if name in found or (at != folder_id and at in self._folders)
         }
 
-    def _look(self) -> tuple[_Place, dict[str, _Version]]:
+    def _look(self) -> tuple[_FolderId, dict[str, _Version]]:
         """Where the folder is, and its pictures by name."""
         found: dict[str, _Version] = {}
         try:
             with _opened(self._folder) as folder, os.scandir(folder) as entries:
                 status = os.fstat(folder)
-                place = status.st_dev, status.st_ino
+                folder_id = status.st_dev, status.st_ino
                 for entry in entries:
                     if not entry.name.startswith(".") and entry.name.lower().endswith(IMAGE_SUFFIXES):
                         with contextlib.suppress(FileNotFoundError):  # gone meanwhile
@@ -178,7 +178,7 @@ class WatchedFolder:
                 f"{self._folder}: nothing can be taken out of it; after={self._options.after} needs write access to "
                 "it, after=keep does not"
             )
-        return place, found
+        return folder_id, found
 
     def _read(self, name: str, index: int) -> Item:
         try:

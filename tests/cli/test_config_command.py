@@ -7,7 +7,7 @@ import pytest
 from ecotta_rt.cli.main import main
 from ecotta_rt.daemon.configuration.config_reading import read
 from ecotta_rt.daemon.configuration.config_text import first_text
-from ecotta_rt.daemon.configuration.tables import Camera, Network
+from ecotta_rt.daemon.configuration.tables import CameraOptions, NetworkOptions
 from ecotta_rt.sinks.kinds import KINDS
 from fixtures.web_server import web_server
 
@@ -37,8 +37,8 @@ def test_a_file_to_begin_with_reads_back_to_the_defaults(tmp_path):
     path.write_text(first_text("net.ecotta", {"a": "/dev/video0", "b": "/dev/video1"}), encoding="utf-8")
     config = read(path, {}).config
 
-    assert config.network == Network("net.ecotta")
-    assert config.cameras == (Camera("a", "/dev/video0"), Camera("b", "/dev/video1"))
+    assert config.network == NetworkOptions("net.ecotta")
+    assert config.cameras == (CameraOptions("a", "/dev/video0"), CameraOptions("b", "/dev/video1"))
     assert [sink.kind for sink in config.sinks] == ["json-lines"]
 
 
@@ -69,7 +69,7 @@ def test_the_outputs_and_the_alert_it_shows_can_be_used(tmp_path):
     config = read(path, {"TOPIC": "door", "HOST": "10.0.0.2"}).config
 
     assert [sink.kind for sink in config.sinks] == [*KINDS]
-    assert [rule.name for rule in config.alerts] == ["visitor"]
+    assert [rule.name for rule in config.alert_rules] == ["visitor"]
 
 
 def is_example(config, line):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ecotta_rt.cli.main import main
-from ecotta_rt.cli.signal_watch import stopped_by_signals
+from ecotta_rt.cli.signals import stopped_by_signals
 from ecotta_rt.machine import vitals
 from ecotta_rt.machine.clock import ManualClock
 from ecotta_rt.machine.device import load_device

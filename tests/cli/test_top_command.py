@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from ecotta_rt.cli.main import main
 from ecotta_rt.cli.top_screen import Paint, screen
 from ecotta_rt.daemon.http.board import BoardFacts
-from ecotta_rt.daemon.http.camera_tally import WatchedCamera
+from ecotta_rt.daemon.http.camera_tally import BoardCamera
 from ecotta_rt.daemon.http.http_options import HttpOptions
 from ecotta_rt.daemon.http.web import Web
 from ecotta_rt.events import AdaptingSet, DoubtBegan, Drift, GuardStep, Signs, SinkFailed, SourceLost
@@ -34,8 +34,8 @@ TOKEN = "a-long-enough-token"
 
 def day() -> Days:
     days = Days(
-        WatchedCamera("front-door"),
-        WatchedCamera("yard"),
+        BoardCamera("front-door"),
+        BoardCamera("yard"),
         read=lambda: Vitals(pss_bytes=98 * 2**20, available_bytes=210 * 2**20, temperature_c=57.0),
     )
     days.board.describe(BoardFacts("net.ecotta", "ab" * 32, 10, 200 * 2**20, 0.6))
@@ -179,7 +179,7 @@ def test_a_strangers_names_cannot_speak_to_the_terminal():
 
 def hostile_day() -> Days:
     bad = "\x1b[2J\u202eevil"
-    days = Days(WatchedCamera(bad), WatchedCamera("a camera with a name that is as long as names may be at the most"))
+    days = Days(BoardCamera(bad), BoardCamera("a camera with a name that is as long as names may be at the most"))
     days.board.describe(BoardFacts(bad))
     days.take(answer(), bad)
     days.take(DoubtBegan(0, bad), bad)

@@ -4,7 +4,7 @@ from threading import Thread
 import pytest
 
 from ecotta_rt.daemon.http.board import BoardFacts
-from ecotta_rt.daemon.http.camera_tally import WatchedCamera
+from ecotta_rt.daemon.http.camera_tally import BoardCamera
 from ecotta_rt.daemon.http.told import told
 from ecotta_rt.events import (
     AdaptingSet,
@@ -94,7 +94,7 @@ def test_what_is_held_is_bounded():
 
 
 def test_a_camera_waits_lives_is_silent_is_lost_and_comes_back():
-    days = Days(WatchedCamera("door", silent_s=10.0))
+    days = Days(BoardCamera("door", silent_s=10.0))
     assert days.camera()["state"] == "waiting"
     days.take(answer())
     assert days.camera()["state"] == "live"
@@ -111,7 +111,7 @@ def test_a_camera_waits_lives_is_silent_is_lost_and_comes_back():
 
 
 def test_a_camera_that_gives_frames_when_it_likes_is_never_silent():
-    days = Days(WatchedCamera("door", silent_s=None))
+    days = Days(BoardCamera("door", silent_s=None))
     days.take(answer())
     days.clock.advance_s(86_400.0)
 
@@ -119,7 +119,7 @@ def test_a_camera_that_gives_frames_when_it_likes_is_never_silent():
 
 
 def test_how_long_a_camera_is_away_is_told_and_a_new_source_is_waited_for():
-    days = Days(WatchedCamera("door", silent_s=10.0))
+    days = Days(BoardCamera("door", silent_s=10.0))
     days.clock.advance_s(5.0)
     days.take(answer())
     days.clock.advance_s(100.0)
@@ -130,7 +130,7 @@ def test_how_long_a_camera_is_away_is_told_and_a_new_source_is_waited_for():
 
 
 def test_a_camera_whose_frames_the_guard_drops_gives_frames():
-    days = Days(WatchedCamera("door", silent_s=10.0))
+    days = Days(BoardCamera("door", silent_s=10.0))
     days.take(answer())
     for frame in range(5):
         days.clock.advance_s(6.0)
@@ -243,10 +243,10 @@ def test_memory_and_temperature_are_read_when_somebody_asks_and_seldom():
 
 
 def test_a_camera_keeps_its_counts_when_the_configuration_is_read_again():
-    days = Days(WatchedCamera("door"), WatchedCamera("yard"))
+    days = Days(BoardCamera("door"), BoardCamera("yard"))
     days.take(answer())
 
-    days.board.watch([WatchedCamera("gate"), WatchedCamera("door", adapting=False, silent_s=1.0)])
+    days.board.show([BoardCamera("gate"), BoardCamera("door", adapting=False, silent_s=1.0)])
 
     assert [(camera["name"], camera["counts"]["frames"]) for camera in days.board.snapshot()["cameras"]] == [
         ("gate", 0),
@@ -270,7 +270,7 @@ def test_what_a_camera_only_repeats_takes_one_place_in_the_list():
 
 
 def test_in_a_line_it_says_what_was_answered_and_which_cameras_give_nothing():
-    days = Days(WatchedCamera("door"), WatchedCamera("yard"))
+    days = Days(BoardCamera("door"), BoardCamera("yard"))
     days.take(answer())
     days.take(answer())
     assert days.board.in_a_line() == "2 cameras, 2 frames answered"

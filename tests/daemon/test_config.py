@@ -4,7 +4,7 @@ import pytest
 
 from ecotta_rt.daemon.configuration.config_reading import read_config
 from ecotta_rt.daemon.configuration.config_version import MIGRATIONS
-from ecotta_rt.daemon.configuration.tables import Camera, Network
+from ecotta_rt.daemon.configuration.tables import CameraOptions, NetworkOptions
 from ecotta_rt.daemon.http.http_options import HttpOptions
 from ecotta_rt.errors import ConfigurationError
 
@@ -12,8 +12,8 @@ from ecotta_rt.errors import ConfigurationError
 def test_a_file_that_names_a_bundle_and_a_camera_is_enough(read_camera, named_bundle, tmp_path):
     config = read_camera()
 
-    assert config.network == Network(str(named_bundle))
-    assert config.cameras == (Camera("front-door", "/dev/video0"),)
+    assert config.network == NetworkOptions(str(named_bundle))
+    assert config.cameras == (CameraOptions("front-door", "/dev/video0"),)
     assert config.sinks == ()
     assert config.http == HttpOptions() and not config.http.enabled and config.http.host == "127.0.0.1"
     assert config.state_folder == named_bundle.with_suffix(".state")
@@ -245,4 +245,4 @@ def test_a_bundle_whose_name_is_too_long_or_hidden_is_a_fault_and_no_crash(tmp_p
 def test_names_of_alerts_and_outputs_may_be_in_any_script(read_camera):
     alerts = "".join(f'[[alert]]\nname = "{name}"\nwhen = "lost"\n' for name in ("猫", "犬"))
 
-    assert [rule.name for rule in read_camera(alerts).alerts] == ["猫", "犬"]
+    assert [rule.name for rule in read_camera(alerts).alert_rules] == ["猫", "犬"]

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from ecotta_rt.daemon.configuration.config import Config
-from ecotta_rt.daemon.configuration.tables import Camera, Network, StateFolder
-from ecotta_rt.daemon.configuration.tables import Log as LogOptions
+from ecotta_rt.daemon.configuration.tables import CameraOptions, LogOptions, NetworkOptions, StateOptions
 from ecotta_rt.daemon.daemon import Daemon
 from ecotta_rt.daemon.log import Log
 from ecotta_rt.daemon.stream_watch import StreamWatch
@@ -62,8 +61,8 @@ def serve(tmp_path, tiny):
 
     def run(*cameras, heard=None, before=lambda daemon: None, sources=MappingProxyType({}), **tables):
         heard = heard or Heard()
-        network = tables.pop("network", Network(str(tiny.bundle("running"))))
-        config = Config(network, cameras, tables.pop("state", StateFolder(str(tmp_path / "state"))), **tables)
+        network = tables.pop("network", NetworkOptions(str(tiny.bundle("running"))))
+        config = Config(network, cameras, tables.pop("state", StateOptions(str(tmp_path / "state"))), **tables)
         daemon = Daemon(config, [heard], log=Log(LogOptions(level="error")), sources=sources)
         before(daemon)
         daemon.run()
@@ -75,7 +74,7 @@ def serve(tmp_path, tiny):
 def test_each_camera_is_answered_as_if_it_were_alone(serve, folder, tiny):
     door, yard = folder("a", 6), folder("b", 9, seed=1)
 
-    heard, daemon = serve(Camera("door", door), Camera("yard", yard, top=2))
+    heard, daemon = serve(CameraOptions("door", door), CameraOptions("yard", yard, top=2))
 
     for name, seed, count in (("door", 0, 6), ("yard", 1, 9)):
         alone = Runtime.load(tiny.bundle("running"), batch=1)
@@ -96,7 +95,7 @@ def test_the_service_manager_is_told_while_it_runs(folder, tiny):
         def status(self, said):
             told.append(said())
 
-    config = Config(Network(str(tiny.bundle("running"))), (Camera("door", folder("a", 3)),))
+    config = Config(NetworkOptions(str(tiny.bundle("running"))), (CameraOptions("door", folder("a", 3)),))
     Daemon(config, keeps_states=False, notifier=Manager(None)).run()
 
     assert told[0] == "1 cameras, 0 frames answered"
@@ -108,9 +107,9 @@ def test_a_state_is_saved_at_the_end_and_taken_up_at_the_next_start(serve, folde
     alone = Runtime.load(tiny.bundle("running"), batch=1)
     expected = [float(alone(frame[None]).probabilities.max()) for _ in range(2) for frame in tiny.frames(5)]
 
-    first, _ = serve(Camera("door", pictures))
-    second, _ = serve(Camera("door", pictures))
-    fresh, _ = serve(Camera("door", pictures), state=StateFolder(str(tmp_path / "state"), fresh=True))
+    first, _ = serve(CameraOptions("door", pictures))
+    second, _ = serve(CameraOptions("door", pictures))
+    fresh, _ = serve(CameraOptions("door", pictures), state=StateOptions(str(tmp_path / "state"), fresh=True))
 
     assert len(first.of(StateSaved, "door")) == 1
     assert [answer.probability for heard in (first, second) for answer in heard.answers("door")] == expected
@@ -122,20 +121,20 @@ def test_a_disk_that_hangs_holds_up_neither_answers_nor_the_end(serve, folder, m
     monkeypatch.setattr("ecotta_rt.daemon.saving.snapshots.Snapshots.write", lambda *_: goes_on.wait(30))
     monkeypatch.setattr("ecotta_rt.daemon.daemon.STOP_S", 1.2)
 
-    heard, _ = serve(Camera("door", folder("a", 5)))
+    heard, _ = serve(CameraOptions("door", folder("a", 5)))
 
     assert len(heard.answers("door")) == 5
     (told,) = heard.of(StateNotSaved)
     assert told.why.startswith("the disk was not done within")
     with pytest.raises(UsageError, match="in use by another run"):  # it may still write to the folder
-        serve(Camera("door", folder("b", 1)))
+        serve(CameraOptions("door", folder("b", 1)))
     goes_on.set()
 
 
 def test_where_no_state_can_be_kept_that_is_said_and_the_cameras_are_answered(serve, folder, tmp_path):
     (tmp_path / "file").touch()
 
-    heard, _ = serve(Camera("door", folder("a", 3)), state=StateFolder(str(tmp_path / "file" / "state")))
+    heard, _ = serve(CameraOptions("door", folder("a", 3)), state=StateOptions(str(tmp_path / "file" / "state")))
 
     assert len(heard.answers("door")) == 3
     (event,) = heard.of(StateNotSaved, "door")
@@ -147,13 +146,13 @@ def test_two_daemons_on_one_state_are_refused(serve, folder):
 
     def start_another():
         with pytest.raises(UsageError, match="in use by another run"):
-            serve(Camera("door", pictures))
+            serve(CameraOptions("door", pictures))
         refused.append(True)
 
     def second(daemon):
         heard.at["door", 1] = start_another
 
-    serve(Camera("door", pictures), heard=heard, before=second)
+    serve(CameraOptions("door", pictures), heard=heard, before=second)
 
     assert refused
     assert len(heard.answers("door")) == 2
@@ -170,7 +169,7 @@ def test_an_owner_switches_adaptation_off_and_on_and_answers_go_on(serve, folder
         heard.at["door", 2] = lambda: daemon.set_adapting("door", False)
         heard.at["door", 4] = lambda: daemon.set_adapting("door", True)
 
-    _, daemon = serve(Camera("door", folder("a", 6)), heard=heard, before=switch)
+    _, daemon = serve(CameraOptions("door", folder("a", 6)), heard=heard, before=switch)
 
     found = [answer.probability for answer in heard.answers("door")]
     assert found == [float(prediction.probabilities.max()) for prediction in expected]
@@ -188,7 +187,12 @@ def test_a_camera_that_is_reset_begins_anew_and_the_other_goes_on(serve, tiny, t
     def reset(daemon):
         heard.at["door", 4] = lambda: daemon.reset("door")
 
-    serve(Camera("door", str(tmp_path / "door")), Camera("yard", str(tmp_path / "yard")), heard=heard, before=reset)
+    serve(
+        CameraOptions("door", str(tmp_path / "door")),
+        CameraOptions("yard", str(tmp_path / "yard")),
+        heard=heard,
+        before=reset,
+    )
 
     door, yard = ([answer.probability for answer in heard.answers(name)] for name in ("door", "yard"))
     assert door[:4] == yard[:4] == door[4:]
@@ -207,7 +211,7 @@ def test_a_stream_that_has_collapsed_goes_back_to_what_was_good(serve, tiny, tmp
         np.save(tmp_path / "door" / f"{index}.npy", frame)
     monkeypatch.setattr("ecotta_rt.daemon.feed.StreamWatch", Watch)
 
-    heard, _ = serve(Camera("door", str(tmp_path / "door")))
+    heard, _ = serve(CameraOptions("door", str(tmp_path / "door")))
 
     found = [answer.probability for answer in heard.answers("door")]
     assert found[4:] == found[:4]
@@ -221,7 +225,7 @@ def test_what_is_no_camera_cannot_be_commanded(serve, folder):
             with pytest.raises(UsageError, match="no camera 'gate'; there are door"):
                 command()
 
-    serve(Camera("door", folder("a", 1)), before=wrong)
+    serve(CameraOptions("door", folder("a", 1)), before=wrong)
 
 
 def test_it_is_stopped_from_another_thread_in_the_midst_of_cameras_that_never_end(serve):
@@ -231,7 +235,12 @@ def test_it_is_stopped_from_another_thread_in_the_midst_of_cameras_that_never_en
         heard.at["yard", 3] = lambda: stopping.append(Thread(target=daemon.stop)) or stopping[0].start()
 
     stopping = []
-    serve(Camera("door", "synthetic:door?fps=200"), Camera("yard", "synthetic:yard?fps=0"), heard=heard, before=stop)
+    serve(
+        CameraOptions("door", "synthetic:door?fps=200"),
+        CameraOptions("yard", "synthetic:yard?fps=0"),
+        heard=heard,
+        before=stop,
+    )
     stopping[0].join()
 
     assert len(heard.of(StreamEnded)) == len(heard.of(StateSaved)) == 2
@@ -258,7 +267,7 @@ def test_no_frame_is_lost_that_is_not_counted(serve, tiny):
     def stop(daemon):
         heard.at["door", 20] = daemon.stop
 
-    serve(Camera("door", "-"), heard=heard, before=stop, sources={"door": Opened(source, live=True)})
+    serve(CameraOptions("door", "-"), heard=heard, before=stop, sources={"door": Opened(source, live=True)})
 
     (ended,) = heard.of(StreamEnded, "door")
     counted = len(heard.answers("door")) + ended.dropped
@@ -267,7 +276,7 @@ def test_no_frame_is_lost_that_is_not_counted(serve, tiny):
 
 def test_a_camera_that_is_not_waited_for_is_missed_at_once(serve):
     with pytest.raises(Unavailable, match="/dev/video99: no such device"):
-        serve(Camera("door", "/dev/video99", wait=False))
+        serve(CameraOptions("door", "/dev/video99", wait=False))
 
 
 def test_however_much_is_wished_for_frames_are_answered_and_stop_is_heard(serve, tiny, monkeypatch):
@@ -289,7 +298,7 @@ def test_however_much_is_wished_for_frames_are_answered_and_stop_is_heard(serve,
         heard.at["door", 1] = lambda: daemon.reset("door")
         heard.at["door", 20] = daemon.stop
 
-    serve(Camera("door", "synthetic:door?fps=0"), heard=heard, before=before)
+    serve(CameraOptions("door", "synthetic:door?fps=0"), heard=heard, before=before)
 
     assert len(heard.answers("door")) == 20
     assert 0 < len(resets) <= 20, "one a turn"

@@ -6,8 +6,7 @@ import socket
 from contextlib import closing
 
 from ecotta_rt.daemon.configuration.config import Config
-from ecotta_rt.daemon.configuration.tables import Camera, Network, StateFolder
-from ecotta_rt.daemon.configuration.tables import Log as LogOptions
+from ecotta_rt.daemon.configuration.tables import CameraOptions, LogOptions, NetworkOptions, StateOptions
 from ecotta_rt.daemon.daemon import Daemon
 from ecotta_rt.daemon.http.http_options import HttpOptions
 from ecotta_rt.daemon.log import Log
@@ -56,9 +55,9 @@ def test_a_daemon_is_asked_and_commanded_over_http(tiny, tmp_path):
     port = free_port()
     visitor = Visitor(port)
     config = Config(
-        Network(str(tiny.bundle("running"))),
-        (Camera("door", "synthetic:door?fps=20", top=2),),
-        StateFolder(str(tmp_path / "state")),
+        NetworkOptions(str(tiny.bundle("running"))),
+        (CameraOptions("door", "synthetic:door?fps=20", top=2),),
+        StateOptions(str(tmp_path / "state")),
         http=HttpOptions(enabled=True, port=port, token=TOKEN, page=True),
     )
     visitor.daemon = Daemon(config, [visitor], log=Log(LogOptions(level="error")))

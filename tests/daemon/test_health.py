@@ -1,5 +1,5 @@
 from ecotta_rt.daemon.http.board import BoardFacts
-from ecotta_rt.daemon.http.camera_tally import WatchedCamera
+from ecotta_rt.daemon.http.camera_tally import BoardCamera
 from ecotta_rt.daemon.http.health import health, readiness
 from ecotta_rt.events import SourceLost, StreamEnded
 from fixtures.boards import Days, answer
@@ -10,7 +10,7 @@ def lost(days: Days, camera: str) -> None:
 
 
 def test_it_is_healthy_while_the_loop_moves_and_a_camera_gives_frames():
-    days = Days(WatchedCamera("door"), WatchedCamera("yard"))
+    days = Days(BoardCamera("door"), BoardCamera("yard"))
     days.take(answer(), "door")
     lost(days, "yard")
 
@@ -32,7 +32,7 @@ def test_a_loop_that_does_not_move_is_not_alive_whatever_its_cameras_did():
 
 
 def test_a_network_that_is_still_being_loaded_is_given_more_time():
-    days = Days(WatchedCamera("letters", silent_s=None))
+    days = Days(BoardCamera("letters", silent_s=None))
     days.clock.advance_s(500.0)
     assert health(days.board.snapshot())[0]
 
@@ -42,7 +42,7 @@ def test_a_network_that_is_still_being_loaded_is_given_more_time():
 
 
 def test_cameras_that_are_all_gone_are_no_stream():
-    days = Days(WatchedCamera("door"), WatchedCamera("yard"))
+    days = Days(BoardCamera("door"), BoardCamera("yard"))
     lost(days, "door")
     days.board.beat()
     assert health(days.board.snapshot())[0]  # the yard may still come
@@ -57,7 +57,7 @@ def test_cameras_that_are_all_gone_are_no_stream():
 
 
 def test_a_camera_can_be_asked_for_by_name():
-    days = Days(WatchedCamera("door"), WatchedCamera("yard"))
+    days = Days(BoardCamera("door"), BoardCamera("yard"))
     days.take(answer(), "door")
     lost(days, "yard")
     snapshot = days.board.snapshot()
@@ -68,7 +68,7 @@ def test_a_camera_can_be_asked_for_by_name():
 
 
 def test_a_folder_that_waits_for_pictures_and_a_film_at_its_end_are_well():
-    days = Days(WatchedCamera("letters", silent_s=None), WatchedCamera("film"))
+    days = Days(BoardCamera("letters", silent_s=None), BoardCamera("film"))
     days.take(StreamEnded(0), "film")
     days.clock.advance_s(50.0)
 

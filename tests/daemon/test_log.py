@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from ecotta_rt.daemon import log as log_module
-from ecotta_rt.daemon.configuration.tables import Log as LogOptions
+from ecotta_rt.daemon.configuration.tables import LogOptions
 from ecotta_rt.daemon.log import Log
 
 

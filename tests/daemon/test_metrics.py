@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ecotta_rt.daemon.http.board import BoardFacts
-from ecotta_rt.daemon.http.camera_tally import WatchedCamera
+from ecotta_rt.daemon.http.camera_tally import BoardCamera
 from ecotta_rt.daemon.http.metrics import METRICS, metrics_text
 from ecotta_rt.events import BatchAnswered, EventsDropped, Signs, SourceLost, StateReturned
 from ecotta_rt.machine.vitals import Vitals
@@ -28,7 +28,7 @@ def parsed(text: str) -> dict[tuple, float]:
 
 def day(*names: str) -> Days:
     days = Days(
-        *[WatchedCamera(name) for name in names or ("door",)],
+        *[BoardCamera(name) for name in names or ("door",)],
         read=lambda: Vitals(pss_bytes=90 * 2**20, available_bytes=2**30, temperature_c=51.5),
     )
     days.board.describe(BoardFacts("net.ecotta", "ab" * 32, 10, 200 * 2**20, 0.6))

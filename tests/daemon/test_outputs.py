@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from ecotta_rt.daemon.configuration.config import Config, Output
-from ecotta_rt.daemon.configuration.tables import Camera, Network, StateFolder
-from ecotta_rt.daemon.configuration.tables import Log as LogOptions
+from ecotta_rt.daemon.configuration.tables import CameraOptions, LogOptions, NetworkOptions, StateOptions
 from ecotta_rt.daemon.daemon import Daemon
 from ecotta_rt.daemon.log import Log
 from ecotta_rt.sinks import outlet
@@ -27,8 +26,10 @@ def daemon(tmp_path, tiny):
         np.save(tmp_path / "pictures" / f"{index}.npy", frame)
 
     def make(**tables):
-        cameras = (Camera("door", str(tmp_path / "pictures")),)
-        config = Config(Network(str(tiny.bundle("running"))), cameras, StateFolder(str(tmp_path / "state")), **tables)
+        cameras = (CameraOptions("door", str(tmp_path / "pictures")),)
+        config = Config(
+            NetworkOptions(str(tiny.bundle("running"))), cameras, StateOptions(str(tmp_path / "state")), **tables
+        )
         return Daemon(config, log=Log(LogOptions(level="error")))
 
     return make
@@ -41,7 +42,7 @@ def test_outputs_get_every_answer_and_event_and_alerts_with_time_and_camera(daem
         Output("json-lines", "log", JsonLinesOptions(file=str(log))),
         Output("csv", "csv", CsvOptions(file=str(table), events=("answer",))),
     )
-    daemon(sinks=sinks, alerts=(rule,)).run()
+    daemon(sinks=sinks, alert_rules=(rule,)).run()
 
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     assert [line["frame"] for line in lines if "label" in line] == [0, 1, 2, 3, 4]

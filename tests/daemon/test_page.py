@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ecotta_rt.daemon.http.board import BoardFacts
-from ecotta_rt.daemon.http.camera_tally import WatchedCamera
+from ecotta_rt.daemon.http.camera_tally import BoardCamera
 from ecotta_rt.daemon.http.http_options import HttpOptions
 from ecotta_rt.daemon.http.pictures import Pictures
 from ecotta_rt.daemon.http.web import Web
@@ -38,7 +38,7 @@ class Home:
         self.asked: list[tuple] = []
         self.cameras = names or ("door", "yard")
         self.days = Days(
-            *[WatchedCamera(name) for name in self.cameras],
+            *[BoardCamera(name) for name in self.cameras],
             read=lambda: Vitals(pss_bytes=98 * 2**20, available_bytes=210 * 2**20, temperature_c=57.0),
         )
         self.days.board.describe(BoardFacts("net.ecotta", "ab" * 32, 10, 200 * 2**20, 0.92))

@@ -5,15 +5,14 @@ from threading import Event
 
 import pytest
 
+from ecotta_rt.daemon.camera_thread import CameraThread
 from ecotta_rt.daemon.configuration.config import Config, Output
-from ecotta_rt.daemon.configuration.tables import Camera, Network, SignsOptions, StateFolder
-from ecotta_rt.daemon.configuration.tables import Log as LogOptions
+from ecotta_rt.daemon.configuration.tables import CameraOptions, LogOptions, NetworkOptions, SignsOptions, StateOptions
 from ecotta_rt.daemon.daemon import Daemon
-from ecotta_rt.daemon.desk import Desk, PlaceOptions
+from ecotta_rt.daemon.desk import Desk, SlotOptions
 from ecotta_rt.daemon.feed import Feed
 from ecotta_rt.daemon.feeds import Feeds
 from ecotta_rt.daemon.log import Log
-from ecotta_rt.daemon.reader import Reader
 from ecotta_rt.daemon.reloading import differences
 from ecotta_rt.errors import ConfigurationError, Unavailable
 from ecotta_rt.events import Answer, Reloaded, SourceBack, SourceLost, StateSaved, StreamEnded
@@ -24,15 +23,15 @@ from ecotta_rt.runtime.ladder import Ladder
 from ecotta_rt.sinks.kinds import SinkOptions
 from ecotta_rt.sources.opening import Opened
 
-DOOR, YARD = Camera("door", "synthetic:door?fps=0"), Camera("yard", "synthetic:yard?fps=0")
+DOOR, YARD = CameraOptions("door", "synthetic:door?fps=0"), CameraOptions("yard", "synthetic:yard?fps=0")
 
 
 class Script:
     """Hears all events; after each `Reloaded` and after enough answers of all cameras that there are, the next step."""
 
     def __init__(self, tiny, tmp_path, *cameras):
-        network = Network(str(tiny.bundle("running")))
-        self.config = Config(network, cameras, StateFolder(str(tmp_path / "state")), log=LogOptions("error"))
+        network = NetworkOptions(str(tiny.bundle("running")))
+        self.config = Config(network, cameras, StateOptions(str(tmp_path / "state")), log=LogOptions("error"))
         self.daemon = Daemon(self.config, [self], log=Log(LogOptions("error")), read_again=self._read)
         self.steps, self.told, self.events, self.seen = [], [], [], {}
 
@@ -104,8 +103,8 @@ def test_a_configuration_that_is_refused_changes_nothing_and_is_told(tiny, tmp_p
     script = Script(tiny, tmp_path, DOOR)
     step = {
         "unreadable": ConfigurationError("door.toml:3: unknown field"),
-        "no such camera": replace(script.config, cameras=(YARD, Camera("gate", "/no/such/film.mkv"))),
-        "a folder that is no film": replace(script.config, cameras=(YARD, Camera("gate", str(tmp_path)))),
+        "no such camera": replace(script.config, cameras=(YARD, CameraOptions("gate", "/no/such/film.mkv"))),
+        "a folder that is no film": replace(script.config, cameras=(YARD, CameraOptions("gate", str(tmp_path)))),
     }[wrong]
 
     told = script.run(step)
@@ -126,7 +125,7 @@ def test_what_needs_a_restart_is_said_and_the_rest_is_done(tiny, tmp_path):
 
 
 def test_differences_name_fields_and_show_no_value():
-    one = Config(Network("a"), (DOOR,), sinks=(Output("mqtt", "mqtt", SinkOptions()),))
+    one = Config(NetworkOptions("a"), (DOOR,), sinks=(Output("mqtt", "mqtt", SinkOptions()),))
     sinks = (Output("mqtt", "mqtt", SinkOptions(queue=3)), Output("csv", "log", SinkOptions()))
     other = replace(one, sinks=sinks, cameras=(replace(DOOR, share=2.0, source="rtsp://user:secret@host"),))
 
@@ -155,7 +154,7 @@ class Film:
 
 def test_a_new_camera_that_is_away_and_not_waited_for_ends_alone(tiny, tmp_path, monkeypatch):
     script = Script(tiny, tmp_path, DOOR)
-    gate = Camera("gate", "synthetic:gate", wait=False)
+    gate = CameraOptions("gate", "synthetic:gate", wait=False)
     opened = Feeds.open
     away = Opened(Film(error=Unavailable("no such camera")), live=True)
     monkeypatch.setattr(Feeds, "open", lambda feeds, one: away if one.name == "gate" else opened(feeds, one))
@@ -209,12 +208,12 @@ def test_who_reads_a_device_next_waits_until_the_one_before_has_let_go_of_it():
             yield from super().__iter__()
             order.append("let go")
 
-    first = Reader(Device(), desk.place(PlaceOptions()), "door")
+    first = CameraThread(Device(), desk.slot(SlotOptions()), "door")
     while not order:
         first.join(0.001)
     device = Device()
     first.stop()
-    second = Reader(device, desk.place(PlaceOptions()), "door", after=[first])
+    second = CameraThread(device, desk.slot(SlotOptions()), "door", after=[first])
     while len(order) < 3:
         second.join(0.001)
     second.stop()

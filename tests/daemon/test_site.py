@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ecotta_rt.daemon.http.access import CSRF_HEADER, Access
 from ecotta_rt.daemon.http.board import BoardFacts
-from ecotta_rt.daemon.http.camera_tally import WatchedCamera
+from ecotta_rt.daemon.http.camera_tally import BoardCamera
 from ecotta_rt.daemon.http.http_options import HttpOptions
 from ecotta_rt.daemon.http.pictures import Pictures
 from ecotta_rt.daemon.http.site import Reply, Request, Site
@@ -48,7 +48,7 @@ class Door:
     """A site, and those who ask there."""
 
     def __init__(self, token: str | None = None, page: bool = True, names: tuple[str, ...] = ()) -> None:
-        self.days, self.wishes = Days(WatchedCamera("door")), Wishes()
+        self.days, self.wishes = Days(BoardCamera("door")), Wishes()
         self.pictures = Pictures(self.days.clock)
         options = HttpOptions(enabled=True, token=token, page=page, names=names)
         self.access = Access(options, 8642)

@@ -3,7 +3,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from ecotta_rt.daemon.configuration.tables import StateFolder
+from ecotta_rt.daemon.configuration.tables import StateOptions
 from ecotta_rt.daemon.saving.states import OwnFolder, States
 from ecotta_rt.errors import TransferError, UsageError
 from ecotta_rt.machine.clock import ManualClock
@@ -18,7 +18,7 @@ def feed():
 
 def taken_up(tmp_path, said, **options):
     states = States(
-        OwnFolder(tmp_path, said.append), StateFolder(**options), None, ManualClock(), lambda: 0.0, said.append
+        OwnFolder(tmp_path, said.append), StateOptions(**options), None, ManualClock(), lambda: 0.0, said.append
     )
     states.take_up(feed())
     return states

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ecotta_rt.daemon.configuration.config import Config, Output
-from ecotta_rt.daemon.configuration.tables import Camera, Network, StateFolder
+from ecotta_rt.daemon.configuration.tables import CameraOptions, NetworkOptions, StateOptions
 from ecotta_rt.daemon.systemd.unit import Service, unit_text
 from ecotta_rt.daemon.systemd.unit_needs import MemoryNeed
 from ecotta_rt.sinks.json_lines import JsonLinesOptions
@@ -18,9 +18,9 @@ PATHS = st.text(string.printable.split("\t")[0] + "äß猫", min_size=1, max_siz
 
 def service(program="/opt/ecotta", path="/etc/x.toml", folder="/srv/s", file="/srv/f", secret="/srv/t"):
     config = Config(
-        Network("/etc/net.ecotta"),
-        (Camera("door", "/dev/video0"),),
-        StateFolder(folder),
+        NetworkOptions("/etc/net.ecotta"),
+        (CameraOptions("door", "/dev/video0"),),
+        StateOptions(folder),
         (Output("json-lines", "a", JsonLinesOptions(file=file)),),
     )
     memory = MemoryNeed(1 << 28, ("for a test",))
@@ -47,9 +47,9 @@ def test_what_systemd_would_read_as_something_else_is_escaped():
 def test_a_folder_that_pictures_are_taken_out_of_may_be_written():
     for after, there in (("move", True), ("delete", True), ("keep", False)):
         config = Config(
-            Network("/etc/net.ecotta"),
-            (Camera("door", f"watch:/srv/my pictures?every=2&after={after}"),),
-            StateFolder(),
+            NetworkOptions("/etc/net.ecotta"),
+            (CameraOptions("door", f"watch:/srv/my pictures?every=2&after={after}"),),
+            StateOptions(),
         )
         text = unit_text(replace(service(), config=config))
 

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from ecotta_rt.daemon.http.camera_tally import WatchedCamera
+from ecotta_rt.daemon.http.camera_tally import BoardCamera
 from ecotta_rt.daemon.http.http_options import HttpOptions
 from ecotta_rt.daemon.http.web import Web
 from ecotta_rt.errors import ConfigurationError, Unavailable
@@ -20,7 +20,7 @@ from fixtures.boards import Days, answer
 
 @pytest.fixture(scope="module")
 def days():
-    return Days(WatchedCamera("door"))
+    return Days(BoardCamera("door"))
 
 
 @pytest.fixture(scope="module")

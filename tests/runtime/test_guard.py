@@ -17,7 +17,7 @@ MIB = 2**20
 CALM = Vitals(pss_bytes=100 * MIB, available_bytes=1000 * MIB, temperature_c=50.0)
 
 
-class Watched:
+class TimedReads:
     """A guard, the reading it will get next, and the limit it will be told."""
 
     def __init__(self, limit_mib=None, **policy):
@@ -52,14 +52,14 @@ class Watched:
 
 
 def test_where_nothing_is_short_nothing_happens():
-    watched = Watched(limit_mib=200)
+    watched = TimedReads(limit_mib=200)
 
     assert watched.names_over_s(20) == []
     assert watched.guard.level == Level.FULL
 
 
 def test_a_system_that_tells_nothing_is_left_alone():
-    watched = Watched(limit_mib=1)
+    watched = TimedReads(limit_mib=1)
     watched.vitals = Vitals()
 
     assert watched.names_over_s(20) == []
@@ -69,7 +69,7 @@ def test_a_system_that_tells_nothing_is_left_alone():
 
 
 def test_a_limit_lowered_at_run_time_ends_learning_at_the_next_check():
-    watched = Watched(limit_mib=200)
+    watched = TimedReads(limit_mib=200)
     watched.guard.check()
 
     watched.limit_mib = 105
@@ -81,13 +81,13 @@ def test_a_limit_lowered_at_run_time_ends_learning_at_the_next_check():
 
 
 def test_learning_less_often_frees_nothing_so_memory_skips_it_and_goes_on_until_it_is_enough():
-    watched = Watched(limit_mib=105)
+    watched = TimedReads(limit_mib=105)
 
     assert watched.names_over_s(1) == [(0.25, "statistics"), (0.5, "inference"), (0.75, "drop")]
 
 
 def test_memory_that_was_freed_ends_the_way_down():
-    watched = Watched(limit_mib=105)
+    watched = TimedReads(limit_mib=105)
     watched.guard.check()
 
     watched.holds(pss_mib=70)
@@ -97,13 +97,13 @@ def test_memory_that_was_freed_ends_the_way_down():
 
 
 def test_far_over_the_limit_it_goes_to_inference_at_once_but_drops_no_frame_untried():
-    watched = Watched(limit_mib=50)
+    watched = TimedReads(limit_mib=50)
 
     assert watched.guard.check().level == Level.INFERENCE
 
 
 def test_what_the_next_batch_will_take_counts():
-    watched = Watched(limit_mib=120)
+    watched = TimedReads(limit_mib=120)
 
     assert watched.guard.check(transient_bytes=5 * MIB) is None
     event = watched.after_s(0.25, transient_bytes=15 * MIB)
@@ -111,7 +111,7 @@ def test_what_the_next_batch_will_take_counts():
 
 
 def test_the_control_group_counts_with_what_others_in_it_use():
-    watched = Watched(limit_mib=200)
+    watched = TimedReads(limit_mib=200)
     watched.holds(group=GroupMemory(480 * MIB, 500 * MIB))
 
     event = watched.guard.check()
@@ -121,7 +121,7 @@ def test_the_control_group_counts_with_what_others_in_it_use():
 
 
 def test_a_machine_short_of_memory_counts_whatever_the_limits():
-    watched = Watched()
+    watched = TimedReads()
     watched.holds(available_bytes=31 * MIB)
 
     event = watched.guard.check()
@@ -133,21 +133,21 @@ def test_a_machine_short_of_memory_counts_whatever_the_limits():
 
 
 def test_heat_shortens_the_duty_cycle_then_ends_learning_and_is_given_time_to_go():
-    watched = Watched(most_temperature_c=70)
+    watched = TimedReads(most_temperature_c=70)
     watched.holds(temperature_c=71.0)
 
     assert watched.names_over_s(200) == [(0.25, "sparse"), (30.25, "statistics")]
 
 
 def test_well_above_the_ceiling_frames_are_dropped():
-    watched = Watched(most_temperature_c=70)
+    watched = TimedReads(most_temperature_c=70)
     watched.holds(temperature_c=75.0)
 
     assert watched.names_over_s(100) == [(0.25, "sparse"), (30.25, "statistics"), (60.25, "drop")]
 
 
 def test_it_must_be_cool_again_not_only_below_the_ceiling():
-    watched = Watched(most_temperature_c=70)
+    watched = TimedReads(most_temperature_c=70)
     watched.holds(temperature_c=71.0)
     watched.guard.check()
 
@@ -159,28 +159,28 @@ def test_it_must_be_cool_again_not_only_below_the_ceiling():
 
 @pytest.mark.parametrize("bit", [0x1, 0x2, 0x4, 0x8])
 def test_a_processor_that_is_slowed_down_learns_less_and_drops_nothing(bit):
-    watched = Watched()
+    watched = TimedReads()
     watched.holds(throttled=bit)
 
     assert watched.names_over_s(200) == [(0.25, "sparse"), (30.25, "statistics")]
 
 
 def test_throttling_that_was_is_no_reason():
-    watched = Watched()
+    watched = TimedReads()
     watched.holds(throttled=0xF0000)
 
     assert watched.names_over_s(20) == []
 
 
 def test_heat_is_watched_only_with_a_ceiling():
-    watched = Watched(most_temperature_c=None)
+    watched = TimedReads(most_temperature_c=None)
     watched.holds(temperature_c=120.0)
 
     assert watched.names_over_s(20) == []
 
 
 def test_the_lowest_rung_asked_for_counts():
-    watched = Watched(limit_mib=105)
+    watched = TimedReads(limit_mib=105)
     watched.holds(temperature_c=90.0)
 
     event = watched.guard.check()
@@ -192,7 +192,7 @@ def test_the_lowest_rung_asked_for_counts():
 
 
 def test_it_goes_up_rung_by_rung_with_calm_before_each():
-    watched = Watched(limit_mib=50)
+    watched = TimedReads(limit_mib=50)
     watched.names_over_s(1)
     assert watched.guard.level == Level.DROP
 
@@ -207,7 +207,7 @@ def test_it_goes_up_rung_by_rung_with_calm_before_each():
 
 
 def test_one_reading_that_is_not_calm_starts_the_wait_anew():
-    watched = Watched(limit_mib=105)
+    watched = TimedReads(limit_mib=105)
     watched.guard.check()
     watched.holds(pss_mib=60)
     watched.limit_mib = 200
@@ -222,7 +222,7 @@ def test_one_reading_that_is_not_calm_starts_the_wait_anew():
 
 
 def test_a_rung_whose_memory_is_known_not_to_fit_is_not_tried():
-    watched = Watched(limit_mib=105)
+    watched = TimedReads(limit_mib=105)
     watched.guard.check()  # 100 MiB with the graph that learns
 
     watched.holds(pss_mib=60)
@@ -233,7 +233,7 @@ def test_a_rung_whose_memory_is_known_not_to_fit_is_not_tried():
 
 
 def test_a_large_picture_at_hand_for_one_reading_is_not_what_its_rung_takes():
-    watched = Watched(limit_mib=150)
+    watched = TimedReads(limit_mib=150)
     watched.guard.check()
     watched.holds(pss_mib=240)
     assert watched.names_over_s(0.25) == [(0.25, "inference")]
@@ -244,7 +244,7 @@ def test_a_large_picture_at_hand_for_one_reading_is_not_what_its_rung_takes():
 
 
 def test_where_the_second_graph_of_sparse_does_not_fit_full_is_tried():
-    watched = Watched(limit_mib=110)
+    watched = TimedReads(limit_mib=110)
     watched.guard.check()
     watched.holds(temperature_c=90.0)
     watched.names_over_s(0.25)
@@ -257,7 +257,7 @@ def test_where_the_second_graph_of_sparse_does_not_fit_full_is_tried():
 
 
 def test_a_rung_that_had_to_be_left_again_soon_waits_twice_as_long_each_time():
-    watched = Watched(longest_dwell_s=60)
+    watched = TimedReads(longest_dwell_s=60)
     waits = []
     for _ in range(5):
         watched.holds(throttled=1)
@@ -273,7 +273,7 @@ def test_a_rung_that_had_to_be_left_again_soon_waits_twice_as_long_each_time():
 
 
 def test_a_rung_that_was_held_for_long_is_forgiven():
-    watched = Watched()
+    watched = TimedReads()
     hot, cool = {"temperature_c": 90.0}, {"temperature_c": 50.0}
     waits = []
     for held_s in (5, 5, 1000, 5):
@@ -287,7 +287,7 @@ def test_a_rung_that_was_held_for_long_is_forgiven():
 
 
 def test_graphs_that_cannot_be_opened_leave_it_on_the_lower_rung_to_wait_longer():
-    watched = Watched(limit_mib=105)
+    watched = TimedReads(limit_mib=105)
     watched.guard.check()
     watched.limit_mib = 1000
     (step,) = [event for event in (watched.after_s(10.25), watched.after_s(10.25)) if event]
@@ -300,7 +300,7 @@ def test_graphs_that_cannot_be_opened_leave_it_on_the_lower_rung_to_wait_longer(
 
 
 def test_graphs_that_cannot_be_opened_on_the_way_down_lead_further_down():
-    watched = Watched(limit_mib=105)
+    watched = TimedReads(limit_mib=105)
     step = watched.guard.check()
 
     event = watched.guard.cannot_load(step, Level.DROP)
@@ -313,7 +313,7 @@ def test_graphs_that_cannot_be_opened_on_the_way_down_lead_further_down():
 
 
 def test_readings_are_taken_no_more_often_than_agreed():
-    watched = Watched(check_every_s=0.5)
+    watched = TimedReads(check_every_s=0.5)
 
     for _ in range(40):
         watched.after_s(0.125)
@@ -361,7 +361,7 @@ def test_numbers_that_cannot_be_meant_are_refused(subtests):
 
 
 def test_a_step_in_progress_is_given_up_for_memory_only_and_the_next_check_is_due_at_once():
-    watched = Watched(limit_mib=105, check_every_s=100)
+    watched = TimedReads(limit_mib=105, check_every_s=100)
     watched.holds(pss_mib=50)
     watched.guard.check()
     watched.holds(temperature_c=140.0, throttled=0xF)

@@ -20,7 +20,7 @@ from ecotta_rt.events import (
     StreamEnded,
 )
 from ecotta_rt.files.toml_text import parse_toml
-from ecotta_rt.sinks.alert_rules import Alerting, AlertRule, fault_of, unknown_label
+from ecotta_rt.sinks.alert_rules import AlertRule, AlertRules, fault_of, unknown_label
 
 SEEN = AlertRule(name="visitor", when="seen", label="cat", for_s=2.0, least_probability=0.6, pause_s=10.0)
 LOST = AlertRule(name="dark", when="lost", for_s=60.0, pause_s=0.0)
@@ -37,10 +37,10 @@ def at(now_s, event, camera="door"):
 
 def told(rule, *events):
     """Alerts to events, or to the passing of time where a number stands: when, and what."""
-    alerting = Alerting((rule,))
+    rules = AlertRules((rule,))
     alerts = []
     for event in events:
-        alerts += alerting.take(event) if isinstance(event, Stamped) else alerting.tick(1000.0 + event, event)
+        alerts += rules.take(event) if isinstance(event, Stamped) else rules.tick(1000.0 + event, event)
     return [(each.monotonic_s, each.camera, each.event.over) for each in alerts]
 
 
@@ -70,14 +70,14 @@ def test_each_camera_is_told_of_by_itself():
 
 def test_a_camera_that_is_lost_for_long_enough_is_told_though_nothing_happens():
     lost, back = at(0, SourceLost(1, "door", "unplugged")), at(90, SourceBack(2, "door"))
-    alerting = Alerting((LOST,))
-    alerting.take(lost)
-    alerting.take(at(30, SourceLost(1, "door", "still unplugged")))
+    rules = AlertRules((LOST,))
+    rules.take(lost)
+    rules.take(at(30, SourceLost(1, "door", "still unplugged")))
 
-    assert alerting.tick(1059.0, 59.0) == []
-    assert alerting.tick(1060.0, 60.0) == [at(60, Alert("dark", "no frames: still unplugged"))]
-    assert alerting.tick(1061.0, 61.0) == [], "once"
-    assert alerting.take(back) == [at(90, Alert("dark", "frames again after 90 s", over=True))]
+    assert rules.tick(1059.0, 59.0) == []
+    assert rules.tick(1060.0, 60.0) == [at(60, Alert("dark", "no frames: still unplugged"))]
+    assert rules.tick(1061.0, 61.0) == [], "once"
+    assert rules.take(back) == [at(90, Alert("dark", "frames again after 90 s", over=True))]
     assert told(LOST, lost, at(59, SourceBack(2, "door")), 100) == [], "back in time"
     assert told(LOST, lost, at(59, answer()), 100) == [], "an answer says so, too"
 
@@ -87,23 +87,23 @@ def test_a_camera_that_was_taken_out_is_waited_for_no_longer():
 
 
 def test_doubt_is_told_at_once_and_its_end():
-    alerting = Alerting((DOUBT,))
+    rules = AlertRules((DOUBT,))
 
-    (began,) = alerting.take(at(0, DoubtBegan(9, "entropy 0.9, above 0.8")))
-    (ended,) = alerting.take(at(7, DoubtEnded(9, 7.0)))
+    (began,) = rules.take(at(0, DoubtBegan(9, "entropy 0.9, above 0.8")))
+    (ended,) = rules.take(at(7, DoubtEnded(9, 7.0)))
     assert began.event.why == "answers may be wrong: entropy 0.9, above 0.8"
     assert ended.event == Alert("doubt", "the signs are good again after 7 s", over=True)
 
 
 def test_any_event_can_be_a_rule_and_an_alert_cannot():
     rule = AlertRule(name="trouble", when="event", events=("sink-failed",), pause_s=10.0)
-    alerting = Alerting((rule,))
+    rules = AlertRules((rule,))
     failed = at(0, SinkFailed("mqtt", "out"), None)
 
-    assert alerting.take(failed) == [at(0, Alert("trouble", "sink-failed: mqtt, out"), None)]
-    assert alerting.take(replace(failed, monotonic_s=5.0)) == [], "within the pause"
-    assert len(alerting.take(replace(failed, monotonic_s=10.0))) == 1
-    assert alerting.take(at(20, Alert("trouble", "x"))) == []
+    assert rules.take(failed) == [at(0, Alert("trouble", "sink-failed: mqtt, out"), None)]
+    assert rules.take(replace(failed, monotonic_s=5.0)) == [], "within the pause"
+    assert len(rules.take(replace(failed, monotonic_s=10.0))) == 1
+    assert rules.take(at(20, Alert("trouble", "x"))) == []
 
 
 def test_after_an_alert_there_is_a_pause_and_what_still_holds_then_is_told():

@@ -218,7 +218,7 @@ def test_a_read_that_hangs_is_a_loss_and_its_thread_is_left_behind():
         let_go.wait(PATIENCE_S)
 
     patience = Patience((0.0,), unending=True, from_start=True, hang_s=0.3)
-    reads = camera.watched(connect, patience)
+    reads = camera.timed(connect, patience)
     lens = Camera(reads, "door", "", ManualClock(), patience)
     try:
         items = list(itertools.islice((item for item in lens if isinstance(item, SourceLost)), 2))

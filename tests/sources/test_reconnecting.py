@@ -14,7 +14,7 @@ import pytest
 from ecotta_rt.errors import Unavailable
 from ecotta_rt.events import SourceLost
 from ecotta_rt.machine.clock import ManualClock
-from ecotta_rt.sources.camera import Camera, watched
+from ecotta_rt.sources.camera import Camera, timed
 from ecotta_rt.sources.http_camera import http_camera
 from ecotta_rt.sources.patience import unending
 from ecotta_rt.sources.pyav import Picture
@@ -42,7 +42,7 @@ def flapping(clock, patience):
             yield Picture(np.zeros((320, 320, 3), np.uint8), None)
         raise Unavailable("connection reset")
 
-    return Camera(watched(connect, patience), "door", "", clock, patience)
+    return Camera(timed(connect, patience), "door", "", clock, patience)
 
 
 def lose(camera, times):

@@ -9,7 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ecotta_rt.daemon.configuration.secret_values import Secret
-from ecotta_rt.daemon.configuration.tables import STATE_SUFFIX, Camera, Log, Network, SignsOptions, StateFolder
+from ecotta_rt.daemon.configuration.tables import (
+    STATE_SUFFIX,
+    CameraOptions,
+    LogOptions,
+    NetworkOptions,
+    SignsOptions,
+    StateOptions,
+)
 from ecotta_rt.daemon.http.http_options import HttpOptions
 from ecotta_rt.files.fields import Document, FieldPath
 from ecotta_rt.sinks.alert_rules import AlertRule
@@ -18,11 +25,11 @@ from ecotta_rt.sinks.kinds import SinkOptions
 __all__ = ["TABLES", "Config", "Output", "Reading"]
 
 TABLES: dict[str, type] = {
-    "network": Network,
-    "state": StateFolder,
+    "network": NetworkOptions,
+    "state": StateOptions,
     "http": HttpOptions,
     "signs": SignsOptions,
-    "log": Log,
+    "log": LogOptions,
 }
 """Those that are there once."""
 
@@ -50,14 +57,14 @@ class Config:
         path: The file it was read from, for messages.
     """
 
-    network: Network
-    cameras: tuple[Camera, ...]
-    state: StateFolder = field(default_factory=StateFolder)
+    network: NetworkOptions
+    cameras: tuple[CameraOptions, ...]
+    state: StateOptions = field(default_factory=StateOptions)
     sinks: tuple[Output, ...] = ()
-    alerts: tuple[AlertRule, ...] = ()
+    alert_rules: tuple[AlertRule, ...] = ()
     http: HttpOptions = field(default_factory=HttpOptions)
     signs: SignsOptions = field(default_factory=SignsOptions)
-    log: Log = field(default_factory=Log)
+    log: LogOptions = field(default_factory=LogOptions)
     path: str = ""
 
     @property

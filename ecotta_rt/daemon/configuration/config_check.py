@@ -66,7 +66,7 @@ def _camera_names(reading: Reading, whole: Set[str]) -> Faults:
     written = [entry.get("name") for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
     names = [name for name in written if isinstance(name, str)]
     sinks = config.sinks if "sink" in whole and names else ()
-    alerts = config.alerts if "alert" in whole and names else ()
+    alerts = config.alert_rules if "alert" in whole and names else ()
     wanted: list[tuple[FieldPath, tuple[str, ...]]] = [
         *((("sink", at, "cameras"), output.options.cameras) for at, output in enumerate(sinks)),
         *((("alert", at, "cameras"), rule.cameras) for at, rule in enumerate(alerts)),
@@ -79,7 +79,7 @@ def _camera_names(reading: Reading, whole: Set[str]) -> Faults:
 
 def _labels(config: Config) -> Faults:
     """Of classes that alerts wait for; the bundle is asked for its classes only where there are such."""
-    if not any(rule.label for rule in config.alerts) or not isfile(config.network.bundle):
+    if not any(rule.label for rule in config.alert_rules) or not isfile(config.network.bundle):
         return
     from ecotta_rt.bundle import read_bundle
 
@@ -88,7 +88,7 @@ def _labels(config: Config) -> Faults:
     except EcottaError as error:
         yield ("network", "bundle"), str(error)
         return
-    for at, rule in enumerate(config.alerts):
+    for at, rule in enumerate(config.alert_rules):
         if rule.label is not None and unknown_label(rule, classes):
             problem = f"the network has no class {rule.label!a}; {nearest(rule.label, classes)}{_few(classes)}"
             yield ("alert", at, "label"), problem

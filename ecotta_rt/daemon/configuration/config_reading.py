@@ -15,7 +15,7 @@ from ecotta_rt.daemon.configuration import config_check, overrides
 from ecotta_rt.daemon.configuration.config import TABLES, Config, Output, Reading
 from ecotta_rt.daemon.configuration.config_version import take_version
 from ecotta_rt.daemon.configuration.secret_values import Secret, substitute
-from ecotta_rt.daemon.configuration.tables import Camera
+from ecotta_rt.daemon.configuration.tables import CameraOptions
 from ecotta_rt.daemon.http.http_options import HttpOptions
 from ecotta_rt.errors import ConfigurationError, EcottaError
 from ecotta_rt.files.fields import Document, FieldPath, nearest, shown, without_value
@@ -23,10 +23,10 @@ from ecotta_rt.files.toml_text import read_toml
 from ecotta_rt.sinks.alert_rules import AlertRule, fault_of
 from ecotta_rt.sinks.kinds import KINDS, sink_kind
 
-__all__ = ["Places", "read", "read_config", "read_places", "require_none"]
+__all__ = ["Locations", "read", "read_config", "read_locations", "require_none"]
 
 _LISTS = ("camera", "sink", "alert")
-_PLACES = ("network", "state", "http")
+_LOCATED = ("network", "state", "http")
 _TOKEN = ("http", "token")
 _MOST_ENTRIES = 64
 _LEAST_SECRET = 4  # characters
@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Places:
+class Locations:
     """Where a daemon keeps what it learns, and where it can be asked: for commands that look at it from outside.
 
     Attributes:
@@ -90,7 +90,7 @@ def _read(path: str | os.PathLike[str], environ: Mapping[str, str]) -> tuple[Rea
     return Reading(config, document, overridden, secret), faults, whole
 
 
-def read_places(path: str | os.PathLike[str], environ: Mapping[str, str]) -> Places:
+def read_locations(path: str | os.PathLike[str], environ: Mapping[str, str]) -> Locations:
     """Read the part of a configuration that tells where things are, though other secrets of it cannot be had here.
 
     Raises:
@@ -101,19 +101,19 @@ def read_places(path: str | os.PathLike[str], environ: Mapping[str, str]) -> Pla
     overridden, wrong = overrides.override(written.values, environ, _tables(written.values))
     secret, unresolved = substitute(written.values, environ)
     names = [entry["name"] for _, entry in _written(written.values, "camera") if "name" in entry]
-    values = {name: written.values[name] for name in _PLACES if name in written.values}
+    values = {name: written.values[name] for name in _LOCATED if name in written.values}
     values["camera"] = [{"name": name, "source": "-"} for name in names]
     missing = dict(unresolved).get(_TOKEN, "")
     if missing:
         values["http"].pop("token")
     written.values = values
-    document = _told(written, overridden, {place: found for place, found in secret.items() if place[0] in _PLACES})
-    needed = [fault for fault in unresolved if fault[0][0] in _PLACES and fault[0] != _TOKEN]
+    document = _told(written, overridden, {place: found for place, found in secret.items() if place[0] in _LOCATED})
+    needed = [fault for fault in unresolved if fault[0][0] in _LOCATED and fault[0] != _TOKEN]
     faults = [*map(ConfigurationError, wrong), *(document.error(*fault) for fault in needed)]
     config = _Collector(document, faults).config(environ, os.fspath(path))
     require_none(faults)
     cameras = tuple(camera.name for camera in config.cameras)
-    return Places(config.network.bundle, config.state_folder, cameras, config.http, missing)
+    return Locations(config.network.bundle, config.state_folder, cameras, config.http, missing)
 
 
 def _written_in(path: str | os.PathLike[str]) -> Document:
@@ -167,7 +167,7 @@ def _tables(values: Mapping[str, Any]) -> Iterator[overrides.Table]:
     """Where an environment variable may set a field."""
     for name, kind in TABLES.items():
         yield overrides.Table((name,), (name,), kind)
-    for name, kind in (("camera", Camera), ("alert", AlertRule)):
+    for name, kind in (("camera", CameraOptions), ("alert", AlertRule)):
         for at, entry in _written(values, name):
             if isinstance(entry.get("name"), str):
                 yield overrides.Table((name, entry["name"]), (name, at), kind)
@@ -210,11 +210,11 @@ class _Collector:
         cameras = tuple(self._each("camera", self._camera))
         if not self._document.values.get("camera"):
             self._fault((), "no camera; write a table [[camera]] with name and source")
-        sinks, alerts = tuple(self._each("sink", self._sink)), tuple(self._each("alert", self._alert))
+        sinks, rules = tuple(self._each("sink", self._sink)), tuple(self._each("alert", self._alert))
         if single["state"] is not None and single["state"].folder is None:
             folder = environ.get("STATE_DIRECTORY", "").partition(":")[0]
             single["state"] = replace(single["state"], folder=folder or None)
-        return Config(cameras=cameras, sinks=sinks, alerts=alerts, path=path, **single)
+        return Config(cameras=cameras, sinks=sinks, alert_rules=rules, path=path, **single)
 
     def _single(self, name: str) -> Any:
         if isinstance(self._document.values.setdefault(name, {}), list):
@@ -241,8 +241,8 @@ class _Collector:
     def _one(self, name: str, at: int, read_one: Callable[[Document, set[str]], T], names: set[str]) -> T:
         return read_one(self._document.part(name, at), names)
 
-    def _camera(self, table: Document, names: set[str]) -> Camera | None:
-        camera = table.read_all(Camera, self._faults)
+    def _camera(self, table: Document, names: set[str]) -> CameraOptions | None:
+        camera = table.read_all(CameraOptions, self._faults)
         name = table.values.get("name")
         if isinstance(name, str):
             # Those that differ in case, or in - and _, are one name in variables and topics.

@@ -48,7 +48,7 @@ def shown(reading: Reading, text: str) -> Iterator[Shown]:
     for at, output in enumerate(config.sinks):
         yield Shown(("sink", at, "kind"), output.kind, _origin(reading, text, ("sink", at, "kind")))
         yield from _table(reading, text, ("sink", at), output.options)
-    for at, rule in enumerate(config.alerts):
+    for at, rule in enumerate(config.alert_rules):
         yield from _table(reading, text, ("alert", at), rule)
 
 

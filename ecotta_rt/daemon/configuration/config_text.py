@@ -8,7 +8,7 @@ from typing import Any, get_args, get_type_hints
 
 from ecotta_rt.daemon.configuration.config import TABLES
 from ecotta_rt.daemon.configuration.config_version import VERSION
-from ecotta_rt.daemon.configuration.tables import Camera
+from ecotta_rt.daemon.configuration.tables import CameraOptions
 from ecotta_rt.files.fields import Doc
 from ecotta_rt.sinks.alert_rules import AlertRule
 from ecotta_rt.sinks.kinds import KINDS, sink_kind
@@ -118,7 +118,7 @@ def _cameras(cameras: Mapping[str, str]) -> Iterator[str]:
     for at, (name, source) in enumerate(cameras.items()):
         given = {"name": name, "source": source}
         if at == 0:
-            yield _told("[[camera]]", Camera, given)
+            yield _told("[[camera]]", CameraOptions, given)
         else:
             yield "\n".join(["[[camera]]", *(f"{key} = {toml_value(value)}" for key, value in given.items()), ""])
 

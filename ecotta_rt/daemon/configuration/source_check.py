@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from os.path import realpath
 
-from ecotta_rt.daemon.configuration.tables import Camera
+from ecotta_rt.daemon.configuration.tables import CameraOptions
 from ecotta_rt.errors import EcottaError
 from ecotta_rt.files.fields import FieldPath
 from ecotta_rt.messages import mask
@@ -20,7 +20,7 @@ _SCHEMES = ("rtsp", "rtsps")
 _HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+(?:%\w+)?\]|[^\s:\[\]@]+)(?::([0-9]{1,5}))?", re.ASCII)
 
 
-def source_faults(cameras: Sequence[Camera]) -> Iterator[tuple[FieldPath, str]]:
+def source_faults(cameras: Sequence[CameraOptions]) -> Iterator[tuple[FieldPath, str]]:
     """What is wrong with the sources, by place."""
     seen: dict[str, str] = {}
     for at, camera in enumerate(cameras):

@@ -7,7 +7,7 @@ from ecotta_rt.files.fields import Doc, Limit, Matches
 from ecotta_rt.files.sizes import byte_size, size_fault
 from ecotta_rt.options import AnswerKind
 
-__all__ = ["STATE_SUFFIX", "Camera", "Log", "Name", "Network", "SignsOptions", "StateFolder"]
+__all__ = ["STATE_SUFFIX", "CameraOptions", "LogOptions", "Name", "NetworkOptions", "SignsOptions", "StateOptions"]
 
 STATE_SUFFIX = ".state"
 _DAY_S = 86_400.0
@@ -19,7 +19,7 @@ Name = Annotated[
 
 
 @dataclass(frozen=True)
-class Network:
+class NetworkOptions:
     """The network that all cameras share, and how it is run."""
 
     bundle: Annotated[str, Doc("The exported network, a file .ecotta.", '"/etc/ecotta/net.ecotta"')]
@@ -69,7 +69,7 @@ class Network:
 
 
 @dataclass(frozen=True)
-class Camera:
+class CameraOptions:
     """A camera, or another source of frames. There may be several, each with a table of its own."""
 
     name: Annotated[Name, Doc("Its name in lines, topics, metrics and file names.", '"front-door"')]
@@ -102,7 +102,7 @@ class Camera:
 
 
 @dataclass(frozen=True)
-class StateFolder:
+class StateOptions:
     """Where what was learned is kept, and how often it is saved."""
 
     folder: Annotated[
@@ -151,7 +151,7 @@ class SignsOptions:
 
 
 @dataclass(frozen=True)
-class Log:
+class LogOptions:
     """What the daemon says on standard error."""
 
     level: Annotated[Literal["debug", "info", "warning", "error"], Doc("The least that is said.")] = "info"

@@ -1,7 +1,7 @@
 """What a daemon has come to, for whoever asks: /metrics, /healthz, the live page, `ecotta top`.
 
     board = Board(version)
-    board.watch([WatchedCamera("door")])        at the start, and when the configuration is read again
+    board.show([BoardCamera("door")])        at the start, and when the configuration is read again
     board.describe(BoardFacts("net.ecotta"))    when the network is loaded
     board.beat()                                each turn of the work loop
     board.take(stamped)                         each event
@@ -20,7 +20,7 @@ from threading import Lock
 from typing import Any
 
 from ecotta_rt._version import __version__
-from ecotta_rt.daemon.http.camera_tally import CameraTally, WatchedCamera
+from ecotta_rt.daemon.http.camera_tally import BoardCamera, CameraTally
 from ecotta_rt.daemon.http.told import told
 from ecotta_rt.events import (
     BatchAnswered,
@@ -104,7 +104,7 @@ class Board:
 
     # Writing
 
-    def watch(self, cameras: Iterable[WatchedCamera]) -> None:
+    def show(self, cameras: Iterable[BoardCamera]) -> None:
         """These are the cameras from now on; one that was there before keeps its counts."""
         now_s = self._clock.now_s()
         with self._lock:

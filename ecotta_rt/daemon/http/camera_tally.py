@@ -25,7 +25,7 @@ from ecotta_rt.events import (
 )
 from ecotta_rt.files.names import readable_name
 
-__all__ = ["LATENCY_BOUNDS_S", "CameraTally", "WatchedCamera"]
+__all__ = ["LATENCY_BOUNDS_S", "BoardCamera", "CameraTally"]
 
 LATENCY_BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper ends of the histogram's buckets, in seconds; a last one has no end."""
@@ -41,7 +41,7 @@ _LATELY_S = 60.0
 
 
 @dataclass(frozen=True)
-class WatchedCamera:
+class BoardCamera:
     """A camera that a board is to know of.
 
     Attributes:
@@ -87,7 +87,7 @@ class CameraTally:
         now_s: By the clock that dates the frames.
     """
 
-    def __init__(self, camera: WatchedCamera, now_s: float) -> None:
+    def __init__(self, camera: BoardCamera, now_s: float) -> None:
         self.camera = camera
         self.adapting = camera.adapting
         self._since_s = now_s

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Self
 
-from ecotta_rt.daemon.configuration.tables import StateFolder
+from ecotta_rt.daemon.configuration.tables import StateOptions
 from ecotta_rt.daemon.feed import Feed
 from ecotta_rt.daemon.outbox import Outbox
 from ecotta_rt.daemon.saving.keeper import Keeper
@@ -92,7 +92,7 @@ class States:
     def __init__(
         self,
         folder: OwnFolder | None,
-        options: StateFolder,
+        options: StateOptions,
         outbox: Outbox,
         clock: Clock,
         wall_s: Callable[[], float],

@@ -1,6 +1,6 @@
 import threading
 
-from ecotta_rt.runtime.watch import watching
+from ecotta_rt.runtime.repeating import repeating
 
 
 def test_it_calls_again_and_again_in_a_thread_of_its_own_until_it_is_left():
@@ -11,7 +11,7 @@ def test_it_calls_again_and_again_in_a_thread_of_its_own_until_it_is_left():
         if len(calls) == 3:
             thrice.set()
 
-    with watching(call, 0.001):
+    with repeating(call, 0.001):
         assert thrice.wait(60)
 
     assert "guard" not in [thread.name for thread in threading.enumerate()]

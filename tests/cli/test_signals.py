@@ -9,7 +9,7 @@ from queue import SimpleQueue
 
 import pytest
 
-from ecotta_rt.cli.signal_watch import signals_watched
+from ecotta_rt.cli.signals import ended_by_signals
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="has no such signals")
 
@@ -18,7 +18,7 @@ WAIT_S = 30
 # Its handlers are there, and its main thread blocks where they do not run.
 PROGRAM = """
 import ctypes, os, signal, sys
-from ecotta_rt.cli.signal_watch import signals_watched
+from ecotta_rt.cli.signals import ended_by_signals
 
 numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 for number in numbers:
@@ -28,7 +28,7 @@ libc = ctypes.CDLL(None)
 def give_up(seconds):
     os.write(2, f"given up after {seconds:g} s\\n".encode())
 
-with signals_watched(numbers, give_up, grace_s=0.05):
+with ended_by_signals(numbers, give_up, grace_s=0.05):
     os.write(2, b"ready\\n")
     if sys.argv[1] == "native":
         while True:
@@ -93,7 +93,7 @@ def handled():
 def test_it_asks_again_until_the_block_ends_and_then_watches_no_more(handled):
     asked = SimpleQueue()
 
-    with signals_watched(handled[:1], asked.put, grace_s=0.01, leave=asked.put):
+    with ended_by_signals(handled[:1], asked.put, grace_s=0.01, leave=asked.put):
         os.kill(os.getpid(), handled[0])
         assert [asked.get(timeout=WAIT_S) for _ in range(2)] == pytest.approx([0.01, 1.01])
     os.kill(os.getpid(), handled[0])
@@ -104,7 +104,7 @@ def test_it_asks_again_until_the_block_ends_and_then_watches_no_more(handled):
 def test_a_batch_that_ends_in_time_is_not_given_up_and_other_signals_are_let_pass(handled):
     asked = SimpleQueue()
 
-    with signals_watched(handled[:1], asked.put, grace_s=WAIT_S, leave=asked.put):
+    with ended_by_signals(handled[:1], asked.put, grace_s=WAIT_S, leave=asked.put):
         os.kill(os.getpid(), handled[1])
         os.kill(os.getpid(), handled[0])
         os.kill(os.getpid(), handled[1])
@@ -117,7 +117,7 @@ def test_the_pipe_of_before_is_put_back(handled):
     os.set_blocking(write, False)
     before = signal.set_wakeup_fd(write)
     try:
-        with signals_watched(handled, lambda _: None):
+        with ended_by_signals(handled, lambda _: None):
             pass
         os.kill(os.getpid(), handled[0])
         assert os.read(read, 1) == bytes([handled[0]])
@@ -134,7 +134,7 @@ def test_nothing_stays_open(handled):
     gc.collect()  # what earlier tests left open would be closed in between
     before = descriptors()
     for _ in range(20):
-        with signals_watched(handled, lambda _: None):
+        with ended_by_signals(handled, lambda _: None):
             pass
 
     assert descriptors() == before

@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 
 from ecotta_rt.errors import Unavailable
 
-__all__ = ["MOST_LEFT", "Watched"]
+__all__ = ["MOST_LEFT", "TimedReads"]
 
 MOST_LEFT = 3
 """Threads left behind at most, for a camera; while there are so many, nothing new is tried."""
@@ -26,7 +26,7 @@ class _End:
     error: BaseException | None = None
 
 
-class Watched(Generic[T]):
+class TimedReads(Generic[T]):
     """Opens what `connect` opens, as often as asked, and waits for each of its pictures so long and no longer.
 
     Args:
@@ -67,11 +67,11 @@ class _Hangs(Exception):
 
 
 class _Reading(Generic[T]):
-    """One connection: a thread that reads, and a place for one picture between it and who takes them."""
+    """One connection: a thread that reads, and a slot for one picture between it and who takes them."""
 
     def __init__(self, connect: Callable[[], Generator[T, None, None]]) -> None:
         self._connect = connect
-        self._place: Queue[T | _End] = Queue(1)
+        self._slot: Queue[T | _End] = Queue(1)
         self._stopped = False
 
     def read(self) -> None:
@@ -86,9 +86,9 @@ class _Reading(Generic[T]):
         self._put(end)
 
     def _put(self, item: T | _End) -> bool:
-        """Wait for the place to be free; whether more are wanted."""
+        """Wait for the slot to be free; whether more are wanted."""
         if not self._stopped:
-            self._place.put(item)
+            self._slot.put(item)
         return not self._stopped
 
     def pictures(self, hang_s: float) -> Generator[T, None, None]:
@@ -102,12 +102,12 @@ class _Reading(Generic[T]):
 
     def _next(self, hang_s: float) -> T | _End:
         try:
-            return self._place.get(timeout=hang_s)
+            return self._slot.get(timeout=hang_s)
         except Empty:
             raise _Hangs from None
 
     def stop(self) -> None:
-        """No more is wanted: whoever waits for the place gets it, and sees that."""
+        """No more is wanted: whoever waits for the slot gets it, and sees that."""
         self._stopped = True
         with suppress(Empty):
-            self._place.get_nowait()
+            self._slot.get_nowait()

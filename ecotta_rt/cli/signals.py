@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from threading import Thread
 from types import FrameType
 
-__all__ = ["ENDING", "GRACE_S", "signals_watched", "stopped_by_signals"]
+__all__ = ["ENDING", "GRACE_S", "ended_by_signals", "stopped_by_signals"]
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -51,7 +51,7 @@ def stopped_by_signals(stop: Callable[[], None], received: list[int]) -> Iterato
 
 
 @contextmanager
-def signals_watched(
+def ended_by_signals(
     numbers: Sequence[int],
     give_up: Callable[[float], None],
     grace_s: float = GRACE_S,

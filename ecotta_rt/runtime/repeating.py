@@ -1,4 +1,4 @@
-"""Looks at the memory while a batch is learned from.
+"""Calls something every so often, in a thread of its own: a look at the memory while a batch is learned from.
 
 A loop asks its guard between batches. A large batch on a small board takes longer than the kernel waits when somebody
 else takes the memory meanwhile.
@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Event, Thread
 
-__all__ = ["watching"]
+__all__ = ["repeating"]
 
 
 @contextmanager
-def watching(look: Callable[[], None], every_s: float, join_s: float = 5.0) -> Iterator[None]:
+def repeating(look: Callable[[], None], every_s: float, join_s: float = 5.0) -> Iterator[None]:
     """Look every so often, in a thread of its own.
 
     Args:

@@ -14,7 +14,7 @@ from ecotta_rt.errors import ConfigurationError, EcottaError, UsageError
 from ecotta_rt.run.options import STATE_SUFFIX as FILE_SUFFIX
 from ecotta_rt.state import AdaptState
 
-__all__ = ["StatePlace", "state_place"]
+__all__ = ["StateLocation", "state_location"]
 
 _BUNDLE_SUFFIX = ".ecotta"
 SOURCE = "source"
@@ -24,7 +24,7 @@ Named = tuple[str, AdaptState]
 
 
 @dataclass(frozen=True)
-class StatePlace:
+class StateLocation:
     """What an owner has named.
 
     Attributes:
@@ -159,7 +159,7 @@ class StatePlace:
         return self.source
 
 
-def state_place(where: Path, bundle: Path | None) -> StatePlace:
+def state_location(where: Path, bundle: Path | None) -> StateLocation:
     """Find out what is there.
 
     Args:
@@ -177,29 +177,29 @@ def state_place(where: Path, bundle: Path | None) -> StatePlace:
     if where.is_dir():
         found = given or _beside(where.with_suffix(_BUNDLE_SUFFIX) if where.suffix == FOLDER_SUFFIX else None)
         hint = "; `ecotta serve` keeps them in the folder that its configuration names"
-        return StatePlace(where, found, tuple(cameras_in(where, _digest(found))), hint=hint)
+        return StateLocation(where, found, tuple(cameras_in(where, _digest(found))), hint=hint)
     if not os.path.lexists(where):
         raise UsageError(f"{where}: there is no such file or folder")
     if where.suffix == _BUNDLE_SUFFIX:
         raise UsageError(f"{where} is a bundle; name a state folder, a configuration or a state's file, see --help")
     stem = where.name.removesuffix(FILE_SUFFIX)
     found = given or _beside(where.with_name(stem + _BUNDLE_SUFFIX) if stem != where.name else None)
-    return StatePlace(where, found, file=where)
+    return StateLocation(where, found, file=where)
 
 
-def _of_configuration(path: Path, given: Bundle | None) -> StatePlace:
-    from ecotta_rt.daemon.configuration.config_reading import read_places
+def _of_configuration(path: Path, given: Bundle | None) -> StateLocation:
+    from ecotta_rt.daemon.configuration.config_reading import read_locations
     from ecotta_rt.daemon.configuration.environment_file import environment_of
 
     try:
-        places = read_places(path, environment_of(path, os.environ))
+        places = read_locations(path, environment_of(path, os.environ))
     except ConfigurationError as error:
         raise ConfigurationError(f"{error}\n  or name the state folder itself instead of {path}") from error
     found = given or _beside(Path(places.bundle))
     folder = places.state_folder
     hint = f" in {folder}; a service keeps them in its StateDirectory, such as /var/lib/ecotta: name that"
     there = cameras_in(folder, _digest(found), places.cameras) if folder.is_dir() else []
-    return StatePlace(path, found, tuple(there), hint=hint)
+    return StateLocation(path, found, tuple(there), hint=hint)
 
 
 def _beside(path: Path | None) -> Bundle | None:

@@ -4,7 +4,7 @@ from threading import Event
 import pytest
 
 from ecotta_rt.errors import Unavailable
-from ecotta_rt.sources.watched import MOST_LEFT, Watched
+from ecotta_rt.sources.timed_reads import MOST_LEFT, TimedReads
 
 PATIENCE_S = 30  # only a test that fails waits
 HANG_S = 0.02
@@ -17,7 +17,7 @@ def names():
 def test_pictures_come_in_order_and_the_thread_ends_with_them():
     before = names()
 
-    assert list(Watched(lambda: iter_of(range(50)), PATIENCE_S)()) == list(range(50))
+    assert list(TimedReads(lambda: iter_of(range(50)), PATIENCE_S)()) == list(range(50))
 
     join_cameras()
     assert names() == before
@@ -38,7 +38,7 @@ def test_an_error_comes_where_the_pictures_are_taken():
         yield 1
         raise Unavailable("unplugged")
 
-    shown = Watched(connect, PATIENCE_S)()
+    shown = TimedReads(connect, PATIENCE_S)()
 
     assert next(shown) == 1
     with pytest.raises(Unavailable, match="unplugged"):
@@ -55,7 +55,7 @@ def test_one_that_is_left_early_closes_its_connection():
         finally:
             closed.set()
 
-    shown = Watched(connect, PATIENCE_S)()
+    shown = TimedReads(connect, PATIENCE_S)()
     next(shown)
     shown.close()
 
@@ -71,7 +71,7 @@ def test_a_read_that_hangs_is_left_behind_and_never_more_than_a_few():
         let_go.wait(PATIENCE_S)
         yield from ()
 
-    reads = Watched(connect, HANG_S)
+    reads = TimedReads(connect, HANG_S)
     for _ in range(MOST_LEFT):
         with pytest.raises(Unavailable, match=r"no picture for 0.02 s; the read that hangs is left behind"):
             next(reads())
