@@ -8,6 +8,7 @@ library's handler does not wait: it writes the number to a pipe (`signal.set_wak
 import os
 import select
 import signal
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from threading import Thread
@@ -94,11 +95,10 @@ def _watch(
     if _next_signal(read, numbers, None) is None:
         return
     again = [number for number in numbers if number != signal.SIGHUP]
-    waited_s = wait_s = grace_s
-    while (number := _next_signal(read, again, wait_s)) == 0:
-        give_up(waited_s)
-        wait_s = again_s
-        waited_s += wait_s
+    begun_s, due_s = time.monotonic(), grace_s
+    while (number := _next_signal(read, again, max(0.0, begun_s + due_s - time.monotonic()))) == 0:
+        give_up(due_s)
+        due_s += again_s
     if number is not None:
         leave(128 + number)
 
