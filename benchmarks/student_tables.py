@@ -22,6 +22,14 @@ def render_distil(report: dict[str, Any]) -> str:
         cells += [_spread([row["error_percent"] for row in same])] if several else []
         minutes = statistics.mean(row["processor_minutes"] for row in same)
         lines.append(f"| {' | '.join([name, *cells, f'{minutes:.1f}'])} |")
+        taught = [row for row in same if row["teacher_errors_percent"]]
+        if taught:
+            cells = [_spread(_of_teachers(taught, source, target)) for source, target in columns]
+            cells += [_spread([_mean_of_teachers(row) for row in taught])] if several else []
+            whose = (
+                "its teachers, each in its target" if len(taught[0]["teacher_errors_percent"]) > 1 else "its teacher"
+            )
+            lines.append(f"| {' | '.join([f'{name}: {whose}', *cells, ''])} |")
     return "\n".join([*lines, "", _note(report, rows), ""])
 
 
@@ -32,6 +40,20 @@ def _of(row: Mapping[str, Any], source: str, target: str) -> bool:
 def _error(row: Mapping[str, Any], target: str) -> float:
     error: float = row["errors_percent"][target]
     return error
+
+
+def _of_teachers(rows: list[dict[str, Any]], source: str, target: str) -> list[float]:
+    """Of each row the error in a target of the teacher that was adapted to it; one teacher may be for all."""
+    found = []
+    for row in rows:
+        if _of(row, source, target):
+            teachers = row["teacher_errors_percent"]
+            found.append(teachers[row["targets"].index(target) % len(teachers)][target])
+    return found
+
+
+def _mean_of_teachers(row: dict[str, Any]) -> float:
+    return statistics.mean(_of_teachers([row], row["source"], target)[0] for target in row["targets"])
 
 
 def _spread(errors: list[float]) -> str:
