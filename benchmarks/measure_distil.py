@@ -5,10 +5,10 @@
     python benchmarks/measure_distil.py pacs       photo -> art_painting
 
 Small networks and few epochs: made for two cores. The student of every row begins with the same weights, sees as many
-source frames and takes the recipe that all rows share; teachers begin at random too and learn in the run, and are measured as they are at its end. The network
-of the last epoch is measured on test images that no run has seen; their labels choose nothing. Times are processor
-time, which other work on the machine does not change. Written to benchmarks/results/student-distil-TRIAL.json after
-every row; what is there already is not run again.
+source frames and takes the recipe that all rows share; teachers begin at random too, learn in the run, and are measured
+as they are at its end. The networks of the last epoch are measured on test images that no run has seen; their labels
+choose nothing. Times are processor time, which other work on the machine changes less than others. Written to
+benchmarks/results/student-distil-TRIAL.json after every row; what is there already is not run again.
 """
 
 import argparse

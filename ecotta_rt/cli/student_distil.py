@@ -14,7 +14,8 @@ Needs labelled pictures of a source domain, and pictures without labels of each 
 
 STUDENT and teachers are model ids (resnet-8, resnet-20, ...), network files of ours, or FILE.py:FACTORY with their
 weights in --checkpoint and --teacher-checkpoint. A model id without weights begins at random; a teacher that does is
-best trained on the source first: --teacher-epochs. All take frames of one size and have the classes of the source.
+best trained on the source first: --teacher-epochs. All have the classes of the source and take frames of one size, in
+[0, 1]: what normalising they need they do themselves.
 
 Writes OUT.safetensors, which `ecotta prepare` takes: a network file of ours; for a FACTORY its weights, to be given as
 --checkpoint. The network is that of the last epoch: which epoch was best in a target nobody can tell without labels
@@ -124,6 +125,7 @@ def run(args: argparse.Namespace) -> int:
     method = args.method or ("kd-stda" if len(args.target) == 1 else "mt-mtda" if args.target else None)
     _check(args, method, out)
     tests = _tests(args)
+    from ecotta_rt.prepare.open_network import frame_channels
     from ecotta_rt.prepare.pipeline import use_threads
     from ecotta_rt.student.files import save_student
     from ecotta_rt.student.plot import check_curves, draw_curves
@@ -135,7 +137,7 @@ def run(args: argparse.Namespace) -> int:
     training = training_options(args)
     found = look_at_domains(args)
     networks = (RankedTeachers if method in RANKED else _Networks)(args, method or "", found)
-    frame = choose_frame(args, networks.made_for, found)
+    frame = choose_frame(args, networks.made_for, found, frame_channels(networks.student))
     networks.check(frame)
     labelled = {name: _labelled(data, found.classes) for name, data in tests.items()}
     store, snapshot = (args.out.with_name(f"{args.out.name}.{kind}") for kind in ("frames", "snapshot"))

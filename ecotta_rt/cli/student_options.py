@@ -143,18 +143,21 @@ def look_at_domains(args: argparse.Namespace) -> "FoundDomains":
     )
 
 
-def choose_frame(args: argparse.Namespace, made_for: tuple[int, int] | None, found: "FoundDomains") -> "FrameSpec":
+def choose_frame(
+    args: argparse.Namespace, made_for: tuple[int, int] | None, found: "FoundDomains", channels: int = 3
+) -> "FrameSpec":
     """The frames that all networks take.
 
     Args:
         args: With `size` and `resize`.
         made_for: What the networks say they are made for; None where they do not.
         found: Of which the source's pictures say it where nobody else does.
+        channels: 3, or 1 for grey frames.
     """
     from ecotta_rt.bundle import FrameSpec
 
     height, width = frame_size(args) or made_for or found.common_size()
-    return FrameSpec(3, height, width, args.resize)
+    return FrameSpec(channels, height, width, args.resize)
 
 
 def decoded(found: "FoundDomains", frame: "FrameSpec", store: Path, title: str) -> "Domains":
