@@ -160,7 +160,7 @@ class Daemon:
             EcottaError: It cannot begin, or cannot go on; what was learned is saved all the same.
         """
         with ExitStack() as stack:
-            stack.enter_context(self._log.unhurried())
+            stack.enter_context(self._log.unhurried(self._left_s))
             stack.callback(self._notifier.close)
             if self._keeps_states:
                 self._folder = stack.enter_context(OwnFolder(self._config.state_folder, self._log.say))

@@ -24,7 +24,7 @@ __all__ = ["Log", "Severity"]
 Severity = Literal["debug", "info", "warning", "error"]
 
 _MOST_WAITING = 1000
-_END_S = 0.1  # for each of two waits
+_FULL_S, _END_S = 0.1, 1.0  # for a reader that takes nothing, and for one that is slow
 
 _ORDER: tuple[Severity, ...] = ("debug", "info", "warning", "error")
 _WARNING = "warning: "
@@ -54,8 +54,12 @@ class Log:
         self._dropped = 0
 
     @contextmanager
-    def unhurried(self) -> Iterator[None]:
-        """In here a thread writes the lines; at the end those that nobody reads are left behind."""
+    def unhurried(self, left_s: Callable[[], float] = lambda: _END_S) -> Iterator[None]:
+        """In here a thread writes the lines; at the end those that nobody reads are left behind.
+
+        Args:
+            left_s: Seconds that are left to end in, when it has come to that.
+        """
         waiting = self._waiting = Queue(_MOST_WAITING)
         thread = Thread(target=self._write_all, args=(waiting,), name="log", daemon=True)
         thread.start()
@@ -63,8 +67,8 @@ class Log:
             yield
         finally:
             with suppress(Full):
-                waiting.put(None, timeout=_END_S)
-            thread.join(_END_S)
+                waiting.put(None, timeout=_FULL_S)
+            thread.join(max(_FULL_S, min(left_s(), _END_S)))
             if not thread.is_alive():
                 self._waiting = None
 
