@@ -45,8 +45,8 @@ NAME = "serve"
 
 _ENDING = (signal.SIGINT, signal.SIGTERM)
 
-_PRESS_S = 0.75  # that of the daemon, which is not imported before signals are heard
-_LEAVE_S = 4.5  # after its STOP_S something hangs that nothing but the end of the process will end
+_PRESS_S = 0.6  # that of the daemon, which is not imported before signals are heard
+_LEAVE_S = 4.1  # after its STOP_S something hangs that only the end of the process will end; a busy machine is late
 _SAY_S = 0.1
 
 

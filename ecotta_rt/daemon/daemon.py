@@ -47,13 +47,13 @@ __all__ = ["PRESS_S", "STOP_S", "Daemon"]
 
 Trial = Literal["first", "always", "off"]
 
-STOP_S = 4.2
+STOP_S = 3.9
 """Seconds from `stop` to the end, at most: then states and outputs that hang are left behind."""
 
-PRESS_S = 0.75
+PRESS_S = 0.6
 """Seconds from `stop` to the first `press` that counts, and from one to the next."""
 
-_ANSWERS_S = 2.2
+_ANSWERS_S = 1.7
 
 # Of `STOP_S`, what is still there for each when what comes before it has taken all that it may.
 _OUTPUTS_S, _OTHERS_S = 1.2, 0.6

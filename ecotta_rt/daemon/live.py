@@ -93,8 +93,8 @@ class Live:
     def close(self) -> None:
         """End after the frame in progress, with all states saved, within 5 seconds; may be called twice.
 
-        A step that takes long is given up: learning after 0.75 seconds, whose frames are answered all the same, and
-        an answer after 2.25. What hangs is left behind in a thread that does not keep the program alive: a source that
+        A step that takes long is given up: learning after 0.6 seconds, whose frames are answered all the same, and
+        an answer after 1.8. What hangs is left behind in a thread that does not keep the program alive: a source that
         blocks or a disk, of which an event tells what was not saved; and where even that is of no use, as in a source
         whose own `close` blocks, a network that is still being loaded or `on_event`, an error does.
 
