@@ -1,15 +1,15 @@
 """Does it pay to rank source networks before one distils from them? Figures of DistillNearest and DistillWeighted.
 
-    ECOTTA_DATA=... python benchmarks/train_ranking_sources.py FOLDER     the seven sources, see ranking_cases.py
-    ECOTTA_DATA=... python benchmarks/measure_ranking.py FOLDER [OUT]     benchmarks/results/student-ranking.json
+    ECOTTA_DATA=... python benchmarks/train_ranking_sources.py FOLDER     the sources, see ranking_cases.py
+    ECOTTA_DATA=... python benchmarks/measure_ranking.py digits FOLDER    results/student-ranking-digits.json
+    ECOTTA_DATA=... python benchmarks/measure_ranking.py pictures FOLDER
 
-Target: five classes of CIFAR-10 at 16x16, 10 labels a class, 2,000 training pictures without labels, 2,496 test
-pictures. Student: ResNet-8 from random weights, 500 steps. Every method has two settings to choose from, by 500
-pictures and a draw of labels that no figure is made of: labels alone a step size, the others the share of the labels'
-term in the loss.
+Five classes at 16x16, 10 labels a class, 2,000 training pictures without labels. Student: ResNet-8 from random weights,
+250 steps (500 for pictures). Every method has two settings to choose from, by 500 pictures and a draw of labels that no
+figure is made of: labels alone a step size, the others the share of the labels' term in the loss.
 
-Rows are written one by one, and those that are there are kept, so the script may be stopped and begun again. Pictures
-are mirrored and not augmented otherwise: then each source has two answers a picture, which are kept.
+Rows are written one by one, and those that are there are kept, so the script may be stopped and begun again. Frames are
+augmented by mirroring at most, and digits not at all: then each source has few answers a picture, which are kept.
 """
 
 import hashlib
@@ -36,13 +36,16 @@ from ecotta_rt.student.similarity.ranks import spearman
 from ecotta_rt.student.source_networks import SourceNetwork, find_source_networks, open_source_networks
 from ecotta_rt.student.training import TrainingOptions, train
 from ecotta_rt.student.weighted import Teaching, chosen_sources, source_steps
-from ranking_cases import SIDE, Pictures, target
+from ranking_cases import SIDE, SOURCES_BY_TARGET, Pictures, target
 
-RESULTS = Path(__file__).resolve().parent / "results" / "student-ranking.json"
+RESULTS = Path(__file__).resolve().parent / "results"
 SEEDS = (0, 1, 2)
 TUNING_SEED = 100
 LABELS_A_CLASS, UNLABELLED, VALIDATION = 10, 2000, 500
-OPTIONS = TrainingOptions(epochs=16, batch=64, rate="cosine", augmentation=Augmentation((("flip", 0.5),)))
+OPTIONS = {
+    "digits": TrainingOptions(epochs=8, batch=64, rate="cosine", augmentation=Augmentation(())),
+    "pictures": TrainingOptions(epochs=16, batch=64, rate="cosine", augmentation=Augmentation((("flip", 0.5),))),
+}
 RATES = (0.03, 0.1)
 SHARES = (0.3, 0.8)
 
@@ -70,6 +73,7 @@ class Bench:
     validation: Pictures
     test: Pictures
     sources: Sequence[SourceNetwork]
+    options: TrainingOptions
 
     def labelled(self, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         """The few, drawn class by class."""
@@ -83,26 +87,27 @@ class Bench:
         return self.pool.frames[places], self.pool.labels[places]
 
 
-def open_bench(folder: Path) -> Bench:
-    training, test = target()
+def open_bench(name: str, folder: Path) -> Bench:
+    training, test = target(name)
     order = np.random.default_rng(7).permutation(len(training.labels))
 
     def part(places: NDArray[np.int64]) -> Pictures:
         return Pictures(training.frames[places], training.labels[places], training.classes)
 
     pool, validation = part(order[:UNLABELLED]), part(order[UNLABELLED : UNLABELLED + VALIDATION])
-    networks, _ = open_source_networks([replace(spec, size=SIDE) for spec in find_source_networks([folder])])
-    sources = [Remembered(one.name, one.tap, one.made_for, one.digest) for one in networks]
-    return Bench(pool, validation, test, sources)
-
-
-def main(folder: Path, out: Path = RESULTS) -> None:
-    torch.set_num_threads(1)
-    bench = open_bench(folder)
-    rows: dict[str, Any] = (
-        json.loads(out.read_text()) if out.exists() else {"schema": 1, "measured": "ranking", "rows": []}
+    networks, _ = open_source_networks(
+        [replace(spec, size=SIDE) for spec in find_source_networks([folder]) if spec.name in SOURCES_BY_TARGET[name]]
     )
-    rows["out"] = str(out)
+    sources = [Remembered(one.name, one.tap, one.made_for, one.digest) for one in networks]
+    return Bench(pool, validation, test, sources, OPTIONS[name])
+
+
+def main(name: str, folder: Path, out: Path | None = None) -> None:
+    torch.set_num_threads(1)
+    bench = open_bench(name, folder)
+    out = out or RESULTS / f"student-ranking-{name}.json"
+    rows: dict[str, Any] = json.loads(out.read_text()) if out.exists() else {"schema": 1, "rows": []}
+    rows |= {"out": str(out), "measured": "ranking", "target": name, "test_pictures": len(bench.test.labels)}
     few = {seed: ranked(bench, *bench.labelled(seed)) for seed in (*SEEDS, TUNING_SEED)}
     many = ranked(bench, bench.validation.frames, bench.validation.labels)
     rows["environment"] = asdict(read_environment(threads=1))
@@ -116,12 +121,12 @@ def main(folder: Path, out: Path = RESULTS) -> None:
     chosen |= {
         method: tune(bench, few[TUNING_SEED], method, settings, rows) for method in ("nearest", "weighted", "uniform")
     }
-    for source in bench.sources:
-        measure(bench, SEEDS[0], f"only {source.name}", {source.name: 1.0}, chosen["nearest"], rows)
     for seed in SEEDS:
         for method in ("labels alone", "nearest", "weighted", "uniform", "nearest by cka", "weighted by cka"):
             weights = weights_of(method, few[seed], bench.sources)
             measure(bench, seed, method, weights, chosen[method.removesuffix(" by cka")], rows)
+    for source in bench.sources:
+        measure(bench, SEEDS[0], f"only {source.name}", {source.name: 1.0}, chosen["nearest"], rows)
     everything(bench, labels, rows)
     correlate(rows, [one.name for one in bench.sources])
     save(rows)
@@ -183,7 +188,7 @@ def everything(bench: Bench, setting: tuple[float, float], rows: dict[str, Any])
     if known(rows, method="all labels") is not None:
         return
     labels = (bench.pool.frames, bench.pool.labels)
-    options = replace(OPTIONS, batch=128, lr=setting[0], epochs=2 * OPTIONS.epochs)
+    options = replace(bench.options, batch=128, lr=setting[0], epochs=2 * bench.options.epochs)
     rows["rows"].append(trained(bench, labels, {}, options, 1.0, bench.test) | {"method": "all labels", "seed": 0})
 
 
@@ -196,7 +201,7 @@ def run(
     judged: Pictures,
 ) -> dict[str, Any]:
     lr, share = setting
-    row = trained(bench, bench.labelled(seed), weights, replace(OPTIONS, lr=lr, seed=seed), share, judged)
+    row = trained(bench, bench.labelled(seed), weights, replace(bench.options, lr=lr, seed=seed), share, judged)
     row |= {"method": method, "seed": seed, "lr": lr, "share": share, "sources": dict(weights)}
     print(f"{method:22} seed {seed:3} lr {lr} share {share}  {row['accuracy']:.1f} %  {row['cpu_s']:.0f} s", flush=True)
     return row
@@ -252,4 +257,4 @@ def save(rows: Mapping[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:3]))
+    main(sys.argv[1], *map(Path, sys.argv[2:4]))

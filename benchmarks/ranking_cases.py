@@ -1,7 +1,11 @@
-"""The sources and the target of measure_ranking.py, made of the pictures in $ECOTTA_DATA, 16x16: few processor minutes.
+"""The sources and the targets of measure_ranking.py, made of the pictures in $ECOTTA_DATA, 16x16 to be quick.
 
-The target is five classes of CIFAR-10, of which few pictures have labels. No source has seen a picture of it: two know
-the other five classes of CIFAR-10, three a style of PACS (dogs and horses among its seven classes), two digits.
+digits     MNIST's 5 to 9. Three sources know the digits 0 to 4, of MNIST, USPS and MNIST-M; five know photographs and
+           drawings.
+pictures   Five classes of CIFAR-10. Two sources know the other five, three a style of PACS (dogs and horses among its
+           seven classes), two digits.
+
+No source has seen a picture of its target.
 """
 
 import io
@@ -14,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["SOURCES", "TARGET_CLASSES", "Pictures", "Source", "target"]
+__all__ = ["SOURCES", "SOURCES_BY_TARGET", "TARGET_CLASSES", "Pictures", "Source", "target"]
 
 TARGET_CLASSES = ("automobile", "bird", "cat", "horse", "ship")
 SIDE = 16
@@ -74,16 +78,20 @@ def pacs(style: str) -> Pictures:
     return Pictures(np.stack(frames), np.array([classes.index(name) for name in names], np.int64), classes)
 
 
-def digits(name: str) -> Pictures:
-    """One of the sets of digits."""
+def digits(name: str, wanted: str = "0123456789", split: str = "train") -> Pictures:
+    """These digits of one of the sets."""
     with np.load(_data() / "domains" / f"{name}.npz") as file:
-        frames, labels = file["x_train"], file["y_train"].astype(np.int64)
+        frames, labels = file[f"x_{split}"], file[f"y_{split}"].astype(np.int64)
     if frames.ndim == 3:
         frames = np.repeat(frames[..., None], 3, axis=3)
     if frames.shape[1] != SIDE:
         frames = frames.reshape(-1, SIDE, 2, SIDE, 2, 3).mean((2, 4)).round().astype(np.uint8)
-    return Pictures(frames, labels, tuple("0123456789"))
+    numbers = [int(digit) for digit in wanted]
+    chosen = np.isin(labels, numbers)
+    return Pictures(frames[chosen], np.searchsorted(numbers, labels[chosen]).astype(np.int64), tuple(wanted))
 
+
+_LOW = "01234"
 
 SOURCES: Mapping[str, Source] = {
     "cifar-vehicles": Source(lambda: cifar(("airplane", "truck")), 4),
@@ -93,9 +101,20 @@ SOURCES: Mapping[str, Source] = {
     "pacs-sketch": Source(lambda: pacs("sketch"), 6),
     "mnistm": Source(lambda: digits("mnistm32"), 6, flips=False),
     "usps": Source(lambda: digits("usps_native16"), 2, flips=False),
+    "mnist-low": Source(lambda: digits("mnist32", _LOW), 6, flips=False),
+    "usps-low": Source(lambda: digits("usps_native16", _LOW), 6, flips=False),
+    "mnistm-low": Source(lambda: digits("mnistm32", _LOW), 15, flips=False),
 }
 
 
-def target() -> tuple[Pictures, Pictures]:
+SOURCES_BY_TARGET: Mapping[str, tuple[str, ...]] = {
+    "pictures": tuple(name for name in SOURCES if not name.endswith("-low")),
+    "digits": ("mnist-low", "usps-low", "mnistm-low", *(name for name in SOURCES if name[:4] in ("cifa", "pacs"))),
+}
+
+
+def target(name: str) -> tuple[Pictures, Pictures]:
     """Training and test pictures of the target."""
+    if name == "digits":
+        return digits("mnist32", "56789"), digits("mnist32", "56789", "test")
     return cifar(TARGET_CLASSES), cifar(TARGET_CLASSES, "test")
