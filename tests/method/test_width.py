@@ -32,7 +32,7 @@ class Excite(nn.Module):
 
 
 class Own(nn.Module):
-    """What users write: a gate, a concatenation, a shuffle of a grouped convolution, sizes as numbers, a norm of rows."""
+    """What users write: a gate, a concatenation, a shuffled grouped convolution, sizes as numbers, a norm of rows."""
 
     def __init__(self):
         super().__init__()
