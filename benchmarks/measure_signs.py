@@ -1,29 +1,30 @@
-"""How well do signs without labels say how often a network is wrong, and how often does the doubt rule cry wolf?
+"""How well do signs without labels say how often a network is wrong, and how often are they wrong themselves?
 
     python benchmarks/measure_signs.py record wrn-40-2.ecotta resnet-56.ecotta --data cifar-10-batches-bin
     python benchmarks/measure_signs.py evaluate          writes benchmarks/results/signs.json
 
 `record` plays streams frame by frame, and keeps in --recordings what signs are made of (see play_signs.py); what is
-there is not played again. 15 corruptions, 100 frames each, statistics following. Test images for what is measured; for
-each network a stream of training images, 60 a corruption, to which a temperature is fitted. Nothing is fitted to a test
-image.
+there is not played again. Test images for what is measured: eight protocols, 15 corruptions, 100 frames each, three
+seeds, statistics following. Training images for what is fitted and chosen: a stream of 60 frames a corruption, to which
+each network's temperature is fitted, and the same protocols under six corruptions that are none of the 15
+(other_corruptions.py), by which limits are chosen. Nothing is fitted to a test image, and no limit is chosen by one.
+Of streams that never change, 5,625 frames for each corruption and each of two orders of classes, only what drift is
+noticed by is kept.
 
 `evaluate` cuts each stream into windows of 100 and of 200 frames, half over each other. For each sign: Spearman's rank
-correlation with the error of the filtered answer over the windows of all streams of a network, and within each stream,
-of which the median is given. For the expected error also the mean absolute difference from the error, beside that of
-the best constant, and what chance alone does to a window: sqrt(e (1 - e) / n) sqrt(2 / pi).
+correlation with the error of the filtered answer over the windows of all streams of one seed, as mean and standard
+deviation over the seeds, and within each stream, of which the median is given. For the expected error also the mean
+absolute difference from the error, beside that of the best constant, and what chance alone does to a window:
+sqrt(e (1 - e) / n) sqrt(2 / pi). Frames that are garbage have no error, and are in the signs.
 
-Then `StreamSigns` and `Doubts` are run over each stream at 5 frames a second as the daemon has them, but for the frozen
-network, which was asked for each fourth frame. A doubt that begins is a false alarm where less than 0.8 times its limit
-of the last 200 answers were wrong. Beside that: how much of the time in which more than 1.2 times the limit were wrong
-was in doubt. Frames that are garbage have no error, and are in the signs.
+Then what doubt and drift do, on training images and on test images: see sign_alarms.py.
 """
 
 import argparse
 import json
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,21 +32,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecotta_rt.adapt.filter import AnswerFilter
-from ecotta_rt.adapt.signs import SignsRecipe, StreamSigns, entropies
+from ecotta_rt.adapt.signs import entropies
 from ecotta_rt.adapt.temperature import fitted_temperature
 from ecotta_rt.bench.environment import read_environment
-from ecotta_rt.daemon.doubts import DoubtLimits, Doubts
+from ecotta_rt.bench.streams.pixels import frames_of
 from ecotta_rt.data.image_sets import find_image_set
 from ecotta_rt.errors import EcottaError
-from ecotta_rt.events import DoubtBegan, Signs
 from ecotta_rt.files.atomic import write_atomic
-from play_signs import TrainingImages, plan_of, record
+from play_signs import FRAMES, PROTOCOLS, played_keys, record, steady_streams, streams_of, write_recording
+from sign_alarms import FRAMES_PER_S, doubt_alarms, drift_alarms
 
 HERE = Path(__file__).parent
-PROTOCOLS = ("continual", "practical", "sorted", "one-class", "garbage", "sudden", "gradual")
-FITTED = ("continual",)
-TRAINING_SEED = 7
-FRAMES, TRAINING_FRAMES, FRAMES_PER_S = 100, 60, 5.0
 WINDOWS = (100, 200)
 LIMITS = (0.3, 0.4, 0.5)
 """Of the expected error, tried for the doubt rule."""
@@ -152,13 +149,27 @@ def ranking(streams: Mapping[str, Arrays], size: int) -> list[dict[str, Any]]:
     """A row a sign."""
     cut = {name: list(windows(stream, size)) for name, stream in streams.items()}
     errors = {name: np.array([error_of(window) for window in found]) for name, found in cut.items()}
+    by_seed = [[name for name in cut if seed_of(name) == seed] for seed in sorted({*map(seed_of, cut)})]
     rows = []
     for sign, value in SIGNS.items():
         values = {name: np.array([value(window) for window in found]) for name, found in cut.items()}
         within = [spearman(values[name], errors[name]) for name in cut]
-        everywhere = spearman(np.concatenate([*values.values()]), np.concatenate([*errors.values()]))
-        rows.append({"sign": sign, "all": round(everywhere, 3), "median within": round(float(np.median(within)), 3)})
+        everywhere = [
+            spearman(*(np.concatenate([of[name] for name in names]) for of in (values, errors))) for names in by_seed
+        ]
+        rows.append(
+            {
+                "sign": sign,
+                "all": round(float(np.mean(everywhere)), 3),
+                "deviation": round(float(np.std(everywhere, ddof=1)), 3) if len(everywhere) > 1 else None,
+                "median within": round(float(np.median(within)), 3),
+            }
+        )
     return rows
+
+
+def seed_of(name: str) -> str:
+    return name.partition("-seed-")[2]
 
 
 def expectation(streams: Mapping[str, Arrays], size: int) -> list[dict[str, Any]]:
@@ -166,19 +177,22 @@ def expectation(streams: Mapping[str, Arrays], size: int) -> list[dict[str, Any]
     by_protocol: dict[str, list[Any]] = defaultdict(list)
     for name, stream in streams.items():
         for window in windows(stream, size):
-            pair = (float(window["expected"].mean()), error_of(window))
-            by_protocol[name.split("-seed-")[0]].append(pair)
-            by_protocol["all"].append(pair)
+            found = (float(window["expected"].mean()), error_of(window), seed_of(name))
+            by_protocol[name.split("-seed-")[0]].append(found)
+            by_protocol["all"].append(found)
     rows = []
-    for protocol, pairs in by_protocol.items():
-        expected, error = np.array(pairs).T
+    for protocol, found in by_protocol.items():
+        expected, error = np.array([each[:2] for each in found]).T
+        off, seeds = expected - error, np.array([seed for *_, seed in found])
+        by_seed = [off[seeds == seed].mean() for seed in np.unique(seeds)]
         rows.append(
             {
                 "protocol": protocol,
-                "windows": len(pairs),
+                "windows": len(found),
                 "error": round(float(error.mean()), 4),
-                "bias": round(float((expected - error).mean()), 4),
-                "mean absolute difference": round(float(np.abs(expected - error).mean()), 4),
+                "bias": round(float(off.mean()), 4),
+                "deviation of the bias": round(float(np.std(by_seed, ddof=1)), 4) if len(by_seed) > 1 else None,
+                "mean absolute difference": round(float(np.abs(off).mean()), 4),
                 "of the best constant": round(float(np.abs(error - np.median(error)).mean()), 4),
                 "by chance": round(float(np.sqrt(error * (1 - error) / size * 2 / np.pi).mean()), 4),
                 "rank correlation": round(spearman(expected, error), 3),
@@ -187,120 +201,73 @@ def expectation(streams: Mapping[str, Arrays], size: int) -> list[dict[str, Any]
     return rows
 
 
-def told(stream: Arrays, temperature: float | None) -> list[tuple[Signs, int]]:
-    """The signs after each frame, and how many frames the frozen network had answered."""
-    signs, found = StreamSigns(SignsRecipe(stream["filtered"].shape[1], temperature=temperature)), []
-    for place, filtered in enumerate(stream["filtered"]):
-        signs.take(stream["unfiltered"][place][None], filtered[None])
-        if np.isfinite(stream["frozen"][place, 0]):
-            signs.compare(filtered, stream["frozen"][place])
-        found.append((signs.told(place), signs.compared))
+def recordings(folder: Path) -> dict[str, Arrays]:
+    return {path.stem: dict(np.load(path)) for path in sorted(folder.glob("*.npz"))}
+
+
+def split(streams: Mapping[str, Arrays]) -> dict[str, dict[str, Arrays]]:
+    """By the images they show; of training images under other corruptions, without that part of their names."""
+    found: dict[str, dict[str, Arrays]] = {"training": {}, "others": {}, "test": {}}
+    for name, stream in streams.items():
+        kind = next((kind for kind in ("training", "others") if name.startswith(f"{kind}-")), "test")
+        found[kind][name.removeprefix(f"{kind}-")] = stream
     return found
-
-
-def recent_errors(stream: Arrays) -> NDArray[np.float64]:
-    """Of the last 200 answers, or as many as there are; 0 where all are garbage."""
-    valid = stream["labels"] >= 0
-    wrong = valid & (stream["filtered"].argmax(axis=1) != stream["labels"])
-    wrongs, valids = (np.cumsum(np.concatenate([np.zeros(200), flags])) for flags in (wrong, valid))
-    return np.asarray((wrongs[200:] - wrongs[:-200]) / np.maximum(valids[200:] - valids[:-200], 1), np.float64)
-
-
-def alarms(streams: Mapping[str, Arrays], temperature: float | None, limits: Sequence[float]) -> list[dict[str, Any]]:
-    """What the doubt rule does, a row a limit of the expected error."""
-    signs = {name: told(stream, temperature) for name, stream in streams.items()}
-    errors = {name: recent_errors(stream) for name, stream in streams.items()}
-    return [
-        {"limit": limit, "calibrated": temperature is not None, **at_limit(signs, errors, limit)} for limit in limits
-    ]
-
-
-def at_limit(
-    signs: Mapping[str, list[tuple[Signs, int]]], errors: Mapping[str, NDArray[np.float64]], limit: float
-) -> dict[str, Any]:
-    """What the doubt rule does at one limit."""
-    false = right = doubted = bad = frames = 0
-    collapses: list[str] = []
-    for name, found in signs.items():
-        doubts = Doubts(DoubtLimits(most_error=limit))
-        for place, ((each, compared), error) in enumerate(zip(found, errors[name], strict=True)):
-            for event in doubts.judge(each, compared, place / FRAMES_PER_S):
-                if isinstance(event, DoubtBegan):
-                    false, right = false + (error < 0.8 * limit), right + (error >= 0.8 * limit)
-            collapses += [name] if doubts.collapsed and name not in collapses else []
-            is_bad = error > 1.2 * limit and place >= 99
-            bad, doubted = bad + is_bad, doubted + (is_bad and doubts.since_s is not None)
-        frames += len(found)
-    hours = frames / FRAMES_PER_S / 3600
-    return {
-        "hours": round(hours, 2),
-        "false alarms": int(false),
-        "false alarms an hour": round(float(false / hours), 2),
-        "right alarms": int(right),
-        "bad time doubted": round(float(doubted / bad), 3) if bad else None,
-        "bad time": round(float(bad / frames), 3),
-        "streams taken for collapsed": collapses,
-    }
-
-
-def changes_of(streams: Mapping[str, Arrays]) -> dict[str, Any]:
-    """How many changes of corruption the memory of places notices, after how many frames, and how many are none."""
-    delays, missed, others, frames = [], 0, 0, 0
-    for stream in streams.values():
-        noticed = np.flatnonzero(np.diff(stream["changes"], prepend=0))
-        starts = np.flatnonzero(np.diff(stream["places"], prepend=-1))[1:]
-        ends = [*starts[1:], len(stream["changes"])]
-        firsts = [noticed[(noticed >= a) & (noticed < b)] for a, b in zip(starts, ends, strict=True)]
-        delays += [int(found[0] - start) for found, start in zip(firsts, starts, strict=True) if len(found)]
-        missed += sum(not len(found) for found in firsts)
-        others += len(noticed) - sum(bool(len(found)) for found in firsts)
-        frames += len(stream["changes"])
-    return {
-        "changes": len(delays) + missed,
-        "noticed": len(delays),
-        "median frames until then": float(np.median(delays)) if delays else None,
-        "others an hour": round(others / (frames / FRAMES_PER_S / 3600), 1),
-    }
 
 
 def evaluated(folder: Path) -> dict[str, Any]:
     """All of it for one network, from its recordings."""
-    found = {path.stem: dict(np.load(path)) for path in sorted(folder.glob("*.npz"))}
-    training = [stream for name, stream in found.items() if name.startswith("training-")]
-    streams = {name: stream for name, stream in found.items() if not name.startswith("training-")}
+    found, keys = split(recordings(folder)), split(recordings(folder / "keys"))
+    training, streams = found["training"].values(), found["test"]
     temperature = fitted_temperature(
         *(np.concatenate([s[part] for s in training]) for part in ("unfiltered", "labels"))
     )
     best = fitted_temperature(
         *(np.concatenate([s[part][s["labels"] >= 0] for s in streams.values()]) for part in ("unfiltered", "labels"))
     )
-    streams = {name: at_temperature(stream, temperature) for name, stream in streams.items()}
+    varied = {name: at_temperature(s, temperature) for name, s in streams.items() if seed_of(name)}
     return {
         "network": folder.name,
         "streams": [*streams],
         "frames": sum(len(stream["labels"]) for stream in streams.values()),
         "temperature": round(temperature, 3),
         "temperature of the test images": round(best, 3),
-        "ranking": {str(size): ranking(streams, size) for size in WINDOWS},
-        "expected error": {str(size): expectation(streams, size) for size in WINDOWS},
-        "alarms": [row for t in (temperature, None) for row in alarms(streams, t, LIMITS)],
-        "changes": changes_of({n: s for n, s in streams.items() if not n.startswith(("gradual", "garbage"))}),
+        "ranking": {str(size): ranking(varied, size) for size in WINDOWS},
+        "expected error": {str(size): expectation(varied, size) for size in WINDOWS},
+        "alarms": [
+            {"images": images, **row}
+            for images in ("others", "test")
+            for t in (temperature, None)
+            for row in doubt_alarms(found[images], t, LIMITS)
+        ],
+        "drift": [
+            {"images": images, **row}
+            for images in ("others", "test")
+            for row in drift_alarms(found[images], keys[images])
+        ],
     }
 
 
 def record_all(args: argparse.Namespace) -> None:
     images = find_image_set(args.data, args.cache)
-    training = TrainingImages(images, args.cache)
-    wanted = [("training-" + name, training, name, TRAINING_SEED) for name in FITTED]
-    wanted += [(f"{name}-seed-{seed}", images, name, seed) for seed in args.seeds for name in args.streams]
-    for name, shown, protocol, seed in wanted:
+    for stream in streams_of(images, args.cache, args.streams, args.seeds):
         for bundle in args.bundles:
-            path = args.recordings / bundle.stem / f"{name}.npz"
+            path = args.recordings / bundle.stem / f"{stream.name}.npz"
             if not path.exists():
-                frames = TRAINING_FRAMES if shown is training else FRAMES
-                record(bundle, shown, plan_of(shown, protocol, seed, frames), path)
+                record(bundle, stream, path)
                 print(path, flush=True)
-        print(name, "is there", flush=True)
+
+
+def record_keys(args: argparse.Namespace) -> None:
+    images = find_image_set(args.data, args.cache)
+    for stream in steady_streams(images, args.cache):
+        paths = {bundle: args.recordings / bundle.stem / "keys" / f"{stream.name}.npz" for bundle in args.bundles}
+        missing = {bundle: path for bundle, path in paths.items() if not path.exists()}
+        if missing:
+            plan = stream.plan()
+            frames = frames_of(plan, stream.images)
+        for bundle, path in missing.items():
+            write_recording(path, played_keys(bundle, frames, plan))
+            print(path, flush=True)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -314,17 +281,24 @@ def main(argv: list[str] | None = None) -> int:
     recording.add_argument("--streams", nargs="*", choices=PROTOCOLS, default=list(PROTOCOLS))
     recording.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
     evaluating = parts.add_parser("evaluate")
+    evaluating.add_argument("networks", nargs="*", help="by their folders; the others' results stay as they are")
     evaluating.add_argument("--out", type=Path, default=HERE / "results" / "signs.json")
     args = parser.parse_args(argv)
     if args.what == "record":
+        record_keys(args)
         record_all(args)
         return 0
-    networks = [evaluated(folder) for folder in sorted(args.recordings.iterdir()) if folder.is_dir()]
+    kept = json.loads(args.out.read_text())["networks"] if args.networks and args.out.exists() else []
+    found = {network["network"]: network for network in kept}
+    for folder in sorted(args.recordings.iterdir()):
+        if folder.is_dir() and (not args.networks or folder.name in args.networks):
+            found[folder.name] = evaluated(folder)
     content = {
         "measured": "signs",
         "environment": vars(read_environment(1)),
         "frames a corruption": FRAMES,
-        "networks": networks,
+        "frames a second": FRAMES_PER_S,
+        "networks": [found[name] for name in sorted(found)],
     }
     write_atomic(args.out, (json.dumps(content, indent=1) + "\n").encode())
     return 0

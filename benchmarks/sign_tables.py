@@ -6,8 +6,8 @@ __all__ = ["render_collapses", "render_signs"]
 
 
 def render_signs(report: dict[str, Any]) -> str:
-    """How signs rank windows, how near the expected error comes, and what doubt does."""
-    parts = [_ranking(report), _expected(report), _alarms(report), _about(report)]
+    """How signs rank windows, how near the expected error comes, and what doubt and drift do."""
+    parts = [_ranking(report), _expected(report), _alarms(report), _drift(report), _about(report)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -44,12 +44,17 @@ def _ranking(report: dict[str, Any]) -> str:
     rows = []
     for place, first in enumerate(networks[0]["ranking"]["100"]):
         found = [network["ranking"][size][place] for network in networks for size in network["ranking"]]
-        cells = [f"{each['all']:.2f} ({each['median within']:.2f})" for each in found]
+        cells = [f"{_spread(each['all'], each['deviation'])} ({each['median within']:.2f})" for each in found]
         rows.append((first["sign"], *cells))
     told = (
-        "Spearman's rank correlation with the error of the windows of all streams, in brackets the median within one:"
+        "Spearman's rank correlation with the error of the windows of all streams of a seed, mean and standard "
+        "deviation over the seeds; in brackets the median within one stream:"
     )
     return f"{told}\n\n{_table(header, rows)}"
+
+
+def _spread(value: float, deviation: float | None, form: str = ".2f") -> str:
+    return f"{value:{form}}" + ("" if deviation is None else f" ± {deviation:{form.replace('+', '')}}")
 
 
 def _expected(report: dict[str, Any]) -> str:
@@ -57,43 +62,82 @@ def _expected(report: dict[str, Any]) -> str:
     rows = []
     for network in report["networks"]:
         for row in sorted(network["expected error"]["200"], key=lambda row: row["protocol"] == "all"):
-            names = ("error", "bias", "mean absolute difference", "of the best constant", "by chance")
-            points = [f"{100 * row[name]:.1f}" for name in names]
-            points[1] = f"{100 * row['bias']:+.1f}"
-            rows.append((network["network"], row["protocol"], str(row["windows"]), *points))
+            names = ("error", "mean absolute difference", "of the best constant", "by chance")
+            error, *others = (f"{100 * row[name]:.1f}" for name in names)
+            off = row["deviation of the bias"]
+            bias = _spread(100 * row["bias"], None if off is None else 100 * off, "+.1f")
+            rows.append((network["network"], row["protocol"], str(row["windows"]), error, bias, *others))
     told = "The expected error against the error of windows of 200 frames, in points:"
     return f"{told}\n\n{_table(header, rows, left=2)}"
 
 
+_IMAGES = {"others": "training, other corruptions", "test": "test"}
+_COLLAPSED = "streams taken for collapsed"
+
+
 def _alarms(report: dict[str, Any]) -> str:
-    header = ("network", "limit", "temperature", "hours", "false alarms an hour", "right alarms", "bad time in doubt")
+    header = (
+        "network",
+        "images",
+        "limit",
+        "temperature",
+        "hours",
+        "false alarms an hour",
+        "right alarms",
+        "bad time in doubt",
+    )
     rows = []
     for network in report["networks"]:
         for row in network["alarms"]:
             known = f"{network['temperature']:.2f}" if row["calibrated"] else "not known"
             bad = "none was" if row["bad time doubted"] is None else f"{100 * row['bad time doubted']:.0f} %"
             told = (f"{row['hours']:.1f}", f"{row['false alarms an hour']:.1f}", str(row["right alarms"]), bad)
-            rows.append((network["network"], f"{row['limit']:g}", known, *told))
-    collapsed = {name for network in report["networks"] for row in network["alarms"] for name in row[_COLLAPSED]}
-    none = "None of these streams was taken for collapsed." if not collapsed else f"Taken for collapsed: {collapsed}."
-    return f"Doubt, at 5 frames a second:\n\n{_table(header, rows)}\n\n{none}"
+            rows.append((network["network"], _IMAGES[row["images"]], f"{row['limit']:g}", known, *told))
+    named = {(n["network"], name) for n in report["networks"] for row in n["alarms"] for name in row[_COLLAPSED]}
+    collapsed = "; ".join(f"{network}, {name}" for network, name in sorted(named))
+    note = f"Taken for collapsed: {collapsed}." if named else "None of these streams was taken for collapsed."
+    rate = f"{report['frames a second']:g}"
+    return f"Doubt, at {rate} frames a second:\n\n{_table(header, rows, left=2)}\n\n{note}"
 
 
-_COLLAPSED = "streams taken for collapsed"
+def _drift(report: dict[str, Any]) -> str:
+    header = (
+        "network",
+        "images",
+        "limit",
+        "changes",
+        "noticed within 50 frames",
+        "within 100",
+        "median, frames",
+        "hours without a change",
+        "false an hour, shuffled",
+        "in runs",
+    )
+    rows = []
+    for network in report["networks"]:
+        for row in network["drift"]:
+            limit = "memory of places" if row["limit"] is None else f"{row['limit']:g}"
+            shares = [f"{100 * row[name]:.0f} %" for name in ("within 50", "within 100")]
+            hours = f"{row['hours shuffled'] + row['hours in runs']:.1f}"
+            false = [f"{row[f'false an hour {order}']:.1f}" for order in ("shuffled", "in runs")]
+            about = (network["network"], _IMAGES[row["images"]], limit, str(row["changes"]))
+            rows.append((*about, *shares, f"{row['median frames until then']:.0f}", hours, *false))
+    told = (
+        "Drift, by its limit, and for comparison the memory of places; stays of 100 frames or more, and streams "
+        f"without a change at {report['frames a second']:g} frames a second, half of them with classes in runs:"
+    )
+    return f"{told}\n\n{_table(header, rows, left=3)}"
 
 
 def _about(report: dict[str, Any]) -> str:
     told = []
     for network in report["networks"]:
-        changes = network["changes"]
-        streams = ", ".join(name.replace("-seed-", " ") for name in network["streams"])
+        names = sorted({name.partition("-seed-")[0] for name in network["streams"] if "-seed-" in name})
+        seeds = sorted({name.partition("-seed-")[2] for name in network["streams"] if "-seed-" in name})
         told.append(
-            f"{network['network']}: {network['frames']:,} frames of {streams}; temperature "
-            f"{network['temperature']:.2f} from training images, where the test images would have given "
-            f"{network['temperature of the test images']:.2f}. The memory of places noticed {changes['noticed']} of "
-            f"{changes['changes']} changes of corruption, half of these within "
-            f"{changes['median frames until then']:.0f} frames, and {changes['others an hour']:.0f} an hour where "
-            f"none was."
+            f"{network['network']}: {network['frames']:,} frames of {', '.join(names)}, seeds {', '.join(seeds)}; "
+            f"temperature {network['temperature']:.2f} from training images, where the test images would have given "
+            f"{network['temperature of the test images']:.2f}."
         )
     return "\n\n".join([*told, f"CIFAR-10, corrupted here; {report['environment']['cpu']}."])
 

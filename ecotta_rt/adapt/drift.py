@@ -32,7 +32,7 @@ __all__ = ["DRIFT_LIMIT", "DriftDetector"]
 
 Doubles = NDArray[np.float64]
 
-DRIFT_LIMIT = 4.0
+DRIFT_LIMIT = 5.0
 """In units of what chance does."""
 
 _WINDOW, _SETTLED, _MEMORY = 32, 20, 300

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import measure_signs
+import sign_alarms
 from sign_tables import render_collapses, render_signs
 
 
@@ -23,8 +24,9 @@ def stream(frames=400, classes=4, seed=0):
         "filtered": rows,
         "frozen": frozen,
         "distances": np.zeros((frames, 2), np.float32),
-        "changes": (np.arange(frames) >= frames // 2 + 7).astype(int),
-        "known": np.zeros(frames, int),
+        "keys": (generator.normal(size=(frames, 8)) + 2 * (np.arange(frames)[:, None] >= frames // 2)).astype(
+            np.float32
+        ),
         "labels": labels,
         "places": np.repeat([0, 1], frames // 2),
     }
@@ -58,7 +60,7 @@ def test_a_network_that_knows_how_sure_it_may_be_is_expected_right(found):
 
 
 def test_doubt_of_a_hard_half_is_right_and_nothing_else_is(found):
-    (alarms,) = measure_signs.alarms({"a": found}, 1.0, [0.5])
+    (alarms,) = sign_alarms.doubt_alarms({"a": found}, 1.0, [0.5])
 
     assert (alarms["false alarms"], alarms["right alarms"]) == (0, 1)
     assert alarms["bad time doubted"] > 0.5 and alarms["streams taken for collapsed"] == []
@@ -66,26 +68,45 @@ def test_doubt_of_a_hard_half_is_right_and_nothing_else_is(found):
 
 def test_a_change_that_is_noticed_has_its_delay_and_one_that_is_none_counts():
     one = stream()
-    assert measure_signs.changes_of({"a": one}) == {
-        "changes": 1,
-        "noticed": 1,
-        "median frames until then": 7,
-        "others an hour": 0,
-    }
-    twice = {**one, "changes": one["changes"] + (np.arange(400) >= 390)}
-    assert measure_signs.changes_of({"a": twice})["others an hour"] == 45
+    steady = {"steady-shuffled-fog": stream(), "steady-in-runs-fog": {"keys": one["keys"][:200]}}
+
+    drift, places = sign_alarms.drift_alarms({"sudden-seed-0": one, "recurring-seed-0": one}, steady, [3.0])
+
+    assert (drift["changes"], drift["within 50"], drift["within 100"]) == (1, 1, 1)
+    assert 0 < drift["median frames until then"] < 32
+    assert (drift["false an hour shuffled"], drift["hours shuffled"]) == (90, 0.01)  # 1 in 40 s
+    assert drift["false an hour in runs"] == 0 and places["limit"] is None and places["within 100"] == 1
+
+
+def test_what_comes_too_late_is_not_noticed():
+    one = stream()
+
+    found = sign_alarms._noticed(lambda keys: np.array([99, 260]), {"a": one})
+
+    assert (found["within 50"], found["within 100"], found["median frames until then"]) == (0, 1, 60)
+
+
+def test_correlations_are_of_each_seed_and_spread_over_them(found):
+    ranking = measure_signs.ranking({"a-seed-0": found, "a-seed-1": found}, 100)
+
+    assert ranking[0]["deviation"] == 0 and measure_signs.ranking({"a-seed-0": found}, 100)[0]["deviation"] is None
 
 
 def test_tables_have_a_row_a_sign_and_a_stream(tmp_path):
-    for name in ("training-continual", "continual-seed-0"):
-        (tmp_path / "net").mkdir(exist_ok=True)
-        np.savez(tmp_path / "net" / f"{name}.npz", **stream())
+    names = ("training-continual", "others-sudden-seed-7", "continual-seed-0", "continual-seed-1")
+    steady = [f"keys/{prefix}steady-{order}-fog" for prefix in ("", "others-") for order in ("shuffled", "in-runs")]
+    for number, name in enumerate((*names, *steady)):
+        path = tmp_path / "net" / f"{name}.npz"
+        path.parent.mkdir(exist_ok=True, parents=True)
+        np.savez(path, **stream(seed=number))
 
     report = {"networks": [measure_signs.evaluated(tmp_path / "net")], "environment": {"cpu": "a CPU"}}
-    text = render_signs(report)
+    text = render_signs(report | {"frames a second": 10.0})
 
-    assert text.count("| net |") == 2 + 2 * len(measure_signs.LIMITS)
+    doubts, drifts = 2 * 2 * len(measure_signs.LIMITS), 2 * (len(sign_alarms.DRIFT_LIMITS) + 1)
+    assert text.count("| net |") == 2 + doubts + drifts
     assert all(f"| {sign} |" in text for sign in measure_signs.SIGNS)
+    assert "seeds 0, 1" in text and " ± " in text
 
 
 def test_a_stream_that_was_not_found_collapsed_has_no_error_after():
