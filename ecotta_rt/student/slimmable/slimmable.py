@@ -12,8 +12,10 @@ Source:
 
 from typing import Any
 
+import torch
 from torch import Tensor, fx, nn
 
+from ecotta_rt.bundle import FrameSpec
 from ecotta_rt.errors import NetworkError
 from ecotta_rt.method.cut.tracing import describe
 from ecotta_rt.method.width.groups import Widths, find_groups
@@ -43,6 +45,11 @@ class Slimmable(nn.Module):
         super().__init__()
         self.groups = find_groups(network, example_frames)
         self.network = self.groups.network
+
+    @classmethod
+    def for_frame(cls, network: nn.Module, frame: FrameSpec) -> "Slimmable":
+        """As the class, for frames like these."""
+        return cls(network, torch.zeros(1, frame.channels, *frame.size))
 
     def forward(self, frames: Tensor, widths: Widths) -> Tensor:
         """Logits `[N, classes]` of float32 frames `[N, C, H, W]` in [0, 1], norms by the statistics of this batch.

@@ -6,7 +6,9 @@ Source:
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import nn
@@ -14,8 +16,9 @@ from torch import nn
 from ecotta_rt.errors import UsageError
 from ecotta_rt.method.cut.tracing import shape_of
 from ecotta_rt.method.width.groups import ChannelGroups, Widths
+from ecotta_rt.method.width.units import Ids
 
-__all__ = ["at_ratio", "operations", "random_widths", "ratio_for", "rounded"]
+__all__ = ["at_ratio", "operations", "outputs", "random_widths", "ratio_for", "rounded", "weights"]
 
 _DIVISOR, _FEWEST_STEPS = 8, 16
 """Channels in multiples of 8, but at least 16 widths a group: of 32 channels multiples of 2, of 16 every number."""
@@ -54,21 +57,17 @@ def at_ratio(groups: ChannelGroups, ratio: float | Mapping[str, float]) -> dict[
 
 def operations(groups: ChannelGroups, widths: Widths) -> int:
     """Multiply-accumulates a frame at these widths, as `method.cut.cost` counts them."""
-    kept, total = groups.kept(widths), 0
-    for node in groups.graph.nodes:
-        slots = groups.followed.slots.get(str(node.target)) if node.op == "call_module" else None
-        module = groups.network.get_submodule(str(node.target)) if slots is not None else None
-        if slots is None or slots.into is None or not isinstance(module, nn.modules.conv._ConvNd | nn.Linear):
-            continue
-        out, into = len(groups.places(slots.out, kept)), len(groups.places(slots.into, kept))
-        shape = shape_of(node) or ()
-        if isinstance(module, nn.Linear):
-            total += math.prod(shape[:-1]) * out * into
-            continue
-        spread = shape_of(node.all_input_nodes[0]) if isinstance(module, nn.modules.conv._ConvTransposeNd) else shape
-        a_group = 1 if module.groups == module.in_channels > 1 else into // module.groups
-        total += math.prod((spread or ())[1:]) * math.prod(module.kernel_size) * out * a_group
-    return total
+    return sum(out * into * window * places for out, into, window, places in _layers(groups, widths))
+
+
+def weights(groups: ChannelGroups, widths: Widths) -> int:
+    """Numbers in the weights of convolutions and linear layers."""
+    return sum(out * into * window for out, into, window, _ in _layers(groups, widths))
+
+
+def outputs(groups: ChannelGroups, widths: Widths) -> int:
+    """Numbers that convolutions and linear layers make, a frame."""
+    return sum(out * places for out, _, _, places in _layers(groups, widths))
 
 
 def ratio_for(groups: ChannelGroups, share: float) -> float:
@@ -76,9 +75,13 @@ def ratio_for(groups: ChannelGroups, share: float) -> float:
 
     Operations grow with the square of the width: 1/64 of them is about an eighth of the channels.
     """
-    whole = operations(groups, groups.whole())
-    candidates = [step / 128 for step in range(1, 129)]
-    return min(candidates, key=lambda ratio: abs(math.log(operations(groups, at_ratio(groups, ratio)) / whole / share)))
+    costs = _costs_of_ratios(groups)
+    return min(costs, key=lambda ratio: abs(math.log(costs[ratio] / costs[1.0] / share)))
+
+
+@lru_cache(maxsize=8)
+def _costs_of_ratios(groups: ChannelGroups) -> dict[float, int]:
+    return {step / 128: operations(groups, at_ratio(groups, step / 128)) for step in range(1, 129)}
 
 
 def random_widths(groups: ChannelGroups, least: float, generator: torch.Generator, *, each: bool) -> dict[str, int]:
@@ -95,3 +98,43 @@ def random_widths(groups: ChannelGroups, least: float, generator: torch.Generato
     if not each:
         return at_ratio(groups, ratios[0])
     return at_ratio(groups, dict(zip(groups.groups, ratios, strict=True)))
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """A convolution or linear layer: units of its outputs and inputs, and what each pair of them costs."""
+
+    out: Ids
+    into: Ids
+    groups: int
+    depthwise: bool
+    window: int
+    places: int
+
+
+@lru_cache(maxsize=8)
+def _layers_of(groups: ChannelGroups) -> tuple[_Layer, ...]:
+    found = []
+    for node in groups.graph.nodes:
+        slots = groups.followed.slots.get(str(node.target)) if node.op == "call_module" else None
+        module = groups.network.get_submodule(str(node.target)) if slots is not None else None
+        if slots is None or slots.into is None:
+            continue
+        out, into, shape = groups.names[slots.out], groups.names[slots.into], shape_of(node) or ()
+        if isinstance(module, nn.modules.conv._ConvNd):
+            transposed = isinstance(module, nn.modules.conv._ConvTransposeNd)
+            spread = shape_of(node.all_input_nodes[0]) if transposed else shape
+            window, places = math.prod(module.kernel_size), math.prod((spread or ())[1:])
+            depthwise = module.groups == module.in_channels > 1
+            found.append(_Layer(out, into, module.groups, depthwise, window, places))
+        elif isinstance(module, nn.Linear):
+            found.append(_Layer(out, into, 1, False, 1, math.prod(shape[:-1])))
+    return tuple(found)
+
+
+def _layers(groups: ChannelGroups, widths: Widths) -> Iterator[tuple[int, int, int, int]]:
+    """Of each layer: outputs, inputs of one output, size of its window, and places it is at."""
+    kept = groups.kept(widths)
+    for layer in _layers_of(groups):
+        out, into = int(kept[layer.out].sum()), int(kept[layer.into].sum())
+        yield out, 1 if layer.depthwise else into // layer.groups, layer.window, layer.places
