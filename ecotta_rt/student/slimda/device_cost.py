@@ -1,0 +1,158 @@
+"""What a width costs on a device: what `ecotta plan` says of its bundle, and the time of its adapting step here.
+
+    Bundles.make(widths)  ->  the bundle, its plan for the device, measured ms a frame      seconds each
+    fitted(measured)      ->  predict(widths)                                               microseconds each
+
+A search asks for hundreds of widths, so four of them are exported, and of the others memory and time are predicted: a
+constant, a part for each weight or multiplication, and a part for each number in the outputs of convolutions.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ecotta_rt.bundle import read_bundle
+from ecotta_rt.exporter.request import ExportOptions
+from ecotta_rt.machine.device import DeviceProfile
+from ecotta_rt.method.width.groups import ChannelGroups, Widths
+from ecotta_rt.plan.budget import Plan, Wish, alternatives, fastest
+from ecotta_rt.prepare.pipeline import export_bundle, prepare_without_data, warmed_path
+from ecotta_rt.runtime.engine import Runtime
+from ecotta_rt.student.slimda.bank import Bank
+from ecotta_rt.student.slimmable.widths import operations, outputs, weights
+
+__all__ = ["Bundles", "Cost", "Made", "fitted"]
+
+_STEPS, _WARM_STEPS = 8, 2
+_MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a width costs.
+
+    Attributes:
+        peak_bytes: Of the process that adapts, the larger of loading and running, as planned for the device.
+        ms: A frame, of the adapting step on this machine.
+    """
+
+    peak_bytes: float
+    ms: float
+
+    def within(self, other: "Cost") -> bool:
+        """Whether it is no more in either."""
+        return self.peak_bytes <= other.peak_bytes and self.ms <= other.ms
+
+
+@dataclass(frozen=True)
+class Made:
+    """A width that was exported.
+
+    Attributes:
+        widths: Its channels.
+        cost: Planned memory, measured time.
+        plan: How it would run on the device; where nothing fits, the way that needs least.
+        bundle: The file.
+    """
+
+    widths: Widths
+    cost: Cost
+    plan: Plan
+    bundle: Path
+
+
+@dataclass(frozen=True)
+class Bundles:
+    """Makes bundles of widths, as `ecotta prepare` does without data.
+
+    Attributes:
+        bank: Whose.
+        device: Planned for.
+        wish: What is asked of the plan.
+        options: What a bundle holds.
+        parts: K.
+        kernel: Side of the meta convolutions.
+    """
+
+    bank: Bank
+    device: DeviceProfile
+    wish: Wish
+    options: ExportOptions
+    parts: int
+    kernel: int
+
+    def make(self, widths: Widths, stem: Path) -> Made:
+        """Write `STEM.safetensors`, `STEM.ecotta-kK.safetensors` and `STEM.ecotta`, plan, and take some steps.
+
+        Raises:
+            NetworkError: It cannot be cut into so many parts, or exported.
+            UsageError: The bundle has no graph for the wish.
+            TransferError: A file cannot be written.
+        """
+        bundle = stem.with_name(f"{stem.name}.ecotta")
+        network = self.bank.save_at(widths, stem.with_name(f"{stem.name}.safetensors"))
+        prepare_without_data(network, stem, frame=self.bank.frame, parts=self.parts, kernel=self.kernel)
+        export_bundle(network, warmed_path(stem, self.parts), bundle, self.options)
+        ways = alternatives(read_bundle(bundle).manifest, self.device, self.wish)
+        fits = any(way.fits for way in ways)
+        way = fastest(ways) if fits else min(ways, key=lambda each: each.peak_bytes)
+        return Made(dict(widths), Cost(way.peak_bytes, self._ms(bundle, way)), way, bundle)
+
+    def _ms(self, bundle: Path, way: Plan) -> float:
+        """Median over some steps with one thread, a frame."""
+        runtime = Runtime.load(
+            bundle,
+            batch=way.batch,
+            frame_by_frame=way.frame_by_frame,
+            fast=way.fast,
+            adapt=True,
+            threads=1,
+            verify=False,
+        )
+        places = np.arange(way.batch) % len(self.bank.frames)
+        spent = []
+        for _ in range(_WARM_STEPS + _STEPS):
+            began = time.perf_counter()
+            runtime(self.bank.frames[places])
+            spent.append(time.perf_counter() - began)
+        return 1000 * float(np.median(spent[_WARM_STEPS:])) / way.batch
+
+
+def fitted(groups: ChannelGroups, made: Sequence[Made]) -> Callable[[Widths], Cost]:
+    """Predict what a width costs from some that were made.
+
+    Args:
+        groups: Of the bank.
+        made: At least one; three or more with different widths say how cost grows.
+    """
+    memory = _line(
+        [(weights(groups, one.widths), outputs(groups, one.widths)) for one in made], [m.cost.peak_bytes for m in made]
+    )
+    time_ms = _line(
+        [(operations(groups, one.widths), outputs(groups, one.widths)) for one in made], [m.cost.ms for m in made]
+    )
+
+    def predict(widths: Widths) -> Cost:
+        out = outputs(groups, widths)
+        return Cost(memory((weights(groups, widths), out)), time_ms((operations(groups, widths), out)))
+
+    return predict
+
+
+def _line(given: Sequence[tuple[int, int]], found: Sequence[float]) -> Callable[[tuple[int, int]], float]:
+    """Least squares by a constant and two slopes; a slope below 0 is noise, and is left out."""
+    scale = np.maximum(np.max(given, axis=0), 1)
+    columns = np.column_stack([np.ones(len(given)), np.array(given) / scale])
+    used = [0, 1, 2][: len(given)]
+    while True:
+        solved = np.linalg.lstsq(columns[:, used], np.array(found), rcond=None)[0]
+        negative = [place for place, value in zip(used[1:], solved[1:], strict=True) if value < 0]
+        if not negative:
+            break
+        used.remove(min(negative, key=lambda place: solved[used.index(place)]))
+    slopes = np.zeros(3)
+    slopes[used] = solved
+    return lambda each: float(slopes[0] + slopes[1:] @ (np.array(each) / scale))
