@@ -3,6 +3,8 @@
 rank     rank networks that were trained for other tasks by how much they know of yours, and weigh them as teachers
 distil   teach a small network by a large one (or one a domain), over labelled source pictures and unlabelled ones of
          the places where devices will hang; both adapt to those places meanwhile
+slim     train one network that runs at any width, over the same pictures: a bank
+pick     take the widest network out of a bank that fits a device, and make its bundle
 
 Each is a command of its own with its own help. What comes out is a network file that `ecotta prepare` takes.
 
@@ -22,6 +24,8 @@ NAME = "student"
 SUBCOMMANDS: dict[str, str] = {
     "rank": "rank networks that were trained for other tasks by how much they know of yours",
     "distil": "teach a small network by large ones, over labelled source and unlabelled target pictures",
+    "slim": "train one network that runs at any width: a bank",
+    "pick": "take the widest network out of a bank that fits a device, and make its bundle",
 }
 """Name -> its line in lists. The module is `ecotta_rt.cli.student_NAME`."""
 

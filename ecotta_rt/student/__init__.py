@@ -12,4 +12,7 @@ loop in `training`.
 | align domains: DANN, MMD, SymNet | `alignment` |
 | rank foreign networks, and learn from the nearest or all | `ranking`, `weighted` |
 | run a network at any width | `slimmable` |
+| adapt all its widths at once (SlimDA), search them for a device, pick one | `slimda` |
 """
+
+__all__: list[str] = []

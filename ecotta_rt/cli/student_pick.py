@@ -1,0 +1,171 @@
+"""Take the widest network out of a bank that fits a device, and make its bundle.
+
+Some widths are exported to learn what memory and time cost on this network; then widths are searched, group by group,
+for those that answer most like the whole network and cost no more than one ratio for all groups. A budget is what
+`ecotta plan` says of the bundle for the device, its adapting step included; times are measured here, on this machine,
+with one thread. The widest that is planned within the limit is exported, planned and timed itself; where that does not
+fit after all, the next one is tried. Exit code 3 when no width fits, with the nearest.
+
+BANK is from `ecotta student slim`. It holds frames of the target, so no pictures are needed. For a bank of a network of
+your own name its factory, --network FILE.py:FACTORY: that code is run.
+
+Writes OUT.safetensors, which `ecotta prepare` takes (for a factory as its --checkpoint), and OUT.ecotta, the bundle,
+whose meta groups start as an identity; `ecotta prepare OUT.safetensors --data ...` warms them up, which pays.
+
+examples:
+  ecotta student pick bank.safetensors --device raspberry-pi-zero-2w -o door.safetensors
+  ecotta student pick bank.safetensors --device raspberry-pi-4-2gb --ms 10 -o door.safetensors
+  ecotta student pick bank.safetensors --device pixel --limit 100MB -o app.safetensors --plot widths.svg
+  ecotta student pick bank.safetensors --network my_net.py:make --device jetson-nano --step-batch 16 -o yard.safetensors
+"""
+
+import argparse
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ecotta_rt.cli.json_option import STDOUT, add_json, check_json, write_json
+from ecotta_rt.cli.parser import batch_size, integer, thread_count
+from ecotta_rt.errors import InputFileError, UsageError
+from ecotta_rt.files.atomic import check_target
+from ecotta_rt.files.sizes import byte_size
+from ecotta_rt.messages import in_columns, show, tell
+
+if TYPE_CHECKING:
+    from ecotta_rt.student.slimda.device_cost import Bundles, Made
+    from ecotta_rt.student.slimda.picking import Picked
+    from ecotta_rt.student.slimda.search import Candidate
+
+__all__ = ["NAME", "add_arguments", "run"]
+
+NAME = "pick"
+
+_TITLE = "ecotta student pick"
+_SUFFIX = ".safetensors"
+_MIB = 1 << 20
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    add = parser.add_argument
+    add("bank", metavar="BANK", type=Path, help="a bank (.safetensors)")
+    add("--device", metavar="ID", required=True, help="a device id, or a profile of your own: see ecotta devices")
+    add(
+        "-o", "--out", type=Path, required=True, metavar="OUT.safetensors", help="the network; its bundle stands beside"
+    )
+    add("--network", metavar="FILE.py:FACTORY", help="of a bank that is of no model of ours")
+    add("--limit", metavar="SIZE", help="what the process may have (default: the device's limit)")
+    add("--ms", type=float, metavar="T", help="milliseconds a frame that the adapting step may take on this machine")
+    add("--step-batch", type=batch_size, default=1, metavar="N", help="frames a step (default 1)")
+    add("--parts", type=integer, default=4, metavar="K", help="parts to cut the network into (default 4)")
+    add("--tries", type=integer, default=8, metavar="N", help="random narrowings for each budget (default 8)")
+    add("--plot", type=Path, metavar="FILE", help="draw error estimate against memory and time (.png or .svg)")
+    add("--seed", type=integer, default=0, help="of the search (default 0)")
+    add("--threads", type=thread_count, metavar="N", help="threads of torch (default: its choice)")
+    add("--force", action="store_true", help="replace files that exist")
+    add_json(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Export some, search, export what fits."""
+    stem = _checked(args)
+    from ecotta_rt.cli.progress import WorkProgress
+    from ecotta_rt.prepare.pipeline import use_threads
+    from ecotta_rt.student.plot import check_picture
+    from ecotta_rt.student.slimda.bank import load_bank
+    from ecotta_rt.student.slimda.picking import pick
+
+    if args.plot is not None:
+        check_picture(args.plot)
+    use_threads(args.threads)
+    bundles = _bundles(args, load_bank(args.bank, args.network, lambda line: tell(_TITLE, line)))
+    began_s, began_cpu_s = time.monotonic(), time.process_time()
+    with WorkProgress(_TITLE) as progress:
+        picked = pick(
+            bundles,
+            stem,
+            ms=math.inf if args.ms is None else args.ms,
+            tries=args.tries,
+            seed=args.seed,
+            report=progress.update,
+        )
+    seconds, cpu_s = time.monotonic() - began_s, time.process_time() - began_cpu_s
+    if args.plot is not None:
+        from ecotta_rt.student.slimda.plot import draw_widths
+
+        draw_widths(picked.candidates, picked.chosen, args.plot, bundles.device.name)
+    facts = {"schema": 1, "bank": str(args.bank), "device": bundles.device.id, **picked.as_json()}
+    write_json(args.json, {**facts, "seconds": seconds, "cpu_seconds": cpu_s, "recipe": dict(bundles.bank.recipe)})
+    if args.json != STDOUT:
+        _print(args, bundles, picked)
+    if picked.refusal is not None:
+        raise picked.refusal
+    return 0
+
+
+def _checked(args: argparse.Namespace) -> Path:
+    """Refuse what can be refused before torch is imported; the path of what is written, without suffix."""
+    if not args.bank.is_file():
+        raise InputFileError(f"{args.bank}: no such file")
+    if args.out.suffix != _SUFFIX:
+        raise UsageError(f"--out {args.out}: give a {_SUFFIX} file")
+    if args.ms is not None and not 0 < args.ms < math.inf:
+        raise UsageError(f"--ms {args.ms:g}: milliseconds, above 0")
+    if args.tries < 0:
+        raise UsageError(f"--tries {args.tries}: 0 or more")
+    if args.parts < 1:
+        raise UsageError(f"--parts {args.parts}: at least 1")
+    stem: Path = args.out.with_name(args.out.name.removesuffix(_SUFFIX))
+    for path in (args.out, stem.with_name(f"{stem.name}.ecotta")):
+        if path.exists() and not args.force:
+            raise UsageError(f"{path} exists; --force replaces it, --out chooses another name")
+        if path.resolve() == args.bank.resolve():
+            raise UsageError(f"--out {path} is the bank itself; choose another name")
+        check_target(path)
+    check_json(args.json, args.bank, args.out)
+    return stem
+
+
+def _bundles(args: argparse.Namespace, bank: Any) -> "Bundles":
+    from ecotta_rt.exporter.request import ExportOptions
+    from ecotta_rt.machine.device import load_device
+    from ecotta_rt.plan.budget import Wish
+    from ecotta_rt.prepare.pipeline import default_kernel
+    from ecotta_rt.student.slimda.device_cost import Bundles
+
+    options = ExportOptions(bank.network, classes=bank.classes, frame=bank.frame, batches=(args.step_batch,))
+    wish = Wish(batch=args.step_batch, adapt=True, limit_bytes=byte_size(args.limit))
+    return Bundles(bank, load_device(args.device), wish, options, args.parts, default_kernel(bank.network))
+
+
+def _print(args: argparse.Namespace, bundles: "Bundles", picked: "Picked") -> None:
+    chosen = picked.chosen
+    rows: list[Sequence[str]] = [("operations", "error estimate", "MiB", "ms a frame", "")]
+    for one in picked.candidates:
+        exported = next((made for made in picked.made if made.widths == one.widths), None)
+        rows.append(_row(one, exported, chosen is not None and chosen.widths == one.widths))
+    show(f"{args.bank} on {bundles.device.name}; error estimate: distance of answers from the whole network's (UPEM)")
+    show(in_columns(rows, right=range(4)))
+    show("~ is predicted from those that were exported")
+    if chosen is None:
+        return
+    share = 100 * chosen.cost.peak_bytes / chosen.plan.limit_bytes
+    show(
+        f"{args.out}: {chosen.cost.peak_bytes / _MIB:.1f} MiB planned, {share:.0f} % of the limit of "
+        f"{chosen.plan.limit_bytes / _MIB:.1f} MiB; {chosen.cost.ms:.2f} ms a frame here"
+    )
+    show(f"{chosen.bundle}")
+
+
+def _row(one: "Candidate", made: "Made | None", chosen: bool) -> Sequence[str]:
+    cost = one.cost if made is None else made.cost
+    about = "~" if made is None else ""
+    return (
+        f"{one.share:.3f}",
+        f"{one.upem:.3f}",
+        f"{about}{cost.peak_bytes / _MIB:.1f}",
+        f"{about}{cost.ms:.2f}",
+        "chosen" if chosen else "one ratio" if one.uniform else "",
+    )
