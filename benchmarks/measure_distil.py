@@ -66,6 +66,11 @@ PEERS = (
     Row("student, DANN", "student", "adapted"),
 )
 
+KD_STDA = (
+    Row("student, KD-STDA", "student", "kd-stda"),
+    Row("student, KD-STDA with its own DANN", "student", "kd-stda", {"consistency": True}),
+)
+
 
 @dataclass(frozen=True)
 class Trial:
@@ -95,7 +100,7 @@ class Trial:
 TRIALS = {
     "digits": Trial(
         pairs=(("mnist", ("usps",)), ("mnist", ("mnistm",)), ("usps", ("mnist",))),
-        rows=(*PEERS, Row("student, KD-STDA", "student", "kd-stda")),
+        rows=(*PEERS, *KD_STDA),
         size=16,
         frames=2000,
         epochs=12,
@@ -115,7 +120,7 @@ TRIALS = {
     ),
     "pacs": Trial(
         pairs=(("photo", ("art_painting",)),),
-        rows=(*PEERS, Row("student, KD-STDA", "student", "kd-stda")),
+        rows=(*PEERS, *KD_STDA),
         size=32,
         frames=2000,
         epochs=15,
