@@ -136,6 +136,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("trial", choices=TRIALS)
     parser.add_argument("--data", type=Path, required=True, help="folder with domains/")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
+    parser.add_argument("--rows", type=int, help="only so many of a trial's rows (all)")
     parser.add_argument("--store", type=Path, default=Path("measure-distil"), help="folder for decoded pictures")
     parser.add_argument("--out", type=Path, help="default: benchmarks/results/student-distil-TRIAL.json")
     args = parser.parse_args(argv)
@@ -147,7 +148,7 @@ def main(argv: list[str] | None = None) -> int:
     for seed in args.seeds:
         for source, targets in trial.pairs:
             domains, tests = make(args, trial, source, targets)
-            for row in trial.rows:
+            for row in trial.rows[: args.rows]:
                 measure(trial, row, seed, source, targets, domains, tests, out)
     return 0
 
