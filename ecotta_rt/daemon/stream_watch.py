@@ -111,7 +111,7 @@ class StreamWatch:
         self._signs = StreamSigns(self._recipe)
         self._doubts.collapsed = None
         self._adaptation.take_change()
-        self._since_recall = None
+        self._since_recall = self._drift = None
 
     def _look_for_drift(self, count: int) -> None:
         if self._since_recall is not None:

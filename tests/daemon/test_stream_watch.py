@@ -83,6 +83,20 @@ def test_after_a_return_signs_begin_anew_and_doubt_stays_until_they_end_it():
     assert watch.in_doubt and watch.collapsed is None
 
 
+def test_a_drift_of_before_a_return_is_not_told_after_it():
+    clock, stream = ManualClock(), Stream(scenes(100, 100, 200))
+    watch = StreamWatch(SignsRecipe(4), stream, Look(), clock, WatchTimes(drift_every_s=200))
+    told = []
+    for second in range(1, 401):
+        clock.advance_s(1)
+        told += watch.take(FRAMES, said(second % 4), second, 1)
+        if second == 250:  # the second change has been noticed, and waits to be told
+            watch.begin_anew()
+
+    (only,) = (event for event in told if isinstance(event, Drift))
+    assert 100 < only.frame < 132
+
+
 def scenes(*stays):
     """Keys of scenes that lie apart, each for so many frames."""
     generator = np.random.default_rng(0)
