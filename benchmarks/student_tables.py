@@ -68,8 +68,8 @@ def _note(report: dict[str, Any], rows: list[dict[str, Any]]) -> str:
     seeds = ", ".join(map(str, sorted({row["seed"] for row in rows})))
     versions = environment["versions"]
     return (
-        f"Mean ± standard deviation over the seeds {seeds}; test images that no run has seen, the network of the last "
-        f"epoch. Channels of three convolutions: {widths}; frames {about['size']} x {about['size']}, at most "
-        f"{about['frames']:,} of a domain, {about['epochs']} epochs, batch {about['batch']}. Minutes: processor time. "
+        f"Mean ± standard deviation over the seeds {seeds}. Channels of three convolutions: {widths}; frames "
+        f"{about['size']} x {about['size']}, at most {about['frames']:,} of a domain, {about['epochs']} epochs, batch "
+        f"{about['batch']}. Minutes: processor time. "
         f"{environment['cpu']}, torch {versions['torch']}, Python {versions['python']}."
     )
