@@ -36,7 +36,7 @@ def add_ranked(parser: argparse.ArgumentParser) -> None:
         metavar="NETWORKS",
         help="folders, files of ours or .toml, as for `ecotta student rank`",
     )
-    add("--measure", default="parc", metavar="NAME", help="what they are ranked by (default parc)")
+    add("--measure", default="logme", metavar="NAME", help="what they are ranked by (default logme)")
     add("--power", type=float, default=12.0, metavar="P", help="weighted: weights are scores to this (default 12)")
     add(
         "--label-share",
@@ -107,7 +107,10 @@ class RankedTeachers:
         frames, labels = domains.source.frames[places], domains.labels[places]
         ranking = rank(self._sources, frames, labels, (self._args.measure,), power=power)
         if not ranking.related:
-            _say(f"warning: by {self._args.measure} no teacher knows anything of this task; all weigh the same")
+            _say(
+                f"warning: by {self._args.measure} no teacher knows anything of this task; all weigh the same. "
+                "Labels alone may do better (--label-share 1)"
+            )
         self._teaching = chosen_sources(self._sources, {one.name: one.weight for one in ranking.sources})
         said = ", ".join(f"{name} {weight:.3f}" for name, weight in self._weights().items())
         _say(f"teachers by {self._args.measure} and their weights: {said}")

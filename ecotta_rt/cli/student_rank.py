@@ -21,10 +21,11 @@ Paths are relative to that file. A FACTORY is code that is run: a TOML file is r
 because it lies in a folder. A network that cannot be used is an error that names it; --leave-out goes on without it.
 
 measures (the first that is named ranks and weighs):
-  parc       rank correlation of distances between features and between labels; 0 is chance, 100 the most
+  logme      evidence of linear models from features to labels; the steadiest where labels are few
+  parc       rank correlation of distances between features and between labels; 0 is chance, 100 the most; the choice of
+             the paper that weighs teachers so, and good from some hundred labels on
   cka        alignment of linear kernels of features and labels; 0 to 1
   h-score    how much of the features' variance lies between classes, with a shrunk covariance
-  logme      evidence of linear models from features to labels
   leep       log-likelihood of the labels, given the network's own answers
 
 examples:
@@ -85,7 +86,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of the frames that a device will see (default: the largest that a network is made for); each network "
         "gets them resized to its own",
     )
-    add("--measure", nargs="+", default=["parc"], metavar="NAME", help="see above (default parc)")
+    add("--measure", nargs="+", default=["logme", "parc"], metavar="NAME", help="see above (default logme parc)")
     add(
         "--power",
         type=float,

@@ -52,7 +52,7 @@ def test_a_student_learns_from_networks_with_other_classes(place, capsys):
     described = read_network_file("small.safetensors")
     assert (described.classes, described.recipe["frame"]) == (3, [8, 8])
     assert load_network("small.safetensors")(torch.rand(2, 3, 8, 8)).shape == (2, 3)
-    assert "teachers by parc and their weights: " in capsys.readouterr().err
+    assert "teachers by logme and their weights: " in capsys.readouterr().err
     assert sorted(path.name for path in place.iterdir() if path.name.startswith("small")) == ["small.safetensors"]
 
 

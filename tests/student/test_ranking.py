@@ -119,7 +119,7 @@ def test_a_score_is_the_measure_of_the_networks_own_features():
 
 
 def test_the_standard_error_is_about_the_spread_over_pictures():
-    scores = [rank([source("dim", 0.6)], *coloured(60, seed)).sources[0] for seed in range(12)]
+    scores = [rank([source("dim", 0.6)], *coloured(60, seed), ("parc",)).sources[0] for seed in range(12)]
 
     spread = np.std([one.scores["parc"] for one in scores], ddof=1)
     assert 0.4 * spread < np.mean([one.error for one in scores]) < 2.5 * spread

@@ -59,4 +59,4 @@ MEASURES: Mapping[str, Measure] = MappingProxyType(
         "leep": Measure(leep, True, "log-likelihood of the labels given the source's own answers"),
     }
 )
-"""By name. The published choice for weighting sources is `parc`."""
+"""By name. The published choice for weighting sources is `parc`; with few labels `logme` is steadier."""
