@@ -16,7 +16,12 @@ _RETRY_S = 0.05
 
 @contextlib.contextmanager
 def locked(
-    path: str | os.PathLike[str], wait_s: float = 0.0, hint: str = "end that one, or name another file"
+    path: str | os.PathLike[str],
+    wait_s: float = 0.0,
+    hint: str = "end that one, or name another file",
+    *,
+    by: str = "another run",
+    told: str | os.PathLike[str] | None = None,
 ) -> Iterator[None]:
     """Keep other processes that ask for the same lock out while the block runs.
 
@@ -27,10 +32,12 @@ def locked(
         path: The file that is to be ours, links followed; it need not exist, its folder must.
         wait_s: Seconds to wait for another process to be done with it.
         hint: What to try where another process has it.
+        by: What that one is likely to be.
+        told: What the message calls `path`; None: just that.
 
     Raises:
         UsageError: Another process has it; the message names it.
-        TransferError: The lock file cannot be made.
+        TransferError: The lock file cannot be made; nothing is locked, so it may be tried again.
     """
     target = Path(os.path.realpath(path))
     lock = target.with_name(f".{target.name}.lock")
@@ -43,13 +50,11 @@ def locked(
     except OSError as error:
         raise TransferError(f"{lock} cannot be written: {error.strerror or error}. Check the folder") from error
     if descriptor is None:
-        raise UsageError(f"{path} is in use by another run ({_holder(lock)}); {hint}")
+        raise UsageError(f"{told or path} is in use by {by} ({_holder(lock)}); {hint}")
     try:
         yield
     finally:
-        with contextlib.suppress(OSError):
-            lock.unlink()
-        os.close(descriptor)
+        _release(lock, descriptor)
 
 
 def _acquired(lock: Path) -> int | None:
@@ -63,12 +68,28 @@ def _acquired(lock: Path) -> int | None:
         except OSError:
             return descriptor  # no locks here
         # Whoever had it may have removed it after we opened it: then the name is another's, or nobody's.
-        with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(os.stat(lock), os.fstat(descriptor)):
+        try:
+            if _is_open_at(lock, descriptor):
                 os.ftruncate(descriptor, 0)
                 os.write(descriptor, b"%d\n" % os.getpid())
                 return descriptor
+        except BaseException:  # such as a full disk: were it kept open, the next try would meet our own lock
+            _release(lock, descriptor)
+            raise
         os.close(descriptor)
+
+
+def _is_open_at(lock: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(os.stat(lock), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
+def _release(lock: Path, descriptor: int) -> None:
+    with contextlib.suppress(OSError):
+        lock.unlink()
+    os.close(descriptor)
 
 
 def _holder(lock: Path) -> str:

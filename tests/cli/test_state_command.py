@@ -282,7 +282,7 @@ def test_what_changes_states_is_refused_while_a_daemon_runs(folder, capsys, acti
         assert state(capsys, "list", folder)[0] == 0  # which only reads
 
     assert code == 2
-    assert "in use by another run" in err
+    assert "in use by a daemon" in err
     assert "stop it first" in err
     assert files_of(folder) == before
 

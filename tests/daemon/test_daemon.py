@@ -126,7 +126,7 @@ def test_a_disk_that_hangs_holds_up_neither_answers_nor_the_end(serve, folder, m
     assert len(heard.answers("door")) == 5
     (told,) = heard.of(StateNotSaved)
     assert told.why.startswith("the disk was not done within")
-    with pytest.raises(UsageError, match="in use by another run"):  # it may still write to the folder
+    with pytest.raises(UsageError, match="in use by a daemon"):  # it may still write to the folder
         serve(CameraOptions("door", folder("b", 1)))
     goes_on.set()
 
@@ -145,7 +145,7 @@ def test_two_daemons_on_one_state_are_refused(serve, folder):
     heard, pictures, refused = Heard(), folder("a", 2), []
 
     def start_another():
-        with pytest.raises(UsageError, match="in use by another run"):
+        with pytest.raises(UsageError, match="in use by a daemon"):
             serve(CameraOptions("door", pictures))
         refused.append(True)
 

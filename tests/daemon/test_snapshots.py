@@ -270,7 +270,10 @@ def test_a_longer_file_than_any_state_of_the_network_is_not_read(tmp_path):
 
 
 def test_a_second_daemon_is_kept_out_and_told_what_to_do(tmp_path):
-    with folder_locked(tmp_path), pytest.raises(UsageError, match=r"in use by another run \(process \d+\); stop it"):
+    with (
+        folder_locked(tmp_path),
+        pytest.raises(UsageError, match=rf"^{tmp_path} is in use by a daemon \(process \d+\); stop it"),
+    ):
         folder_locked(tmp_path).__enter__()
 
 

@@ -1,3 +1,5 @@
+import errno
+import os
 from types import SimpleNamespace
 
 import numpy as np
@@ -54,7 +56,29 @@ def test_a_folder_whose_disk_comes_later_is_locked_before_anything_is_written(tm
         folder.require()
         folder.require()
 
-        with pytest.raises(UsageError, match="in use by another run"), OwnFolder(disk / "state", said.append, 0):
+        with pytest.raises(UsageError, match="in use by a daemon"), OwnFolder(disk / "state", said.append, 0):
             pass
     with OwnFolder(disk / "state", said.append):
         assert len(said) == 1
+
+
+def test_a_folder_on_a_disk_that_is_full_at_the_start_is_had_when_there_is_room(tmp_path, monkeypatch):
+    said = []
+
+    def full(descriptor, content):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr("ecotta_rt.files.lock.os.write", full)
+        folder = OwnFolder(tmp_path / "state", said.append)
+        folder.__enter__()
+        with pytest.raises(TransferError, match="No space left"):
+            folder.require()
+    assert "not saved for now" in said[0] and "No space left" in said[0]
+
+    folder.require()
+
+    told = rf"{tmp_path}/state is in use by a daemon \(process {os.getpid()}\)"
+    with pytest.raises(UsageError, match=told), OwnFolder(tmp_path / "state", said.append, 0):
+        pass
+    folder.__exit__()

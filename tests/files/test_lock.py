@@ -1,3 +1,4 @@
+import errno
 import os
 import signal
 import subprocess
@@ -55,3 +56,30 @@ def test_a_lock_that_cannot_be_made_is_told(tmp_path):
     told = r"\.state\.lock cannot be written: No such file"
     with pytest.raises(TransferError, match=told), locked(tmp_path / "no folder" / "state"):
         pass
+
+
+def test_on_a_full_disk_nothing_stays_locked_and_the_next_try_succeeds(tmp_path, monkeypatch):
+    def full(descriptor, content):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    before = os.listdir("/proc/self/fd")
+    with monkeypatch.context() as patched:
+        patched.setattr("ecotta_rt.files.lock.os.write", full)
+        for _ in range(3):
+            with pytest.raises(TransferError, match="cannot be written: No space left"), locked(tmp_path / "state"):
+                pass
+    assert os.listdir("/proc/self/fd") == before
+    assert list(tmp_path.iterdir()) == []
+
+    with locked(tmp_path / "state"):
+        pass
+
+
+def test_the_message_says_what_has_it_and_names_what_a_reader_knows(tmp_path):
+    with locked(tmp_path / "state"):
+        told = rf"^{tmp_path} is in use by a daemon \(process {os.getpid()}\)"
+        with (
+            pytest.raises(UsageError, match=told),
+            locked(tmp_path / "state", by="a daemon", told=tmp_path),
+        ):
+            pass

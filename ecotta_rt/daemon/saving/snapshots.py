@@ -248,7 +248,7 @@ def folder_locked(folder: str | Path, hint: str = _STOP_IT, wait_s: float = 0.0)
         UsageError: Another process has it; the message names it.
         TransferError: The lock cannot be made.
     """
-    return locked(Path(folder) / "snapshots", wait_s, hint)
+    return locked(Path(folder) / "snapshots", wait_s, hint, by="a daemon", told=folder)
 
 
 def _frames(state: AdaptState) -> int:
