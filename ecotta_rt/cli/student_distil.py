@@ -121,6 +121,8 @@ def _add_constants(group: "argparse._ArgumentGroup") -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Look at everything, train, write, tell."""
+    if not args.out.name or args.out.name == "..":
+        raise UsageError(f"--out {str(args.out)!r} names no file: give a path without a suffix")
     out = args.out.with_name(f"{args.out.name}.safetensors")
     method = args.method or ("kd-stda" if len(args.target) == 1 else "mt-mtda" if args.target else None)
     _check(args, method, out)
@@ -196,8 +198,6 @@ def _check(args: argparse.Namespace, method: str | None, out: Path) -> None:
     require_network(args.student, args.checkpoint)
     for teacher, checkpoint in zip(args.teacher, args.teacher_checkpoint or [None] * len(args.teacher), strict=True):
         require_network(teacher, checkpoint)
-    if not args.out.name:
-        raise UsageError(f"{str(args.out)!r} names no file: give --out a path without a suffix")
     if out.exists() and not args.force:
         raise UsageError(f"{out} exists; --force replaces it, --out chooses another name")
     check_target(out)

@@ -71,7 +71,7 @@ def place(tmp_path, monkeypatch):
 
 def distil(*words):
     usual = ["--epochs", "2", "--batch", "8", "--out", "small", "--size", "8", "--threads", "1"]
-    return main(["student", "distil", *words, *usual])
+    return main(["student", "distil", *usual, *words])
 
 
 DAY = ["--source", "day"]
@@ -236,6 +236,13 @@ def test_an_existing_network_is_replaced_only_when_told(place, capsys):
     assert distil(*words) == 2 and "--force replaces it" in capsys.readouterr().err
     assert (place / "small.safetensors").read_text() == "mine"
     assert distil(*words, "--force") == 0
+
+
+@pytest.mark.parametrize("out", [".", "..", "folder/.."])
+def test_an_out_that_names_no_file_is_refused(place, capsys, out):
+    assert distil("net.py:make", *DAY, "--method", "source-only", "--out", out) == 2
+
+    assert f"--out {out!r} names no file" in capsys.readouterr().err
 
 
 def test_the_word_comes_first(capsys):
