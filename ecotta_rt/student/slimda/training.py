@@ -1,9 +1,10 @@
 """SlimDA: one slimmable network adapts to a target domain at all its widths at once.
 
 In each step the largest width, the smallest and some random ones see the same batch (the sandwich rule), and their
-gradients add up. Three classifiers stand on the features of each: two confuse the domains (SymNets, `L_dc`) and supply
-what the ensemble knows; the third, C_a, is the network's own, learns from the ensemble alone (`L_seed`), and is the one
-that is used afterwards. So the two objectives do not fight over one classifier (OSTC).
+gradients add up: each learns as fast as it would alone. Three classifiers stand on the features of each. Two confuse
+the domains (SymNets, `L_dc`) and supply what the ensemble knows; the third, C_a, is the network's own, learns from the
+ensemble alone (`L_seed`), and is the one that is used afterwards. So the two objectives do not fight over one
+classifier (OSTC).
 
 Source: SlimDA, Meng et al. 2022, arXiv 2206.06620; which loss reaches which classifier as in its figure 2. What its
 public parts leave open, and how it is decided here: `L_seed` reaches the features, too, and its weight grows as that of
@@ -171,7 +172,7 @@ def _losses(
     first = round(slim.source_share * moment.epochs)
     if moment.epoch < first:
         losses = [_on_source(slimmable, heads, batch, widths) for widths in drawn]
-        return {"L_source": torch.stack(losses).mean()}
+        return {"L_source": torch.stack(losses).sum()}
     begin = first / moment.epochs
     ramp, target = dann_coefficient((moment.done - begin) / (1 - begin)), torch.cat(batch.targets)
     confusion, known, answers = list[Tensor](), list[Tensor](), list[Tensor]()
@@ -182,8 +183,8 @@ def _losses(
         answers.append(answer)
     costs = [operations(slimmable.groups, widths) for widths in drawn]
     taught = sharpened(aggregated(known, costs, slim.confidence), slim.temperature)
-    seeds = torch.stack([seed_loss(answer, taught) for answer in answers]).mean()
-    return {"L_dc": torch.stack(confusion).mean(), "L_seed": slim.seed_weight * ramp * seeds}
+    seeds = torch.stack([seed_loss(answer, taught) for answer in answers]).sum()
+    return {"L_dc": torch.stack(confusion).sum(), "L_seed": slim.seed_weight * ramp * seeds}
 
 
 def _on_source(slimmable: Slimmable, heads: nn.Linear, batch: Batch, widths: Widths) -> Tensor:
