@@ -52,6 +52,7 @@ class Log:
         self._wall_s = wall_s
         self._waiting: Queue[Callable[[], None] | None] | None = None  # None: lines are written at once
         self._dropped = 0
+        self._unsaved: set[str | None] = set()  # cameras
 
     @contextmanager
     def unhurried(self, left_s: Callable[[], float] = lambda: _END_S) -> Iterator[None]:
@@ -82,7 +83,13 @@ class Log:
             return
         kind, text = said
         fields = {"event": kind} | ({} if stamped.camera is None else {"camera": stamped.camera})
-        self._write(_SEVERITIES.get(kind, "info"), text, fields)
+        severity = _SEVERITIES.get(kind, "info")
+        if kind == "state-not-saved":
+            self._unsaved.add(stamped.camera)
+        elif kind == "state-saved" and stamped.camera in self._unsaved:
+            self._unsaved.discard(stamped.camera)
+            severity, text = "info", f"saved again: {text}"
+        self._write(severity, text, fields)
 
     def _write(self, severity: Severity, text: str, fields: dict[str, str]) -> None:
         if _ORDER.index(severity) < _ORDER.index(self.options.level):

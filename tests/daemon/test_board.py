@@ -345,7 +345,7 @@ TOLD = {
     StreamEnded(0): ("ended", "the stream has ended"),
     StateSaved("/var/lib/s"): ("state-saved", "s"),
     StateSaved("s", 9, "at stop"): ("state-saved", "s (at stop)"),
-    StateNotSaved("s", "disk full"): ("state-not-saved", "s: disk full"),
+    StateNotSaved("s", "disk full"): ("state-not-saved", "not saved in s: disk full"),
     StateReturned(0, "source", "asked for"): ("state-returned", "back to source: asked for"),
     AdaptingSet(0, True): ("adapting", "adaptation is on"),
     GuardStep(0, Level.FULL, Level.SPARSE, "throttled"): ("guard", "full -> sparse (throttled)"),

@@ -137,8 +137,8 @@ def test_where_no_state_can_be_kept_that_is_said_and_the_cameras_are_answered(se
     heard, _ = serve(CameraOptions("door", folder("a", 3)), state=StateOptions(str(tmp_path / "file" / "state")))
 
     assert len(heard.answers("door")) == 3
-    (event,) = heard.of(StateNotSaved, "door")
-    assert "file" in event.why
+    start, end = heard.of(StateNotSaved, "door")
+    assert "file" in start.why and end.why == f"at stop: {start.why}"
 
 
 def test_two_daemons_on_one_state_are_refused(serve, folder):

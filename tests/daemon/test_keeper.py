@@ -280,6 +280,28 @@ def test_the_end_does_not_wait_for_a_disk_that_hangs(camera):
     assert [event.why for event in camera.told] == ["the disk was not done within 0.05 seconds"]
 
 
+@pytest.mark.parametrize("failed_before", [False, True])
+def test_what_cannot_be_saved_at_the_end_is_told_whatever_was_told_before(camera, failed_before):
+    camera.card.fail_with = TransferError("no space left")
+    camera.play(300 if failed_before else 1)
+    camera.keeper.stop()
+
+    assert camera.writer.close(LONGEST_S)
+    before = ["no space left"] if failed_before else []
+    assert [event.why for event in camera.told] == [*before, "at stop: no space left"]
+
+
+def test_where_there_is_nowhere_to_save_to_at_the_start_that_is_told_until_a_state_is_saved(camera):
+    camera.keeper.begin_without("the disk comes later")
+    assert camera.told == []  # nobody hears yet
+
+    for seconds in (1, 1, 299):
+        camera.play(seconds)
+
+    assert camera.kinds == [StateNotSaved, StateSaved]
+    assert camera.told[0].why == "the disk comes later"
+
+
 def test_after_the_end_nothing_is_written(camera):
     camera.writer.close(LONGEST_S)
 

@@ -8,6 +8,7 @@ import pytest
 from ecotta_rt.daemon import log as log_module
 from ecotta_rt.daemon.configuration.tables import LogOptions
 from ecotta_rt.daemon.log import Log
+from ecotta_rt.events import Stamped, StateNotSaved, StateSaved
 
 
 @pytest.fixture
@@ -57,3 +58,16 @@ def test_lines_come_in_their_order_and_all_before_the_end(capsys):
 
     lines = [line.removeprefix("ecotta serve: ") for line in capsys.readouterr().err.split(os.linesep) if line]
     assert lines == ["before", *map(str, range(100)), "after"]
+
+
+def test_that_saving_works_again_is_told_once_for_each_camera_that_could_not_save(capsys):
+    log = Log(LogOptions())
+    saved, failed = StateSaved("/s/door/7.safetensors", 9, "every 300 s"), StateNotSaved("/s/door", "the disk is full")
+
+    for event, camera in ((saved, "door"), (failed, "door"), (saved, "yard"), (saved, "door"), (saved, "door")):
+        log.take(Stamped(event, 0.0, 0.0, camera))
+
+    assert capsys.readouterr().err.splitlines() == [
+        "ecotta serve: warning: door: not saved in /s/door: the disk is full",
+        "ecotta serve: door: saved again: 7.safetensors (every 300 s)",
+    ]

@@ -74,9 +74,10 @@ def test_a_folder_on_a_disk_that_is_full_at_the_start_is_had_when_there_is_room(
         folder.__enter__()
         with pytest.raises(TransferError, match="No space left"):
             folder.require()
-    assert "not saved for now" in said[0] and "No space left" in said[0]
+    assert "not saved for now" in said[0] and "No space left" in said[0] and said[0].endswith(folder.trouble)
 
     folder.require()
+    assert folder.trouble == ""
 
     told = rf"{tmp_path}/state is in use by a daemon \(process {os.getpid()}\)"
     with pytest.raises(UsageError, match=told), OwnFolder(tmp_path / "state", said.append, 0):

@@ -66,7 +66,7 @@ def _of_states(event: Event) -> tuple[str, str] | None:
             name = PurePath(event.path).name
             return "state-saved", f"{name} ({event.why})" if event.why else name
         case StateNotSaved():
-            return "state-not-saved", f"{event.path}: {event.why}"
+            return "state-not-saved", f"not saved in {event.path}: {event.why}"
         case StateReturned():
             return "state-returned", f"back to {event.to}: {event.why}"
         case AdaptingSet():

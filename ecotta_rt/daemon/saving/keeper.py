@@ -14,7 +14,8 @@ day of that would be more than the limit is written less often. When the day's b
 next day, but for the one at the end.
 
 A disk that is full, read-only or slow is told once, counted, and tried again after 30 seconds, then after twice as long
-each time up to an hour. When it works again that is told as well. The stream goes on.
+each time up to an hour. When it works again that is told as well. The stream goes on. What fails at the end is told,
+whatever was told before: it is lost.
 
 Where signs say without labels whether the answers are right, the last state that was not in doubt for ten minutes after
 it had been taken is held in memory, and on the disk whatever comes after it: for a return to it. A start while it is so
@@ -109,7 +110,8 @@ class Keeper:
         snapshots: Where to; nobody else writes there meanwhile.
         state_of: The camera's state, as copies; called between two frames.
         writer: Has the thread.
-        report: Hears of each `StateSaved`, and of the first `StateNotSaved` until one is saved again.
+        report: Hears of each `StateSaved`, and of the first `StateNotSaved` until one is saved again; of the last at
+            the end in any case.
         every_s: Seconds between two saves, at least.
         day_bytes: To write a day at most.
         clock: Tells when the time has come.
@@ -157,6 +159,9 @@ class Keeper:
         self._unproved = False  # whether an earlier run ended in doubt, and nothing has proved good since
         self._beginnings, self._kept_before = 1, 0  # at the source; before so many of them what was learned is kept
         self._resetting = self._at_source = False
+        self._latest: _Taken | None = None
+        self._stopped = False
+        self._trouble = ""  # from before the start, not told yet
 
     def begin_with(self, found: Found) -> None:
         """The stream goes on from this, which counts as good until somebody says otherwise, or has said so before."""
@@ -168,6 +173,10 @@ class Keeper:
             self._unproved = kept.snapshot is not None
             if found.snapshot is not None:
                 self._kept_before = self._beginnings
+
+    def begin_without(self, why: str) -> None:
+        """There is nowhere to save to yet; `tick` tells it, when everybody hears."""
+        self._trouble = why
 
     def expect(self, state_bytes: int) -> float:
         """A state has about so many bytes: returns how many seconds apart it is saved, at least."""
@@ -216,6 +225,10 @@ class Keeper:
 
     def tick(self) -> None:
         """Save when the time has come, and say so where the disk takes very long."""
+        if self._trouble:
+            why, self._trouble = self._trouble, ""
+            if not self.figures.saved:
+                self._failed(why)
         if self._writer.is_busy(self.camera):
             self._watch_slow_disk()
         elif self._is_due():
@@ -255,7 +268,7 @@ class Keeper:
     def stop(self) -> None:
         """Save for the last time, whatever was written today; then close the writer."""
         with self._lock:
-            moved = self._moved
+            moved, self._stopped = self._moved, True
         if moved:
             self._take("at stop")
 
@@ -289,7 +302,7 @@ class Keeper:
         with self._lock:
             taken.good = self._good if self._doubtful or self._unproved else None
             taken.beginnings = self._beginnings
-            self._moved = False
+            self._moved, self._latest = False, taken
             self._tried_s = taken.taken_s
             if self._candidate is None and not self._doubtful:
                 self._candidate = taken
@@ -358,6 +371,8 @@ class Keeper:
             if taken is not None:
                 self._moved = True
                 self._retry_s = min(2 * self._retry_s or _FIRST_RETRY_S, _LAST_RETRY_S)
+            if self._stopped and taken is self._latest:
+                told, why = False, f"at stop: {why}"  # nobody tries again
         if not told:
             self._report(StateNotSaved(str(self._snapshots.folder), why))
 

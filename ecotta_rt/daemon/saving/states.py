@@ -34,6 +34,9 @@ class OwnFolder:
         say: Tells people something in a line.
         wait_s: Seconds to wait at the beginning for another process to be done: a command has it for a moment.
 
+    Attributes:
+        trouble: Why it could not be used at the beginning; "": it can.
+
     Raises:
         UsageError: Another process has it.
     """
@@ -43,11 +46,13 @@ class OwnFolder:
         self._say, self._wait_s = say, wait_s
         self._lock: AbstractContextManager[None] | None = None
         self._hangs = False
+        self.trouble = ""
 
     def __enter__(self) -> Self:
         try:
             self.require(self._wait_s)
         except TransferError as error:
+            self.trouble = str(error)
             self._say(f"warning: what is learned is not saved for now: {error}")
         return self
 
@@ -74,7 +79,7 @@ class OwnFolder:
             raise TransferError(f"{self.path} cannot be made: {error.strerror or error}") from error
         lock = folder_locked(self.path, wait_s=wait_s)
         lock.__enter__()
-        self._lock = lock
+        self._lock, self.trouble = lock, ""
 
 
 class States:
@@ -126,6 +131,8 @@ class States:
             clock=self._clock,
             require=self._folder.require,
         )
+        if self._folder.trouble:
+            keeper.begin_without(self._folder.trouble)
         state_bytes = own.most_file_bytes - MAX_HEADER_BYTES
         if (apart_s := keeper.expect(state_bytes)) > self._options.every_s:
             self._say(
