@@ -9,7 +9,7 @@ Importing it loads no network, and starts no thread.
 
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from threading import Thread, current_thread
 from types import TracebackType
@@ -24,6 +24,7 @@ from ecotta_rt.daemon.daemon import PRESS_S, Daemon
 from ecotta_rt.daemon.inbox import Inbox
 from ecotta_rt.errors import TransferError, UsageError
 from ecotta_rt.events import Stamped
+from ecotta_rt.files.fields import Document, nearest, path_text
 from ecotta_rt.sources.opening import Opened
 from ecotta_rt.sources.pushed import Pushed
 from ecotta_rt.sources.source import Source
@@ -51,7 +52,8 @@ class Live:
         network: Fields of the table `[network]` of a configuration beside the bundle, such as `device` and `learning`.
 
     Raises:
-        UsageError: An option that cannot be meant. A camera that cannot be opened is raised by the loop or `close`.
+        UsageError: An option that is unknown or cannot be meant, or a `state` that is no folder. A camera that cannot
+            be opened is raised by the loop or `close`.
     """
 
     def __init__(
@@ -67,25 +69,35 @@ class Live:
     ) -> None:
         if not cameras:
             raise UsageError("no camera: give at least one, as {'door': '/dev/video0'}")
+        options = replace(_network_options(network), bundle=str(bundle))
         self._pushed = {name: Pushed() for name, source in cameras.items() if source is None}
         own = self._pushed | {name: source for name, source in cameras.items() if not isinstance(source, str | None)}
         sources = {name: Opened(source, live=not waits or name in self._pushed) for name, source in own.items()}
         named = tuple(
             CameraOptions(name, source if isinstance(source, str) else "-") for name, source in cameras.items()
         )
-        config = Config(NetworkOptions(str(bundle), **network), named, log=LogOptions("error"))
+        config = Config(options, named, log=LogOptions("error"))
         if state is not None:
+            _require_folder(Path(state))
             config = replace(config, state=StateOptions(str(state)))
         self._inbox = Inbox(most_waiting, waits=waits)
         self._daemon = Daemon(config, [self._inbox], sources=sources, keeps_states=state is not None)
         self._on_event = on_event
         self._error: BaseException | None = None
+        self._begun = False
         self._threads = [Thread(target=self._run, name="live", daemon=True)]
         if on_event is not None:
             self._threads.append(Thread(target=self._call, name="live: on_event", daemon=True))
 
     def start(self) -> Self:
-        """Begin; the network is loaded in the background. Returns itself."""
+        """Begin; the network is loaded in the background. Returns itself.
+
+        Raises:
+            UsageError: It was started before, by `with` too, or closed.
+        """
+        if self._begun:
+            raise UsageError("this Live was started or closed before, and runs once; make another one")
+        self._begun = True
         for thread in self._threads:
             thread.start()
         return self
@@ -103,6 +115,7 @@ class Live:
             TransferError: Something hangs, and was left behind.
         """
         begun_s = time.monotonic()
+        self._begun = True
         self._daemon.stop()
         self._inbox.let_go()
         while (hanging := self._hanging()) and (waited_s := time.monotonic() - begun_s) < _CLOSE_S:
@@ -216,3 +229,24 @@ class Live:
         error, self._error = self._error, None
         if error is not None:
             raise error
+
+
+def _network_options(given: Mapping[str, Any]) -> NetworkOptions:
+    """Held to what a configuration may say, without a bundle; raises UsageError. None is as if it was left out."""
+    known = [field.name for field in fields(NetworkOptions) if field.name != "bundle"]
+    own = ("on_event", "state", "waits", "most_waiting")
+    for name in given:
+        if name not in known:
+            hint = nearest(name, (*own, *known))
+            raise UsageError(f"unknown option {name!a}; {hint}known: {', '.join((*own, *known))}")
+    values = {name: value for name, value in given.items() if value is not None}
+    return Document(
+        {"bundle": "-", **values}, lambda path, problem: UsageError(f"option {path_text(path)}: {problem}")
+    ).read(NetworkOptions)
+
+
+def _require_folder(path: Path) -> None:
+    """Raise UsageError where a file is in the place of a folder, or of one above it."""
+    there = next((each for each in (path, *path.parents) if each.exists()), path)
+    if there.exists() and not there.is_dir():
+        raise UsageError(f"state={str(path)!r}: {there} is a file; name a folder, which is made where it is missing")

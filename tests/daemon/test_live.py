@@ -304,3 +304,37 @@ def test_a_slow_reader_loses_the_oldest_events_and_is_told_how_many():
     found = [*inbox.events()]
 
     assert found == [Stamped(EventsDropped("reader", 7), 7.0, 7.0), *events[7:]]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"lerning": "on"}, "unknown option 'lerning'; did you mean learning"),
+        ({"wait": True}, "unknown option 'wait'; did you mean waits"),
+        ({"learning": "maybe"}, "option learning: expected one of off, on, found 'maybe'"),
+        ({"adapt_every": 0}, "option adapt_every: "),
+        ({"memory_limit": "much"}, "option memory_limit: "),
+    ],
+)
+def test_an_option_that_cannot_be_meant_is_refused_at_once(bundle, given, said):
+    with pytest.raises(UsageError) as refused:
+        Live(bundle, {"door": None}, **given)
+    assert said in str(refused.value)
+
+
+def test_an_option_of_none_is_as_if_it_was_left_out(bundle):
+    Live(bundle, {"door": None}, learning=None, adapt_every=None, max_temperature=70).close()
+
+
+@pytest.mark.parametrize("below", ["", "states/here"])
+def test_a_state_folder_that_is_a_file_is_refused_at_once(bundle, tmp_path, below):
+    (tmp_path / "file").write_text("of somebody")
+    with pytest.raises(UsageError, match="file is a file; name a folder"):
+        Live(bundle, {"door": None}, state=tmp_path / "file" / below)
+
+
+def test_it_is_started_once(bundle):
+    with Live(bundle, {"door": None}) as live, pytest.raises(UsageError, match="runs once"):
+        live.start()
+    with pytest.raises(UsageError, match="runs once"):
+        live.start()
