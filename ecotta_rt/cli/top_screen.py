@@ -160,6 +160,8 @@ def _troubles(status: Status) -> list[str]:
             found.append(f"{camera['name']}: away for {_lasted(camera['since_s'])}, {camera['why']}")
         if camera["doubt"]:
             found.append(f"{camera['name']}: answers may be wrong, {camera['doubt']}")
+        if camera.get("not_saved"):  # a daemon of an older version does not say it
+            found.append(f"{camera['name']}: what it learns is not saved, {camera['not_saved']}")
         if not camera["adapting"]:
             found.append(f"{camera['name']}: its adaptation is switched off")
     found += [f"output {sink['name']}: {sink['failed']}" for sink in status["sinks"] if sink["failed"] is not None]

@@ -24,7 +24,17 @@ from ecotta_rt.daemon.http.board import BoardFacts
 from ecotta_rt.daemon.http.camera_tally import BoardCamera
 from ecotta_rt.daemon.http.http_options import HttpOptions
 from ecotta_rt.daemon.http.web import Web
-from ecotta_rt.events import AdaptingSet, DoubtBegan, Drift, GuardStep, Signs, SinkFailed, SourceLost
+from ecotta_rt.events import (
+    AdaptingSet,
+    DoubtBegan,
+    Drift,
+    GuardStep,
+    Signs,
+    SinkFailed,
+    SourceLost,
+    StateNotSaved,
+    StateSaved,
+)
 from ecotta_rt.machine.vitals import Vitals
 from ecotta_rt.records import Level
 from fixtures.boards import Days, answer
@@ -184,12 +194,24 @@ def hostile_day() -> Days:
     days.take(answer(), bad)
     days.take(DoubtBegan(0, bad), bad)
     days.take(AdaptingSet(0, False), bad)
+    days.take(StateNotSaved(bad, bad), bad)
     days.take(SinkFailed(bad, bad), None)
     days.take(GuardStep(0, Level.FULL, Level.DROP, "available"), None)
     return days
 
 
 STATUS = hostile_day().board.snapshot()
+
+
+def test_a_state_that_cannot_be_saved_is_said_while_that_lasts():
+    days = day()
+    days.take(StateNotSaved("/s/yard", "the disk is full"), "yard")
+    line = "! yard: what it learns is not saved, the disk is full"
+    assert line in screen(days.board.snapshot(), 100, 20, Paint())
+
+    days.take(StateSaved("/s/yard/1.safetensors"), "yard")
+
+    assert line not in screen(days.board.snapshot(), 100, 20, Paint())
 
 
 def test_a_daemon_that_stands_still_or_does_with_less_says_so_first():

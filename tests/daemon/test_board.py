@@ -205,6 +205,18 @@ def test_signs_doubt_drift_resets_and_saves_are_kept():
     assert days.camera()["doubt"] is None
 
 
+def test_a_state_that_cannot_be_saved_stands_there_until_one_is():
+    days = Days()
+    assert days.camera()["not_saved"] is None
+    days.take(StateNotSaved("/s/door", "the disk is full"))
+    days.take(answer())
+    assert days.camera()["not_saved"] == "the disk is full"
+
+    days.take(StateSaved("/s/door/1.safetensors"))
+
+    assert days.camera()["not_saved"] is None
+
+
 def test_guard_and_sinks_are_of_the_process():
     days = Days()
     days.take(GuardStep(4, Level.FULL, Level.STATISTICS, "temperature", temperature_c=82.0))

@@ -1,7 +1,7 @@
 from ecotta_rt.daemon.http.board import BoardFacts
 from ecotta_rt.daemon.http.camera_tally import BoardCamera
 from ecotta_rt.daemon.http.health import health, readiness
-from ecotta_rt.events import SourceLost, StreamEnded
+from ecotta_rt.events import SourceLost, StateNotSaved, StreamEnded
 from fixtures.boards import Days, answer
 
 
@@ -18,6 +18,14 @@ def test_it_is_healthy_while_the_loop_moves_and_a_camera_gives_frames():
 
     assert good and report["why"] == []
     assert report["cameras"]["yard"]["state"] == "lost" and report["cameras"]["yard"]["why"] == "no route"
+
+
+def test_a_state_that_cannot_be_saved_is_no_reason_to_start_anew():
+    days = Days()
+    days.take(answer())
+    days.take(StateNotSaved("/s/door", "the disk is full"))
+
+    assert health(days.board.snapshot())[0] and health(days.board.snapshot(), "door")[0]
 
 
 def test_a_loop_that_does_not_move_is_not_alive_whatever_its_cameras_did():

@@ -13,7 +13,17 @@ from ecotta_rt.daemon.http.camera_tally import BoardCamera
 from ecotta_rt.daemon.http.http_options import HttpOptions
 from ecotta_rt.daemon.http.pictures import Pictures
 from ecotta_rt.daemon.http.web import Web
-from ecotta_rt.events import AdaptingSet, Answer, Drift, SinkFailed, SourceLost, StateReturned, StreamEnded
+from ecotta_rt.events import (
+    AdaptingSet,
+    Answer,
+    Drift,
+    SinkFailed,
+    SourceLost,
+    StateNotSaved,
+    StateReturned,
+    StateSaved,
+    StreamEnded,
+)
 from ecotta_rt.machine.vitals import Vitals
 from fixtures.boards import Days
 from fixtures.chromium import CHROMIUM, Chromium
@@ -123,6 +133,17 @@ def test_films_that_have_ended_are_said_to_have_ended(browser):
         page.js("document.querySelector('#top li span:last-child').textContent = '100.0 %'")
         heights = "[...document.querySelectorAll('#top li span:last-child')].map((one) => one.clientHeight)"
         assert len(set(page.js(heights))) == 1, "no figure takes two lines"
+
+
+def test_a_state_that_cannot_be_saved_stands_on_top_while_that_lasts(browser, home):
+    home.days.take(StateNotSaved("/s/door", "the disk is full"), "door")
+    page = browser.open(home.web.address)
+    page.wait_for(shown("document.querySelector('#notes .bad')"))
+    assert page.text("#notes") == "door: what it learns is not saved. the disk is full"
+
+    home.days.take(StateSaved("/s/door/1.safetensors"), "door")
+
+    page.wait_for(shown("document.querySelector('#notes .bad') === null"))
 
 
 def test_a_hostile_name_is_shown_and_does_nothing(browser):

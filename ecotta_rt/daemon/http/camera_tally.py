@@ -19,6 +19,7 @@ from ecotta_rt.events import (
     Signs,
     SourceBack,
     SourceLost,
+    StateNotSaved,
     StateReturned,
     StateSaved,
     StreamEnded,
@@ -105,6 +106,7 @@ class CameraTally:
         self._doubt: str | None = None
         self._drift: dict[str, Any] | None = None
         self._saved_s: float | None = None
+        self._not_saved: str | None = None
         self._points: deque[_Point] = deque(maxlen=_POINTS)
 
     def set_dropped(self, by_reason: dict[str, int]) -> None:
@@ -157,7 +159,9 @@ class CameraTally:
             case StateSaved():
                 self._counts["saves"] += 1
                 self._counts["saved_bytes"] += event.bytes or 0
-                self._saved_s = time_s
+                self._saved_s, self._not_saved = time_s, None
+            case StateNotSaved():
+                self._not_saved = event.why
             case StreamEnded():
                 self._ended, self._since_s = event.why, now_s
 
@@ -254,6 +258,7 @@ class CameraTally:
             "doubt": self._doubt,
             "drift": self._drift,
             "saved_time_s": self._saved_s,
+            "not_saved": self._not_saved,
             "points": points,
         }
 
