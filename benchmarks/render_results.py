@@ -6,8 +6,8 @@
 A table stands between `<!-- BEGIN RESULTS: NAME -->` and `<!-- END RESULTS: NAME -->` and comes from NAME.json, or from
 all files of a folder NAME: what `ecotta-bench --memory` or `--latency` wrote with `--json`, or measure_runs.py,
 measure_collapses.py, measure_distil.py, measure_passes.py, measure_ranking.py, measure_sessions.py, measure_signs.py,
-measure_start.py, measure_starts.py, measure_warm_ups.py, profile_operators.py or compare_budgets.py. The files of
-`streams/`, one a network, are from `ecotta-bench --stream`; see stream_tables.py.
+measure_slim.py, measure_start.py, measure_starts.py, measure_warm_ups.py, profile_operators.py or compare_budgets.py.
+The files of `streams/`, one a network, are from `ecotta-bench --stream`; see stream_tables.py.
 Runs of several seeds make the table of compare_seeds.py. `BEGIN RESULTS: NAME source,tent` makes a shorter table of
 these methods. A test fails when a table and its file differ.
 """
@@ -23,6 +23,7 @@ import compare_seeds
 from daemon_tables import render_daemon
 from ranking_tables import render_ranking
 from sign_tables import render_collapses, render_signs
+from slim_tables import render_slim
 from soak_tables import render_simulated_day, render_soak
 from stream_tables import render_long_run, render_streams
 from student_tables import render_distil
@@ -161,6 +162,8 @@ def render(reports: dict[str, dict[str, Any]]) -> str:
         return _render_operators(first)
     if first.get("measured") == "student-distil":
         return render_distil(first)
+    if first.get("measured") == "student-slim":
+        return render_slim(first)
     if first.get("measured") == "latency":
         return _render_latency(first)
     engine, seeds = first["rows"][0]["engine"], {report["stream"]["seed"] for report in reports.values()}

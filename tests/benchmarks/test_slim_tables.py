@@ -1,0 +1,49 @@
+"""The tables of measure_slim.py: one seed is shown without a spread, and what was not measured is left out."""
+
+import json
+import sys
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def report(checkout):
+    return json.loads((checkout / "benchmarks" / "results" / "student-slim.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def render_slim(checkout):
+    sys.path.insert(0, str(checkout / "benchmarks"))
+    try:
+        from slim_tables import render_slim
+    finally:
+        sys.path.remove(str(checkout / "benchmarks"))
+    return render_slim
+
+
+def row(kind, share, seed, error):
+    return {"kind": kind, "share": share, "seed": seed, "error_percent": error, "training_cpu_s": 10.0}
+
+
+def test_a_bank_stands_beside_widths_that_were_trained_alone(report, render_slim):
+    widths = [row("bank", 1.0, 0, 4.0), row("bank", 0.5, 0, 6.0)]
+    widths += [row("alone", share, seed, 5.0 + 2 * seed) for share in (1.0, 0.5) for seed in (0, 1)]
+
+    found = render_slim({**report, "widths": widths, "boards": [], "rank": []}).splitlines()
+
+    assert found[:5] == [
+        "| operations | bank | alone |",
+        "| ---: | ---: | ---: |",
+        "| 1/1 | 4.0 | 6.0 ± 1.4 |",
+        "| 1/2 | 6.0 | 6.0 ± 1.4 |",
+        "| mean of widths | 5.0 | 6.0 ± 1.4 |",
+    ]
+    assert "(1 of bank, 2 of alone, 0 of source only; one seed is a check)" in found[6]
+    assert "bank 10, alone 20" in found[6]
+
+
+def test_no_board_was_over_its_limit(report, render_slim):
+    assert len(report["boards"]) == 5
+    for board in report["boards"]:
+        assert board["measured_bytes"] < board["limit_bytes"] and board["kills"] == 0
+    assert "| raspberry-pi-zero-2w | 191 |" in render_slim(report)
