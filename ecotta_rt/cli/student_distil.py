@@ -249,10 +249,10 @@ class _Networks:
         """Refuse networks that do not take these frames, before pictures are decoded."""
         from ecotta_rt.student.files import require_takes
 
-        for network, name in zip(
-            (self.student, *self.teachers), (self._args.student, *(name for name, _ in self.teacher_names)), strict=True
-        ):
-            require_takes(network, name, frame, self._classes)
+        require_takes(self.student, self._args.student, frame, self._classes)
+        trains = not self._args.frozen_teacher or self._args.teacher_epochs > 0
+        for teacher, (name, _) in zip(self.teachers, self.teacher_names, strict=True):
+            require_takes(teacher, name, frame, self._classes, trains=trains)
 
     def train_teachers(self, domains: Any, training: Any, out: Path) -> None:
         """Train each on the source, where asked; copies of one are trained once."""

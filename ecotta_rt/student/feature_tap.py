@@ -32,6 +32,7 @@ class FeatureTap:
     Args:
         network: It.
         shape: (C, H, W) of its frames: it is tried once, in evaluation mode.
+        trains: It is to be trained, and tried in training mode too; its buffers stay as they are.
 
     Attributes:
         network: As given.
@@ -42,15 +43,18 @@ class FeatureTap:
         NetworkError: It cannot run on such frames, has no classifier, or gives no logits `[N, classes]`.
     """
 
-    def __init__(self, network: nn.Module, shape: tuple[int, int, int]) -> None:
+    def __init__(self, network: nn.Module, shape: tuple[int, int, int], *, trains: bool = False) -> None:
         self.network = network
         frames = torch.rand(4, *shape, generator=torch.Generator().manual_seed(0))
-        mode = network.training
+        mode, buffers = network.training, [(buffer, buffer.clone()) for buffer in network.buffers()]
         network.eval()
         try:
-            with torch.no_grad():
+            with torch.no_grad(), torch.random.fork_rng(devices=[]):
                 self._classifier = _called_last(network, frames)
                 features, logits = self(frames)
+                if trains:
+                    network.train()
+                    self(frames)
         except NetworkError:
             raise
         except Exception as error:  # somebody's own code
@@ -59,6 +63,8 @@ class FeatureTap:
                 f"{type(network).__name__} cannot run on frames {size}: {type(error).__name__}: {one_line(error)}"
             ) from error
         finally:
+            for buffer, before in buffers:
+                buffer.detach().copy_(before)
             network.train(mode)
         if logits.ndim != 2 or len(logits) != len(frames) or logits.shape[1] < 2:
             raise NetworkError(
@@ -71,13 +77,19 @@ class FeatureTap:
         self.width, self.classes = features.shape[1], logits.shape[1]
 
     def __call__(self, frames: Tensor) -> Features:
-        """Run it on float32 `[N, C, H, W]` in [0, 1], in its present mode."""
+        """Run it on float32 `[N, C, H, W]` in [0, 1], in its present mode; NetworkError where it gives no tensor."""
         read: list[Tensor] = []
         hook = self._classifier.register_forward_pre_hook(lambda _, given: read.append(given[0]))
         try:
-            logits: Tensor = self.network(frames)
+            logits: object = self.network(frames)
         finally:
             hook.remove()
+        if not isinstance(logits, Tensor):  # auxiliary heads, in many networks in training alone
+            mode = "training" if self.network.training else "evaluation"
+            raise NetworkError(
+                f"{type(self.network).__name__} gives a {type(logits).__name__} in {mode} mode, not logits "
+                "[N, classes]; return the logits alone"
+            )
         features = read[-1]
         return Features(features.flatten(2).mean(2) if features.ndim > 2 else features, logits)
 

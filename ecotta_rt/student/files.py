@@ -58,15 +58,15 @@ def open_member(
     return network.requires_grad_(True), size
 
 
-def require_takes(network: nn.Module, name: str, frame: FrameSpec, classes: int) -> None:
-    """Refuse a network that does not answer such frames with so many logits.
+def require_takes(network: nn.Module, name: str, frame: FrameSpec, classes: int, *, trains: bool = True) -> None:
+    """Refuse a network that does not answer such frames with so many logits, where it `trains` in both modes.
 
     Raises:
         NetworkError: It does not take them, or has no classifier at its end.
         UsageError: It tells another number of classes apart.
     """
     try:
-        tap = FeatureTap(network, (frame.channels, *frame.size))
+        tap = FeatureTap(network, (frame.channels, *frame.size), trains=trains)
     except NetworkError as error:
         raise NetworkError(f"{name}: {error}; --size says what frames all networks take") from error
     if tap.classes != classes:

@@ -37,7 +37,7 @@ from ecotta_rt.student.domains import Domains
 from ecotta_rt.student.feature_tap import FeatureTap
 from ecotta_rt.student.methods import METHODS, DistilOptions, lessons, teachers_needed
 from ecotta_rt.student.signs import answers, example_frames
-from ecotta_rt.student.training import History, Moment, Steps, StudentProgress, TrainingOptions, train
+from ecotta_rt.student.training import History, Moment, Steps, StudentProgress, TrainingOptions, sgd, train
 
 __all__ = ["distil", "distillation"]
 
@@ -98,10 +98,17 @@ class _Learner:
     """A network with its alignment and its optimiser."""
 
     def __init__(
-        self, network: nn.Module, domains: Domains, options: DistilOptions, training: TrainingOptions, share: float
+        self,
+        network: nn.Module,
+        domains: Domains,
+        options: DistilOptions,
+        training: TrainingOptions,
+        *,
+        share: float = 1.0,
+        trains: bool = True,
     ) -> None:
         height, width, channels = domains.source.frames.shape[1:]
-        self.network, self.tap = network, FeatureTap(network, (channels, height, width))
+        self.network, self.tap = network, FeatureTap(network, (channels, height, width), trains=trains)
         if self.tap.classes != len(domains.classes):
             raise UsageError(
                 f"{type(network).__name__} tells {self.tap.classes} classes apart, the source has "
@@ -110,12 +117,7 @@ class _Learner:
         make = ALIGNMENTS.get(options.alignment)
         self.alignment = None if make is None else make(self.tap.width, self.tap.classes)
         self.module = nn.ModuleList([network] + ([] if self.alignment is None else [self.alignment]))
-        self.optimiser = torch.optim.SGD(
-            self.module.parameters(),
-            lr=training.lr * share,
-            momentum=training.momentum,
-            weight_decay=training.weight_decay,
-        )
+        self.optimiser = sgd(self.module, training, share)
 
     def forward(self, source: Tensor, target: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Features and logits of the source, then of the target, made in one batch."""
@@ -159,8 +161,11 @@ class _Distillation:
         }
         with torch.random.fork_rng(devices=[]):  # alignments draw their first weights
             torch.manual_seed(training.seed)
-            self._student = _Learner(student, domains, options, training, 1.0)
-            self._teachers = [_Learner(teacher, domains, options, training, options.teacher_lr) for teacher in teachers]
+            self._student = _Learner(student, domains, options, training)
+            self._teachers = [
+                _Learner(teacher, domains, options, training, share=options.teacher_lr, trains=options.teacher_learns)
+                for teacher in teachers
+            ]
         self._looked_at = [example_frames(domain.frames) for domain in domains.targets]
 
     def steps(self) -> Steps[Batch]:

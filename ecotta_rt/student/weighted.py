@@ -200,7 +200,7 @@ def _checked(
     if len(unlabelled) < batch:
         raise UsageError(f"--batch {batch}: there are {len(unlabelled)} pictures without labels")
     height, width, channels = frames.shape[1:]
-    tap = FeatureTap(student, (channels, height, width))
+    tap = FeatureTap(student, (channels, height, width), trains=True)
     if int(labels.max()) >= tap.classes or int(labels.min()) < 0:
         raise UsageError(f"labels up to {labels.max()} for a student of {tap.classes} classes")
     return tap

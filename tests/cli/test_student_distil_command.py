@@ -36,6 +36,16 @@ def three():
     return make(4, 3)
 
 
+class Auxiliary(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.network = make()
+
+    def forward(self, frames):
+        logits = self.network(frames)
+        return (logits, logits) if self.training else logits
+
+
 def fixed():
     network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 12 * 12, 2))
     network.frame_size = 12
@@ -192,6 +202,16 @@ def test_ctrl_c_keeps_the_last_epoch_and_the_same_command_goes_on(place, capsys,
             2,
             "net.py:fixed: Sequential cannot run on frames 3x8x8",
         ),
+        (
+            ["net.py:Auxiliary", *DAY, "--method", "source-only"],
+            2,
+            "net.py:Auxiliary: Auxiliary gives a tuple in training mode",
+        ),
+        (
+            ["net.py:make", *DAY, *DUSK, "--teacher", "net.py:Auxiliary"],
+            2,
+            "net.py:Auxiliary: Auxiliary gives a tuple in training mode",
+        ),
         (["resnet-8", *DAY, *DUSK, "--teacher", "resnet-8", "--beta", "0", "1"], 2, "0 < start <= end"),
         (["resnet-8", *DAY, *DUSK, "--teacher", "resnet-8", "--plot", "curves.pdf"], 2, "no picture format"),
         (["resnet-8", *DAY, *DUSK, "--teacher", "resnet-8", "--checkpoint", "dusk.npz"], 4, "dusk.npz"),
@@ -236,6 +256,11 @@ def test_an_existing_network_is_replaced_only_when_told(place, capsys):
     assert distil(*words) == 2 and "--force replaces it" in capsys.readouterr().err
     assert (place / "small.safetensors").read_text() == "mine"
     assert distil(*words, "--force") == 0
+
+
+def test_a_frozen_teacher_may_answer_otherwise_in_training(place):
+    words = ["net.py:make", *DAY, *DUSK, "--teacher", "net.py:Auxiliary", "--frozen-teacher", "--epochs", "1"]
+    assert distil(*words) == 0
 
 
 @pytest.mark.parametrize("out", [".", "..", "folder/.."])

@@ -220,3 +220,17 @@ def test_a_tap_sees_what_the_classifier_reads_and_leaves_the_network_alone():
     found.features.sum().backward()
     assert frames.grad.abs().sum() > 0
     assert not any(module._forward_pre_hooks or module._forward_hooks for module in network.modules())
+
+
+def test_trying_a_network_in_training_mode_leaves_its_statistics_and_the_generator_alone():
+    network = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.5), nn.Linear(4, 3)
+    )
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    torch.manual_seed(0)
+    drawn = torch.get_rng_state()
+
+    FeatureTap(network, (3, 8, 8), trains=True)
+
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), drawn) and network.training
