@@ -30,6 +30,7 @@ __all__ = [
 
 _USUAL_AUGMENTATION = "jitter:0.4,blur:0.2,grey:0.1"
 _SHOWN_FILES = 10
+_LARGEST_SIDE = 1024
 
 
 def add_data(parser: argparse.ArgumentParser, *, source: bool = True) -> None:
@@ -153,10 +154,15 @@ def choose_frame(
         made_for: What the networks say they are made for; None where they do not.
         found: Of which the source's pictures say it where nobody else does.
         channels: 3, or 1 for grey frames.
+
+    Raises:
+        UsageError: Sides above 1024, which no file of a student may say, or pictures that differ in size.
     """
     from ecotta_rt.bundle import FrameSpec
 
     height, width = frame_size(args) or made_for or found.common_size()
+    if max(height, width) > _LARGEST_SIDE:
+        raise UsageError(f"frames of {height}x{width}: at most {_LARGEST_SIDE} a side; give a smaller --size")
     return FrameSpec(channels, height, width, args.resize)
 
 

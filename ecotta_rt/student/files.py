@@ -68,7 +68,16 @@ def require_takes(network: nn.Module, name: str, frame: FrameSpec, classes: int,
     try:
         tap = FeatureTap(network, (frame.channels, *frame.size), trains=trains)
     except NetworkError as error:
-        raise NetworkError(f"{name}: {error}; --size says what frames all networks take") from error
+        first = next((module for module in network.modules() if isinstance(module, nn.Conv2d)), None)
+        if first is not None and first.in_channels != frame.channels:
+            raise NetworkError(
+                f"{name} takes frames of {first.in_channels} channels, the student {frame.channels}: all networks must "
+                "take the same"
+            ) from error
+        ran = error.__cause__ is None
+        raise NetworkError(
+            f"{name}: {error}" + ("" if ran else "; --size says what frames all networks take")
+        ) from error
     if tap.classes != classes:
         raise UsageError(
             f"{name} tells {tap.classes} classes apart, the source has {classes}: teacher, student and source "

@@ -46,6 +46,10 @@ class Auxiliary(nn.Module):
         return (logits, logits) if self.training else logits
 
 
+def grey():
+    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
+
+
 def fixed():
     network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 12 * 12, 2))
     network.frame_size = 12
@@ -212,6 +216,12 @@ def test_ctrl_c_keeps_the_last_epoch_and_the_same_command_goes_on(place, capsys,
             2,
             "net.py:Auxiliary: Auxiliary gives a tuple in training mode",
         ),
+        (
+            ["net.py:grey", *DAY, *DUSK, "--teacher", "net.py:make"],
+            2,
+            "net.py:make takes frames of 3 channels, the student 1: all networks must",
+        ),
+        (["resnet-8", *DAY, "--method", "source-only", "--size", "8000"], 2, "frames of 8000x8000: at most 1024"),
         (["resnet-8", *DAY, *DUSK, "--teacher", "resnet-8", "--beta", "0", "1"], 2, "0 < start <= end"),
         (["resnet-8", *DAY, *DUSK, "--teacher", "resnet-8", "--plot", "curves.pdf"], 2, "no picture format"),
         (["resnet-8", *DAY, *DUSK, "--teacher", "resnet-8", "--checkpoint", "dusk.npz"], 4, "dusk.npz"),
