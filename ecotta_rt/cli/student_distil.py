@@ -33,6 +33,7 @@ examples:
 """
 
 import argparse
+import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -198,9 +199,15 @@ def _check(args: argparse.Namespace, method: str | None, out: Path) -> None:
     require_network(args.student, args.checkpoint)
     for teacher, checkpoint in zip(args.teacher, args.teacher_checkpoint or [None] * len(args.teacher), strict=True):
         require_network(teacher, checkpoint)
-    if out.exists() and not args.force:
-        raise UsageError(f"{out} exists; --force replaces it, --out chooses another name")
-    check_target(out)
+    teachers = _teacher_files(args.out, needed) if args.keep_teachers else []
+    for path in (out, *teachers):
+        if path.exists() and not args.force:
+            raise UsageError(f"{path} exists; --force replaces it, --out chooses another name")
+        check_target(path)
+    given = {os.path.realpath(teacher): teacher for teacher in args.teacher}
+    overwritten = next((given[os.path.realpath(path)] for path in teachers if os.path.realpath(path) in given), None)
+    if overwritten is not None:
+        raise UsageError(f"--keep-teachers would replace --teacher {overwritten}; choose another --out")
     check_json(args.json, args.student, args.checkpoint, out, *args.teacher, *args.teacher_checkpoint)
 
 
@@ -285,7 +292,7 @@ class _Networks:
     def save_teachers(self, out: Path, recipe: Mapping[str, Any], frame: Any) -> list[Path]:
         from ecotta_rt.student.files import save_student
 
-        paths = [out.with_name(f"{out.name}.teacher-{place + 1}.safetensors") for place in range(len(self.teachers))]
+        paths = _teacher_files(out, len(self.teachers))
         about = {**recipe, "method": f"teacher of {recipe['method']}"}
         for network, path, (name, checkpoint) in zip(self.teachers, paths, self.teacher_names, strict=True):
             save_student(network, path, name, about, frame=frame, checkpoint=checkpoint)
@@ -304,6 +311,10 @@ class _Networks:
     @staticmethod
     def _tell(line: str) -> None:
         tell(_TITLE, line)
+
+
+def _teacher_files(out: Path, count: int) -> list[Path]:
+    return [out.with_name(f"{out.name}.teacher-{place + 1}.safetensors") for place in range(count)]
 
 
 def _teacher_snapshot(out: Path, place: int) -> Path:

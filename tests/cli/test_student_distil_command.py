@@ -268,6 +268,19 @@ def test_an_existing_network_is_replaced_only_when_told(place, capsys):
     assert distil(*words, "--force") == 0
 
 
+def test_kept_teachers_replace_no_file_without_a_word(place, capsys):
+    mine = place / "small.teacher-1.safetensors"
+    save_network(build_network("resnet-8", classes=2), mine, model="resnet-8")
+    before = mine.read_bytes()
+    words = ["net.py:make", *DAY, *DUSK, "--keep-teachers"]
+
+    assert distil(*words, "--teacher", "net.py:large") == 2
+    assert "small.teacher-1.safetensors exists; --force replaces it" in capsys.readouterr().err
+    assert distil(*words, "--teacher", mine.name, "--force") == 2
+    assert "--keep-teachers would replace --teacher small.teacher-1.safetensors" in capsys.readouterr().err
+    assert mine.read_bytes() == before
+
+
 def test_a_frozen_teacher_may_answer_otherwise_in_training(place):
     words = ["net.py:make", *DAY, *DUSK, "--teacher", "net.py:Auxiliary", "--frozen-teacher", "--epochs", "1"]
     assert distil(*words) == 0
