@@ -72,11 +72,14 @@ class RankedTeachers:
     """
 
     def __init__(self, args: argparse.Namespace, method: str, found: "FoundDomains") -> None:
+        from ecotta_rt.student.batches import check_batch
         from ecotta_rt.student.files import open_member
         from ecotta_rt.student.ranking import check_ranking
         from ecotta_rt.student.source_networks import find_source_networks
 
         check_ranking((args.measure,), args.power)
+        unlabelled = sum(target.count for target in found.targets.values()) or found.source.count
+        check_batch(args.batch, unlabelled, "without labels")
         self.method, self._args, self._classes = method, args, len(found.classes)
         self._specs = find_source_networks(args.teachers)
         self.student, self.made_for = open_member(args.student, args.checkpoint, self._classes, args.seed, _say)

@@ -232,9 +232,11 @@ class _Networks:
     """Student and teachers, as the command line has them."""
 
     def __init__(self, args: argparse.Namespace, method: str, found: Any) -> None:
+        from ecotta_rt.student.batches import check_batch
         from ecotta_rt.student.files import open_member
         from ecotta_rt.student.methods import teachers_needed
 
+        check_batch(args.batch, found.source.count)
         self._args, self._classes, self.method = args, len(found.classes), method
         self._options = _options(args, method)
         needed = teachers_needed(method, len(found.targets))

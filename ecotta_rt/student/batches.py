@@ -12,7 +12,7 @@ from ecotta_rt.errors import UsageError
 from ecotta_rt.prepare.augment import Augmentation, augmented
 from ecotta_rt.student.domains import Domains
 
-__all__ = ["Batch", "batches", "batches_an_epoch"]
+__all__ = ["Batch", "batches", "batches_an_epoch", "check_batch"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +30,12 @@ class Batch:
     targets: tuple[Tensor, ...]
 
 
+def check_batch(size: int, there: int, of: str = "of the source") -> None:
+    """Refuse, with a UsageError, fewer than 2 frames a batch, or more than there are pictures."""
+    if not 2 <= size <= there:
+        raise UsageError(f"--batch {size}: from 2 up to the {there} pictures {of}")
+
+
 def batches_an_epoch(domains: Domains, size: int) -> int:
     """How many `batches` gives: an epoch is one pass over the source.
 
@@ -37,8 +43,7 @@ def batches_an_epoch(domains: Domains, size: int) -> int:
         UsageError: Fewer than 2 frames a batch, or a source smaller than a batch.
     """
     count = len(domains.labels)
-    if not 2 <= size <= count:
-        raise UsageError(f"--batch {size}: from 2 up to the {count} pictures of the source")
+    check_batch(size, count)
     return count // size
 
 

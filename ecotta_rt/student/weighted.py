@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from ecotta_rt.errors import UsageError
 from ecotta_rt.prepare.augment import augmented
 from ecotta_rt.prepare.snapshot import array_digest, weights_digest
+from ecotta_rt.student.batches import check_batch
 from ecotta_rt.student.feature_tap import FeatureTap
 from ecotta_rt.student.source_networks import SourceNetwork
 from ecotta_rt.student.training import Moment, Steps, TrainingOptions, sgd
@@ -197,8 +198,7 @@ def _checked(
         raise UsageError(f"--label-share {label_share}: lambda lies above 0 and at most at 1, where labels alone teach")
     if frames.shape[1:] != unlabelled.shape[1:]:
         raise UsageError(f"labelled frames {list(frames.shape[1:])}, the others {list(unlabelled.shape[1:])}")
-    if len(unlabelled) < batch:
-        raise UsageError(f"--batch {batch}: there are {len(unlabelled)} pictures without labels")
+    check_batch(batch, len(unlabelled), "without labels")
     height, width, channels = frames.shape[1:]
     tap = FeatureTap(student, (channels, height, width), trains=True)
     if int(labels.max()) >= tap.classes or int(labels.min()) < 0:

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from ecotta_rt.bundle import read_bundle
+from ecotta_rt.cli import student_distil
 from ecotta_rt.cli.main import main
 from ecotta_rt.method.width.groups import find_groups
 from ecotta_rt.method.width.narrow import narrow
@@ -279,6 +280,20 @@ def test_kept_teachers_replace_no_file_without_a_word(place, capsys):
     assert distil(*words, "--teacher", mine.name, "--force") == 2
     assert "--keep-teachers would replace --teacher small.teacher-1.safetensors" in capsys.readouterr().err
     assert mine.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("method", "why"),
+    [
+        (["--method", "source-only"], "--batch 25: from 2 up to the 24 pictures of the source"),
+        (["--method", "nearest", "--teachers", "."], "--batch 25: from 2 up to the 20 pictures without labels"),
+    ],
+)
+def test_a_batch_that_is_too_large_is_refused_before_pictures_are_decoded(place, capsys, monkeypatch, method, why):
+    monkeypatch.delattr(student_distil, "decoded")
+
+    assert distil("net.py:make", *DAY, *DUSK, *method, "--batch", "25") == 2
+    assert why in capsys.readouterr().err
 
 
 def test_a_frozen_teacher_may_answer_otherwise_in_training(place):
