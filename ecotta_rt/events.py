@@ -363,15 +363,17 @@ class Reloaded(Event):
 
 @dataclass(frozen=True)
 class EventsDropped(Event):
-    """A sink was too slow, and events were dropped before it.
+    """Events are lost: a sink was too slow, and they were dropped before it, or it had failed at the end.
 
     Attributes:
         sink: Which, by name.
         count: How many since this was told the last time.
+        why: What it failed with last; empty: it was too slow.
     """
 
     sink: str
     count: int
+    why: str = ""
 
 
 @dataclass(frozen=True)

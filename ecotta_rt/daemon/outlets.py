@@ -35,7 +35,11 @@ class Outlets:
         self._closing.start()
 
     def __iter__(self) -> Iterator[Outlet]:
-        return iter([outlet for _, outlet in self._open.values()])
+        return iter([outlet for _, outlet in [*self._open.values()]])
+
+    def missed(self) -> list[tuple[str, int]]:
+        """By name, what those that fail have lost and no event has told yet; for any thread."""
+        return [(outlet.name, outlet.missed) for outlet in self]
 
     def check(self, outputs: Iterable["Output"]) -> None:
         """Say what no later try would mend; raises an error of ours."""

@@ -117,7 +117,7 @@ def _own_fields(event: Event) -> dict[str, Any]:
             measured = ("usage_bytes", "limit_bytes", "available_bytes", "temperature_c", "frame")
             step = {"from": str(event.before), "to": str(event.level), "why": event.why}
             return step | {name: getattr(event, name) for name in measured}
-        case Reloaded() | StreamEnded():
+        case Reloaded() | StreamEnded() | EventsDropped():
             return {**vars(event), "why": event.why or None}
         case _:
             return dict(vars(event))

@@ -78,6 +78,7 @@ class Outlet:
         self._untold = 0  # of `lost`
         self._tell_s = self._clock.now_s()
         self._failing = False
+        self._why = ""  # what it failed with last; empty: it does not fail
         self._closed = False
         self._reopens = False
         self._left_behind = False
@@ -93,6 +94,12 @@ class Outlet:
     def failing(self) -> bool:
         """Whether it waits to be opened again."""
         return self._failing
+
+    @property
+    def missed(self) -> int:
+        """Events lost since it failed; 0 while it does not fail. `SinkBack` tells them, or the end does."""
+        with self._changed:
+            return self._untold if self._failing else 0
 
     @property
     def waiting(self) -> int:
@@ -138,10 +145,11 @@ class Outlet:
             self._lose(len(self._waiting) + (max(self._at_hand, getattr(self._sink, "held", 0)) if hangs else 0))
             self._waiting.clear()
             count, self._untold = self._untold, 0
+            why = self._why
         if hangs:
             self._report(SinkFailed(self.name, f"not done within {most_s:.1f} s of the end; left behind"))
         if count:
-            self._report(EventsDropped(self.name, count))
+            self._report(EventsDropped(self.name, count, why))
         self._raise()
 
     def _raise(self) -> None:
@@ -208,6 +216,7 @@ class Outlet:
             self._at_hand = 0
             back = self._failing and event is not None and not self._left_behind
             self._failing = self._failing and not back
+            self._why = "" if back else self._why
             missed, self._untold = (self._untold, 0) if back else (0, self._untold)
         if back:
             self._report(SinkBack(self.name, missed))
@@ -222,6 +231,7 @@ class Outlet:
         self._tries += 1
         with self._changed:
             told, self._failing = self._failing or self._left_behind or self._fatal, True
+            self._why = _said(error)
             if self._fatal:
                 self._error, self._closed = error, True
                 self._waiting.clear()
@@ -248,6 +258,7 @@ class Outlet:
         except Exception as error:
             with self._changed:
                 self._lose(len(error.events) if isinstance(error, Undelivered) else 0)
+                self._why = self._why or _said(error)
                 if self._fatal:
                     self._error = self._error or error
 

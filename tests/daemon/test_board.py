@@ -234,6 +234,29 @@ def test_guard_and_sinks_are_of_the_process():
     assert snapshot["counts"] == {"guard_steps": 1, "reloads": 1, "reloads_refused": 0, "states_not_saved": 1}
 
 
+def test_what_an_output_misses_is_counted_while_it_fails_and_never_goes_back():
+    days, missing = Days(), []
+    days.board.count_missed(lambda: missing)
+
+    def missed():
+        (sink,) = days.board.snapshot()["sinks"]
+        return sink["missed"], sink["dropped"]
+
+    days.take(SinkFailed("mqtt", "not authorised"), None)
+    assert missed() == (0, 0)
+    missing[:] = [("mqtt", 4)]
+    assert missed() == (4, 0)
+    missing.clear()  # between the moment that it is back and the event that tells so
+    assert missed() == (4, 0)
+    days.take(SinkBack("mqtt", 5), None)
+    assert missed() == (5, 0)
+    missing[:] = [("mqtt", 2)]
+    assert missed() == (7, 0)
+    missing.clear()
+    days.take(EventsDropped("mqtt", 3, "not authorised"), None)
+    assert missed() == (8, 0)
+
+
 def test_memory_and_temperature_are_read_when_somebody_asks_and_seldom():
     reads = []
     days = Days(read=lambda: reads.append(1) or Vitals(pss_bytes=90, temperature_c=50.0))
@@ -364,6 +387,7 @@ TOLD = {
     SinkFailed("mqtt", "refused"): ("sink-failed", "mqtt: refused"),
     SinkBack("mqtt", 3): ("sink-back", "mqtt: takes events again, 3 missed"),
     EventsDropped("mqtt", 3): ("events-dropped", "mqtt: too slow, 3 events dropped"),
+    EventsDropped("mqtt", 3, "401"): ("events-dropped", "mqtt: still failing at the end, 3 events lost: 401"),
     Alert("bear", "seen for 5 s"): ("alert", "bear: seen for 5 s"),
     Reloaded(("camera door",)): ("reloaded", "camera door"),
     Reloaded((), "line 3"): ("reloaded", "refused, all stays as it was: line 3"),

@@ -247,7 +247,46 @@ def test_a_mistake_of_a_sink_is_told_and_no_end_either(clock):
     told.wait_for(lambda events: events == [SinkFailed("log", "KeyError: 'label'")])
     output.close(30)
 
-    assert told.events[1:] == [EventsDropped("log", 1)], "at the end all that was lost is told"
+    assert told.events[1:] == [EventsDropped("log", 1, "KeyError: 'label'")], "at the end all that was lost is told"
+
+
+def test_what_is_lost_is_counted_while_it_fails_and_told_at_the_end_with_the_last_reason(clock):
+    told, whys = Heard(), ["nobody there", "answered 401"]
+
+    class Refusing(Heard):
+        def take(self, event):
+            raise Undelivered(whys.pop(0), [event], again=False)
+
+    output = outlet(Refusing, told, clock, capacity=3)
+    output.take(event(0))
+    told.wait_for(lambda events: events == [SinkFailed("log", "nobody there")])
+    assert output.missed == 1
+    for number in range(1, 6):
+        output.take(event(number))
+    assert output.missed == 3, "those that do not fit in the queue are lost, too"
+    clock.advance_s(1)
+    output.take(event(6))
+    wait_until(lambda: not whys and output._sink is None)
+    missed = output.missed
+    output.close(30)
+
+    assert missed >= 4
+    assert told.events[1:] == [EventsDropped("log", 7, "answered 401")]
+    assert output.lost == 7
+
+
+def test_what_fails_with_the_last_events_is_no_slow_output(clock):
+    told = Heard()
+
+    class Holding(Heard):
+        def close(self):
+            raise Undelivered("answered 401", self.events, again=False)
+
+    output = outlet(Holding, told, clock)
+    output.take(event(0))
+    output.close(30)
+
+    assert told.events == [EventsDropped("log", 1, "answered 401")]
 
 
 def test_what_a_sink_held_is_given_to_it_again_or_counted(clock):

@@ -14,7 +14,7 @@ reader makes a copy in some hundred microseconds, and the loop waits no longer t
 import math
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from threading import Lock
 from typing import Any
@@ -98,7 +98,9 @@ class Board:
         self._vitals: Vitals | None = None
         self._vitals_s = -math.inf
         self._sinks: dict[str, dict[str, Any]] = {}
+        self._missed: Callable[[], Iterable[tuple[str, int]]] = tuple
         self._counts: Counter[str] = Counter()
+        self._shown: dict[str, int] = {}  # of `missed`
         self._told = 0
         self._events: deque[dict[str, Any]] = deque(maxlen=_EVENTS)
 
@@ -118,6 +120,10 @@ class Board:
         """The network is loaded."""
         with self._lock:
             self._facts = facts
+
+    def count_missed(self, missed: Callable[[], Iterable[tuple[str, int]]]) -> None:
+        """Ask this, from any thread, what outputs that fail have lost so far and no event has told, by name."""
+        self._missed = missed
 
     def beat(self) -> None:
         """The work loop moves; to be called by it, and by nobody else."""
@@ -158,7 +164,7 @@ class Board:
                 self._sink(event.sink)["failed"] = None
                 self._sink(event.sink)["missed"] += event.missed
             case EventsDropped():
-                self._sink(event.sink)["dropped"] += event.count
+                self._sink(event.sink)["missed" if event.why else "dropped"] += event.count
             case Reloaded():
                 self._counts["reloads_refused" if event.why else "reloads"] += 1
             case StateNotSaved():
@@ -204,6 +210,7 @@ class Board:
             after: Of the events only those with a higher number.
         """
         vitals = self._read_vitals()
+        missing = dict(self._missed())
         with self._lock:
             now_s, wall_s = self._clock.now_s(), self._wall_s()
             facts = self._facts
@@ -220,13 +227,19 @@ class Board:
                 "guard": {"level": str(self._level), "number": int(self._level), "step": self._step},
                 "machine": _machine(vitals, facts),
                 "cameras": [one.snapshot(now_s, since_s, knows_gate) for one in self._cameras.values()],
-                "sinks": [dict(sink) for sink in self._sinks.values()],
+                "sinks": [self._with_missed(sink, missing) for sink in self._sinks.values()],
                 "counts": {
                     name: self._counts[name]
                     for name in ("guard_steps", "reloads", "reloads_refused", "states_not_saved")
                 },
                 "events": [dict(event) for event in self._events if event["number"] > after],
             }
+
+    def _with_missed(self, sink: dict[str, Any], missing: Mapping[str, int]) -> dict[str, Any]:
+        """With what it misses while it fails. What was shown once is never less: a counter does not go back."""
+        lost = sink["missed"] + missing.get(sink["name"], 0)
+        self._shown[sink["name"]] = max(lost, self._shown.get(sink["name"], 0))
+        return sink | {"missed": self._shown[sink["name"]]}
 
     def in_a_line(self) -> str:
         """For people who look at the service: frames answered, and which cameras give none, and why."""

@@ -83,13 +83,19 @@ def _of_the_process(event: Event) -> tuple[str, str] | None:
         case SinkBack():
             return "sink-back", f"{event.sink}: takes events again, {event.missed} missed"
         case EventsDropped():
-            return "events-dropped", f"{event.sink}: too slow, {event.count} events dropped"
+            return "events-dropped", f"{event.sink}: {_lost(event)}"
         case Alert():
             return "alert", f"{event.rule}: {event.why}"
         case Reloaded():
             changed = ", ".join(event.changed) or "nothing changed"
             return "reloaded", f"refused, all stays as it was: {event.why}" if event.why else changed
     return None
+
+
+def _lost(event: EventsDropped) -> str:
+    if event.why:
+        return f"still failing at the end, {event.count} events lost: {event.why}"
+    return f"too slow, {event.count} events dropped"
 
 
 def _after(seconds: float | None) -> str:
