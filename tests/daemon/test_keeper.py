@@ -1,3 +1,4 @@
+from pathlib import Path
 from threading import Event as Gate
 
 import numpy as np
@@ -401,6 +402,28 @@ def test_a_reset_keeps_what_was_learned_before_it_however_long_ago_and_however_o
     kept = camera.card.pinned(BEFORE_RESET)
     assert kept.state.parameters["w"] == 1001
     assert len(camera.card.listed()) == 1 + 3
+
+
+def test_what_is_told_before_a_reset_names_the_file_that_is_kept(camera):
+    camera.play()
+    camera.reset()
+    camera.play()
+
+    kept, source = (Path(event.path) for event in camera.told)
+    assert camera.told[0].why == "before a reset"
+    assert kept == camera.card.pinned(BEFORE_RESET).snapshot.path
+    assert kept.exists() and source.exists()
+
+
+def test_a_reset_in_doubt_names_the_file_that_is_there_and_keeps_the_good_one(tmp_path):
+    camera = in_doubt(tmp_path / "door")
+
+    camera.play()
+    camera.reset()
+
+    assert [Path(event.path).exists() for event in camera.told[-2:]] == [True, True]
+    assert camera.card.pinned(BEFORE_RESET).state.parameters["w"] == 1
+    camera.writer.close(LONGEST_S)
 
 
 def test_a_second_reset_before_anything_has_moved_writes_nothing(camera):

@@ -90,6 +90,7 @@ class _Taken:
         snapshot: What it is on the disk.
         good: To stay on the disk beside it: the last good one, while this one is in doubt.
         beginnings: How often the stream had begun at the source by then.
+        last: Whether the stream begins anew after it.
         given_up: Whether nobody waits for it any more.
     """
 
@@ -99,6 +100,7 @@ class _Taken:
     snapshot: Snapshot | None = None
     good: "_Taken | None" = None
     beginnings: int = 0
+    last: bool = False
     given_up: bool = False
 
 
@@ -250,9 +252,9 @@ class Keeper:
 
     def before_reset(self) -> None:
         """An owner lets the camera begin anew: save it, and once `keep` says that it is `changed`, keep what it was."""
-        self.keep("before a reset")
         with self._lock:
             self._resetting = True
+        self.keep("before a reset")
 
     def _note_changed(self) -> None:
         """Another state is in place; a second reset in a row changes nothing, and is not written."""
@@ -302,6 +304,7 @@ class Keeper:
         with self._lock:
             taken.good = self._good if self._doubtful or self._unproved else None
             taken.beginnings = self._beginnings
+            taken.last = self._resetting and not self._at_source
             self._moved, self._latest = False, taken
             self._tried_s = taken.taken_s
             if self._candidate is None and not self._doubtful:
@@ -325,6 +328,9 @@ class Keeper:
                 self._snapshots.keep_before_reset()
             self._settle_pins(taken.good)
             snapshot = self._snapshots.write(taken.state, taken.why)
+            if taken.last:  # at once, so that what is told names the file as it stays
+                kept = self._snapshots.keep_before_reset()
+                snapshot = kept if kept is not None and kept.generation == snapshot.generation else snapshot
             size = snapshot.path.stat().st_size
         except EcottaError as error:
             self._failed(str(error), taken)
@@ -347,7 +353,7 @@ class Keeper:
     def _saved(self, taken: _Taken, snapshot: Snapshot, size: int) -> None:
         with self._lock:
             taken.snapshot = snapshot
-            self._kept_before = max(self._kept_before, taken.beginnings)
+            self._kept_before = max(self._kept_before, taken.beginnings + taken.last)
             self._state_bytes, self._retry_s = size, 0.0
             self._begin_day()
             kept = self._kept

@@ -181,10 +181,13 @@ class Snapshots:
         """
         return read_snapshot(snapshot, self.network_digest, self._most_bytes)[0]
 
-    def keep_before_reset(self) -> None:
+    def keep_before_reset(self) -> Snapshot | None:
         """Pin what was learned, since the stream begins anew: the last good one while there is doubt, else the newest.
 
         One is kept so: that with the most frames behind it. However often somebody resets, what took long stays.
+
+        Returns:
+            The one that was pinned now, under its new name; None: all is as it was.
 
         Raises:
             TransferError: It cannot be renamed.
@@ -194,13 +197,14 @@ class Snapshots:
         if learned.snapshot is None:
             learned = self._find([one for one in self.listed() if not one.pin])
         if learned.snapshot is None or learned.state is None:
-            return
+            return None
         if before.state is not None and _frames(before.state) >= _frames(learned.state):
-            return
+            return None
         new = self.pin(learned.snapshot, BEFORE_RESET)
         for snapshot in self.listed():
             if snapshot.pin == BEFORE_RESET and snapshot.network == new.network and snapshot != new:
                 self.pin(snapshot, "")
+        return new
 
     def pin(self, snapshot: Snapshot, pin: str) -> Snapshot:
         """Keep a snapshot whatever comes after it, or with "" no longer; returns it under its new name.
