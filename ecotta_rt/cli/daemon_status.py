@@ -65,6 +65,11 @@ class DaemonStatus:
         return kind(host, port, timeout=_WAIT_S)
 
     def _read(self, code: int, content: bytes) -> dict[str, Any]:
+        if code == 401 and self.token is not None:
+            raise UsageError(
+                f"{self.url}: the token is not this daemon's; look at http.token of the configuration that it was "
+                "started with, and at ECOTTA_TOKEN"
+            )
         if code == 401:
             advice = "give the configuration of the daemon, or set ECOTTA_TOKEN"
             if self.why_no_token:

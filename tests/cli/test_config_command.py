@@ -7,6 +7,7 @@ import pytest
 from ecotta_rt.cli.main import main
 from ecotta_rt.daemon.configuration.config_reading import read
 from ecotta_rt.daemon.configuration.config_text import first_text
+from ecotta_rt.daemon.configuration.environment_file import file_variables
 from ecotta_rt.daemon.configuration.tables import CameraOptions, NetworkOptions
 from ecotta_rt.sinks.kinds import KINDS
 from fixtures.web_server import web_server
@@ -223,6 +224,25 @@ def test_check_and_show_take_the_variables_of_the_file_beside_as_the_service_doe
     assert main(["config", "check", str(door)]) == 0
     assert main(["config", "show", str(door)]) == 0
     assert "hunter2" not in capsys.readouterr().out
+
+
+def test_lines_of_the_file_beside_that_systemd_reads_otherwise_are_refused_by_number(door, capsys):
+    beside = door.with_suffix(".env")
+    beside.write_text(
+        "CAMERA_USER=door # who\nCAMERA_PASSWORD='hunter2'\nnonsense hunter2\n\nexport A=hunter2\n"
+        "B='hunter2' # note\nC=two words\nD='hunter2\n"
+    )
+    assert main(["config", "check", str(door)]) == 78
+    told = capsys.readouterr().err
+    found = [line.partition(f"{beside}, line ")[2] for line in told.splitlines() if f"{beside}, line " in line]
+    assert [line[:1] for line in found] == ["1", "3", "5", "6", "7", "8"]
+    assert all("comment behind a value" in found[at] for at in (0, 3))
+    assert all("expected NAME=value" in found[at] for at in (1, 2))
+    assert "hunter2" not in told
+
+    beside.write_text("  # of the camera\n; too\n\nCAMERA_USER = do#or\nCAMERA_PASSWORD='hunter # 2'\nEMPTY=\n")
+    assert file_variables(beside) == {"CAMERA_USER": "do#or", "CAMERA_PASSWORD": "hunter # 2", "EMPTY": ""}
+    assert main(["config", "check", str(door)]) == 0
 
 
 def test_a_package_that_a_camera_needs_is_missed_with_69_and_how_to_install_it(tmp_path, small, monkeypatch, capsys):

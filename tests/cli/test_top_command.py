@@ -128,6 +128,11 @@ def test_a_token_is_asked_for_and_taken_from_the_environment(monkeypatch, capsys
         assert main(["top", "--url", web.address, "--once"]) == 2
         assert "give the configuration of the daemon, or set ECOTTA_TOKEN" in capsys.readouterr().err
 
+        monkeypatch.setenv("ECOTTA_TOKEN", f"{TOKEN}-not")
+        assert main(["top", "--url", web.address, "--once"]) == 2
+        told = capsys.readouterr().err
+        assert "the token is not this daemon's" in told and TOKEN not in told
+
         monkeypatch.setenv("ECOTTA_TOKEN", TOKEN)
         assert main(["top", "--url", web.address, "--once"]) == 0
 

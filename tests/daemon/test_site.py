@@ -170,7 +170,8 @@ def test_with_a_token_strangers_get_nothing(target):
     door = Door(TOKEN)
 
     assert door.ask(target).status == 401
-    assert door.ask(target, Authorization="Bearer wrong-wrong-wrong").status == 401
+    wrong = door.ask(target, Authorization="Bearer wrong-wrong-wrong")
+    assert wrong.status == 401 and b"the token is not this daemon's" in wrong.body
     assert door.ask(target, Authorization=f"Basic {TOKEN}").status == 401
     assert door.ask(target, Cookie="ecotta_8642=wrong").status == 401
     assert door.ask(target, Authorization=f"Bearer {TOKEN}").status in (200, 204)

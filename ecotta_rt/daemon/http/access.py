@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from ecotta_rt.daemon.http.http_options import HttpOptions
 
-__all__ = ["CSRF_HEADER", "Access", "Identity"]
+__all__ = ["CSRF_HEADER", "Access", "Identity", "shows_token"]
 
 Identity = Literal["program", "browser", "anybody"]
 """By a token in the header, by a cookie, or since no token is asked for."""
@@ -101,6 +101,11 @@ class Access:
         except CookieError:
             return ""
         return "" if sent is None else sent.value
+
+
+def shows_token(headers: Mapping[str, str]) -> bool:
+    """Whether somebody sends a token, right or wrong, as programs do."""
+    return headers.get("Authorization", "").lower().startswith("bearer ")
 
 
 def _name_of(host: str | None) -> str | None:

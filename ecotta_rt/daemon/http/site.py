@@ -23,7 +23,7 @@ from importlib.resources import files
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from ecotta_rt.daemon.http.access import Access, Identity
+from ecotta_rt.daemon.http.access import Access, Identity, shows_token
 from ecotta_rt.daemon.http.board import Board
 from ecotta_rt.daemon.http.health import health, readiness
 from ecotta_rt.daemon.http.http_options import HttpOptions
@@ -146,7 +146,8 @@ class Site:
             return self._no_route(method, parts.path)
         identity = self._access.identify(request.headers)
         if identity is None and parts.path not in _FOR_STRANGERS:
-            return _no(401, "a token is needed", {"WWW-Authenticate": 'Bearer realm="ecotta"'})
+            why = "the token is not this daemon's" if shows_token(request.headers) else "a token is needed"
+            return _no(401, why, {"WWW-Authenticate": 'Bearer realm="ecotta"'})
         asked = _Asked(query, request.headers, request.body, identity)
         if method == "POST" and (refusal := self._refuse_post(asked, parts.path)) is not None:
             return refusal
