@@ -33,8 +33,7 @@ LAMBDA = 0.8
 """The published share of the labels' term."""
 
 LEAST_WEIGHT = 0.01
-"""A source that weighs less would cost a forward pass a step and change nothing: it is left out."""
-
+"""A source that weighs less, as a share of the heaviest, would cost a forward pass a step and change nothing."""
 
 _SAMPLED = 64
 """Frames that stand for a set, which may be larger than memory."""
@@ -60,13 +59,14 @@ class Batch:
 
 
 def chosen_sources(sources: Sequence[SourceNetwork], weights: Mapping[str, float]) -> tuple[Teaching, ...]:
-    """Those that weigh `LEAST_WEIGHT` or more, weights adjusted to the sum 1; heaviest first.
+    """Those that weigh `LEAST_WEIGHT` of the heaviest or more, weights adjusted to the sum 1; heaviest first.
 
     Args:
-        sources: All.
-        weights: By name.
+        sources: All, one at least.
+        weights: By name, one above 0.
     """
-    kept = sorted((one for one in sources if weights[one.name] >= LEAST_WEIGHT), key=lambda one: -weights[one.name])
+    least = LEAST_WEIGHT * max(weights[one.name] for one in sources)  # of many sources each weighs little
+    kept = sorted((one for one in sources if weights[one.name] >= least), key=lambda one: -weights[one.name])
     total = sum(weights[one.name] for one in kept)
     return tuple(Teaching(one, weights[one.name] / total) for one in kept)
 

@@ -213,6 +213,15 @@ def test_light_sources_are_left_out_and_the_others_share_their_weight():
     assert [(one.source.name, pytest.approx(one.weight)) for one in kept] == [("b", 0.8), ("a", 0.2)]
 
 
+def test_of_very_many_alike_sources_none_is_left_out():
+    one = source("any", 2, 0)
+    sources = [SourceNetwork(f"{place}", one.tap, None, one.digest) for place in range(120)]
+    kept = chosen_sources(sources, {source.name: 1 / 120 for source in sources})
+
+    assert len(kept) == 120
+    assert sum(teaching.weight for teaching in kept) == pytest.approx(1)
+
+
 @pytest.mark.parametrize(
     ("change", "why"),
     [
