@@ -38,7 +38,8 @@ class Ranked:
         name: Of the source.
         classes: How many it tells apart.
         scores: By measure.
-        error: Standard error of the first measure's score, from the choice of pictures; None for too few.
+        error: Standard error of the first measure's score, from the choice of pictures; None for fewer than 20, and
+            where the score hangs on one of them.
         weight: alpha_s; all sum to 1.
         digest: Of its weights.
     """
@@ -201,6 +202,9 @@ def _standard_error(measure: str, probe: Probe) -> float | None:
     scores = []
     for left in range(_GROUPS):
         kept = group != left
-        part = Probe(probe.features[kept], probe.answers[kept], probe.labels[kept])
+        try:
+            part = Probe(probe.features[kept], probe.answers[kept], probe.labels[kept])
+        except UsageError:  # without the single picture of one of two classes nothing is left to compare
+            return None
         scores.append(MEASURES[measure](part))
     return float(np.sqrt((_GROUPS - 1) / _GROUPS * np.square(np.array(scores) - np.mean(scores)).sum()))

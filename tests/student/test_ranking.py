@@ -132,6 +132,15 @@ def test_of_few_pictures_no_error_is_told_and_nothing_is_clear():
     assert not ranking.clear
 
 
+@pytest.mark.parametrize("counts", [(21, 1), (2, *[1] * 19)])
+def test_where_the_score_hangs_on_one_picture_no_error_is_told(counts):
+    frames, _ = coloured(sum(counts))
+    ranking = rank([source("sharp", 0.0)], frames, np.repeat(np.arange(len(counts)), counts))
+
+    assert ranking.sources[0].error is None
+    assert math.isfinite(ranking.sources[0].scores["logme"])
+
+
 def test_logarithms_weigh_by_their_exponential():
     """LEEP is never above 0: by itself it would give no source any weight."""
     ranking = rank([source("sharp", 0.0), source("blind", 1.0)], *coloured(), ("leep",), power=2)
