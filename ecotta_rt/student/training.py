@@ -190,7 +190,11 @@ def train(
                 for name, value in told.items():
                     sums[name] = sums.get(name, 0.0) + value
                     if not math.isfinite(value):
-                        raise UsageError(f"{name} is {value} in step {moment.step + 1}: give a smaller lr (--lr)")
+                        # The same lr would end there again, and another one is another run.
+                        left = (
+                            "" if snapshot is None or epoch == 0 else f", and remove {snapshot}, which is of this one"
+                        )
+                        raise UsageError(f"{name} is {value} in step {moment.step + 1}: give a smaller lr (--lr){left}")
                 if report:
                     spent_s = time.monotonic() - began_s
                     here = moment.step + 1 - first * steps.per_epoch

@@ -1,4 +1,6 @@
 import math
+import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -97,6 +99,19 @@ def test_refuses_the_snapshot_of_another_run(tmp_path):
 def test_a_loss_that_is_no_number_ends_the_run_with_advice():
     with pytest.raises(UsageError, match=r"loss is (inf|nan) in step .*smaller lr"):
         train(small_steps(scale=1e30), OPTIONS)
+
+
+def test_a_loss_that_is_no_number_in_a_later_epoch_names_the_snapshot_to_remove(tmp_path):
+    snapshot = tmp_path / "run.snapshot"
+    first = small_steps()
+
+    def step(batch, moment):
+        return first.step(batch, moment) if moment.epoch == 0 else {"loss": math.nan}
+
+    with pytest.raises(UsageError, match=rf"smaller lr .*and remove {re.escape(str(snapshot))}"):
+        train(replace(first, step=step), OPTIONS, snapshot=snapshot)
+    snapshot.unlink()
+    assert len(train(small_steps(), replace(OPTIONS, lr=0.01), snapshot=snapshot)) == OPTIONS.epochs
 
 
 def test_leaves_torchs_own_generator_alone():
