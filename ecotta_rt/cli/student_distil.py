@@ -58,6 +58,8 @@ from ecotta_rt.files.atomic import check_target
 from ecotta_rt.messages import in_columns, show, tell
 
 if TYPE_CHECKING:
+    from ecotta_rt.bundle import FrameSpec
+    from ecotta_rt.student.domains import FoundDomains
     from ecotta_rt.student.methods import DistilOptions
 
 __all__ = ["NAME", "add_arguments", "run"]
@@ -132,6 +134,7 @@ def run(args: argparse.Namespace) -> int:
     from ecotta_rt.prepare.pipeline import use_threads
     from ecotta_rt.student.files import save_student
     from ecotta_rt.student.plot import check_curves, draw_curves
+    from ecotta_rt.student.signs import error_percent
 
     began_s = time.monotonic()
     if args.plot is not None:
@@ -143,9 +146,12 @@ def run(args: argparse.Namespace) -> int:
     frame = choose_frame(args, networks.made_for, found, frame_channels(networks.student))
     networks.check(frame)
     labelled = {name: _labelled(data, found.classes) for name, data in tests.items()}
-    store, snapshot = (args.out.with_name(f"{args.out.name}.{kind}") for kind in ("frames", "snapshot"))
+    store, snapshot, test_store = (
+        args.out.with_name(f"{args.out.name}.{kind}") for kind in ("frames", "snapshot", "test-frames")
+    )
     try:
         domains = decoded(found, frame, store, _TITLE)
+        test_frames = _test_frames(labelled, frame, test_store)
         networks.train_teachers(domains, training, args.out)
         with EpochProgress(f"distilling ({networks.method})") as progress:
             history = networks.distil(domains, training, progress, snapshot)
@@ -158,16 +164,16 @@ def run(args: argparse.Namespace) -> int:
             "classes": list(domains.classes),
             **networks.recipe(),
         }
-        errors = {name: _error(networks.student, pictures, frame, store) for name, pictures in labelled.items()}
         save_student(networks.student, out, args.student, recipe, frame=frame, checkpoint=args.checkpoint)
         kept = networks.save_teachers(args.out, recipe, frame) if args.keep_teachers else []
+        errors = {name: error_percent(networks.student, *test) for name, test in test_frames.items()}
     except KeyboardInterrupt:
         tell(_TITLE, "the same command goes on after the last whole epoch")
         raise
     except BaseException:
-        found.remove(store)
+        _remove_frames(found, store, labelled, test_store)
         raise
-    found.remove(store)
+    _remove_frames(found, store, labelled, test_store)
     if args.plot is not None:
         draw_curves(history, args.plot, f"{args.student}, {networks.method}")
     networks.remove_snapshots(args.out)
@@ -333,16 +339,25 @@ def _labelled(data: str, classes: Sequence[str]) -> Any:
     return find_labelled(data, classes, split="test")
 
 
-def _error(student: Any, pictures: Any, frame: Any, store: Path) -> float:
-    from ecotta_rt.data import Unlabelled, remove_store
-    from ecotta_rt.student.signs import error_percent
+def _test_frames(labelled: Mapping[str, Any], frame: "FrameSpec", store: Path) -> Mapping[str, tuple[Any, Any]]:
+    """Frames and labels by name; a set of which nothing can be used shall end the run before the training."""
+    found = {}
+    for name, pictures in labelled.items():
+        data = pictures.frames(frame, _named(store, name)).training
+        found[name] = (data.frames, data.labels)
+    return found
 
-    test_store = store.with_name(f"{store.name}.test")
-    data = pictures.frames(frame, test_store).training
-    assert not isinstance(data, Unlabelled)
-    error = error_percent(student, data.frames, data.labels)
-    remove_store(test_store)
-    return error
+
+def _remove_frames(found: "FoundDomains", store: Path, labelled: Mapping[str, Any], test_store: Path) -> None:
+    from ecotta_rt.data import remove_store
+
+    found.remove(store)
+    for name in labelled:
+        remove_store(_named(test_store, name))
+
+
+def _named(store: Path, name: str) -> Path:
+    return store.with_name(f"{store.name}.{name}")
 
 
 def _print(out: Path, history: Sequence[Mapping[str, float]], errors: Mapping[str, float]) -> None:

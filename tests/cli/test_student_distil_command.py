@@ -9,13 +9,14 @@ import torch
 from ecotta_rt.bundle import read_bundle
 from ecotta_rt.cli import student_distil
 from ecotta_rt.cli.main import main
+from ecotta_rt.errors import TransferError
 from ecotta_rt.method.width.groups import find_groups
 from ecotta_rt.method.width.narrow import narrow
 from ecotta_rt.prepare.checkpoint import load_network, read_network_file, save_network
 from ecotta_rt.prepare.networks import build_network
 from ecotta_rt.prepare.open_network import open_network
 from ecotta_rt.runtime.engine import Runtime
-from ecotta_rt.student import training
+from ecotta_rt.student import signs, training
 
 NETWORK = """
 from torch import nn
@@ -294,6 +295,28 @@ def test_a_batch_that_is_too_large_is_refused_before_pictures_are_decoded(place,
 
     assert distil("net.py:make", *DAY, *DUSK, *method, "--batch", "25") == 2
     assert why in capsys.readouterr().err
+
+
+def test_a_test_set_of_no_pictures_is_refused_before_the_training(place, capsys):
+    for name in ("red", "green"):
+        (place / "torn" / name).mkdir(parents=True)
+        (place / "torn" / name / "1.png").write_bytes(b"torn")
+
+    assert distil("net.py:make", *DAY, "--method", "source-only", "--test", "night=torn") == 4
+    told = capsys.readouterr().err
+    assert "torn" in told and "epoch 1" not in told
+    assert left_behind(place) == []
+
+
+def test_the_network_is_there_even_if_its_errors_cannot_be_told(place, monkeypatch):
+    def full(*_):
+        raise TransferError("no space")
+
+    monkeypatch.setattr(signs, "error_percent", full)
+
+    assert distil("net.py:make", *DAY, "--method", "source-only", "--test", "day=day") == 74
+    assert "small.safetensors" in left_behind(place)
+    assert not [name for name in left_behind(place) if "frames" in name]
 
 
 def test_a_frozen_teacher_may_answer_otherwise_in_training(place):
