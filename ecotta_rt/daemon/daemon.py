@@ -202,7 +202,8 @@ class Daemon:
         engine = load_network(options, self._log.say)
         self.board.describe(self._facts(engine, options.limit_bytes()))
         desk, outbox, ladder = Desk(self._clock), Outbox(self._clock, self._wall_s), Ladder(engine, guard)
-        outlets = Outlets(SinkContext(outbox.tell, self._is_ending, self._clock, engine.class_names, self))
+        say = self._log.say
+        outlets = Outlets(SinkContext(outbox.tell, self._is_ending, self._clock, engine.class_names, self, say=say))
         self.board.count_missed(outlets.missed)
         every = self._config.network.adapt_every if engine.graph is not None else 0
         feeds = Feeds(

@@ -78,7 +78,7 @@ class Log:
         self._write("warning" if text.startswith(_WARNING) else "info", text.removeprefix(_WARNING), {})
 
     def take(self, stamped: Stamped) -> None:
-        said = told(stamped.event)
+        said = told(stamped.event, in_lines=self.options.format == "text")
         if said is None:
             return
         kind, text = said

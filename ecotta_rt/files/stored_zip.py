@@ -21,13 +21,16 @@ from typing import BinaryIO
 
 from ecotta_rt.errors import InputFileError
 
-__all__ = ["Member", "NewMember", "checksum", "read_directory", "write_stored_zip"]
+__all__ = ["ARCHIVE_MARK", "Member", "NewMember", "checksum", "read_directory", "write_stored_zip"]
 
 _LOCAL = struct.Struct("<4s5H3L2H")
 _CENTRAL = struct.Struct("<4s6H3L5H2L")
 _END = struct.Struct("<4s4H2LH")
 _EXTRA = struct.Struct("<3H")
 _LOCAL_MARK, _CENTRAL_MARK, _END_MARK = b"PK\x03\x04", b"PK\x01\x02", b"PK\x05\x06"
+
+ARCHIVE_MARK = _LOCAL_MARK
+"""What an archive with a file in it begins with."""
 
 _VERSION = 20  # of the zip format: 2.0, what every reader understands
 _MIDNIGHT, _1980 = 0, 0x21  # the earliest time a zip can say, so that equal content gives equal bytes

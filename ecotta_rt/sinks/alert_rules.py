@@ -52,10 +52,11 @@ class AlertRule:
 
 def fault_of(rule: AlertRule) -> str | None:
     """What is wrong with a rule as a whole, for a message; None: nothing."""
-    if (rule.when == "seen") != (rule.label is not None):
-        return '`label` goes with when = "seen", and that with `label`'
-    if (rule.when == "event") != bool(rule.events):
-        return '`events` goes with when = "event", and that with `events`'
+    for when, field_name, given in (("seen", "label", rule.label is not None), ("event", "events", bool(rule.events))):
+        if rule.when == when and not given:
+            return f'when = "{when}" needs `{field_name}`'
+        if given and rule.when != when:
+            return f'`{field_name}` is for when = "{when}" alone, and this is when = "{rule.when}"'
     if "alert" in rule.events:
         return "an alert about alerts would never end"
     return None

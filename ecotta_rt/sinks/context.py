@@ -43,6 +43,7 @@ class SinkContext:
         classes: Names of the network's classes.
         control: For outputs that take commands; None: nobody listens.
         states: How each camera is. Who makes the context has it take each event, before the outputs do.
+        say: Tells people what is no event, in a line of the log; from any thread.
     """
 
     report: Callable[[Event], None]
@@ -51,3 +52,4 @@ class SinkContext:
     classes: tuple[str, ...] = ()
     control: Control | None = None
     states: CameraStates = field(default_factory=CameraStates)
+    say: Callable[[str], None] = lambda text: None

@@ -4,6 +4,7 @@ The connection is opened by `open_mqtt` and lost for good: the outlet before it 
 """
 
 import json
+import math
 import socket
 from collections import deque
 from contextlib import suppress
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ecotta_rt.errors import EcottaError, TransferError, UsageError
 from ecotta_rt.events import Answer, Event, Reloaded, Stamped
 from ecotta_rt.extras import missing_package
+from ecotta_rt.files.fields import shown
 from ecotta_rt.messages import printable
 from ecotta_rt.sinks.camera_states import CameraState
 from ecotta_rt.sinks.context import SinkContext
@@ -32,6 +34,7 @@ __all__ = ["KIND", "Mqtt", "open_mqtt"]
 _CONNECT_S = 5.0
 _MOST_PENDING = 64  # events on their way to the broker; one that takes no more holds up this output, and none else
 _MOST_LEFT = 64  # cameras of an earlier run that are forgotten at once
+_WORD_EVERY_S = 10.0  # of orders that make no sense
 _LAST_S = 1.0  # for what is on its way at the end
 
 
@@ -54,6 +57,7 @@ class Mqtt:
     def __init__(self, options: MqttOptions, context: SinkContext) -> None:
         self._options = options
         self._control, self._states = context.control, context.states
+        self._say_aloud, self._clock, self._next_word_s = context.say, context.clock, -math.inf
         self._topics = Topics(options.prefix)
         self._answered, self._over, self._stale = Flag(), Flag(), Flag()
         self._why = ""  # the connection is over
@@ -166,7 +170,7 @@ class Mqtt:
     # What is asked
 
     def _hear(self, client: "Client", userdata: Any, message: "MQTTMessage") -> None:
-        """In a thread of paho's. An order that makes no sense is left alone: anybody may send one."""
+        """In a thread of paho's. An order that makes no sense is told, and left alone: anybody may send one."""
         content = message.payload[:32].decode(errors="replace").strip()
         if message.topic == self._status_topic:
             if content == "online":
@@ -179,15 +183,25 @@ class Mqtt:
                 self._stale.set()
         elif not message.retain:  # a retained reset would be obeyed at every connection
             with suppress(EcottaError):
-                self._order(message.topic, content.upper())
+                self._order(message.topic, content)
 
     def _order(self, topic: str, content: str) -> None:
         assert self._control is not None
         for camera in self._shown():
-            if topic == self._topics.adapt(camera) and content in ("ON", "OFF"):
-                self._control.set_adapting(camera, content == "ON")
-            elif topic == self._topics.reset(camera):
+            if topic == self._topics.reset(camera):
                 self._control.reset(camera)
+            elif topic == self._topics.adapt(camera):
+                if content.upper() in ("ON", "OFF"):
+                    self._control.set_adapting(camera, content.upper() == "ON")
+                else:
+                    self._leave_alone(topic, content)
+
+    def _leave_alone(self, topic: str, content: str) -> None:
+        """Say so, but seldom: who sends rubbish sends much of it."""
+        now_s = self._clock.now_s()
+        if now_s >= self._next_word_s:
+            self._next_word_s = now_s + _WORD_EVERY_S
+            self._say_aloud(f"warning: mqtt: {topic}: expected ON or OFF, found {shown(content)}; left alone")
 
     @property
     def _status_topic(self) -> str:

@@ -245,6 +245,14 @@ def test_lines_of_the_file_beside_that_systemd_reads_otherwise_are_refused_by_nu
     assert main(["config", "check", str(door)]) == 0
 
 
+def test_a_bundle_in_the_place_of_a_configuration_is_told_as_such(small, tmp_path, capsys):
+    large = tmp_path / "large.ecotta"
+    large.write_bytes(small.read_bytes() + bytes(1 << 17))
+    for bundle in (small, large):
+        assert main(["config", "check", str(bundle)]) == 78
+        assert f"{bundle}: a bundle, where a configuration is expected" in capsys.readouterr().err
+
+
 def test_a_package_that_a_camera_needs_is_missed_with_69_and_how_to_install_it(tmp_path, small, monkeypatch, capsys):
     path = tmp_path / "x.toml"
     cameras = ("in=watch:/srv/in", "yard=http://10.0.0.7/a.jpg", "door=rtsp://10.0.0.7/live")

@@ -394,6 +394,17 @@ TOLD = {
 }
 
 
+def test_faults_of_a_refused_reload_are_lines_for_people_and_one_line_for_a_screen():
+    refused = Reloaded((), "2 faults\n  a.toml, line 3: \x1b[2J\n  a.toml, line 4: b")
+    before = "refused, all stays as it was: 2 faults"
+
+    assert told(refused, in_lines=True) == (
+        "reloaded",
+        f"{before}\n  a.toml, line 3: \\x1b[2J\n  a.toml, line 4: b",
+    )
+    assert told(refused) == ("reloaded", f"{before}; a.toml, line 3: \\x1b[2J; a.toml, line 4: b")
+
+
 @pytest.mark.parametrize("event", TOLD, ids=lambda event: type(event).__name__)
 def test_an_event_is_told_in_a_sentence_that_is_safe_for_a_terminal(event):
     assert told(event) == TOLD[event] and TOLD[event][0] == event_name(event)

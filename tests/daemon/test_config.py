@@ -90,7 +90,12 @@ def test_faults_of_names_and_of_what_is_not_there_are_told_in_the_same_round(rea
             "'b' would write to standard output, which is that of output 'json-lines'",
         ),
         ('[[sink]]\nkind = "json-lines"\ncameras = ["door"]\n', "there is no camera .door.; there are: front-door"),
-        ('[[alert]]\nname = "a"\nwhen = "seen"\n', r"line 9: field 'alert\[0\]': `label` goes with when = "),
+        ('[[alert]]\nname = "a"\nwhen = "seen"\n', r"line 9: field 'alert\[0\]': when = \"seen\" needs `label`"),
+        ('[[alert]]\nname = "a"\nwhen = "event"\n', 'when = "event" needs `events`'),
+        (
+            '[[alert]]\nname = "a"\nwhen = "lost"\nevents = ["drift"]\n',
+            '`events` is for when = "event" alone, and this',
+        ),
         ('[[alert]]\nname = "a"\nwhen = "lost"\ncameras = ["yard"]\n', "there is no camera 'yard'"),
         ('[[alert]]\nname = "a"\nwhen = "lost"\n' * 2, "'a' is there already"),
         ('[[sink]]\nkind = "json-lines"\nevents = ["anser"]\n', "found 'anser'; did you mean answer?"),

@@ -8,7 +8,7 @@ import pytest
 from ecotta_rt.daemon import log as log_module
 from ecotta_rt.daemon.configuration.tables import LogOptions
 from ecotta_rt.daemon.log import Log
-from ecotta_rt.events import Stamped, StateNotSaved, StateSaved
+from ecotta_rt.events import Reloaded, Stamped, StateNotSaved, StateSaved
 
 
 @pytest.fixture
@@ -45,6 +45,12 @@ def test_a_reader_that_hangs_holds_up_neither_who_speaks_nor_the_end(hanging, mo
     go_on.set()
     writer.join()
     assert written[:2] == ["first", "warning: 8 lines were dropped: nobody read standard error"]
+
+
+def test_faults_of_a_refused_reload_have_a_line_each(capsys):
+    Log(LogOptions()).take(Stamped(Reloaded((), "2 faults\n  line 3: a\n  line 4: b"), 0.0, 0.0))
+
+    assert capsys.readouterr().err.splitlines()[1:] == ["  line 3: a", "  line 4: b"]
 
 
 def test_lines_come_in_their_order_and_all_before_the_end(capsys):

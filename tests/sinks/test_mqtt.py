@@ -44,7 +44,7 @@ class Owner:
     def __init__(self, *cameras):
         self.cameras = cameras
         self.off = set()
-        self.asked = Heard()
+        self.asked, self.said = Heard(), []
 
     def adapting(self, camera):
         return camera not in self.off
@@ -82,7 +82,7 @@ def connect(broker, owner, cameras):
 
     def make(**more):
         options = MqttOptions(host="127.0.0.1", port=broker.port, **more)
-        context = SinkContext(Heard(), lambda: False, ManualClock(), (), owner, cameras)
+        context = SinkContext(Heard(), lambda: False, ManualClock(), (), owner, cameras, say=owner.said.append)
         sink = mqtt.open_mqtt(options, "mqtt", context)
         take = sink.take
         sink.take = lambda event: (cameras.take(event), take(event))
@@ -278,6 +278,8 @@ def test_commands_reach_the_owner_and_what_makes_no_sense_or_is_old_does_not(con
             client.publish(topic, content, 1)
         owner.asked.wait_for(lambda events: len(events) >= 5)
 
+    said = "warning: mqtt: ecotta/door/adapt/set: expected ON or OFF, found 'maybe'; left alone"
+    assert owner.said == [said] * 2, "by each connection, and not at once again"
     orders = owner.asked.events[1:]
     assert sorted(orders) == sorted([("door", False), ("yard", True)] * 2), "once of each connection"
 

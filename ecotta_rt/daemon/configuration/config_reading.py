@@ -19,6 +19,8 @@ from ecotta_rt.daemon.configuration.tables import CameraOptions
 from ecotta_rt.daemon.http.http_options import HttpOptions
 from ecotta_rt.errors import ConfigurationError, EcottaError
 from ecotta_rt.files.fields import Document, FieldPath, nearest, shown, without_value
+from ecotta_rt.files.kinds import open_regular
+from ecotta_rt.files.stored_zip import ARCHIVE_MARK
 from ecotta_rt.files.toml_text import read_toml
 from ecotta_rt.sinks.alert_rules import AlertRule, fault_of
 from ecotta_rt.sinks.kinds import KINDS, sink_kind
@@ -120,9 +122,23 @@ def _written_in(path: str | os.PathLike[str]) -> Document:
     """What is in the file, brought up to this version."""
     if not os.path.lexists(path):  # to start again would not mend it, and systemd would try for ever
         raise ConfigurationError(f"{os.fspath(path)}: there is no such file; `ecotta config init` writes one")
+    if _is_bundle(path):
+        raise ConfigurationError(
+            f"{os.fspath(path)}: a bundle, where a configuration is expected; `ecotta config init FILE.toml --bundle` "
+            "writes one for it"
+        )
     written = read_toml(path)
     take_version(written)
     return written
+
+
+def _is_bundle(path: str | os.PathLike[str]) -> bool:
+    """Whether it begins as archives do; what cannot be opened is told by those who read it."""
+    try:
+        with open_regular(path) as file:
+            return file.read(len(ARCHIVE_MARK)) == ARCHIVE_MARK
+    except OSError:
+        return False
 
 
 def require_none(faults: Sequence[EcottaError]) -> None:

@@ -27,13 +27,20 @@ from ecotta_rt.messages import printable
 __all__ = ["told"]
 
 
-def told(event: Event) -> tuple[str, str] | None:
+def told(event: Event, *, in_lines: bool = False) -> tuple[str, str] | None:
     """Its kind, as JSON lines call it, and a sentence that is safe for a terminal.
 
     None for events that come with every frame, or that say nothing new to a person.
+
+    Args:
+        event: Bare.
+        in_lines: Whether several faults of a configuration may have a line each.
     """
     said = _said(event)
-    return None if said is None else (said[0], printable(said[1]))
+    if said is None or not isinstance(event, Reloaded):
+        return None if said is None else (said[0], printable(said[1]))
+    lines = said[1].split("\n")
+    return said[0], "\n".join(map(printable, lines)) if in_lines else "; ".join(printable(one.strip()) for one in lines)
 
 
 def _said(event: Event) -> tuple[str, str] | None:
