@@ -132,6 +132,7 @@ def run(args: argparse.Namespace) -> int:
     tests = _tests(args)
     from ecotta_rt.prepare.open_network import frame_channels
     from ecotta_rt.prepare.pipeline import use_threads
+    from ecotta_rt.student.domains import find_labelled
     from ecotta_rt.student.files import save_student
     from ecotta_rt.student.plot import check_curves, draw_curves
     from ecotta_rt.student.signs import error_percent
@@ -145,7 +146,9 @@ def run(args: argparse.Namespace) -> int:
     networks = (RankedTeachers if method in RANKED else _Networks)(args, method or "", found)
     frame = choose_frame(args, networks.made_for, found, frame_channels(networks.student))
     networks.check(frame)
-    labelled = {name: _labelled(data, found.classes) for name, data in tests.items()}
+    labelled = {
+        name: find_labelled(data, found.classes, split="test", what=f"--test {name}") for name, data in tests.items()
+    }
     store, snapshot, test_store = (
         args.out.with_name(f"{args.out.name}.{kind}") for kind in ("frames", "snapshot", "test-frames")
     )
@@ -195,6 +198,8 @@ def _check(args: argparse.Namespace, method: str | None, out: Path) -> None:
     needed = 0 if method in ("adapted", "source-only", *RANKED) else len(targets) if method == "mt-mtda" else 1
     if needed == 0 and args.teacher:
         raise UsageError(f"--teacher: {method} has no teacher; leave it out, or choose another --method")
+    if method == "source-only" and targets:
+        raise UsageError("--target: source-only learns from the source alone; leave it out, or choose another --method")
     if needed and len(args.teacher) not in (1, needed):
         several = f", or one for each of {needed} targets" if needed > 1 else ""
         raise UsageError(f"{len(args.teacher)} --teacher are given; {method} takes one{several}")
@@ -331,12 +336,6 @@ def _teacher_snapshot(out: Path, place: int) -> Path:
 
 def _tests(args: argparse.Namespace) -> Mapping[str, str]:
     return targets_by_name(args, "test")
-
-
-def _labelled(data: str, classes: Sequence[str]) -> Any:
-    from ecotta_rt.student.domains import find_labelled
-
-    return find_labelled(data, classes, split="test")
 
 
 def _test_frames(labelled: Mapping[str, Any], frame: "FrameSpec", store: Path) -> Mapping[str, tuple[Any, Any]]:

@@ -147,7 +147,7 @@ def _find_labelled(args: argparse.Namespace) -> Any:
 
     if args.frames < 1:
         raise UsageError(f"--frames {args.frames}: at least 1, and better 100")
-    return find_labelled(args.data, class_names(args), count=args.frames, seed=args.seed)
+    return find_labelled(args.data, class_names(args), count=args.frames, seed=args.seed, what="--data")
 
 
 def _frames(labelled: Any, frame: "FrameSpec") -> "Labelled":

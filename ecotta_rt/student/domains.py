@@ -16,7 +16,7 @@ mean another task, or a folder named by mistake.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -210,9 +210,15 @@ def open_domains(
 
 
 def find_labelled(
-    data: str | Path, classes: Sequence[str] = (), *, split: str = "train", count: int | None = None, seed: int = 0
+    data: str | Path,
+    classes: Sequence[str] = (),
+    *,
+    split: str = "train",
+    count: int | None = None,
+    seed: int = 0,
+    what: str = "source",
 ) -> LabelledSet:
-    """Look at labelled data.
+    """Look at labelled data; of class folders, what they hold out is not looked at.
 
     Args:
         data: See the table above.
@@ -220,6 +226,7 @@ def find_labelled(
         split: `train` or `test`, where the data have both; of class folders those to learn from are used.
         count: At most so many, chosen at random; None: all.
         seed: Of that choice.
+        what: What messages call them.
 
     Raises:
         As `find_domains`.
@@ -228,8 +235,8 @@ def find_labelled(
     if arrays is not None:
         frames, labels, names = arrays
         if labels is None:
-            raise UsageError(f"source {data}: it has no labels; a source needs one for each picture")
-        _require_classes(data, len(np.unique(labels)))
+            raise UsageError(f"{what} {data}: it has no labels; one is needed for each picture")
+        _require_classes(f"{what} {data}", len(np.unique(labels)))
         known = tuple(classes) or names or tuple(map(str, range(int(labels.max()) + 1)))
         if labels.max() >= len(known):
             raise UsageError(f"{data}: labels go up to {labels.max()}, and --classes names {len(known)}")
@@ -237,11 +244,12 @@ def find_labelled(
         return LabelledArrays(frames[places], labels[places], known)
     folder = Path(data)
     if not folder.is_dir():
-        raise InputFileError(f"source {data}: no such folder, and no .npz file")
+        raise InputFileError(f"{what} {data}: no such folder, and no .npz file")
     if not is_class_folders(folder):
-        raise UsageError(f"source {data}: no class folders in it; a source needs labels: FOLDER/CLASS/PICTURE")
+        raise UsageError(f"{what} {data}: no class folders in it; labels are needed: FOLDER/CLASS/PICTURE")
     folders = open_class_folders(folder, classes)
-    _require_classes(data, len(np.unique(folders.labels)))
+    folders = replace(folders, held_out_files=(), held_out_labels=np.empty(0, np.int64))
+    _require_classes(f"{what} {data}", len(np.unique(folders.labels)))
     return LabelledPictures(folders, share=0.0, count=_at_most(count, len(folders.files)), seed=seed)
 
 
@@ -302,9 +310,9 @@ def _frames_in(path: Path) -> NDArray[np.uint8]:
     return array
 
 
-def _require_classes(data: str | Path, there: int) -> None:
+def _require_classes(said: str, there: int) -> None:
     if there < 2:
-        raise UsageError(f"source {data}: pictures of {there} class; a network tells at least 2 apart")
+        raise UsageError(f"{said}: pictures of {there} class; a network tells at least 2 apart")
 
 
 def _some(there: int, count: int | None, seed: int) -> NDArray[np.int64]:

@@ -155,9 +155,9 @@ def test_a_network_that_was_made_narrower_stays_so(place):
     assert {name: value.shape for name, value in load_network("small.safetensors").state_dict().items()} == shapes
 
 
-@pytest.mark.parametrize("method", ["adapted", "source-only"])
-def test_the_peers_are_the_same_command(place, method):
-    assert distil("net.py:make", *DAY, *DUSK, "--method", method) == 0
+@pytest.mark.parametrize("words", [[*DUSK, "--method", "adapted"], ["--method", "source-only"]])
+def test_the_peers_are_the_same_command(place, words):
+    assert distil("net.py:make", *DAY, *words) == 0
     assert left_behind(place) == ["small.safetensors"]
 
 
@@ -223,6 +223,8 @@ def test_ctrl_c_keeps_the_last_epoch_and_the_same_command_goes_on(place, capsys,
             2,
             "net.py:make takes frames of 3 channels, the student 1: all networks must",
         ),
+        (["resnet-8", *DAY, *DUSK, "--method", "source-only"], 2, "--target: source-only learns from the source alone"),
+        (["resnet-8", *DAY, "--method", "source-only", "--test", "a=night"], 2, "--test a night: no class folders"),
         (["resnet-8", *DAY, "--method", "source-only", "--size", "8000"], 2, "frames of 8000x8000: at most 1024"),
         (["resnet-8", *DAY, *DUSK, "--teacher", "resnet-8", "--beta", "0", "1"], 2, "0 < start <= end"),
         (["resnet-8", *DAY, *DUSK, "--teacher", "resnet-8", "--plot", "curves.pdf"], 2, "no picture format"),
@@ -287,13 +289,13 @@ def test_kept_teachers_replace_no_file_without_a_word(place, capsys):
     ("method", "why"),
     [
         (["--method", "source-only"], "--batch 25: from 2 up to the 24 pictures of the source"),
-        (["--method", "nearest", "--teachers", "."], "--batch 25: from 2 up to the 20 pictures without labels"),
+        ([*DUSK, "--method", "nearest", "--teachers", "."], "--batch 25: from 2 up to the 20 pictures without labels"),
     ],
 )
 def test_a_batch_that_is_too_large_is_refused_before_pictures_are_decoded(place, capsys, monkeypatch, method, why):
     monkeypatch.delattr(student_distil, "decoded")
 
-    assert distil("net.py:make", *DAY, *DUSK, *method, "--batch", "25") == 2
+    assert distil("net.py:make", *DAY, *method, "--batch", "25") == 2
     assert why in capsys.readouterr().err
 
 

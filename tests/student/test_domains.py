@@ -44,6 +44,18 @@ def test_opens_class_folders_and_plain_folders(pictures, tmp_path):
     assert all(domain.labels is None and domain.frames.shape[1:] == (6, 6, 3) for domain in domains.targets)
 
 
+def test_pictures_that_a_source_holds_out_are_not_decoded(pictures, tmp_path):
+    pictures("source/train", ["cat", "dog"])
+    pictures("source/val", ["cat", "dog"], count=2)
+    told = []
+
+    found = find_domains(tmp_path / "source", {})
+    domains = found.frames(FrameSpec(3, 6, 6), tmp_path / "store", lambda done, total: told.append((done, total)))
+
+    assert found.source.count == len(domains.source.frames) == 6
+    assert told[-1] == (6, 6)
+
+
 def test_opens_arrays_and_gives_grey_ones_the_networks_colours(tmp_path):
     grey = np.random.default_rng(0).integers(0, 256, (6, 5, 5), dtype=np.uint8)
     np.savez(tmp_path / "source.npz", x_train=grey, y_train=np.array([0, 1, 2] * 2))
