@@ -110,7 +110,7 @@ def run(args: argparse.Namespace) -> int:
     found = look_at_domains(args)
     if not found.targets:
         raise UsageError("a bank adapts to target domains: give at least one --target NAME=DATA")
-    name = _named(args.network)
+    name = _named(args.network, args.checkpoint)
     network, size = open_member(args.network, args.checkpoint, len(found.classes), args.seed, _tell)
     frame = choose_frame(args, size, found, frame_channels(network))
     require_takes(network, args.network, frame, len(found.classes))
@@ -158,20 +158,20 @@ def _check(args: argparse.Namespace) -> None:
     check_json(args.json, args.network, args.checkpoint, args.out)
 
 
-def _named(network: str) -> str:
+def _named(network: str, checkpoint: Path | None) -> str:
     """What the bank calls it: a file of ours is one of its model.
 
     Raises:
         UsageError: A file that was made narrower already.
     """
-    if not network.endswith(_SUFFIX):
-        return network
     from ecotta_rt.prepare.checkpoint import read_network_file
+    from ecotta_rt.prepare.narrowed import channels_in
 
-    described = read_network_file(network)
-    if described.channels is not None:
-        raise UsageError(f"{network} was made narrower already; begin with the network that it was made of")
-    return described.model
+    own = network.endswith(_SUFFIX)
+    for path in (network if own else None, checkpoint):
+        if path is not None and channels_in(path) is not None:
+            raise UsageError(f"{path} was made narrower already; begin with the network that it was made of")
+    return read_network_file(network).model if own else network
 
 
 def _slim_options(args: argparse.Namespace) -> "SlimOptions":

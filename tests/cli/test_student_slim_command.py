@@ -210,5 +210,6 @@ def test_a_network_that_was_made_narrower_is_no_beginning(tmp_path, capsys, fold
     assert read_network_file(path).channels == {"conv1": 4}
 
     arguments = [*slim(folder, "--target", f"door={folder / 'door.npz'}")[3:], "--out", str(tmp_path / "b.safetensors")]
-    assert main(["student", "slim", str(path), *arguments]) == 2
-    assert "was made narrower already" in capsys.readouterr().err
+    for beginning in ([str(path)], ["resnet-8", "--checkpoint", str(path)]):
+        assert main(["student", "slim", *beginning, *arguments]) == 2
+        assert "was made narrower already" in capsys.readouterr().err

@@ -10,7 +10,7 @@ from ecotta_rt.bundle import FrameSpec
 from ecotta_rt.errors import InputFileError, UsageError
 from ecotta_rt.prepare.checkpoint import load_network, read_network_file
 from ecotta_rt.prepare.networks import build_network
-from ecotta_rt.prepare.open_network import open_network
+from ecotta_rt.prepare.open_network import made_for, open_network
 from ecotta_rt.student.slimda.bank import Bank, chosen_frames, load_bank, save_bank
 from ecotta_rt.student.slimmable.slimmable import Slimmable
 from ecotta_rt.student.slimmable.widths import at_ratio
@@ -70,7 +70,9 @@ def test_a_width_of_it_is_a_network_file_of_ours_and_what_is_returned_is_what_is
     loaded, x = load_network(tmp_path / "small.safetensors"), bank.floats()
     assert torch.equal(network(x), loaded(x))
     assert read_network_file(tmp_path / "small.safetensors").channels == widths
-    assert read_network_file(tmp_path / "small.safetensors").recipe == {"epochs": 2, "classes": ["a", "b", "c"]}
+    recipe = {"epochs": 2, "classes": ["a", "b", "c"], "frame": [16, 16]}
+    assert read_network_file(tmp_path / "small.safetensors").recipe == recipe
+    assert made_for(str(tmp_path / "small.safetensors"), loaded) == (16, 16)
 
 
 def test_a_bank_of_ones_own_network_asks_for_its_factory_and_gives_its_checkpoint(tmp_path):

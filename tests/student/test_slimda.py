@@ -240,6 +240,17 @@ def test_upem_is_the_mean_distance_from_the_answers_of_the_whole():
     assert upem(widths) == pytest.approx(float((p - upem.anchor).square().sum(1).sqrt().mean()), rel=1e-5)
 
 
+def test_upem_leaves_out_what_a_network_drops_in_training_and_leaves_modes_as_they_were():
+    nn = torch.nn
+    one, two = (nn.Sequential(nn.Conv2d(size, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(0.5)) for size in (3, 8))
+    network = nn.Sequential(one, two, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3))
+    bank, frames = Slimmable(network, torch.zeros(1, 3, 8, 8)).train(), a_batch(two_domains()).targets[0]
+    bank.network.get_submodule("0").eval()
+
+    assert Upem(bank, frames, batch=6)(bank.groups.whole()) == 0
+    assert bank.training and not bank.network.get_submodule("0").training
+
+
 def costs_of(groups):
     return lambda widths: Cost(1e6 + 4 * weights(groups, widths), 1e-6 * operations(groups, widths) + 0.1)
 

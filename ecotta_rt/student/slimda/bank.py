@@ -69,7 +69,8 @@ class Bank:
     def at(self, widths: Widths) -> nn.Module:
         """A plain network of these widths, its norms' statistics those of the bank's frames, in evaluation mode."""
         small = narrow(self.slimmable.groups, widths)
-        batches = [batch for batch in torch.split(self.floats(), _CALIBRATION_BATCH) if len(batch) > 1]
+        frames = self.floats()  # in parts of one size: each counts as much as another
+        batches = torch.tensor_split(frames, max(1, round(len(frames) / _CALIBRATION_BATCH)))
         return recalibrate(small, batches).requires_grad_(False)
 
     def save_at(self, widths: Widths, path: Path) -> nn.Module:
@@ -79,7 +80,7 @@ class Bank:
             UsageError: It holds NaN.
             TransferError: It cannot be written.
         """
-        small, recipe = self.at(widths), {**self.recipe, "classes": list(self.classes)}
+        small, recipe = self.at(widths), {**self.recipe, "classes": list(self.classes), "frame": list(self.frame.size)}
         if self.network in MODELS:
             save_network(small, path, model=self.network, channels=widths, recipe=recipe)
             return load_network(path)

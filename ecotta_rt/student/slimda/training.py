@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from ecotta_rt.errors import UsageError
 from ecotta_rt.method.width.groups import Widths
-from ecotta_rt.prepare.snapshot import RunIdentity, array_digest, weights_digest
+from ecotta_rt.prepare.snapshot import RunIdentity, weights_digest
 from ecotta_rt.student.alignment.domain_confusion import backbone_loss, heads_loss
 from ecotta_rt.student.alignment.gradient_reversal import dann_coefficient
 from ecotta_rt.student.batches import Batch, batches, batches_an_epoch
@@ -145,14 +145,7 @@ def slimda_steps(
 
 def _identity(slimmable: Slimmable, domains: Domains) -> RunIdentity:
     """What must be the same when a run is gone on with: the network as it begins, and the data."""
-    every = (domains.source, *domains.targets)
-    shown = ", ".join(f"{len(domain.frames)} of {domain.name}" for domain in every)
-    height, width = domains.source.frames.shape[1:3]
-    return {
-        "network": weights_digest(slimmable.network)[:12],
-        "frames": f"{shown}; {height}x{width}",
-        "labels": array_digest(domains.labels),
-    }
+    return {"network": weights_digest(slimmable.network)[:12], **domains.identity()}
 
 
 def sampled_widths(slimmable: Slimmable, slim: SlimOptions) -> list[dict[str, int]]:

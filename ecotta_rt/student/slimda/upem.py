@@ -40,8 +40,14 @@ class Upem:
 
     @torch.no_grad()
     def answers(self, widths: Widths) -> Tensor:
-        """Probabilities `[N, K]` at some widths."""
-        return torch.cat([self._slimmable(batch, widths).softmax(1) for batch in self._batches])
+        """Probabilities `[N, K]` at some widths, with all of the network: what it drops in training would be noise."""
+        modes = [(module, module.training) for module in self._slimmable.modules()]
+        self._slimmable.eval()
+        try:
+            return torch.cat([self._slimmable(batch, widths).softmax(1) for batch in self._batches])
+        finally:
+            for module, training in modes:
+                module.training = training
 
     def __call__(self, widths: Widths) -> float:
         """From 0 to the square root of 2."""
