@@ -20,9 +20,12 @@ from ecotta_rt.method.width.groups import Widths, find_groups
 from ecotta_rt.method.width.narrow import narrow
 from ecotta_rt.prepare.weights import has_safetensors, read_safetensors, stored_tensors, write_safetensors
 
-__all__ = ["channels_in", "narrowed", "narrowed_as_in", "parse_channels", "save_narrowed"]
+__all__ = ["LARGEST_SIDE", "channels_in", "narrowed", "narrowed_as_in", "parse_channels", "save_narrowed"]
 
-_MOST_GROUPS, _MOST_CHANNELS, _LARGEST_SIDE = 10_000, 1 << 20, 1024
+LARGEST_SIDE = 1024
+"""Pixels of the largest frame that a network file may name: to try a network costs memory in their number."""
+
+_MOST_GROUPS, _MOST_CHANNELS = 10_000, 1 << 20
 
 FilePath = str | PathLike[str]
 
@@ -126,8 +129,8 @@ def parse_channels(metadata: Mapping[str, str], path: FilePath) -> dict[str, int
 def _frame(metadata: Mapping[str, str], path: FilePath) -> tuple[int, int, int]:
     found = _json(metadata, "frame", path)
     sound = isinstance(found, list) and len(found) == 3 and all(type(side) is int and side > 0 for side in found)
-    if not sound or found[0] not in (1, 3) or max(found[1:]) > _LARGEST_SIDE:
-        raise InputFileError(f"{path}: frame is {found!r:.40}, not [1 or 3, height, width] up to {_LARGEST_SIDE}")
+    if not sound or found[0] not in (1, 3) or max(found[1:]) > LARGEST_SIDE:
+        raise InputFileError(f"{path}: frame is {found!r:.40}, not [1 or 3, height, width] up to {LARGEST_SIDE}")
     return found[0], found[1], found[2]
 
 

@@ -14,13 +14,13 @@ from typing import Any
 
 from torch import nn
 
-from ecotta_rt.errors import NetworkError, UsageError
+from ecotta_rt.errors import InputFileError, NetworkError, UsageError
 from ecotta_rt.method.cut.normalise import Normalised
 from ecotta_rt.method.cut.one_line import one_line
 from ecotta_rt.method.cut.unwrapping import in_float32, settled, unwrapped
 from ecotta_rt.prepare.checkpoint import load_checkpoint, load_network, read_network_file
 from ecotta_rt.prepare.matching import KeyMapping
-from ecotta_rt.prepare.narrowed import narrowed_as_in
+from ecotta_rt.prepare.narrowed import LARGEST_SIDE, narrowed_as_in
 from ecotta_rt.prepare.networks import MODELS, build_network
 
 __all__ = ["frame_channels", "made_for", "open_network", "wanted_normalisation"]
@@ -108,11 +108,17 @@ def made_for(name: str, network: nn.Module) -> tuple[int, int] | None:
         name: What the user called it: one of `MODELS` and files of ours are known; those that `ecotta student` wrote
             say it themselves.
         network: Others may say it in an attribute `frame_size`, N or (H, W), or as timm's do in `pretrained_cfg`.
+
+    Raises:
+        InputFileError: A file of ours that says something else than a height and a width up to `LARGEST_SIDE`.
     """
     model, size = name, None
     if name.endswith(".safetensors"):
         described = read_network_file(name)
         model, size = described.model, described.recipe.get("frame")
+        # The file may be a stranger's, and a network is tried on a frame of this size.
+        if size is not None and (_sides(size) is None or max(size) > LARGEST_SIDE):
+            raise InputFileError(f"{name}: frame is {size!r:.40}, not [height, width] up to {LARGEST_SIDE}")
     if model in MODELS:
         return _sides(size) or (MODELS[model].frame_size,) * 2
     inner = network.network if isinstance(network, Normalised) else network
@@ -122,7 +128,7 @@ def made_for(name: str, network: nn.Module) -> tuple[int, int] | None:
 
 def _sides(size: Any) -> tuple[int, int] | None:
     """Height and width, where these are two."""
-    if not isinstance(size, Sequence) or len(size) != 2 or not all(isinstance(side, int) and side > 0 for side in size):
+    if not isinstance(size, Sequence) or len(size) != 2 or not all(type(side) is int and side > 0 for side in size):
         return None
     return size[0], size[1]
 

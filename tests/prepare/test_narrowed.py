@@ -90,6 +90,16 @@ def test_a_file_of_ours_comes_back_as_it_was(small, ours):
     assert made_for(str(ours), load_network(ours)) == (32, 32)
 
 
+@pytest.mark.parametrize("frame", [[60000, 60000], [32, 1025], [0, 32], [True, True], [32], "32x32", [32.0, 32]])
+def test_a_file_that_names_other_frames_than_a_network_may_have_is_refused(tmp_path, frame):
+    path = tmp_path / "theirs.safetensors"
+    network = build_network("resnet-8", classes=2)
+    save_network(network, path, model="resnet-8", recipe={"frame": frame})
+
+    with pytest.raises(InputFileError, match=r"theirs\.safetensors: frame is .* up to 1024"):
+        made_for(str(path), network)
+
+
 def test_a_network_of_ones_own_becomes_as_narrow_as_its_checkpoint(own):
     name, path, narrowed = own
     told = []
