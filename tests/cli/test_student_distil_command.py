@@ -256,7 +256,19 @@ def test_a_teacher_of_other_classes_or_made_for_other_frames_is_refused(place, c
     assert distil("resnet-8", *DAY, *DUSK, "--teacher", "seven.safetensors") == 4
     assert "seven.safetensors: tells 7 classes apart, the source has 2" in capsys.readouterr().err
     save_network(build_network("resnet-8", classes=2), "two.safetensors", model="resnet-8")
-    words = ["student", "distil", "two.safetensors", *DAY, *DUSK, "--teacher", "net.py:fixed", "--out", "small"]
+    words = [
+        "student",
+        "distil",
+        "two.safetensors",
+        *DAY,
+        *DUSK,
+        "--teacher",
+        "net.py:fixed",
+        "--batch",
+        "8",
+        "--out",
+        "small",
+    ]
     assert main(words) == 2
     told = capsys.readouterr().err
     assert "two.safetensors for 32x32, net.py:fixed for 12x12; say with --size" in told
