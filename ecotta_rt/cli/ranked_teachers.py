@@ -23,6 +23,8 @@ RANKED = ("nearest", "weighted")
 
 _TITLE = "ecotta student distil"
 _PROBED = 500
+_FEW_A_CLASS = 5
+_DEFAULTS = {"measure": "logme", "power": 12.0, "label_share": 0.8}
 
 
 def add_ranked(parser: argparse.ArgumentParser) -> None:
@@ -36,12 +38,11 @@ def add_ranked(parser: argparse.ArgumentParser) -> None:
         metavar="NETWORKS",
         help="folders, files of ours or .toml, as for `ecotta student rank`",
     )
-    add("--measure", default="logme", metavar="NAME", help="what they are ranked by (default logme)")
-    add("--power", type=float, default=12.0, metavar="P", help="weighted: weights are scores to this (default 12)")
+    add("--measure", metavar="NAME", help="what they are ranked by (default logme)")
+    add("--power", type=float, metavar="P", help="weighted: weights are scores to this (default 12)")
     add(
         "--label-share",
         type=float,
-        default=0.8,
         metavar="L",
         help="lambda, the labels' share of the loss (default 0.8)",
     )
@@ -53,13 +54,24 @@ def check_ranked(args: argparse.Namespace, method: str) -> None:
     if method not in RANKED:
         if args.teachers:
             raise UsageError(f"--teachers goes with --method {' or '.join(RANKED)}; {method} takes --teacher")
+        if given := [
+            name for name in (*_DEFAULTS, "leave_out") if vars(args)[name] is not None and vars(args)[name] is not False
+        ]:
+            said = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+            raise UsageError(f"{said}: goes with --method {' or '.join(RANKED)}, and {method} does not rank")
         return
     if not args.teachers:
         raise UsageError(f"--method {method} without --teachers: name the folder of networks")
     if args.teacher or args.teacher_checkpoint or args.teacher_epochs or args.keep_teachers or args.frozen_teacher:
         raise UsageError(f"--method {method} takes its teachers from --teachers, and leaves them as they are")
-    if not 0 < args.label_share <= 1:
-        raise UsageError(f"--label-share {args.label_share}: lambda lies above 0 and at most at 1")
+    label_share = _constant(args, "label_share")
+    if not 0 < label_share <= 1:
+        raise UsageError(f"--label-share {label_share}: lambda lies above 0 and at most at 1")
+
+
+def _constant(args: argparse.Namespace, name: str) -> Any:
+    given = vars(args)[name]
+    return _DEFAULTS[name] if given is None else given
 
 
 class RankedTeachers:
@@ -77,7 +89,8 @@ class RankedTeachers:
         from ecotta_rt.student.ranking import check_ranking
         from ecotta_rt.student.source_networks import find_source_networks
 
-        check_ranking((args.measure,), args.power)
+        self._measure, self._power, self._label_share = (_constant(args, name) for name in _DEFAULTS)
+        check_ranking((self._measure,), self._power)
         unlabelled = sum(target.count for target in found.targets.values()) or found.source.count
         check_batch(args.batch, unlabelled, "without labels")
         self.method, self._args, self._classes = method, args, len(found.classes)
@@ -106,17 +119,21 @@ class RankedTeachers:
         from ecotta_rt.student.weighted import chosen_sources
 
         places = np.sort(np.random.default_rng(self._args.seed).permutation(len(domains.labels))[:_PROBED])
-        power = math.inf if self.method == "nearest" else self._args.power
+        power = math.inf if self.method == "nearest" else self._power
         frames, labels = domains.source.frames[places], domains.labels[places]
-        ranking = rank(self._sources, frames, labels, (self._args.measure,), power=power)
+        ranking = rank(self._sources, frames, labels, (self._measure,), power=power)
         if not ranking.related:
             _say(
-                f"warning: by {self._args.measure} no teacher knows anything of this task; all weigh the same. "
+                f"warning: by {self._measure} no teacher knows anything of this task; all weigh the same. "
                 "Labels alone may do better (--label-share 1)"
             )
+        elif not ranking.clear:
+            _say("warning: the first two are not told apart by these pictures; more labelled ones would help")
+        if ranking.pictures < _FEW_A_CLASS * ranking.classes:
+            _say(f"warning: fewer than {_FEW_A_CLASS} pictures a class say little")
         self._teaching = chosen_sources(self._sources, {one.name: one.weight for one in ranking.sources})
         said = ", ".join(f"{name} {weight:.3f}" for name, weight in self._weights().items())
-        _say(f"teachers by {self._args.measure} and their weights: {said}")
+        _say(f"teachers by {self._measure} and their weights: {said}")
 
     def distil(
         self, domains: "Domains", training: "TrainingOptions", progress: "EpochProgress", snapshot: Path
@@ -130,12 +147,12 @@ class RankedTeachers:
         targets = [target.frames for target in domains.targets] or [domains.source.frames]
         unlabelled = targets[0] if len(targets) == 1 else np.concatenate(targets)
         labelled = (domains.source.frames, domains.labels)
-        steps = source_steps(self.student, self._teaching, labelled, unlabelled, training, self._args.label_share)
+        steps = source_steps(self.student, self._teaching, labelled, unlabelled, training, self._label_share)
         return train(steps, training, report=progress, snapshot=snapshot)
 
     def recipe(self) -> Mapping[str, Any]:
         """What the network's file says of how it was taught."""
-        said = {"measure": self._args.measure, "label_share": self._args.label_share}
+        said = {"measure": self._measure, "label_share": self._label_share}
         return {**said, "teachers": self._weights()}
 
     def save_teachers(self, out: Path, recipe: Mapping[str, Any], frame: "FrameSpec") -> list[Path]:

@@ -68,6 +68,7 @@ NAME = "distil"
 
 _TITLE = "ecotta student distil"
 _METHODS = ("kd-stda", "kd-mtda", "mt-mtda", "adapted", "source-only", *RANKED)
+_CONSTANTS = ("beta", "alignment", "gamma", "temperature", "alpha", "kl", "consistency", "teacher_lr")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -109,17 +110,16 @@ def _add_constants(group: "argparse._ArgumentGroup") -> None:
         "--beta",
         type=float,
         nargs=2,
-        default=[0.1, 0.9],
         metavar=("START", "END"),
         help="the student's weight over the run, growing exponentially; the teacher has the rest (default 0.1 0.9)",
     )
-    add("--alignment", choices=("dann", "mmd", "symnet", "none"), default="dann", help="of domains (default dann)")
-    add("--gamma", type=float, default=0.5, help="weight of the alignment (default 0.5)")
-    add("--temperature", type=float, default=20.0, metavar="T", help="of softened answers (default 20)")
-    add("--alpha", type=float, default=0.3, help="share of distillation in the loss on the source (default 0.3)")
-    add("--kl", choices=("forward", "reverse"), default="forward", help="of teacher to student, or back (forward)")
+    add("--alignment", choices=("dann", "mmd", "symnet", "none"), help="of domains (default dann)")
+    add("--gamma", type=float, help="weight of the alignment (default 0.5)")
+    add("--temperature", type=float, metavar="T", help="of softened answers (default 20)")
+    add("--alpha", type=float, help="share of distillation in the loss on the source (default 0.3)")
+    add("--kl", choices=("forward", "reverse"), help="of teacher to student, or back (forward)")
     add("--consistency", action="store_true", help="align the student's own domains, too")
-    add("--teacher-lr", type=float, default=1.0, metavar="SHARE", help="share of --lr that teachers have (default 1)")
+    add("--teacher-lr", type=float, metavar="SHARE", help="share of --lr that teachers have (default 1)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -195,6 +195,8 @@ def _check(args: argparse.Namespace, method: str | None, out: Path) -> None:
         raise UsageError("no --target: name one (--target NAME=DATA), or choose --method source-only")
     targets = targets_by_name(args)
     check_ranked(args, method)
+    if method in RANKED and (unused := [f"--{name.replace('_', '-')}" for name in _given_constants(args)]):
+        raise UsageError(f"{', '.join(unused)}: no constant of {method}; leave it out")
     needed = 0 if method in ("adapted", "source-only", *RANKED) else len(targets) if method == "mt-mtda" else 1
     if needed == 0 and args.teacher:
         raise UsageError(f"--teacher: {method} has no teacher; leave it out, or choose another --method")
@@ -225,18 +227,16 @@ def _check(args: argparse.Namespace, method: str | None, out: Path) -> None:
 def _options(args: argparse.Namespace, method: str) -> "DistilOptions":
     from ecotta_rt.student.methods import DistilOptions, Progression
 
-    return DistilOptions(
-        method=method,
-        beta=Progression(*args.beta),
-        alignment=args.alignment,
-        gamma=args.gamma,
-        temperature=args.temperature,
-        alpha=args.alpha,
-        kl=args.kl,
-        consistency=args.consistency,
-        teacher_learns=not args.frozen_teacher,
-        teacher_lr=args.teacher_lr,
-    )
+    given = {name: value for name, value in _given_constants(args).items() if name != "beta"}
+    if args.beta is not None:
+        given["beta"] = Progression(*args.beta)
+    return DistilOptions(method=method, teacher_learns=not args.frozen_teacher, **given)
+
+
+def _given_constants(args: argparse.Namespace) -> dict[str, Any]:
+    """Those of progressive distillation that the command line names; the others are `DistilOptions`' own."""
+    given = {name: vars(args)[name] for name in _CONSTANTS}
+    return {name: value for name, value in given.items() if value is not None and value is not False}
 
 
 class _Networks:

@@ -94,6 +94,7 @@ def test_a_bad_network_is_named_before_anything_else_and_left_out_when_asked(pla
         ([*TEACHERS, "--power", "-2"], 2, "p must be 0"),
         (["--teachers", "nowhere"], 4, "no such folder"),
         ([*TEACHERS, "--batch", "64"], 2, "--batch 64"),
+        ([*TEACHERS, "--gamma", "0", "--consistency"], 2, "--gamma, --consistency: no constant of weighted"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(place, capsys, words, code, why):
@@ -105,3 +106,15 @@ def test_what_cannot_be_meant_is_refused(place, capsys, words, code, why):
 def test_teachers_go_with_these_methods_alone(place, capsys):
     assert distil(*MANY, *TEACHERS, method="kd-stda") == 2
     assert "--teachers goes with --method nearest or weighted" in capsys.readouterr().err
+
+
+def test_what_ranks_is_refused_where_nothing_is_ranked(place, capsys):
+    words = (*MANY, "--teacher", "resnet-8", "--power", "0", "--leave-out")
+    assert distil(*words, method="kd-stda") == 2
+    assert "--power, --leave-out: goes with --method nearest or weighted" in capsys.readouterr().err
+    assert not list(place.glob("small*"))
+
+
+def test_few_pictures_are_told(place, capsys):
+    assert distil(*MANY, *TEACHERS, "--epochs", "1") == 0
+    assert "warning: fewer than 5 pictures a class say little" in capsys.readouterr().err
