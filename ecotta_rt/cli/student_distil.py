@@ -133,9 +133,9 @@ def run(args: argparse.Namespace) -> int:
     from ecotta_rt.prepare.open_network import frame_channels
     from ecotta_rt.prepare.pipeline import use_threads
     from ecotta_rt.student.domains import find_labelled
+    from ecotta_rt.student.evaluate import error_percent
     from ecotta_rt.student.files import save_student
     from ecotta_rt.student.plot import check_curves, draw_curves
-    from ecotta_rt.student.signs import error_percent
 
     began_s = time.monotonic()
     if args.plot is not None:

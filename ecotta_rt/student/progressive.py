@@ -34,9 +34,9 @@ from ecotta_rt.prepare.snapshot import weights_digest
 from ecotta_rt.student.alignment import ALIGNMENTS
 from ecotta_rt.student.batches import Batch, batches, batches_an_epoch
 from ecotta_rt.student.domains import Domains
+from ecotta_rt.student.evaluate import example_frames, logits_of
 from ecotta_rt.student.feature_tap import FeatureTap
 from ecotta_rt.student.methods import METHODS, DistilOptions, lessons, teachers_needed
-from ecotta_rt.student.signs import answers, example_frames
 from ecotta_rt.student.training import History, Moment, Steps, StudentProgress, TrainingOptions, sgd, train
 
 __all__ = ["distil", "distillation"]
@@ -237,10 +237,10 @@ class _Distillation:
         """What can be seen without labels of a target, means over targets."""
         agreement, confidence = [], []
         for place, frames in enumerate(self._looked_at):
-            ours = answers(self._student.network, frames)
+            ours = logits_of(self._student.network, frames)
             confidence.append(float(ours.softmax(1).amax(1).mean()))
             if self._teachers:
-                theirs = answers(self._teachers[place % len(self._teachers)].network, frames)
+                theirs = logits_of(self._teachers[place % len(self._teachers)].network, frames)
                 agreement.append(float((ours.argmax(1) == theirs.argmax(1)).float().mean()))
         signs = {"confidence": sum(confidence) / len(confidence)}
         return {**signs, "agreement": sum(agreement) / len(agreement)} if agreement else signs

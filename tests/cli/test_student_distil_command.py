@@ -16,7 +16,7 @@ from ecotta_rt.prepare.checkpoint import load_network, read_network_file, save_n
 from ecotta_rt.prepare.networks import build_network
 from ecotta_rt.prepare.open_network import open_network
 from ecotta_rt.runtime.engine import Runtime
-from ecotta_rt.student import signs, training
+from ecotta_rt.student import evaluate, training
 
 NETWORK = """
 from torch import nn
@@ -326,7 +326,7 @@ def test_the_network_is_there_even_if_its_errors_cannot_be_told(place, monkeypat
     def full(*_):
         raise TransferError("no space")
 
-    monkeypatch.setattr(signs, "error_percent", full)
+    monkeypatch.setattr(evaluate, "error_percent", full)
 
     assert distil("net.py:make", *DAY, "--method", "source-only", "--test", "day=day") == 74
     assert "small.safetensors" in left_behind(place)

@@ -10,9 +10,9 @@ from torch import nn
 from ecotta_rt.errors import UsageError
 from ecotta_rt.prepare.augment import Augmentation
 from ecotta_rt.student.domains import Domain, Domains
+from ecotta_rt.student.evaluate import error_percent, logits_of
 from ecotta_rt.student.methods import METHODS, DistilOptions, Progression, lessons, teachers_needed
 from ecotta_rt.student.progressive import distil, distillation
-from ecotta_rt.student.signs import answers, error_percent
 from ecotta_rt.student.training import Moment, TrainingOptions
 
 RECIPE = TrainingOptions(epochs=2, batch=8, lr=0.05, augmentation=Augmentation(()))
@@ -249,7 +249,7 @@ def test_answers_come_in_evaluation_mode_and_leave_the_mode_alone():
     module = network().train()
     frames = frames_of(5, 0)[0]
 
-    found = answers(module, frames)
+    found = logits_of(module, frames)
 
     expected = copy.deepcopy(module).eval()(torch.from_numpy(frames).permute(0, 3, 1, 2) / 255)
     assert module.training and torch.allclose(found, expected, atol=1e-6)

@@ -1,17 +1,17 @@
-"""Answers of a network to many frames: for signs that need no labels, and for errors where labels are."""
+"""Logits of a network for many frames: for signs that need no labels, and for errors where labels are."""
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-__all__ = ["answers", "error_percent", "example_frames"]
+__all__ = ["error_percent", "example_frames", "logits_of"]
 
 _BATCH = 256
 _EXAMPLES = 512
 
 
-def answers(network: nn.Module, frames: NDArray[np.uint8]) -> Tensor:
+def logits_of(network: nn.Module, frames: NDArray[np.uint8]) -> Tensor:
     """Logits `[N, K]` of frames uint8 `[N, H, W, C]`, as they are, in evaluation mode; the network's mode stays."""
     training = network.training
     network.eval()
@@ -26,7 +26,7 @@ def answers(network: nn.Module, frames: NDArray[np.uint8]) -> Tensor:
 
 def error_percent(network: nn.Module, frames: NDArray[np.uint8], labels: NDArray[np.int64]) -> float:
     """Share of frames, in percent, to which the network answers another class than `labels`, int64 `[N]`."""
-    wrong = answers(network, frames).argmax(1).numpy() != labels
+    wrong = logits_of(network, frames).argmax(1).numpy() != labels
     return 100 * float(wrong.mean())
 
 
