@@ -17,9 +17,18 @@ if TYPE_CHECKING:
     from ecotta_rt.exporter.request import ExportOptions
     from ecotta_rt.prepare.warmup import WarmUpOptions
 
-__all__ = ["add_options", "class_names", "export_options", "frame_size", "wants_norms", "warm_up_options"]
+__all__ = [
+    "USUAL_AUGMENTATION",
+    "add_options",
+    "class_names",
+    "export_options",
+    "frame_size",
+    "wants_norms",
+    "warm_up_options",
+]
 
-_USUAL_AUGMENTATION = "jitter:0.4,blur:0.2,grey:0.1"
+USUAL_AUGMENTATION = "jitter:0.4,blur:0.2,grey:0.1"
+"""What `--augment` is where nobody says it."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -52,13 +61,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--milestones", type=float, nargs="*", default=[0.3, 0.6, 0.8], help="shares of the run (default 0.3 0.6 0.8)")
     add(
         "--augment",
-        default=_USUAL_AUGMENTATION,
+        default=USUAL_AUGMENTATION,
         metavar="NAME[:STRENGTH],...",
         help="how frames are changed, in this order, each with a strength from 0 to 1 (usual ones in brackets); 'none' "
         "changes nothing. As a probability: jitter of colours (0.4), blur (0.2), grey (0.1), flip (0.5), erase a "
         "rectangle (0.5). As how far it goes: shift (0.125 of the side), augmix (0.3), curves of tone (0.3), filters "
         "at random (0.5), amplitude of other frames (0.5), waves (0.5), textures (0.4) "
-        f"(default {_USUAL_AUGMENTATION})",
+        f"(default {USUAL_AUGMENTATION})",
     )
     add(
         "--augment-draws",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ecotta_rt.cli.json_option import add_json
 from ecotta_rt.cli.parser import batch_size, integer, thread_count
-from ecotta_rt.cli.prepare_options import class_names, frame_size
+from ecotta_rt.cli.prepare_options import USUAL_AUGMENTATION, class_names, frame_size
 from ecotta_rt.cli.progress import WorkProgress
 from ecotta_rt.errors import UsageError
 from ecotta_rt.messages import on_terminal, tell
@@ -28,7 +28,6 @@ __all__ = [
     "training_options",
 ]
 
-_USUAL_AUGMENTATION = "jitter:0.4,blur:0.2,grey:0.1"
 _SHOWN_FILES = 10
 _LARGEST_SIDE = 1024
 
@@ -85,9 +84,9 @@ def add_recipe(parser: argparse.ArgumentParser, *, epochs: int = 10, batch: int 
     )
     add(
         "--augment",
-        default=_USUAL_AUGMENTATION,
+        default=USUAL_AUGMENTATION,
         metavar="NAME[:STRENGTH],...",
-        help=f"done to every frame, as in `ecotta prepare` (default {_USUAL_AUGMENTATION}; none)",
+        help=f"done to every frame, as in `ecotta prepare` (default {USUAL_AUGMENTATION}; none)",
     )
     add("--seed", type=integer, default=0, help="of first weights, orders and augmentation (default 0)")
     add("--threads", type=thread_count, metavar="N", help="threads (default: torch's choice)")

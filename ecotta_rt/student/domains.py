@@ -45,11 +45,10 @@ from ecotta_rt.errors import InputFileError, UsageError
 from ecotta_rt.files.npy import map_npy
 from ecotta_rt.prepare.snapshot import array_digest
 
-__all__ = ["Domain", "Domains", "FoundDomains", "find_domains", "find_labelled", "open_domains"]
+__all__ = ["Domain", "Domains", "FoundDomains", "find_domains", "find_labelled", "frames_digest", "open_domains"]
 
 _SHOWN_NAMES = 8
 _SAMPLED = 64
-"""Frames that stand for a set, which may be larger than memory."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -253,6 +252,11 @@ def find_labelled(
     return LabelledPictures(folders, share=0.0, count=_at_most(count, len(folders.files)), seed=seed)
 
 
+def frames_digest(frames: NDArray[np.uint8]) -> str:
+    """Of the first frames, which stand for a set that may be larger than memory."""
+    return array_digest(frames[:_SAMPLED])
+
+
 def _find_target(
     name: str,
     data: str | Path,
@@ -328,7 +332,7 @@ def _at_most(count: int | None, there: int) -> int | None:
 
 def _described(domain: Domain) -> str:
     height, width = domain.frames.shape[1:3]
-    return f"{len(domain.frames)} of {height}x{width}, {array_digest(domain.frames[:_SAMPLED])}"
+    return f"{len(domain.frames)} of {height}x{width}, {frames_digest(domain.frames)}"
 
 
 def _store(store: Path, name: str) -> Path:

@@ -23,6 +23,7 @@ from ecotta_rt.errors import UsageError
 from ecotta_rt.prepare.augment import augmented
 from ecotta_rt.prepare.snapshot import array_digest, weights_digest
 from ecotta_rt.student.batches import check_batch
+from ecotta_rt.student.domains import frames_digest
 from ecotta_rt.student.feature_tap import FeatureTap
 from ecotta_rt.student.source_networks import SourceNetwork
 from ecotta_rt.student.training import Moment, Steps, TrainingOptions, sgd
@@ -34,10 +35,6 @@ LAMBDA = 0.8
 
 LEAST_WEIGHT = 0.01
 """A source that weighs less, as a share of the heaviest, would cost a forward pass a step and change nothing."""
-
-_SAMPLED = 64
-"""Frames that stand for a set, which may be larger than memory."""
-
 _LABELLED_PART = 4
 """Labelled frames a step are this part of the others: the few come round often enough."""
 
@@ -120,7 +117,7 @@ def source_steps(
         "method": "labels alone" if not teaching else ", ".join(_named(one) for one in teaching),
         "label share": f"{label_share:g}",
         "labelled": f"{len(labels)}, {array_digest(labels)}",
-        "unlabelled": f"{len(unlabelled)}, {array_digest(unlabelled[:_SAMPLED])}",
+        "unlabelled": f"{len(unlabelled)}, {frames_digest(unlabelled)}",
         "student": weights_digest(student)[:12],
     }
     lesson = _Lesson(tap, heads, teaching, label_share, optimisers)

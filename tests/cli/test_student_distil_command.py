@@ -1,5 +1,6 @@
 """`ecotta student distil` from folders of pictures to a network file that `ecotta prepare` takes."""
 
+import argparse
 import json
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from ecotta_rt.bundle import read_bundle
 from ecotta_rt.cli import student_distil
 from ecotta_rt.cli.main import main
+from ecotta_rt.cli.ranked_teachers import RANKED
 from ecotta_rt.errors import TransferError
 from ecotta_rt.method.width.groups import find_groups
 from ecotta_rt.method.width.narrow import narrow
@@ -17,6 +19,7 @@ from ecotta_rt.prepare.networks import build_network
 from ecotta_rt.prepare.open_network import open_network
 from ecotta_rt.runtime.engine import Runtime
 from ecotta_rt.student import evaluate, training
+from ecotta_rt.student.methods import METHODS
 
 NETWORK = """
 from torch import nn
@@ -343,6 +346,14 @@ def test_an_out_that_names_no_file_is_refused(place, capsys, out):
     assert distil("net.py:make", *DAY, "--method", "source-only", "--out", out) == 2
 
     assert f"--out {out!r} names no file" in capsys.readouterr().err
+
+
+def test_the_command_knows_the_methods_that_there_are():
+    parser = argparse.ArgumentParser()
+    student_distil.add_arguments(parser)
+    offered = next(action.choices for action in parser._actions if action.dest == "method")
+
+    assert sorted(offered) == sorted((*METHODS, *RANKED))
 
 
 def test_the_word_comes_first(capsys):
