@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ecotta_rt.cli.progress import WorkProgress
 from ecotta_rt.errors import UsageError
 from ecotta_rt.messages import tell
 
@@ -121,7 +122,8 @@ class RankedTeachers:
         places = np.sort(np.random.default_rng(self._args.seed).permutation(len(domains.labels))[:_PROBED])
         power = math.inf if self.method == "nearest" else self._power
         frames, labels = domains.source.frames[places], domains.labels[places]
-        ranking = rank(self._sources, frames, labels, (self._measure,), power=power)
+        with WorkProgress("ranking teachers") as progress:
+            ranking = rank(self._sources, frames, labels, (self._measure,), power=power, report=progress.update)
         if not ranking.related:
             _say(
                 f"warning: by {self._measure} no teacher knows anything of this task; all weigh the same. "

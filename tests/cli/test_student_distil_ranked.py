@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from ecotta_rt.cli.main import main
+from ecotta_rt.cli.progress import WorkProgress
 from ecotta_rt.prepare.checkpoint import load_network, read_network_file, save_network
 from ecotta_rt.prepare.networks import build_network
 
@@ -62,6 +63,14 @@ def test_nearest_takes_the_first_of_the_ranking(place, capsys):
 
     assert distil(*MANY, *TEACHERS, "--json", "run.json", method="nearest") == 0
     assert json.loads((place / "run.json").read_text())["teachers"] == {first: 1.0}
+
+
+def test_ranking_says_how_far_it_is(place, monkeypatch):
+    told = []
+    monkeypatch.setattr(WorkProgress, "update", lambda self, *given: told.append(given))
+
+    assert distil(*TEACHERS) == 0
+    assert [given for given in told if given[2:] in (("five",), ("two",))] == [(0, 2, "five"), (1, 2, "two")]
 
 
 def test_without_targets_the_few_pictures_are_all(place):
