@@ -5,11 +5,13 @@
     ECOTTA_DATA=... python benchmarks/measure_ranking.py pictures FOLDER
 
 Five classes at 16x16, 10 labels a class, 2,000 training pictures without labels. Student: ResNet-8 from random weights,
-250 steps (500 for pictures), some once more with three times as many. Two settings are tried by 500 pictures and a draw
-of labels that no figure is made of: for labels alone two step sizes, for all that have teachers two shares of the
+250 steps (500 for pictures), some once more with three times as many. Two settings are tried by 500 pictures (on which
+no student is measured otherwise; the column "500 labels" ranks by them) and a draw of labels of their own: for labels
+alone two step sizes, for all that have teachers two shares of the
 labels' term in the loss, with one teacher.
 
-Rows are written one by one, and those that are there are kept, so the script may be stopped and begun again. Frames are
+Rows are written one by one, and those that are there are kept, so the script may be stopped and begun again; a file of
+other options or sources is refused. By CKA and LogME they have the setting that was found with PARC. Frames are
 augmented by mirroring at most, and digits not at all: then each source has few answers a picture, which are kept.
 """
 
@@ -108,8 +110,12 @@ def main(name: str, folder: Path, out: Path | None = None) -> None:
     torch.set_num_threads(1)
     bench = open_bench(name, folder)
     out = out or RESULTS / f"student-ranking-{name}.json"
-    rows: dict[str, Any] = json.loads(out.read_text()) if out.exists() else {"schema": 1, "rows": []}
-    rows |= {"out": str(out), "measured": "ranking", "target": name, "test_pictures": len(bench.test.labels)}
+    rows = read_rows(out, about(bench)) | {
+        "out": str(out),
+        "measured": "ranking",
+        "target": name,
+        "test_pictures": len(bench.test.labels),
+    }
     few = {seed: ranked(bench, *bench.labelled(seed)) for seed in (*SEEDS, TUNING_SEED)}
     many = ranked(bench, bench.validation.frames, bench.validation.labels)
     rows["environment"] = asdict(read_environment(threads=1))
@@ -141,6 +147,27 @@ def main(name: str, folder: Path, out: Path | None = None) -> None:
         measure(bench, SEEDS[0], f"only {source.name}", {source.name: 1.0}, shared, rows)
     correlate(rows, [one.name for one in bench.sources])
     save(rows)
+
+
+def about(bench: Bench) -> dict[str, Any]:
+    """What all rows of a file have in common."""
+    counts = {"labels_a_class": LABELS_A_CLASS, "unlabelled": UNLABELLED, "validation": VALIDATION, "longer": LONGER}
+    tried = {"rates": RATES, "shares": SHARES, "power": POWER, "tuning_seed": TUNING_SEED}
+    sources = {one.name: one.digest for one in bench.sources}
+    found: dict[str, Any] = json.loads(
+        json.dumps({**counts, **tried, "options": asdict(bench.options), "sources": sources})
+    )
+    return found
+
+
+def read_rows(path: Path, origin: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that are there; rows of other conditions would stand beside new ones as if they were alike."""
+    if not path.exists():
+        return {"schema": 1, "about": origin, "rows": []}
+    rows: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if rows.get("about") != origin:
+        raise SystemExit(f"{path} holds figures of other conditions ({rows.get('about')}); name another file")
+    return rows
 
 
 def ranked(bench: Bench, frames: NDArray[np.uint8], labels: NDArray[np.int64]) -> Ranking:
