@@ -65,6 +65,8 @@ def check_ranked(args: argparse.Namespace, method: str) -> None:
         raise UsageError(f"--method {method} without --teachers: name the folder of networks")
     if args.teacher or args.teacher_checkpoint or args.teacher_epochs or args.keep_teachers or args.frozen_teacher:
         raise UsageError(f"--method {method} takes its teachers from --teachers, and leaves them as they are")
+    if method == "nearest" and args.power is not None:
+        raise UsageError("--power goes with --method weighted; nearest has one teacher, which weighs 1")
     label_share = _constant(args, "label_share")
     if not 0 < label_share <= 1:
         raise UsageError(f"--label-share {label_share}: lambda lies above 0 and at most at 1")

@@ -127,3 +127,8 @@ def test_what_ranks_is_refused_where_nothing_is_ranked(place, capsys):
 def test_few_pictures_are_told(place, capsys):
     assert distil(*MANY, *TEACHERS, "--epochs", "1") == 0
     assert "warning: fewer than 5 pictures a class say little" in capsys.readouterr().err
+
+
+def test_nearest_has_no_power(place, capsys):
+    assert distil(*MANY, *TEACHERS, "--power", "12", method="nearest") == 2
+    assert "--power goes with --method weighted" in capsys.readouterr().err
