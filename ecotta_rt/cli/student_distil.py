@@ -42,7 +42,7 @@ from typing import TYPE_CHECKING, Any
 from ecotta_rt.cli.input_files import require_network
 from ecotta_rt.cli.json_option import STDOUT, check_json, write_json
 from ecotta_rt.cli.parser import integer
-from ecotta_rt.cli.ranked_teachers import RANKED, RankedTeachers, add_ranked, check_ranked
+from ecotta_rt.cli.ranked_teachers import RANKED, add_ranked, check_ranked
 from ecotta_rt.cli.student_options import (
     EpochProgress,
     add_data,
@@ -53,6 +53,7 @@ from ecotta_rt.cli.student_options import (
     targets_by_name,
     training_options,
 )
+from ecotta_rt.cli.student_teachers import OwnTeachers, RankedTeachers, Teachers, given_constants, teacher_files
 from ecotta_rt.errors import UsageError
 from ecotta_rt.files.atomic import check_target
 from ecotta_rt.messages import in_columns, show, tell
@@ -60,7 +61,6 @@ from ecotta_rt.messages import in_columns, show, tell
 if TYPE_CHECKING:
     from ecotta_rt.bundle import FrameSpec
     from ecotta_rt.student.domains import FoundDomains
-    from ecotta_rt.student.methods import DistilOptions
 
 __all__ = ["NAME", "add_arguments", "run"]
 
@@ -68,7 +68,6 @@ NAME = "distil"
 
 _TITLE = "ecotta student distil"
 _METHODS = ("kd-stda", "kd-mtda", "mt-mtda", "adapted", "source-only", *RANKED)
-_CONSTANTS = ("beta", "alignment", "gamma", "temperature", "alpha", "kl", "consistency", "teacher_lr")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -143,7 +142,7 @@ def run(args: argparse.Namespace) -> int:
     use_threads(args.threads)
     training = training_options(args)
     found = look_at_domains(args)
-    networks = (RankedTeachers if method in RANKED else _Networks)(args, method or "", found)
+    networks: Teachers = (RankedTeachers if method in RANKED else OwnTeachers)(args, method or "", found)
     frame = choose_frame(args, networks.made_for, found, frame_channels(networks.student))
     networks.check(frame)
     labelled = {
@@ -155,7 +154,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         domains = decoded(found, frame, store, _TITLE)
         test_frames = _test_frames(labelled, frame, test_store)
-        networks.train_teachers(domains, training, args.out)
+        networks.ready(domains, training, args.out)
         with EpochProgress(f"distilling ({networks.method})") as progress:
             history = networks.distil(domains, training, progress, snapshot)
         recipe = {
@@ -168,7 +167,7 @@ def run(args: argparse.Namespace) -> int:
             **networks.recipe(),
         }
         save_student(networks.student, out, args.student, recipe, frame=frame, checkpoint=args.checkpoint)
-        kept = networks.save_teachers(args.out, recipe, frame) if args.keep_teachers else []
+        kept = networks.keep(args.out, recipe, frame) if args.keep_teachers else []
         errors = {name: error_percent(networks.student, *test) for name, test in test_frames.items()}
     except KeyboardInterrupt:
         tell(_TITLE, "the same command goes on after the last whole epoch")
@@ -179,7 +178,7 @@ def run(args: argparse.Namespace) -> int:
     _remove_frames(found, store, labelled, test_store)
     if args.plot is not None:
         draw_curves(history, args.plot, f"{args.student}, {networks.method}")
-    networks.remove_snapshots(args.out)
+    networks.tidy(args.out)
     snapshot.unlink(missing_ok=True)
     if args.json != STDOUT:
         _print(out, history, errors)
@@ -195,7 +194,7 @@ def _check(args: argparse.Namespace, method: str | None, out: Path) -> None:
         raise UsageError("no --target: name one (--target NAME=DATA), or choose --method source-only")
     targets = targets_by_name(args)
     check_ranked(args, method)
-    if method in RANKED and (unused := [f"--{name.replace('_', '-')}" for name in _given_constants(args)]):
+    if method in RANKED and (unused := [f"--{name.replace('_', '-')}" for name in given_constants(args)]):
         raise UsageError(f"{', '.join(unused)}: no constant of {method}; leave it out")
     needed = 0 if method in ("adapted", "source-only", *RANKED) else len(targets) if method == "mt-mtda" else 1
     if needed == 0 and args.teacher:
@@ -212,7 +211,7 @@ def _check(args: argparse.Namespace, method: str | None, out: Path) -> None:
     require_network(args.student, args.checkpoint)
     for teacher, checkpoint in zip(args.teacher, args.teacher_checkpoint or [None] * len(args.teacher), strict=True):
         require_network(teacher, checkpoint)
-    teachers = _teacher_files(args.out, needed) if args.keep_teachers else []
+    teachers = teacher_files(args.out, needed) if args.keep_teachers else []
     for path in (out, *teachers):
         if path.exists() and not args.force:
             raise UsageError(f"{path} exists; --force replaces it, --out chooses another name")
@@ -222,116 +221,6 @@ def _check(args: argparse.Namespace, method: str | None, out: Path) -> None:
     if overwritten is not None:
         raise UsageError(f"--keep-teachers would replace --teacher {overwritten}; choose another --out")
     check_json(args.json, args.student, args.checkpoint, out, *args.teacher, *args.teacher_checkpoint)
-
-
-def _options(args: argparse.Namespace, method: str) -> "DistilOptions":
-    from ecotta_rt.student.methods import DistilOptions, Progression
-
-    given = {name: value for name, value in _given_constants(args).items() if name != "beta"}
-    if args.beta is not None:
-        given["beta"] = Progression(*args.beta)
-    return DistilOptions(method=method, teacher_learns=not args.frozen_teacher, **given)
-
-
-def _given_constants(args: argparse.Namespace) -> dict[str, Any]:
-    """Those of progressive distillation that the command line names; the others are `DistilOptions`' own."""
-    given = {name: vars(args)[name] for name in _CONSTANTS}
-    return {name: value for name, value in given.items() if value is not None and value is not False}
-
-
-class _Networks:
-    """Student and teachers, as the command line has them."""
-
-    def __init__(self, args: argparse.Namespace, method: str, found: Any) -> None:
-        from ecotta_rt.student.batches import check_batch
-        from ecotta_rt.student.files import open_member
-        from ecotta_rt.student.methods import teachers_needed
-
-        check_batch(args.batch, found.source.count)
-        self._args, self._classes, self.method = args, len(found.classes), method
-        self._options = _options(args, method)
-        needed = teachers_needed(method, len(found.targets))
-        names = list(args.teacher) * (needed if len(args.teacher) == 1 else 1)
-        checkpoints = list(args.teacher_checkpoint or [None] * len(args.teacher))
-        checkpoints *= needed if len(args.teacher) == 1 else 1
-        self.teacher_names = list(zip(names, checkpoints, strict=True))
-        self.student, size = open_member(args.student, args.checkpoint, self._classes, args.seed, self._tell)
-        self.teachers, sizes = [], [(args.student, size)]
-        for place, (name, checkpoint) in enumerate(self.teacher_names):
-            # Copies of one teacher begin alike: what makes them differ shall be their targets.
-            seed = args.seed + 1 + (0 if len(args.teacher) == 1 else place)
-            network, size = open_member(name, checkpoint, self._classes, seed, self._tell)
-            self.teachers.append(network)
-            sizes.append((name, size))
-        self.made_for = self._one_size([(name, size) for name, size in sizes if size is not None])
-
-    def check(self, frame: Any) -> None:
-        """Refuse networks that do not take these frames, before pictures are decoded."""
-        from ecotta_rt.student.files import require_takes
-
-        require_takes(self.student, self._args.student, frame, self._classes)
-        trains = not self._args.frozen_teacher or self._args.teacher_epochs > 0
-        for teacher, (name, _) in zip(self.teachers, self.teacher_names, strict=True):
-            require_takes(teacher, name, frame, self._classes, trains=trains)
-
-    def train_teachers(self, domains: Any, training: Any, out: Path) -> None:
-        """Train each on the source, where asked; copies of one are trained once."""
-        from dataclasses import replace
-
-        from ecotta_rt.student.methods import DistilOptions
-        from ecotta_rt.student.progressive import distil
-
-        if not self._args.teacher_epochs:
-            return
-        options = DistilOptions(method="source-only")
-        for place, teacher in enumerate(self.teachers):
-            if place and len(self._args.teacher) == 1:
-                teacher.load_state_dict(self.teachers[0].state_dict())
-                continue
-            recipe = replace(training, epochs=self._args.teacher_epochs)
-            with EpochProgress(f"teacher {place + 1} on the source") as progress:
-                snapshot = _teacher_snapshot(out, place)
-                distil(teacher, [], domains, options, recipe, report=progress, snapshot=snapshot)
-
-    def distil(self, domains: Any, training: Any, progress: EpochProgress, snapshot: Path) -> Any:
-        from ecotta_rt.student.progressive import distil
-
-        networks = (self.student, self.teachers)
-        return distil(*networks, domains, self._options, training, report=progress, snapshot=snapshot)
-
-    def recipe(self) -> Mapping[str, Any]:
-        return {}
-
-    def save_teachers(self, out: Path, recipe: Mapping[str, Any], frame: Any) -> list[Path]:
-        from ecotta_rt.student.files import save_student
-
-        paths = _teacher_files(out, len(self.teachers))
-        about = {**recipe, "method": f"teacher of {recipe['method']}"}
-        for network, path, (name, checkpoint) in zip(self.teachers, paths, self.teacher_names, strict=True):
-            save_student(network, path, name, about, frame=frame, checkpoint=checkpoint)
-        return paths
-
-    def remove_snapshots(self, out: Path) -> None:
-        for place in range(len(self.teachers)):
-            _teacher_snapshot(out, place).unlink(missing_ok=True)
-
-    def _one_size(self, sizes: Sequence[tuple[str, tuple[int, int]]]) -> tuple[int, int] | None:
-        if self._args.size is None and len({size for _, size in sizes}) > 1:
-            said = ", ".join(f"{name} for {size[0]}x{size[1]}" for name, size in sizes)
-            raise UsageError(f"the networks are made for other frames than each other: {said}; say with --size HxW")
-        return sizes[0][1] if sizes else None
-
-    @staticmethod
-    def _tell(line: str) -> None:
-        tell(_TITLE, line)
-
-
-def _teacher_files(out: Path, count: int) -> list[Path]:
-    return [out.with_name(f"{out.name}.teacher-{place + 1}.safetensors") for place in range(count)]
-
-
-def _teacher_snapshot(out: Path, place: int) -> Path:
-    return out.with_name(f"{out.name}.teacher-{place + 1}.snapshot")
 
 
 def _tests(args: argparse.Namespace) -> Mapping[str, str]:
