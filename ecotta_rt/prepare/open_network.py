@@ -15,6 +15,7 @@ from typing import Any
 from torch import nn
 
 from ecotta_rt.errors import InputFileError, NetworkError, UsageError
+from ecotta_rt.method.cut.any_layout import in_any_layout
 from ecotta_rt.method.cut.normalise import Normalised
 from ecotta_rt.method.cut.one_line import one_line
 from ecotta_rt.method.cut.unwrapping import in_float32, settled, unwrapped
@@ -80,8 +81,8 @@ def open_network(
         raise UsageError("--key-mapping renames the keys of a --checkpoint, and none is given")
     network = settled(network, tell)
     if mean and name not in MODELS:
-        return Normalised(network, mean, std, frame_channels(network))
-    return network
+        network = Normalised(network, mean, std, frame_channels(network))
+    return in_any_layout(network)
 
 
 def frame_channels(network: nn.Module) -> int:

@@ -21,10 +21,13 @@ from ecotta_rt.errors import NetworkError, UsageError
 from ecotta_rt.method.cut.normalise import Normalise
 from ecotta_rt.method.cut.one_line import one_line
 
-__all__ = ["STATISTICS_NAMES", "describe", "shape_of", "trace"]
+__all__ = ["STATISTICS_NAMES", "describe", "shape_of", "trace", "uses_views"]
 
 STATISTICS_NAMES = ("running_mean", "running_var", "moving_mean", "moving_var", "moving_variance")
 """What the running statistics of norms are called."""
+
+_RESHAPES = {"view": "reshape", "view_as": "reshape_as"}
+"""What gives the same on channels-last tensors, on which `view` fails; see `any_layout`."""
 
 
 def trace(network: nn.Module, example_frames: Tensor) -> fx.Graph:
@@ -55,6 +58,8 @@ def trace(network: nn.Module, example_frames: Tensor) -> fx.Graph:
             f"{_name(network)}.forward takes {len(inputs)} inputs ({names}); a network here takes one batch of frames. "
             "Wrap it in a module whose forward fills in the others"
         )
+    for node in _views(graph):
+        node.target = _RESHAPES[str(node.target)]
     _record_shapes(network, graph, example_frames)
     return graph
 
@@ -130,6 +135,25 @@ def describe(node: fx.Node) -> str:
     target = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", str(node.target))
     stack = list(node.meta.get("nn_module_stack", {}))
     return f"{target} in {stack[-1]}" if stack and stack[-1] else node.name
+
+
+def uses_views(network: nn.Module) -> bool:
+    """Whether its forward calls `view` or `view_as`; no where it cannot be traced, which others tell of."""
+    try:
+        return bool(_views(_Tracer().trace(network)))
+    except Exception:
+        return False
+
+
+def _views(graph: fx.Graph) -> list[fx.Node]:
+    """Those that give another shape, not another number format."""
+    return [
+        node
+        for node in graph.nodes
+        if node.op == "call_method"
+        and node.target in _RESHAPES
+        and not any(isinstance(value, torch.dtype) for value in (*node.args, *node.kwargs.values()))
+    ]
 
 
 def _record_shapes(network: nn.Module, graph: fx.Graph, frames: Tensor) -> None:
