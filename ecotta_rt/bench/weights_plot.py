@@ -11,9 +11,7 @@ from ecotta_rt.messages import printable
 if TYPE_CHECKING:
     from ecotta_rt.student.ranking import Ranking
 
-__all__ = ["check_weights_plot", "draw_weights_plot"]
-
-check_weights_plot = check_plot
+__all__ = ["draw_weights_plot"]
 
 
 def draw_weights_plot(ranking: "Ranking", path: Path) -> None:

@@ -128,7 +128,7 @@ def run(args: argparse.Namespace) -> int:
     out = args.out.with_name(f"{args.out.name}.safetensors")
     method = args.method or ("kd-stda" if len(args.target) == 1 else "mt-mtda" if args.target else None)
     _check(args, method, out)
-    tests = _tests(args)
+    tests = targets_by_name(args, "test")
     from ecotta_rt.prepare.open_network import frame_channels
     from ecotta_rt.prepare.pipeline import use_threads
     from ecotta_rt.student.domains import find_labelled
@@ -221,10 +221,6 @@ def _check(args: argparse.Namespace, method: str | None, out: Path) -> None:
     if overwritten is not None:
         raise UsageError(f"--keep-teachers would replace --teacher {overwritten}; choose another --out")
     check_json(args.json, args.student, args.checkpoint, out, *args.teacher, *args.teacher_checkpoint)
-
-
-def _tests(args: argparse.Namespace) -> Mapping[str, str]:
-    return targets_by_name(args, "test")
 
 
 def _test_frames(labelled: Mapping[str, Any], frame: "FrameSpec", store: Path) -> Mapping[str, tuple[Any, Any]]:

@@ -109,9 +109,9 @@ def run(args: argparse.Namespace) -> int:
 
     check_json(args.json, *args.networks, args.data)
     if args.plot is not None:
-        from ecotta_rt.bench.weights_plot import check_weights_plot
+        from ecotta_rt.bench.plot import check_plot
 
-        check_weights_plot(args.plot)
+        check_plot(args.plot)
     check_ranking(args.measure, args.power)
     use_threads(args.threads)
     size = frame_size(args)

@@ -67,7 +67,7 @@ def open_network(
     elif name.endswith(".safetensors"):
         network = load_network(name)
     elif ":" in name:
-        network = in_float32(unwrapped(_build_own(name)), tell)
+        network = in_any_layout(in_float32(unwrapped(_build_own(name)), tell))
     else:
         raise UsageError(
             f"unknown network {name!r}; known models: {', '.join(MODELS)}; "
@@ -81,8 +81,8 @@ def open_network(
         raise UsageError("--key-mapping renames the keys of a --checkpoint, and none is given")
     network = settled(network, tell)
     if mean and name not in MODELS:
-        network = Normalised(network, mean, std, frame_channels(network))
-    return in_any_layout(network)
+        return Normalised(network, mean, std, frame_channels(network))
+    return network
 
 
 def frame_channels(network: nn.Module) -> int:

@@ -21,6 +21,7 @@ from ecotta_rt.exporter.compiled import Compiled
 from ecotta_rt.exporter.export import ExportCallback, compile_graphs
 from ecotta_rt.exporter.request import ExportOptions
 from ecotta_rt.method.attach import attach, attach_as
+from ecotta_rt.method.cut.any_layout import in_any_layout
 from ecotta_rt.method.cut.partition import partition
 from ecotta_rt.method.torch_engine import TorchEngine
 from ecotta_rt.options import StepOptions
@@ -172,6 +173,7 @@ def prepare(
         The state that was saved.
     """
     network.eval()  # a network of the user's own comes in training mode, and a functional dropout is traced as it is
+    network = in_any_layout(network)
     # Frames come as N, H, W, C: seen as channels-last they need no copy, and CPUs are faster on them.
     for parameter in network.parameters():
         if parameter.dim() == 4:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ecotta_rt.errors import NetworkError
+from ecotta_rt.method.cut.any_layout import in_any_layout
 from ecotta_rt.method.cut.last_activation import looks_like_probabilities
 from ecotta_rt.method.cut.one_line import one_line
 
@@ -44,7 +45,7 @@ class FeatureTap:
     """
 
     def __init__(self, network: nn.Module, shape: tuple[int, int, int], *, trains: bool = False) -> None:
-        self.network = network
+        self.network = in_any_layout(network)
         frames = torch.rand(4, *shape, generator=torch.Generator().manual_seed(0))
         mode, buffers = network.training, [(buffer, buffer.clone()) for buffer in network.buffers()]
         network.eval()

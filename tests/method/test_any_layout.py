@@ -8,11 +8,13 @@ from torch import nn
 
 from ecotta_rt.method.attach import attach
 from ecotta_rt.method.cut.any_layout import in_any_layout
+from ecotta_rt.method.cut.normalise import Normalised
 from ecotta_rt.method.cut.partition import partition
 from ecotta_rt.method.cut.tracing import trace
 from ecotta_rt.method.state import initial_state
 from ecotta_rt.method.step import Step
 from ecotta_rt.options import StepOptions
+from ecotta_rt.student.feature_tap import FeatureTap
 
 ENDS = {
     "view(n, -1)": lambda y: y.view(y.size(0), -1),
@@ -98,3 +100,19 @@ def test_a_view_of_another_number_format_stays_one():
     assert targets == ["view", "size", "reshape", "float"]
     frames = torch.rand(2, 3, 4, 4)
     assert torch.equal(in_any_layout(Bits())(frames), Bits()(frames))
+
+
+def test_it_is_traced_inside_another_network_as_it_was():
+    inner = in_any_layout(tutorial("view(n, -1)"))
+
+    targets = [
+        str(node.target) for node in trace(Normalised(inner, [0.5] * 3, [0.2] * 3, 3), torch.zeros(1, 3, 8, 8)).nodes
+    ]
+
+    assert "reshape" in targets and "view" not in targets and "network.features.3" in targets
+
+
+def test_an_end_of_ones_own_is_a_student_from_python_too():
+    network = tutorial("view(-1, numbers)")
+
+    assert FeatureTap(network, (3, 8, 8), trains=True)(channels_last()).logits.shape == (4, 3)

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from ecotta_rt.method.cut.tracing import uses_views
+from ecotta_rt.method.cut.tracing import RESHAPES, uses_views
 
 __all__ = ["in_any_layout"]
 
-_RESHAPES = {Tensor.view: Tensor.reshape, Tensor.view_as: Tensor.reshape_as}
+_RESHAPES = {getattr(Tensor, view): getattr(Tensor, reshape) for view, reshape in RESHAPES.items()}
 
 
 def in_any_layout(network: nn.Module) -> nn.Module:

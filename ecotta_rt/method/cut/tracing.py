@@ -21,12 +21,12 @@ from ecotta_rt.errors import NetworkError, UsageError
 from ecotta_rt.method.cut.normalise import Normalise
 from ecotta_rt.method.cut.one_line import one_line
 
-__all__ = ["STATISTICS_NAMES", "describe", "shape_of", "trace", "uses_views"]
+__all__ = ["RESHAPES", "STATISTICS_NAMES", "describe", "shape_of", "trace", "uses_views"]
 
 STATISTICS_NAMES = ("running_mean", "running_var", "moving_mean", "moving_var", "moving_variance")
 """What the running statistics of norms are called."""
 
-_RESHAPES = {"view": "reshape", "view_as": "reshape_as"}
+RESHAPES = {"view": "reshape", "view_as": "reshape_as"}
 """What gives the same on channels-last tensors, on which `view` fails; see `any_layout`."""
 
 
@@ -59,7 +59,7 @@ def trace(network: nn.Module, example_frames: Tensor) -> fx.Graph:
             "Wrap it in a module whose forward fills in the others"
         )
     for node in _views(graph):
-        node.target = _RESHAPES[str(node.target)]
+        node.target = RESHAPES[str(node.target)]
     _record_shapes(network, graph, example_frames)
     return graph
 
@@ -151,7 +151,7 @@ def _views(graph: fx.Graph) -> list[fx.Node]:
         node
         for node in graph.nodes
         if node.op == "call_method"
-        and node.target in _RESHAPES
+        and node.target in RESHAPES
         and not any(isinstance(value, torch.dtype) for value in (*node.args, *node.kwargs.values()))
     ]
 

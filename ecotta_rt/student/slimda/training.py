@@ -3,8 +3,8 @@
 In each step the largest width, the smallest and some random ones see the same batch (the sandwich rule), and their
 gradients add up: each learns as fast as it would alone. Three classifiers stand on the features of each. Two confuse
 the domains (SymNets, `L_dc`) and supply what the ensemble knows; the third, C_a, is the network's own, learns from the
-ensemble alone (`L_seed`), and is the one that is used afterwards. So the two objectives do not fight over one
-classifier (OSTC).
+ensemble alone (`L_seed`) once the first epochs, on the source, are over, and is the one that is used afterwards. So the
+two objectives do not fight over one classifier (OSTC).
 
 Source: SlimDA, Meng et al. 2022, arXiv 2206.06620; which loss reaches which classifier as in its figure 2. What its
 public parts leave open, and how it is decided here: `L_seed` reaches the features, too, and its weight grows as that of
