@@ -24,7 +24,7 @@ HOMES = {
     "onnxscript": ("exporter/",),
     "scipy": ("data/",),
     "PIL": ("data/", "sources/picture.py"),
-    "matplotlib": ("bench/", "student/"),
+    "matplotlib": ("files/figure.py", "bench/", "student/"),
     "rich": ("cli/",),
     "av": ("sources/pyav.py",),
     "picamera2": ("sources/picamera.py",),

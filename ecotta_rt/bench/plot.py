@@ -4,25 +4,20 @@ Two panels share the error axis, for two honest answers to "how much memory": wh
 papers print, and what the whole process grew by, which a device must have.
 """
 
-import io
 from collections.abc import Sequence
-from importlib.util import find_spec
 from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ecotta_rt.bench.results import BenchReport, Row
-from ecotta_rt.errors import Unavailable, UsageError
-from ecotta_rt.extras import how_to_install
-from ecotta_rt.files.output import check_output, write_output
+from ecotta_rt.files.figure import check_figure, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["check_plot", "draw_plot"]
+__all__ = ["draw_plot"]
 
 _MIB = 1024 * 1024
-_FORMATS = {".png": "png", ".svg": "svg"}
 _PANELS = (
     ("activation_bytes", "activations kept for the backward (MiB)"),
     ("growth_bytes", "growth of the process over its baseline (MiB)"),
@@ -33,22 +28,6 @@ _CONTROL = "#555555"
 _MARKERS = "osD^vPX*<>ph"
 
 
-def check_plot(path: Path) -> None:
-    """Say now, before any measuring, what would stop `draw_plot` later.
-
-    Raises:
-        UsageError: The suffix is neither .png nor .svg, or see `check_output`.
-        TransferError: The file cannot be written.
-        Unavailable: matplotlib is not installed.
-    """
-    if path.suffix.lower() not in _FORMATS:
-        known = " or ".join(_FORMATS)
-        raise UsageError(f"--plot {path}: the suffix {path.suffix!r} is no picture format we draw; use {known}")
-    check_output("--plot", path)
-    if find_spec("matplotlib") is None:
-        raise Unavailable(f"--plot needs matplotlib, which is not installed: {how_to_install('bench')}")
-
-
 def draw_plot(report: BenchReport, path: Path) -> None:
     """Draw the rows of `report` into `path`; see `write_output`.
 
@@ -57,10 +36,10 @@ def draw_plot(report: BenchReport, path: Path) -> None:
         path: Ends in .png or .svg.
 
     Raises:
-        UsageError, Unavailable: As `check_plot`.
+        UsageError, Unavailable: As `check_figure`.
         TransferError: The file cannot be written.
     """
-    check_plot(path)
+    check_figure(path)
     from matplotlib.figure import Figure  # no pyplot: nothing global, no window
 
     rows = [row for row in report.rows if isinstance(row, Row)]
@@ -72,10 +51,7 @@ def draw_plot(report: BenchReport, path: Path) -> None:
     figure.suptitle(_title(report), fontsize=11)
     figure.supxlabel(_caption(report), fontsize=7.5, color="#555555")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper", frameon=False)
-    picture = io.BytesIO()
-    kind = _FORMATS[path.suffix.lower()]
-    figure.savefig(picture, format=kind, metadata={"Date": None} if kind == "svg" else {})
-    write_output(path, picture.getvalue())
+    save_figure(figure, path)
 
 
 def _scatter(axes: "Axes", rows: Sequence[Row], size: str, label: str) -> None:

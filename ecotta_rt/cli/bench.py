@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ecotta_rt.bench.bundles import cache_folder
 from ecotta_rt.bench.plan import make_plan
-from ecotta_rt.bench.plot import check_plot, draw_plot
+from ecotta_rt.bench.plot import draw_plot
 from ecotta_rt.bench.report import print_report
 from ecotta_rt.bench.request import Request
 from ecotta_rt.bench.results import BenchReport
@@ -26,6 +26,7 @@ from ecotta_rt.cli.bench_options import STDOUT, bench_parser, bench_request
 from ecotta_rt.cli.main import run_command
 from ecotta_rt.cli.progress import RunProgress
 from ecotta_rt.errors import EXIT_INTERRUPTED
+from ecotta_rt.files.figure import check_figure
 from ecotta_rt.files.output import check_output
 from ecotta_rt.messages import tell
 
@@ -106,7 +107,7 @@ def _check_outputs(args: argparse.Namespace) -> None:
     if args.json not in (None, STDOUT):
         check_output("--json", args.json, args.model, *args.bundle)
     if args.plot is not None:
-        check_plot(args.plot)
+        check_figure(args.plot)
 
 
 @contextmanager

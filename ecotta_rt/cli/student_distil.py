@@ -56,6 +56,7 @@ from ecotta_rt.cli.student_options import (
 from ecotta_rt.cli.student_teachers import OwnTeachers, RankedTeachers, Teachers, given_constants, teacher_files
 from ecotta_rt.errors import UsageError
 from ecotta_rt.files.atomic import check_target
+from ecotta_rt.files.figure import check_figure
 from ecotta_rt.messages import in_columns, show, tell
 
 if TYPE_CHECKING:
@@ -134,11 +135,11 @@ def run(args: argparse.Namespace) -> int:
     from ecotta_rt.student.domains import find_labelled
     from ecotta_rt.student.evaluate import error_percent
     from ecotta_rt.student.files import save_student
-    from ecotta_rt.student.plot import check_curves, draw_curves
+    from ecotta_rt.student.plot import draw_curves
 
     began_s = time.monotonic()
     if args.plot is not None:
-        check_curves(args.plot)
+        check_figure(args.plot)
     use_threads(args.threads)
     training = training_options(args)
     found = look_at_domains(args)

@@ -30,6 +30,7 @@ from ecotta_rt.cli.json_option import STDOUT, add_json, check_json, write_json
 from ecotta_rt.cli.parser import batch_size, integer, thread_count
 from ecotta_rt.errors import InputFileError, UsageError
 from ecotta_rt.files.atomic import check_target
+from ecotta_rt.files.figure import check_figure
 from ecotta_rt.files.sizes import byte_size
 from ecotta_rt.messages import in_columns, show, tell
 
@@ -73,12 +74,11 @@ def run(args: argparse.Namespace) -> int:
     stem = _checked(args)
     from ecotta_rt.cli.progress import WorkProgress
     from ecotta_rt.prepare.pipeline import use_threads
-    from ecotta_rt.student.plot import check_picture
     from ecotta_rt.student.slimda.bank import load_bank
     from ecotta_rt.student.slimda.picking import pick
 
     if args.plot is not None:
-        check_picture(args.plot)
+        check_figure(args.plot)
     use_threads(args.threads)
     bundles = _bundles(args, load_bank(args.bank, args.network, lambda line: tell(_TITLE, line)))
     began_s, began_cpu_s = time.monotonic(), time.process_time()

@@ -44,6 +44,7 @@ from ecotta_rt.cli.parser import integer, thread_count
 from ecotta_rt.cli.prepare_options import class_names, frame_size
 from ecotta_rt.cli.progress import WorkProgress
 from ecotta_rt.errors import UsageError
+from ecotta_rt.files.figure import check_figure
 from ecotta_rt.messages import in_columns, show, tell
 
 if TYPE_CHECKING:
@@ -109,9 +110,7 @@ def run(args: argparse.Namespace) -> int:
 
     check_json(args.json, *args.networks, args.data)
     if args.plot is not None:
-        from ecotta_rt.bench.plot import check_plot
-
-        check_plot(args.plot)
+        check_figure(args.plot)
     check_ranking(args.measure, args.power)
     use_threads(args.threads)
     size = frame_size(args)
@@ -127,7 +126,7 @@ def run(args: argparse.Namespace) -> int:
             networks, pictures.frames, pictures.labels, args.measure, power=args.power, report=progress.update
         )
     if args.plot is not None:
-        from ecotta_rt.bench.weights_plot import draw_weights_plot
+        from ecotta_rt.student.weights_plot import draw_weights_plot
 
         draw_weights_plot(ranking, args.plot)
     if args.json != STDOUT:

@@ -1,9 +1,6 @@
-from pathlib import Path
-
 import pytest
 
 from ecotta_rt.bench import plot
-from ecotta_rt.errors import Unavailable, UsageError
 
 METHODS = ("source", "bn", "tent", "eata", "cotta", "ecotta-k4")
 
@@ -29,21 +26,3 @@ def test_one_method_alone_can_be_drawn(row, report, tmp_path):
     plot.draw_plot(report(row("source", activation_bytes=0)), tmp_path / "plot.png")
 
     assert (tmp_path / "plot.png").stat().st_size > 0
-
-
-@pytest.mark.parametrize("name", ["plot.jpg", "plot", "plot.png.txt"])
-def test_another_suffix_is_refused_before_any_work(name, tmp_path):
-    with pytest.raises(UsageError, match=r"\.png or \.svg"):
-        plot.check_plot(tmp_path / name)
-
-
-def test_a_folder_that_is_not_there_is_refused_before_any_work(tmp_path):
-    with pytest.raises(UsageError, match="no folder"):
-        plot.check_plot(tmp_path / "none" / "plot.png")
-
-
-def test_a_missing_matplotlib_is_named_with_its_extra(monkeypatch):
-    monkeypatch.setattr(plot, "find_spec", lambda name: None)
-
-    with pytest.raises(Unavailable, match=r"matplotlib.*\[bench\]"):
-        plot.check_plot(Path("plot.png"))

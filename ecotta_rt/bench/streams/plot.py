@@ -1,18 +1,16 @@
 """Draw streams into a PNG or SVG file: a panel a protocol with errors over time, and the means as bars."""
 
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ecotta_rt.bench.plot import check_plot
 from ecotta_rt.bench.streams.figures import WINDOW
 from ecotta_rt.bench.streams.protocols import PROTOCOLS
 from ecotta_rt.bench.streams.report import answers_of
 from ecotta_rt.bench.streams.results import StreamReport, StreamRow
-from ecotta_rt.files.output import write_output
+from ecotta_rt.files.figure import check_figure, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,7 +33,7 @@ def draw_streams(report: StreamReport, path: Path) -> None:
     Raises:
         UsageError, Unavailable, TransferError: As `ecotta_rt.bench.plot.draw_plot`.
     """
-    check_plot(path)
+    check_figure(path)
     from matplotlib import color_sequences
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
@@ -54,9 +52,7 @@ def draw_streams(report: StreamReport, path: Path) -> None:
     figure.suptitle(f"{report.subject.network} on {report.subject.images}: error (%)")
     handles = [Patch(color=colour, label=title) for title, colour in colours.items()]
     figure.legend(handles=handles, loc="outside right upper", frameon=False, fontsize=7)
-    picture, kind = io.BytesIO(), path.suffix.lower()[1:]
-    figure.savefig(picture, format=kind, metadata={"Date": None} if kind == "svg" else {})
-    write_output(path, picture.getvalue())
+    save_figure(figure, path)
 
 
 def _draw_time(axes: "Axes", rows: Sequence[StreamRow], colours: Colours) -> None:

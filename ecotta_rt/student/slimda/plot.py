@@ -1,12 +1,10 @@
 """Draw what the search found: error estimate against memory and against time, the chosen width marked."""
 
-import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ecotta_rt.files.output import write_output
-from ecotta_rt.student.plot import check_picture
+from ecotta_rt.files.figure import check_figure, save_figure
 from ecotta_rt.student.slimda.device_cost import Cost, Made
 from ecotta_rt.student.slimda.search import Candidate, pareto
 
@@ -26,9 +24,9 @@ def draw_widths(candidates: Sequence[Candidate], chosen: Made | None, path: Path
         title: Of the picture.
 
     Raises:
-        UsageError, Unavailable, TransferError: As `check_curves`.
+        UsageError, Unavailable, TransferError: As `check_figure`.
     """
-    kind = check_picture(path)
+    check_figure(path)
     from matplotlib.figure import Figure  # no pyplot: nothing global, no window
 
     figure = Figure(figsize=(8, 3.4), dpi=150, layout="constrained")
@@ -50,6 +48,4 @@ def draw_widths(candidates: Sequence[Candidate], chosen: Made | None, path: Path
         axes.spines[["top", "right"]].set_visible(False)
     memory.set_ylabel("error estimate (UPEM)")
     figure.suptitle(title, fontsize=11)
-    picture = io.BytesIO()
-    figure.savefig(picture, format=kind, metadata={"Date": None} if kind == "svg" else {})
-    write_output(path, picture.getvalue())
+    save_figure(figure, path)

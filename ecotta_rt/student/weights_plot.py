@@ -1,11 +1,9 @@
 """Draw the weights of source networks, a bar each, into a PNG or SVG file."""
 
-import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ecotta_rt.bench.plot import check_plot
-from ecotta_rt.files.output import write_output
+from ecotta_rt.files.figure import check_figure, save_figure
 from ecotta_rt.messages import printable
 
 if TYPE_CHECKING:
@@ -22,10 +20,10 @@ def draw_weights_plot(ranking: "Ranking", path: Path) -> None:
         path: Ends in .png or .svg.
 
     Raises:
-        UsageError, Unavailable: As `check_plot`.
+        UsageError, Unavailable: As `check_figure`.
         TransferError: The file cannot be written.
     """
-    check_plot(path)
+    check_figure(path)
     from matplotlib.figure import Figure  # no pyplot: nothing global, no window
 
     first = ranking.measures[0]
@@ -41,7 +39,4 @@ def draw_weights_plot(ranking: "Ranking", path: Path) -> None:
     scores.set_yticks(range(len(names)), names)
     scores.invert_yaxis()
     figure.suptitle(f"{ranking.pictures} labelled pictures of {ranking.classes} classes", fontsize=10)
-    kind = path.suffix.lower()[1:]
-    picture = io.BytesIO()
-    figure.savefig(picture, format=kind, metadata={"Date": None} if kind == "svg" else {})
-    write_output(path, picture.getvalue())
+    save_figure(figure, path)
