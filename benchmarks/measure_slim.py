@@ -32,7 +32,7 @@ from ecotta_rt.files.atomic import write_atomic
 from ecotta_rt.method.width.groups import Widths
 from ecotta_rt.method.width.narrow import narrow
 from ecotta_rt.prepare.augment import Augmentation
-from ecotta_rt.student.batches import Batch, batches, batches_an_epoch
+from ecotta_rt.student.batches import DomainBatch, batches, batches_an_epoch
 from ecotta_rt.student.domains import Domains, find_domains, find_labelled
 from ecotta_rt.student.slimda.bank import Bank, chosen_frames, save_bank
 from ecotta_rt.student.slimda.training import SlimOptions, confusion_heads, slimda_steps
@@ -286,10 +286,10 @@ def started_anew(network: nn.Module) -> nn.Module:
     return network
 
 
-def source_steps(network: nn.Module, domains: Domains, options: TrainingOptions) -> Steps[Batch]:
+def source_steps(network: nn.Module, domains: Domains, options: TrainingOptions) -> Steps[DomainBatch]:
     optimiser = sgd(network, options)
 
-    def step(batch: Batch, moment: Any) -> Mapping[str, float]:
+    def step(batch: DomainBatch, moment: Any) -> Mapping[str, float]:
         loss = F.cross_entropy(network(batch.source), batch.labels)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()

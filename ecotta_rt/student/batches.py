@@ -12,11 +12,11 @@ from ecotta_rt.errors import UsageError
 from ecotta_rt.prepare.augment import Augmentation, augmented
 from ecotta_rt.student.domains import Domains
 
-__all__ = ["Batch", "batches", "batches_an_epoch", "check_batch"]
+__all__ = ["DomainBatch", "batches", "batches_an_epoch", "check_batch"]
 
 
 @dataclass(frozen=True, eq=False)
-class Batch:
+class DomainBatch:
     """One step's frames, float32 `[B, C, H, W]` in [0, 1], augmented.
 
     Attributes:
@@ -49,7 +49,7 @@ def batches_an_epoch(domains: Domains, size: int) -> int:
 
 def batches(
     domains: Domains, size: int, generator: torch.Generator, augmentation: Augmentation | None = None
-) -> Iterator[Batch]:
+) -> Iterator[DomainBatch]:
     """The batches of one epoch: a pass over the source in a new order, and as many from each target.
 
     A target that is shorter begins again in a new order, one that is longer shows another part in each epoch; so a
@@ -69,7 +69,7 @@ def batches(
     every = [_places(len(domain.frames), size, generator) for domain in (domains.source, *domains.targets)]
     for _ in range(count):
         source, *targets = [next(places) for places in every]
-        yield Batch(
+        yield DomainBatch(
             augmented(domains.source.frames[source], how, generator),
             torch.from_numpy(domains.labels[source]),
             tuple(

@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from ecotta_rt.errors import UsageError
 from ecotta_rt.prepare.snapshot import weights_digest
 from ecotta_rt.student.alignment import ALIGNMENTS
-from ecotta_rt.student.batches import Batch, batches, batches_an_epoch
+from ecotta_rt.student.batches import DomainBatch, batches, batches_an_epoch
 from ecotta_rt.student.domains import Domains
 from ecotta_rt.student.evaluate import example_frames, logits_of
 from ecotta_rt.student.feature_tap import FeatureTap
@@ -168,7 +168,7 @@ class _Distillation:
             ]
         self._looked_at = [example_frames(domain.frames) for domain in domains.targets]
 
-    def steps(self) -> Steps[Batch]:
+    def steps(self) -> Steps[DomainBatch]:
         learners = {"student": self._student}
         learners |= {f"teacher {place}": teacher for place, teacher in enumerate(self._teachers)}
         training = self._training
@@ -187,14 +187,14 @@ class _Distillation:
         for learner in (self._student, *self._teachers):
             learner.network.eval()
 
-    def _step(self, batch: Batch, moment: Moment) -> Mapping[str, float]:
+    def _step(self, batch: DomainBatch, moment: Moment) -> Mapping[str, float]:
         told: dict[str, list[float]] = {}
         for place, target in lessons(self._method, batch.targets):
             for name, value in self._lesson(batch, target, place, moment).items():
                 told.setdefault(name, []).append(value)
         return {name: sum(values) / len(values) for name, values in told.items()}
 
-    def _lesson(self, batch: Batch, target: Tensor | None, place: int, moment: Moment) -> Mapping[str, float]:
+    def _lesson(self, batch: DomainBatch, target: Tensor | None, place: int, moment: Moment) -> Mapping[str, float]:
         if not self._teachers or target is None:
             loss = self._adaptation(self._student, batch, target, moment)
             self._student.learn(loss)
@@ -209,7 +209,7 @@ class _Distillation:
         self._student.learn(beta * loss)
         return {**told, "loss": loss.item()}
 
-    def _adaptation(self, learner: _Learner, batch: Batch, target: Tensor | None, moment: Moment) -> Tensor:
+    def _adaptation(self, learner: _Learner, batch: DomainBatch, target: Tensor | None, moment: Moment) -> Tensor:
         """Cross-entropy on the source, and alignment with the target."""
         learner.module.train()
         source_features, source_logits, target_features, _ = learner.forward(batch.source, target)
@@ -218,7 +218,7 @@ class _Distillation:
             return loss
         return loss + self._options.gamma * learner.aligned(source_features, target_features, batch.labels, moment.done)
 
-    def _distilled(self, teacher: _Learner, batch: Batch, target: Tensor, moment: Moment) -> Tensor:
+    def _distilled(self, teacher: _Learner, batch: DomainBatch, target: Tensor, moment: Moment) -> Tensor:
         options = self._options
         with torch.no_grad():
             teacher.module.eval()

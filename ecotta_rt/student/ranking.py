@@ -176,7 +176,7 @@ def rank(
         if report:
             report(done, len(networks), network.name)
         probe = probe_of(network, frames, labels)
-        scores = {name: MEASURES[name](probe) for name in measures}
+        scores = {name: MEASURES[name].score(probe) for name in measures}
         rows.append((network, scores, _standard_error(first, probe)))
     weights = source_weights([_evidence(first, scores[first]) for _, scores, _ in rows], power)
     ranked = [
@@ -206,5 +206,5 @@ def _standard_error(measure: str, probe: Probe) -> float | None:
             part = Probe(probe.features[kept], probe.answers[kept], probe.labels[kept])
         except UsageError:  # without the single picture of one of two classes nothing is left to compare
             return None
-        scores.append(MEASURES[measure](part))
+        scores.append(MEASURES[measure].score(part))
     return float(np.sqrt((_GROUPS - 1) / _GROUPS * np.square(np.array(scores) - np.mean(scores)).sum()))

@@ -28,7 +28,15 @@ from ecotta_rt.student.feature_tap import FeatureTap
 from ecotta_rt.student.source_networks import SourceNetwork
 from ecotta_rt.student.training import Moment, Steps, TrainingOptions, sgd
 
-__all__ = ["LAMBDA", "LEAST_WEIGHT", "Batch", "Teaching", "chosen_sources", "distillation_loss", "source_steps"]
+__all__ = [
+    "LAMBDA",
+    "LEAST_WEIGHT",
+    "PartlyLabelled",
+    "Teaching",
+    "chosen_sources",
+    "distillation_loss",
+    "source_steps",
+]
 
 LAMBDA = 0.8
 """The published share of the labels' term."""
@@ -48,7 +56,7 @@ class Teaching:
 
 
 @dataclass(frozen=True, eq=False)
-class Batch:
+class PartlyLabelled:
     """Frames float32 `[B, C, H, W]` in [0, 1], those with labels first, and the labels, int64 `[at most B]`."""
 
     frames: Tensor
@@ -89,7 +97,7 @@ def source_steps(
     unlabelled: NDArray[np.uint8],
     options: TrainingOptions,
     label_share: float = LAMBDA,
-) -> Steps[Batch]:
+) -> Steps[PartlyLabelled]:
     """The method as steps for `train`; an epoch is a pass over the pictures without labels.
 
     Args:
@@ -120,10 +128,10 @@ def source_steps(
         "unlabelled": f"{len(unlabelled)}, {frames_digest(unlabelled)}",
         "student": weights_digest(student)[:12],
     }
-    lesson = _Lesson(tap, heads, teaching, label_share, optimisers)
+    step = _Step(tap, heads, teaching, label_share, optimisers)
     pictures = _Pictures(frames, labels, unlabelled, options, mixed=bool(teaching))
     modules = {"student": student, "heads": heads}
-    return Steps(modules, optimisers, pictures.per_epoch, pictures.batches, lesson.step, identity)
+    return Steps(modules, optimisers, pictures.per_epoch, pictures.batches, step, identity)
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,7 +148,7 @@ class _Pictures:
     def per_epoch(self) -> int:
         return len(self.unlabelled) // self.options.batch
 
-    def batches(self, generator: torch.Generator) -> Iterator[Batch]:
+    def batches(self, generator: torch.Generator) -> Iterator[PartlyLabelled]:
         size, how = self.options.batch, self.options.augmentation
         few = min(max(1, size // _LABELLED_PART), len(self.labels))
         order = torch.randperm(len(self.unlabelled), generator=generator).numpy()
@@ -152,11 +160,11 @@ class _Pictures:
             shown = self.frames[places]
             if self.mixed:
                 shown = np.concatenate([shown, self.unlabelled[order[start : start + size]]])
-            yield Batch(augmented(shown, how, generator), torch.from_numpy(self.labels[places]))
+            yield PartlyLabelled(augmented(shown, how, generator), torch.from_numpy(self.labels[places]))
 
 
 @dataclass(frozen=True, eq=False)
-class _Lesson:
+class _Step:
     """One step of the method."""
 
     student: FeatureTap
@@ -165,7 +173,7 @@ class _Lesson:
     label_share: float
     optimisers: Mapping[str, torch.optim.Optimizer]
 
-    def step(self, batch: Batch, moment: Moment) -> Mapping[str, float]:
+    def __call__(self, batch: PartlyLabelled, moment: Moment) -> Mapping[str, float]:
         found = self.student(batch.frames)
         loss = F.cross_entropy(found.logits[: len(batch.labels)], batch.labels)
         told = {"label loss": loss.item()}

@@ -13,7 +13,7 @@ from ecotta_rt.errors import UsageError
 from ecotta_rt.method.width.narrow import narrow
 from ecotta_rt.prepare.augment import Augmentation
 from ecotta_rt.prepare.networks.wide_resnet import WideResNet
-from ecotta_rt.student.batches import Batch
+from ecotta_rt.student.batches import DomainBatch
 from ecotta_rt.student.domains import Domain, Domains
 from ecotta_rt.student.slimda import training as slimda
 from ecotta_rt.student.slimda.device_cost import Cost, Made, fitted
@@ -46,7 +46,7 @@ def a_batch(domains):
         return torch.from_numpy(domain.frames.copy()).permute(0, 3, 1, 2).float() / 255
 
     targets = tuple(floats(domain) for domain in domains.targets)
-    return Batch(floats(domains.source), torch.from_numpy(domains.labels), targets)
+    return DomainBatch(floats(domains.source), torch.from_numpy(domains.labels), targets)
 
 
 # The ensemble

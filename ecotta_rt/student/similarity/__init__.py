@@ -1,6 +1,6 @@
 """How much a source network knows that a target task needs, from its features and answers on a few labelled pictures.
 
-    Probe(features, answers, labels)  ->  MEASURES["parc"](probe)  ->  a number, higher is nearer
+    Probe(features, answers, labels)  ->  MEASURES["parc"].score(probe)  ->  a number, higher is nearer
 
 One file a measure. Nothing is trained, no picture of the source is needed, and its classes may be any.
 
@@ -33,17 +33,12 @@ class Measure(NamedTuple):
     """A measure, and how its numbers become the `e_s >= 0` that sources are weighted by.
 
     Attributes:
-        compute: From a probe to the number.
+        score: From a probe to the number.
         is_logarithm: The number is a logarithm of a likelihood: e_s is its exponential.
-        says: What it is, in a line of help.
     """
 
-    compute: Callable[[Probe], float]
+    score: Callable[[Probe], float]
     is_logarithm: bool
-    says: str
-
-    def __call__(self, probe: Probe) -> float:
-        return self.compute(probe)
 
     def evidence(self, score: float) -> float:
         """e_s for `source_weights`: the score itself, or of a logarithm its exponential."""
@@ -52,11 +47,11 @@ class Measure(NamedTuple):
 
 MEASURES: Mapping[str, Measure] = MappingProxyType(
     {
-        "parc": Measure(parc, False, "rank correlation of distances between features and between labels"),
-        "cka": Measure(cka, False, "alignment of linear kernels of features and labels"),
-        "h-score": Measure(h_score, False, "share of the features' variance that lies between classes"),
-        "logme": Measure(logme, True, "evidence of linear models from features to labels"),
-        "leep": Measure(leep, True, "log-likelihood of the labels given the source's own answers"),
+        "parc": Measure(parc, False),
+        "cka": Measure(cka, False),
+        "h-score": Measure(h_score, False),
+        "logme": Measure(logme, True),
+        "leep": Measure(leep, True),
     }
 )
 """By name. The published choice for weighting sources is `parc`; with few labels `logme` is steadier."""

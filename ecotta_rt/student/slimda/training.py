@@ -25,7 +25,7 @@ from ecotta_rt.method.width.groups import Widths
 from ecotta_rt.prepare.snapshot import RunIdentity, weights_digest
 from ecotta_rt.student.alignment.domain_confusion import backbone_loss, heads_loss
 from ecotta_rt.student.alignment.gradient_reversal import dann_coefficient
-from ecotta_rt.student.batches import Batch, batches, batches_an_epoch
+from ecotta_rt.student.batches import DomainBatch, batches, batches_an_epoch
 from ecotta_rt.student.domains import Domains
 from ecotta_rt.student.slimda.ensemble import CONFIDENCES, aggregated, seed_loss, sharpened
 from ecotta_rt.student.slimmable.slimmable import Slimmable
@@ -102,7 +102,7 @@ def slimda_steps(
     options: TrainingOptions,
     slim: SlimOptions,
     identity: RunIdentity | None = None,
-) -> Steps[Batch]:
+) -> Steps[DomainBatch]:
     """The method, for `train`.
 
     Args:
@@ -126,14 +126,14 @@ def slimda_steps(
     optimiser = sgd(both, options)
     slimmable.requires_grad_(True).train()
 
-    def step(batch: Batch, moment: Moment) -> Mapping[str, float]:
+    def step(batch: DomainBatch, moment: Moment) -> Mapping[str, float]:
         losses = _losses(slimmable, heads, batch, moment, slim)
         optimiser.zero_grad(set_to_none=True)
         sum(losses.values()).backward()  # type: ignore[union-attr]
         optimiser.step()
         return {name: loss.item() for name, loss in losses.items()}
 
-    def epoch(generator: torch.Generator) -> Iterator[Batch]:
+    def epoch(generator: torch.Generator) -> Iterator[DomainBatch]:
         return batches(domains, options.batch, generator, options.augmentation)
 
     whose: dict[str, Any] = {**vars(slim), **(identity or {})}
@@ -159,7 +159,7 @@ def sampled_widths(slimmable: Slimmable, slim: SlimOptions) -> list[dict[str, in
 
 
 def _losses(
-    slimmable: Slimmable, heads: nn.Linear, batch: Batch, moment: Moment, slim: SlimOptions
+    slimmable: Slimmable, heads: nn.Linear, batch: DomainBatch, moment: Moment, slim: SlimOptions
 ) -> dict[str, Tensor]:
     drawn = sampled_widths(slimmable, slim)
     first = round(slim.source_share * moment.epochs)
@@ -180,7 +180,7 @@ def _losses(
     return {"L_dc": torch.stack(confusion).sum(), "L_seed": slim.seed_weight * ramp * seeds}
 
 
-def _on_source(slimmable: Slimmable, heads: nn.Linear, batch: Batch, widths: Widths) -> Tensor:
+def _on_source(slimmable: Slimmable, heads: nn.Linear, batch: DomainBatch, widths: Widths) -> Tensor:
     """Cross-entropy of the three classifiers at one width, a mean."""
     features, places = slimmable.features(batch.source, widths)
     own = slimmable.classifier()
@@ -190,7 +190,7 @@ def _on_source(slimmable: Slimmable, heads: nn.Linear, batch: Batch, widths: Wid
 
 
 def _at_width(
-    slimmable: Slimmable, heads: nn.Linear, batch: Batch, target: Tensor, widths: Widths, ramp: float
+    slimmable: Slimmable, heads: nn.Linear, batch: DomainBatch, target: Tensor, widths: Widths, ramp: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """`L_dc` of one width, what C_s and C_t know of the target, and what C_a answers there."""
     on_source, places = slimmable.features(batch.source, widths)

@@ -116,7 +116,7 @@ def test_a_measure_is_what_its_definition_says(name, shape):
         pytest.skip("the definition by eigenvectors of the covariance has null directions there")
     given = probe(count=count, features=max(features, 5) if name == "leep" else features, classes=classes)
 
-    assert MEASURES[name](given) == pytest.approx(BY_HAND[name](given), rel=1e-6)
+    assert MEASURES[name].score(given) == pytest.approx(BY_HAND[name](given), rel=1e-6)
 
 
 def test_logme_is_the_largest_evidence():
@@ -143,19 +143,19 @@ def test_features_that_are_the_labels_are_the_nearest():
     perfect = Probe(hot, hot, labels)
 
     # Not 100: classes are no longer equally far apart once Pearson has taken one of three directions off.
-    assert 50 < MEASURES["parc"](perfect) < 100
-    assert MEASURES["cka"](perfect) == pytest.approx(1)
-    assert MEASURES["leep"](perfect) == pytest.approx(0)
-    assert 1 < MEASURES["h-score"](perfect) <= 3  # 3 but for the shrinkage
+    assert 50 < MEASURES["parc"].score(perfect) < 100
+    assert MEASURES["cka"].score(perfect) == pytest.approx(1)
+    assert MEASURES["leep"].score(perfect) == pytest.approx(0)
+    assert 1 < MEASURES["h-score"].score(perfect) <= 3  # 3 but for the shrinkage
 
 
 def test_features_that_are_all_the_same_say_nothing():
     labels = np.arange(20) % 4
     empty = Probe(np.full((20, 6), 3.7), np.full((20, 5), 0.2), labels)
 
-    assert [MEASURES[name](empty) for name in ("parc", "cka", "h-score")] == [0, 0, 0]
-    assert MEASURES["leep"](empty) == pytest.approx(-math.log(4))
-    assert math.isfinite(MEASURES["logme"](empty))
+    assert [MEASURES[name].score(empty) for name in ("parc", "cka", "h-score")] == [0, 0, 0]
+    assert MEASURES["leep"].score(empty) == pytest.approx(-math.log(4))
+    assert math.isfinite(MEASURES["logme"].score(empty))
 
 
 def test_features_of_one_direction_are_no_ground_for_a_correlation():
@@ -175,9 +175,9 @@ def test_order_and_names_do_not_matter(name, seed, count, features):
     turned = given_.features[:, units]
     shuffled = Probe(turned[order], given_.answers[order][:, draw.permutation(5)], renamed[order])
 
-    score = MEASURES[name](given_)
+    score = MEASURES[name].score(given_)
     assert math.isfinite(score)
-    assert MEASURES[name](shuffled) == pytest.approx(score, rel=1e-4, abs=1e-6)
+    assert MEASURES[name].score(shuffled) == pytest.approx(score, rel=1e-4, abs=1e-6)
 
 
 @pytest.mark.parametrize("name", MEASURES)
@@ -186,12 +186,14 @@ def test_the_scale_of_features_does_not_matter(name, scale):
     given = probe()
     scaled = Probe(given.features * scale, given.answers, given.labels)
 
-    assert MEASURES[name](scaled) == pytest.approx(MEASURES[name](given), rel=1e-6)
+    assert MEASURES[name].score(scaled) == pytest.approx(MEASURES[name].score(given), rel=1e-6)
 
 
 @pytest.mark.parametrize("name", MEASURES)
 def test_more_signal_ranks_higher(name):
-    scores = [np.mean([MEASURES[name](probe(seed, count=60, signal=s)) for seed in range(5)]) for s in (0, 0.7, 3)]
+    scores = [
+        np.mean([MEASURES[name].score(probe(seed, count=60, signal=s)) for seed in range(5)]) for s in (0, 0.7, 3)
+    ]
 
     assert scores == sorted(scores)
 
@@ -208,7 +210,7 @@ def test_by_a_pseudo_inverse_alone_every_source_would_score_the_same():
     noise, known = probe(count=20, features=60, signal=0.0), probe(count=20, features=60, signal=2.0)
 
     assert 0 < shrinkage(known.features - known.features.mean(0)) < 1
-    assert MEASURES["h-score"](noise) < 0.5 * MEASURES["h-score"](known)
+    assert MEASURES["h-score"].score(noise) < 0.5 * MEASURES["h-score"].score(known)
 
 
 @settings(deadline=None)
