@@ -5,6 +5,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ecotta_rt.method.modes import kept_modes
+
 __all__ = ["error_percent", "example_frames", "logits_of"]
 
 _BATCH = 256
@@ -12,15 +14,13 @@ _EXAMPLES = 512
 
 
 def logits_of(network: nn.Module, frames: NDArray[np.uint8]) -> Tensor:
-    """Logits `[N, K]` of frames uint8 `[N, H, W, C]`, as they are, in evaluation mode; the network's mode stays."""
-    training = network.training
-    network.eval()
-    with torch.no_grad():
+    """Logits `[N, K]` of frames uint8 `[N, H, W, C]`, as they are, in evaluation mode; the network's modes stay."""
+    with kept_modes(network), torch.no_grad():
+        network.eval()
         found = [
             network(torch.from_numpy(np.ascontiguousarray(frames[start : start + _BATCH])).permute(0, 3, 1, 2) / 255)
             for start in range(0, len(frames), _BATCH)
         ]
-    network.train(training)
     return torch.cat(found)
 
 

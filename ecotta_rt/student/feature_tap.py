@@ -9,6 +9,7 @@ from ecotta_rt.errors import NetworkError
 from ecotta_rt.method.cut.any_layout import in_any_layout
 from ecotta_rt.method.cut.last_activation import looks_like_probabilities
 from ecotta_rt.method.cut.one_line import one_line
+from ecotta_rt.method.modes import kept_modes
 
 __all__ = ["FeatureTap", "Features"]
 
@@ -47,10 +48,10 @@ class FeatureTap:
     def __init__(self, network: nn.Module, shape: tuple[int, int, int], *, trains: bool = False) -> None:
         self.network = in_any_layout(network)
         frames = torch.rand(4, *shape, generator=torch.Generator().manual_seed(0))
-        mode, buffers = network.training, [(buffer, buffer.clone()) for buffer in network.buffers()]
-        network.eval()
+        buffers = [(buffer, buffer.clone()) for buffer in network.buffers()]
         try:
-            with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            with kept_modes(network), torch.no_grad(), torch.random.fork_rng(devices=[]):
+                network.eval()
                 self._classifier = _called_last(network, frames)
                 features, logits = self(frames)
                 if trains:
@@ -66,7 +67,6 @@ class FeatureTap:
         finally:
             for buffer, before in buffers:
                 buffer.detach().copy_(before)
-            network.train(mode)
         if logits.ndim != 2 or len(logits) != len(frames) or logits.shape[1] < 2:
             raise NetworkError(
                 f"{type(network).__name__} gives {list(logits.shape)} for 4 frames, not logits [4, classes]"
@@ -91,8 +91,13 @@ class FeatureTap:
                 f"{type(self.network).__name__} gives a {type(logits).__name__} in {mode} mode, not logits "
                 "[N, classes]; return the logits alone"
             )
-        features = read[-1]
-        return Features(features.flatten(2).mean(2) if features.ndim > 2 else features, logits)
+        return Features(self._mean_over_places(read[-1]), logits)
+
+    def _mean_over_places(self, read: Tensor) -> Tensor:
+        """`[N, D]` of what the classifier read: `[N, D, H, W]`, or of a linear layer `[N, ..., D]`."""
+        if read.ndim == 2:
+            return read
+        return read.flatten(1, -2).mean(1) if isinstance(self._classifier, nn.Linear) else read.flatten(2).mean(2)
 
 
 def _called_last(network: nn.Module, frames: Tensor) -> nn.Module:

@@ -234,3 +234,37 @@ def test_trying_a_network_in_training_mode_leaves_its_statistics_and_the_generat
 
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
     assert torch.equal(torch.get_rng_state(), drawn) and network.training
+
+
+class OnTokens(nn.Module):
+    """Its classifier answers for each of 16 places, `[N, 16, D]`, and the answers are averaged."""
+
+    def __init__(self):
+        super().__init__()
+        self.patches, self.classifier = nn.Conv2d(3, 5, 2, stride=2), nn.Linear(5, 3)
+
+    def tokens(self, frames):
+        return self.patches(frames).flatten(2).transpose(1, 2)
+
+    def forward(self, frames):
+        return self.classifier(self.tokens(frames)).mean(1)
+
+
+def test_features_of_a_classifier_on_tokens_are_their_mean_over_places():
+    torch.manual_seed(0)
+    network = OnTokens().eval()
+    frames = torch.rand(2, 3, 8, 8)
+
+    tap = FeatureTap(network, (3, 8, 8))
+
+    assert tap.width == 5
+    assert torch.allclose(tap(frames).features, network.tokens(frames).mean(1))
+
+
+def test_trying_a_network_leaves_each_module_in_its_mode():
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4).eval(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    network.append(nn.Linear(4, 3))
+
+    FeatureTap(network, (3, 8, 8), trains=True)
+
+    assert network.training and not network[1].training

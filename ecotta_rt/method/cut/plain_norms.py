@@ -21,6 +21,7 @@ from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
 from ecotta_rt.errors import NetworkError
 from ecotta_rt.method.cut.tracing import STATISTICS_NAMES, describe, shape_of
+from ecotta_rt.method.modes import kept_modes
 
 __all__ = ["plain_norms"]
 
@@ -210,16 +211,12 @@ def _refuse_hidden_statistics(network: nn.Module, frames: Tensor, known: set[int
     """A vector that a forward in training mode changes is a statistic, whatever its name and however it is used."""
     before = {name: value for name, value in network.named_buffers() if value.is_floating_point() and value.ndim == 1}
     after = {name: value.clone() for name, value in network.named_buffers()}
-    modes = {module: module.training for module in network.modules()}
     try:
-        network.train()
-        with torch.no_grad(), torch.random.fork_rng():
+        with kept_modes(network), torch.no_grad(), torch.random.fork_rng():
+            network.train()
             torch.func.functional_call(network, after, torch.rand(2, *frames.shape[1:]))
     except Exception:  # some networks cannot be trained any more: nothing moves in them, either
         return
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
     for name, value in before.items():
         if id(value) not in known and not torch.equal(value, after[name]):
             raise NetworkError(

@@ -17,6 +17,7 @@ from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
 from ecotta_rt.errors import NetworkError
+from ecotta_rt.method.modes import kept_modes
 
 __all__ = ["in_float32", "settled", "unwrapped"]
 
@@ -80,11 +81,9 @@ def settled(network: nn.Module, tell: Callable[[str], None] | None = None) -> nn
         network: From `unwrapped`, with its final weights.
         tell: Hears what was done.
     """
-    modes = {module: module.training for module in network.modules()}
-    network.eval()  # in training mode a look at a spectral norm moves it
-    computed = [name for name, module in list(network.named_modules()) if _settle(module)]
-    for module, mode in modes.items():
-        module.training = mode
+    with kept_modes(network):
+        network.eval()  # in training mode a look at a spectral norm moves it
+        computed = [name for name, module in list(network.named_modules()) if _settle(module)]
     if computed:
         more = f" and {len(computed) - 1} more" if len(computed) > 1 else ""
         (tell or _nobody)(
