@@ -30,9 +30,10 @@ from ecotta_rt.bench.environment import read_environment
 from ecotta_rt.bundle import FrameSpec
 from ecotta_rt.files.atomic import write_atomic
 from ecotta_rt.prepare.augment import Augmentation
-from ecotta_rt.student.domains import Domain, Domains, find_domains, find_labelled
+from ecotta_rt.student.domains import Domain, Domains, find_domains
 from ecotta_rt.student.evaluate import error_percent
 from ecotta_rt.student.methods import METHODS, DistilOptions, teachers_needed
+from ecotta_rt.student.named_data import find_labelled
 from ecotta_rt.student.progressive import distil
 from ecotta_rt.student.training import TrainingOptions
 

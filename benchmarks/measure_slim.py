@@ -33,7 +33,8 @@ from ecotta_rt.method.width.groups import Widths
 from ecotta_rt.method.width.narrow import narrow
 from ecotta_rt.prepare.augment import Augmentation
 from ecotta_rt.student.batches import DomainBatch, batches, batches_an_epoch
-from ecotta_rt.student.domains import Domains, find_domains, find_labelled
+from ecotta_rt.student.domains import Domains, find_domains
+from ecotta_rt.student.named_data import find_labelled
 from ecotta_rt.student.slimda.bank import Bank, chosen_frames, save_bank
 from ecotta_rt.student.slimda.training import SlimOptions, confusion_heads, slimda_steps
 from ecotta_rt.student.slimda.upem import Upem

@@ -132,9 +132,9 @@ def run(args: argparse.Namespace) -> int:
     tests = targets_by_name(args, "test")
     from ecotta_rt.prepare.open_network import frame_channels
     from ecotta_rt.prepare.pipeline import use_threads
-    from ecotta_rt.student.domains import find_labelled
     from ecotta_rt.student.evaluate import error_percent
     from ecotta_rt.student.files import save_student
+    from ecotta_rt.student.named_data import find_labelled
     from ecotta_rt.student.plot import draw_curves
 
     began_s = time.monotonic()

@@ -142,7 +142,7 @@ def _colour_frame(size: tuple[int, int]) -> "FrameSpec":
 
 
 def _find_labelled(args: argparse.Namespace) -> Any:
-    from ecotta_rt.student.domains import find_labelled
+    from ecotta_rt.student.named_data import find_labelled
 
     if args.frames < 1:
         raise UsageError(f"--frames {args.frames}: at least 1, and better 100")
