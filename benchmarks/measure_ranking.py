@@ -33,7 +33,9 @@ from torch import Tensor
 from ecotta_rt.bench.environment import read_environment
 from ecotta_rt.prepare.augment import Augmentation
 from ecotta_rt.prepare.networks import build_network
-from ecotta_rt.student.ranking import POWER, Ranking, rank, source_weights
+from ecotta_rt.student.defaults import POWER
+from ecotta_rt.student.evaluate import error_percent
+from ecotta_rt.student.ranking import Ranking, rank, source_weights
 from ecotta_rt.student.similarity import MEASURES
 from ecotta_rt.student.similarity.ranks import spearman
 from ecotta_rt.student.source_networks import SourceNetwork, find_source_networks, open_source_networks
@@ -261,16 +263,8 @@ def trained(
         every = {one.name: weights.get(one.name, 0.0) for one in bench.sources}
         teaching = chosen_sources(bench.sources, every)
     train(source_steps(student, teaching, labelled, bench.pool.frames, options, share), options)
-    return {"accuracy": accuracy(student.eval(), judged), "cpu_s": round(time.process_time() - began, 1)}
-
-
-@torch.inference_mode()
-def accuracy(network: torch.nn.Module, pictures: Pictures) -> float:
-    right = 0
-    for start in range(0, len(pictures.labels), 250):
-        frames = torch.from_numpy(pictures.frames[start : start + 250]).permute(0, 3, 1, 2).float() / 255
-        right += int((network(frames).argmax(1).numpy() == pictures.labels[start : start + 250]).sum())
-    return 100 * right / len(pictures.labels)
+    accuracy = 100 - error_percent(student, judged.frames, judged.labels)
+    return {"accuracy": accuracy, "cpu_s": round(time.process_time() - began, 1)}
 
 
 def known(rows: Mapping[str, Any], **wanted: Any) -> dict[str, Any] | None:

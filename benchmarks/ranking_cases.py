@@ -18,6 +18,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ecotta_rt.bundle import FrameSpec
+from ecotta_rt.student.named_data import find_labelled
+
 __all__ = ["SOURCES", "SOURCES_BY_TARGET", "TARGET_CLASSES", "Pictures", "Source", "target"]
 
 TARGET_CLASSES = ("automobile", "bird", "cat", "horse", "ship")
@@ -48,17 +51,7 @@ def _data() -> Path:
 
 def cifar(wanted: tuple[str, ...], split: str = "train") -> Pictures:
     """These classes of CIFAR-10."""
-    from ecotta_rt.data.image_sets import find_image_set
-
-    images = find_image_set(_data() / "cifar-10-batches-bin")
-    if split == "train":
-        frames, labels = images.training()
-    else:
-        frames, labels = images.clean(np.arange(images.count)), images.labels
-    numbers = [images.classes.index(name) for name in wanted]
-    chosen = np.isin(labels, numbers)
-    small = frames[chosen].reshape(-1, SIDE, 2, SIDE, 2, 3).mean((2, 4)).round().astype(np.uint8)
-    return Pictures(small, np.searchsorted(numbers, labels[chosen]).astype(np.int64), wanted)
+    return _of_classes(_data() / "cifar-10-batches-bin", wanted, split)
 
 
 def pacs(style: str) -> Pictures:
@@ -80,15 +73,16 @@ def pacs(style: str) -> Pictures:
 
 def digits(name: str, wanted: str = "0123456789", split: str = "train") -> Pictures:
     """These digits of one of the sets."""
-    with np.load(_data() / "domains" / f"{name}.npz") as file:
-        frames, labels = file[f"x_{split}"], file[f"y_{split}"].astype(np.int64)
-    if frames.ndim == 3:
-        frames = np.repeat(frames[..., None], 3, axis=3)
-    if frames.shape[1] != SIDE:
-        frames = frames.reshape(-1, SIDE, 2, SIDE, 2, 3).mean((2, 4)).round().astype(np.uint8)
-    numbers = [int(digit) for digit in wanted]
-    chosen = np.isin(labels, numbers)
-    return Pictures(frames[chosen], np.searchsorted(numbers, labels[chosen]).astype(np.int64), tuple(wanted))
+    return _of_classes(_data() / "domains" / f"{name}.npz", tuple(wanted), split)
+
+
+def _of_classes(data: Path, wanted: tuple[str, ...], split: str) -> Pictures:
+    found = find_labelled(data, split=split)
+    all_of_them = found.frames(FrameSpec(3, SIDE, SIDE), Path()).training  # arrays need no store
+    numbers = [found.classes.index(name) for name in wanted]
+    chosen = np.isin(all_of_them.labels, numbers)
+    labels = np.searchsorted(numbers, all_of_them.labels[chosen]).astype(np.int64)
+    return Pictures(all_of_them.frames[chosen], labels, wanted)
 
 
 _LOW = "01234"

@@ -16,6 +16,7 @@ from ecotta_rt.prepare.augment import Augmentation
 from ecotta_rt.prepare.checkpoint import save_network
 from ecotta_rt.prepare.networks import build_network
 from ecotta_rt.prepare.warmup import WarmUpOptions, fine_tune
+from ecotta_rt.student.evaluate import error_percent
 from ranking_cases import SOURCES
 
 MODEL = "resnet-8"
@@ -38,19 +39,10 @@ def main(folder: Path) -> None:
         steps = (("flip", 0.5), ("shift", 0.125)) if source.flips else (("shift", 0.1),)
         options = WarmUpOptions(epochs=source.epochs, lr=0.1, augmentation=Augmentation(steps))
         fine_tune(network, pictures.frames[kept], pictures.labels[kept], options)
-        accuracy = 100 * _right(network, pictures.frames[held], pictures.labels[held])
+        accuracy = 100 - error_percent(network, pictures.frames[held], pictures.labels[held])
         recipe = {"source": name, "pictures": len(kept), "epochs": source.epochs, "classes": list(pictures.classes)}
         save_network(network, path, model=MODEL, test_accuracy_percent=accuracy, recipe=recipe)
         print(f"{name}: {accuracy:.1f} % of {len(held)} held out, {time.process_time() - began:.0f} s", flush=True)
-
-
-@torch.inference_mode()
-def _right(network: torch.nn.Module, frames: np.ndarray, labels: np.ndarray) -> float:
-    answers = [
-        network(torch.from_numpy(frames[start : start + 250]).permute(0, 3, 1, 2).float() / 255).argmax(1)
-        for start in range(0, len(frames), 250)
-    ]
-    return float((torch.cat(answers).numpy() == labels).mean())
 
 
 if __name__ == "__main__":
