@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from ecotta_rt.errors import UsageError
+from ecotta_rt.student.defaults import LABEL_SHARE, MEASURE, POWER
 
 __all__ = ["RANKED", "add_ranked", "check_ranked", "ranked_constant"]
 
 RANKED = ("nearest", "weighted")
 """Methods whose teachers are these."""
 
-_DEFAULTS = {"measure": "logme", "power": 12.0, "label_share": 0.8}
+_DEFAULTS = {"measure": MEASURE, "power": POWER, "label_share": LABEL_SHARE}
 
 
 def add_ranked(parser: argparse.ArgumentParser) -> None:
@@ -25,13 +26,13 @@ def add_ranked(parser: argparse.ArgumentParser) -> None:
         metavar="NETWORKS",
         help="folders, files of ours or .toml, as for `ecotta student rank`",
     )
-    add("--measure", metavar="NAME", help="what they are ranked by (default logme)")
-    add("--power", type=float, metavar="P", help="weighted: weights are scores to this (default 12)")
+    add("--measure", metavar="NAME", help=f"what they are ranked by (default {MEASURE})")
+    add("--power", type=float, metavar="P", help=f"weighted: weights are scores to this (default {POWER:g})")
     add(
         "--label-share",
         type=float,
         metavar="L",
-        help="lambda, the labels' share of the loss (default 0.8)",
+        help=f"lambda, the labels' share of the loss (default {LABEL_SHARE:g})",
     )
     add("--leave-out", action="store_true", help="go on without networks that cannot be used")
 

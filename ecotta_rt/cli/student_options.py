@@ -29,7 +29,6 @@ __all__ = [
 ]
 
 _SHOWN_FILES = 10
-_LARGEST_SIDE = 1024
 
 
 def add_data(parser: argparse.ArgumentParser, *, source: bool = True) -> None:
@@ -155,14 +154,11 @@ def choose_frame(
         channels: 3, or 1 for grey frames.
 
     Raises:
-        UsageError: Sides above 1024, which no file of a student may say, or pictures that differ in size.
+        UsageError: As `student_frame`, or pictures that differ in size.
     """
-    from ecotta_rt.bundle import FrameSpec
+    from ecotta_rt.student.frame_limit import student_frame
 
-    height, width = frame_size(args) or made_for or found.common_size()
-    if max(height, width) > _LARGEST_SIDE:
-        raise UsageError(f"frames of {height}x{width}: at most {_LARGEST_SIDE} a side; give a smaller --size")
-    return FrameSpec(channels, height, width, args.resize)
+    return student_frame(frame_size(args) or made_for or found.common_size(), channels, args.resize)
 
 
 def decoded(found: "FoundDomains", frame: "FrameSpec", store: Path, title: str) -> "Domains":

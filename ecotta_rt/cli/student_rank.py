@@ -46,6 +46,7 @@ from ecotta_rt.cli.progress import WorkProgress
 from ecotta_rt.errors import UsageError
 from ecotta_rt.files.figure import check_figure
 from ecotta_rt.messages import in_columns, show, tell
+from ecotta_rt.student.defaults import MEASURE, PICTURES, POWER
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,9 +64,6 @@ SCHEMA = 1
 """Version of the JSON object."""
 
 _TITLE = "ecotta student rank"
-_PICTURES = 500
-_POWER = 12.0
-_FEW_A_CLASS = 5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -80,20 +78,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "folder, or a .npz file with x_train and y_train",
     )
     add("--classes", metavar="NAMES", help="names by label, with commas between, or a file with a name a line")
-    add("--frames", type=integer, default=_PICTURES, metavar="N", help=f"look at N at most (default {_PICTURES})")
+    add("--frames", type=integer, default=PICTURES, metavar="N", help=f"look at N at most (default {PICTURES})")
     add(
         "--size",
         metavar="HxW",
         help="of the frames that a device will see (default: the largest that a network is made for); each network "
         "gets them resized to its own",
     )
-    add("--measure", nargs="+", default=["logme", "parc"], metavar="NAME", help="see above (default logme parc)")
+    add("--measure", nargs="+", default=[MEASURE, "parc"], metavar="NAME", help=f"see above (default {MEASURE} parc)")
     add(
         "--power",
         type=float,
-        default=_POWER,
+        default=POWER,
         metavar="P",
-        help=f"weights are scores to this power; 0: all the same (default {_POWER:g}, as published)",
+        help=f"weights are scores to this power; 0: all the same (default {POWER:g}, as published)",
     )
     add("--leave-out", action="store_true", help="go on without networks that cannot be used")
     add("--plot", type=Path, metavar="FILE", help="draw the weights (.png or .svg)")
@@ -105,6 +103,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Look, print, write."""
     from ecotta_rt.prepare.pipeline import use_threads
+    from ecotta_rt.student.frame_limit import student_frame
     from ecotta_rt.student.ranking import check_ranking, rank
     from ecotta_rt.student.source_networks import find_source_networks, largest_frame, open_source_networks
 
@@ -116,7 +115,7 @@ def run(args: argparse.Namespace) -> int:
     size = frame_size(args)
     specs = find_source_networks(args.networks)
     labelled = _find_labelled(args)
-    frame = None if size is None else _colour_frame(size)
+    frame = None if size is None else student_frame(size)
     networks, left = open_source_networks(specs, frame, leave_out=args.leave_out, tell=lambda line: tell(_TITLE, line))
     frame = frame or largest_frame(networks)
     assert frame is not None  # of networks without a size opening says so
@@ -133,12 +132,6 @@ def run(args: argparse.Namespace) -> int:
         _print(ranking, left)
     write_json(args.json, _facts(args, ranking, left, frame))
     return 0
-
-
-def _colour_frame(size: tuple[int, int]) -> "FrameSpec":
-    from ecotta_rt.bundle import FrameSpec
-
-    return FrameSpec(3, *size)
 
 
 def _find_labelled(args: argparse.Namespace) -> Any:
@@ -184,12 +177,8 @@ def _print(ranking: "Ranking", left: "Sequence[LeftOut]") -> None:
     show(in_columns(rows, right=range(1, len(rows[0]))))
     for without in left:
         show(f"left out: {without.name}: {without.why}")
-    if not ranking.related:
-        tell(_TITLE, f"warning: by {first} no network knows anything of this task; the weights are all the same")
-    elif not ranking.clear:
-        tell(_TITLE, "the first two are not told apart by these pictures; more labelled ones would help")
-    if ranking.pictures < _FEW_A_CLASS * ranking.classes:
-        tell(_TITLE, f"warning: fewer than {_FEW_A_CLASS} pictures a class say little")
+    for doubt in ranking.doubts():
+        tell(_TITLE, f"warning: {doubt}")
 
 
 def _digits(measure: str) -> int:

@@ -10,6 +10,7 @@ from ecotta_rt.cli.ranked_teachers import ranked_constant
 from ecotta_rt.cli.student_options import EpochProgress
 from ecotta_rt.errors import UsageError
 from ecotta_rt.messages import tell
+from ecotta_rt.student.defaults import PICTURES
 
 if TYPE_CHECKING:
     from ecotta_rt.bundle import FrameSpec
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 __all__ = ["OwnTeachers", "RankedTeachers", "Teachers", "given_constants", "teacher_files"]
 
 _TITLE = "ecotta student distil"
-_PROBED = 500
-_FEW_A_CLASS = 5
 _CONSTANTS = ("beta", "alignment", "gamma", "temperature", "alpha", "kl", "consistency", "teacher_lr")
 
 
@@ -203,20 +202,15 @@ class RankedTeachers:
         from ecotta_rt.student.ranking import rank
         from ecotta_rt.student.weighted import chosen_sources
 
-        places = np.sort(np.random.default_rng(self._args.seed).permutation(len(domains.labels))[:_PROBED])
+        places = np.sort(np.random.default_rng(self._args.seed).permutation(len(domains.labels))[:PICTURES])
         power = math.inf if self.method == "nearest" else self._power
         frames, labels = domains.source.frames[places], domains.labels[places]
         with WorkProgress("ranking teachers") as progress:
             ranking = rank(self._sources, frames, labels, (self._measure,), power=power, report=progress.update)
+        for doubt in ranking.doubts():
+            _say(f"warning: {doubt}")
         if not ranking.related:
-            _say(
-                f"warning: by {self._measure} no teacher knows anything of this task; all weigh the same. "
-                "Labels alone may do better (--label-share 1)"
-            )
-        elif not ranking.clear:
-            _say("warning: the first two are not told apart by these pictures; more labelled ones would help")
-        if ranking.pictures < _FEW_A_CLASS * ranking.classes:
-            _say(f"warning: fewer than {_FEW_A_CLASS} pictures a class say little")
+            _say("labels alone may do better: --label-share 1")
         self._teaching = chosen_sources(self._sources, {one.name: one.weight for one in ranking.sources})
         said = ", ".join(f"{name} {weight:.3f}" for name, weight in self._weights().items())
         _say(f"teachers by {self._measure} and their weights: {said}")

@@ -17,17 +17,16 @@ import torch
 from numpy.typing import NDArray
 
 from ecotta_rt.errors import UsageError
+from ecotta_rt.student.defaults import MEASURE, POWER
 from ecotta_rt.student.similarity import MEASURES, Probe
 from ecotta_rt.student.source_networks import SourceNetwork
 
-__all__ = ["POWER", "Ranked", "Ranking", "check_ranking", "probe_of", "rank", "source_weights"]
-
-POWER = 12.0
-"""p, as published: large enough that sources far from the best one weigh nothing."""
+__all__ = ["Ranked", "Ranking", "check_ranking", "probe_of", "rank", "source_weights"]
 
 _BATCH = 64
 _GROUPS = 10
 _LEAST_FOR_ERROR = 2 * _GROUPS
+_FEW_A_CLASS = 5
 
 
 @dataclass(frozen=True)
@@ -85,6 +84,17 @@ class Ranking:
             return False
         ahead = first.scores[self.measures[0]] - second.scores[self.measures[0]]
         return ahead > 2 * max(first.error, second.error)
+
+    def doubts(self) -> tuple[str, ...]:
+        """Why not to trust it, a sentence each."""
+        said = []
+        if not self.related:
+            said.append(f"by {self.measures[0]} no network knows anything of this task; all weigh the same")
+        elif not self.clear:
+            said.append("the first two are not told apart by these pictures; more labelled ones would help")
+        if self.pictures < _FEW_A_CLASS * self.classes:
+            said.append(f"fewer than {_FEW_A_CLASS} pictures a class say little")
+        return tuple(said)
 
 
 def check_ranking(measures: Sequence[str], power: float) -> None:
@@ -151,7 +161,7 @@ def rank(
     networks: Sequence[SourceNetwork],
     frames: NDArray[np.uint8],
     labels: NDArray[np.int64],
-    measures: Sequence[str] = ("logme",),
+    measures: Sequence[str] = (MEASURE,),
     *,
     power: float = POWER,
     report: Callable[[int, int, str], None] | None = None,

@@ -28,6 +28,7 @@ from ecotta_rt.bundle import FrameSpec
 from ecotta_rt.errors import EcottaError, InputFileError, NetworkError, UsageError
 from ecotta_rt.files.fields import Limit
 from ecotta_rt.files.toml_text import read_toml
+from ecotta_rt.prepare.narrowed import LARGEST_SIDE
 from ecotta_rt.prepare.open_network import frame_channels, made_for, open_network
 from ecotta_rt.prepare.snapshot import weights_digest
 from ecotta_rt.sources.images import in_natural_order
@@ -44,7 +45,6 @@ __all__ = [
 
 _CHECKPOINTS = (".safetensors", ".pt", ".pth", ".th", ".ckpt", ".bin")
 _GREY = (0.299, 0.587, 0.114)
-_LARGEST_SIDE = 4096
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class _Described:
     classes: Annotated[int, Limit(2, 32_768)] | None = None
     mean: Annotated[tuple[float, ...], Limit(most=3)] = ()
     std: Annotated[tuple[float, ...], Limit(most=3)] = ()
-    size: Annotated[int, Limit(1, _LARGEST_SIDE)] | None = None
+    size: Annotated[int, Limit(1, LARGEST_SIDE)] | None = None
 
 
 @dataclass(frozen=True)

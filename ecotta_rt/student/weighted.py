@@ -23,13 +23,13 @@ from ecotta_rt.errors import UsageError
 from ecotta_rt.prepare.augment import augmented
 from ecotta_rt.prepare.snapshot import array_digest, weights_digest
 from ecotta_rt.student.batches import check_batch
+from ecotta_rt.student.defaults import LABEL_SHARE
 from ecotta_rt.student.domains import frames_digest
 from ecotta_rt.student.feature_tap import FeatureTap
 from ecotta_rt.student.source_networks import SourceNetwork
 from ecotta_rt.student.training import Moment, Steps, TrainingOptions, sgd
 
 __all__ = [
-    "LAMBDA",
     "LEAST_WEIGHT",
     "PartlyLabelled",
     "Teaching",
@@ -37,9 +37,6 @@ __all__ = [
     "distillation_loss",
     "source_steps",
 ]
-
-LAMBDA = 0.8
-"""The published share of the labels' term."""
 
 LEAST_WEIGHT = 0.01
 """A source that weighs less, as a share of the heaviest, would cost a forward pass a step and change nothing."""
@@ -96,7 +93,7 @@ def source_steps(
     labelled: tuple[NDArray[np.uint8], NDArray[np.int64]],
     unlabelled: NDArray[np.uint8],
     options: TrainingOptions,
-    label_share: float = LAMBDA,
+    label_share: float = LABEL_SHARE,
 ) -> Steps[PartlyLabelled]:
     """The method as steps for `train`; an epoch is a pass over the pictures without labels.
 

@@ -130,6 +130,9 @@ def test_of_few_pictures_no_error_is_told_and_nothing_is_clear():
 
     assert [one.error for one in ranking.sources] == [None, None]
     assert not ranking.clear
+    told_apart, few = ranking.doubts()
+    assert "not told apart" in told_apart
+    assert "fewer than 5 pictures a class" in few
 
 
 @pytest.mark.parametrize("counts", [(21, 1), (2, *[1] * 19)])
