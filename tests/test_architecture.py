@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "ecotta_rt"
 DEVICE = (
     *("_version", "errors", "extras", "messages", "options", "plugs"),
     *("files", "records", "events", "state", "machine", "bundle", "session"),
-    *("plan", "adapt", "sources", "runtime", "sinks", "run", "daemon", "demo"),
+    *("plan", "adapt", "fleet", "sources", "runtime", "sinks", "run", "daemon", "demo"),
 )
 HOST = ("data", "method", "profile", "exporter", "prepare", "student", "bench")
 ORDER = (*DEVICE, *HOST, "", "cli", "__main__")  # "" is ecotta_rt/__init__.py: where each public name is fetched from
@@ -28,7 +28,7 @@ HOMES = {
     "rich": ("cli/",),
     "av": ("sources/pyav.py",),
     "picamera2": ("sources/picamera.py",),
-    "paho": ("sinks/mqtt.py",),
+    "paho": ("sinks/mqtt.py", "fleet/drop/mqtt.py"),
     "apprise": ("sinks/apprise_sink.py",),
 }
 

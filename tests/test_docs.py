@@ -9,7 +9,7 @@ import ecotta_rt
 import page_parts
 import render_results
 import write_pages
-from ecotta_rt.cli import student
+from ecotta_rt.cli import state, student
 from ecotta_rt.cli.main import COMMANDS
 from ecotta_rt.errors import EcottaError
 from ecotta_rt.events import Answer, Reason
@@ -31,8 +31,9 @@ FOREIGN = {
 """Options that pages name and other programs have."""
 
 
-ALL_COMMANDS = [*(f"ecotta {name}" for name in COMMANDS), *(f"ecotta student {name}" for name in student.SUBCOMMANDS)]
-ALL_COMMANDS.append("ecotta-bench")
+INNER = {"ecotta state": state.SUBCOMMANDS, "ecotta student": student.SUBCOMMANDS}
+ALL_COMMANDS = [f"ecotta {name}" for name in COMMANDS]
+ALL_COMMANDS += [*(f"{name} {inner}" for name, words in INNER.items() for inner in words), "ecotta-bench"]
 
 
 def options_of_all_commands():
@@ -90,7 +91,7 @@ def refused(commands):
     for command, *words in commands:
         line = " ".join([command, *words])
         name = command if command == "ecotta-bench" else f"ecotta {words.pop(0)}"
-        if name == "ecotta student" and words and words[0] in student.SUBCOMMANDS:
+        if words and words[0] in INNER.get(name, ()):
             name = f"{name} {words.pop(0)}"
         if not name.endswith("COMMAND") and "--help" not in words:
             try:

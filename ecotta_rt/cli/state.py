@@ -9,11 +9,14 @@ list       every generation: when, why, frames behind it, size, and whether it c
 show       what is in one: frames, distance from the source by norm, the filter, the memory of places
 diff       how far two of them are apart, by part, relative to the larger magnitude
 rollback   make an older one the newest, as a new generation; so this can be undone in the same way
+adopt      make a state's file the newest, such as one merged from many boards; what was learned before is kept, too
 reset      begin at the source, also as a new generation; what was learned before is kept whatever comes after it
+send       send the newest one to a gateway: `ecotta state send --help`
+collect    take from a broker what boards have sent: `ecotta state collect --help`
 
 A generation is the number that `list` shows. Without one, show takes the newest valid one, diff the two newest, and
 rollback the one before the newest. For diff and show it may also be a state's file, or `source` for the bundle's own.
-rollback and reset are refused while a daemon runs on the folder: stop it first.
+rollback, adopt and reset are refused while a daemon runs on the folder: stop it first.
 
 examples:
   ecotta state list /var/lib/ecotta
@@ -22,6 +25,7 @@ examples:
   ecotta state diff /var/lib/ecotta source --bundle net.ecotta      what the newest has learned
   ecotta state diff net.state.safetensors old.safetensors
   ecotta state rollback /var/lib/ecotta 41 --camera front-door
+  ecotta state adopt door.toml merged.state.safetensors --camera front-door
   ecotta state reset /var/lib/ecotta --camera front-door
   ecotta state list /var/lib/ecotta --json              JSON to stdout; --json FILE writes it beside the text
 """
@@ -38,9 +42,15 @@ from ecotta_rt.messages import show
 if TYPE_CHECKING:  # they need numpy, which --help does not
     from ecotta_rt.cli.state_location import StateLocation
 
-__all__ = ["NAME", "SCHEMA", "add_arguments", "run"]
+__all__ = ["NAME", "SCHEMA", "SUBCOMMANDS", "add_arguments", "run"]
 
 NAME = "state"
+
+SUBCOMMANDS: dict[str, str] = {
+    "send": "send the newest state of a camera to a gateway, by HTTP or MQTT",
+    "collect": "take the states that boards have left with an MQTT broker",
+}
+"""Name -> its line in lists. The module is `ecotta_rt.cli.state_NAME`, with options of its own."""
 
 SCHEMA = 1
 """Version of the JSON object."""
@@ -53,9 +63,9 @@ Report = tuple[str, dict[str, Any]]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     add = parser.add_argument
-    add("action", choices=tuple(_ACTIONS), help="what to do, see above")
+    add("action", choices=(*_ACTIONS, *SUBCOMMANDS), help="what to do, see above")
     add("where", metavar="WHERE", type=Path, help="a state folder, a configuration (.toml) or a state's file")
-    add("which", metavar="GENERATION", nargs="*", help="which of them, see above")
+    add("which", metavar="GENERATION", nargs="*", help="which of them, see above; for adopt: the state's FILE")
     add("--camera", metavar="NAME", help="of which camera, where there are several")
     add(
         "--bundle",
@@ -72,8 +82,12 @@ def run(args: argparse.Namespace) -> int:
     from ecotta_rt.cli.state_location import state_location
     from ecotta_rt.cli.state_text import finite
 
+    if args.action in SUBCOMMANDS:
+        raise UsageError(f"name the action first: ecotta state {args.action} ...")
     check_json(args.json, args.where, *args.which)
     action, most = _ACTIONS[args.action]
+    if args.action == "adopt" and len(args.which) != 1:
+        raise UsageError(f"adopt takes the file of one state; {len(args.which)} are given")
     if len(args.which) > most:
         raise UsageError(f"{args.action} takes up to {most} generations; {len(args.which)} are given")
     text, facts = action(state_location(args.where, args.bundle), args.camera, args.which)
@@ -132,6 +146,22 @@ def _rollback(location: "StateLocation", camera: str | None, which: Sequence[str
     return text + _undo(location, states.camera, newest), facts
 
 
+def _adopt(location: "StateLocation", camera: str | None, which: Sequence[str]) -> Report:
+    from ecotta_rt.daemon.saving.snapshots import Snapshots, folder_locked
+
+    states = location.camera_to_be(camera)
+    with folder_locked(states.folder.parent, "stop it first (systemctl stop ecotta)"):
+        newest, state = location.to_adopt(states, which[0])
+        snapshots = Snapshots(states.folder, state.network_digest, _ALL)
+        snapshots.keep_before_reset()
+        new = snapshots.write(state, f"adopted {Path(which[0]).name}")
+    facts = {"camera": states.camera, "adopted": which[0], "generation": new.generation, "path": str(new.path)}
+    text = f"{states.camera}: {new} is {which[0]}, and the next start goes on from it; what was learned is kept\n"
+    if newest is None:
+        return text + f"to undo it: ecotta state reset {location.where} --camera {states.camera}", facts
+    return text + _undo(location, states.camera, newest), facts
+
+
 def _reset(location: "StateLocation", camera: str | None, which: Sequence[str]) -> Report:
     from ecotta_rt.daemon.saving.snapshots import Snapshots, folder_locked
 
@@ -157,6 +187,7 @@ _ACTIONS: dict[str, tuple[Callable[["StateLocation", str | None, Sequence[str]],
     "show": (_show, 1),
     "diff": (_diff, 2),
     "rollback": (_rollback, 1),
+    "adopt": (_adopt, 1),
     "reset": (_reset, 0),
 }
 """What can be done, and how many generations it takes at most."""

@@ -9,10 +9,10 @@ from pathlib import Path
 from ecotta_rt.bundle import Bundle, read_bundle
 from ecotta_rt.daemon.configuration.tables import STATE_SUFFIX as FOLDER_SUFFIX
 from ecotta_rt.daemon.saving.kept_states import CameraStates, KeptState, cameras_in, chosen
-from ecotta_rt.daemon.saving.snapshot_files import is_source
-from ecotta_rt.errors import ConfigurationError, EcottaError, UsageError
+from ecotta_rt.daemon.saving.snapshot_files import camera_folder, foreign, is_source, snapshots_in
+from ecotta_rt.errors import ConfigurationError, EcottaError, InputFileError, UsageError
 from ecotta_rt.run.options import STATE_SUFFIX as FILE_SUFFIX
-from ecotta_rt.state import AdaptState
+from ecotta_rt.state import SECTIONS, AdaptState
 
 __all__ = ["StateLocation", "state_location"]
 
@@ -78,6 +78,38 @@ class StateLocation:
         if not self.cameras:
             raise UsageError(f"{self.where}: no states{self.hint}")
         return chosen(self.cameras, name, self.where)
+
+    def camera_to_be(self, name: str | None) -> CameraStates:
+        """The one that is meant; below a state folder it may be one that has no states yet.
+
+        Raises:
+            UsageError: As `camera`; or that folder is one camera's, or not there.
+        """
+        known = self.file is not None or any(name in (None, one.camera) for one in self.cameras)
+        if name is None or known or not self.where.is_dir() or snapshots_in(self.where):
+            return self.camera(name)
+        return CameraStates(name, camera_folder(self.where, name), _digest(self.bundle))
+
+    def to_adopt(self, states: CameraStates, file: str) -> tuple[int | None, AdaptState]:
+        """The generation that counts now, None where there is none; and the state in a file, which can take its place.
+
+        Raises:
+            UsageError: There is no such file, or its state stands for the source.
+            InputFileError: It cannot be read, or the camera's network cannot go on from it.
+        """
+        if not os.path.lexists(file):
+            raise UsageError(f"{file}: there is no such file; adopt takes a state's")
+        valid = [(kept.snapshot.generation, kept.state) for kept in states.all() if kept.state is not None]
+        like = next((state for _, state in valid if not is_source(state)), self.source)
+        state = AdaptState.load(file)
+        if is_source(state):
+            raise UsageError(f"{file} has no arrays and stands for the source: `ecotta state reset` begins there")
+        network = _digest(self.bundle) or next((one.network_digest for _, one in valid), None)
+        if network is not None and state.network_digest != network:
+            raise InputFileError(f"{file}: {foreign(state.network_digest, network)}")
+        if like is not None and (strange := _first_unlike(state, like)):
+            raise InputFileError(f"{file}: {strange} is not as the camera's network has it; it cannot be gone on from")
+        return (valid[0][0] if valid else None), state
 
     def state(self, camera: str | None, which: str | None) -> Named:
         """A state by a generation, a file's name or `source`; None: the newest valid one.
@@ -208,6 +240,16 @@ def _beside(path: Path | None) -> Bundle | None:
         return None if path is None or not path.exists() else read_bundle(path, verify=False)
     except (EcottaError, OSError):
         return None
+
+
+def _first_unlike(state: AdaptState, like: AdaptState) -> str | None:
+    """The name of an array that only one of the two has, or that has another shape there."""
+    for section in SECTIONS:
+        found, expected = ({n: a.shape for n, a in getattr(one, section).items()} for one in (state, like))
+        for name in sorted({*found, *expected}):
+            if found.get(name) != expected.get(name):
+                return f"{section}/{name}"
+    return None
 
 
 def _digest(bundle: Bundle | None) -> str | None:

@@ -7,7 +7,7 @@ from importlib import import_module
 import pytest
 
 from ecotta_rt import errors
-from ecotta_rt.cli import student
+from ecotta_rt.cli import state, student
 from ecotta_rt.cli.main import COMMANDS, main, run_command
 from ecotta_rt.machine.device import device_ids
 
@@ -138,7 +138,8 @@ def test_a_wrong_option_is_a_usage_error(argv, capsys):
 
 
 def test_every_command_keeps_the_convention_and_shows_examples(capsys, subtests):
-    for name in [*COMMANDS, *(f"student {name}" for name in student.SUBCOMMANDS)]:
+    inner = [f"{module.NAME} {name}" for module in (state, student) for name in module.SUBCOMMANDS]
+    for name in [*COMMANDS, *inner]:
         with subtests.test(name=name):
             if name != "devices":
                 pytest.importorskip("torch")

@@ -273,12 +273,92 @@ def test_a_reset_begins_at_the_source_and_keeps_the_others(folder, bundle, capsy
     assert snapshots.newest().state.behind == FramesBehind(3000, 3)
 
 
-@pytest.mark.parametrize("action", ["rollback", "reset"])
-def test_what_changes_states_is_refused_while_a_daemon_runs(folder, capsys, action):
+@pytest.fixture
+def merged(bundle, tmp_path):
+    """A state's file of 1,400 frames, as a merge writes it."""
+    path = tmp_path / "merged.state.safetensors"
+    source = read_bundle(bundle).initial_state()
+    replace(learned(source, 7), metadata=FramesBehind(1400, 14).metadata(), adaptation={}).save(path)
+    return path
+
+
+def test_a_merged_state_is_adopted_as_the_newest_and_given_up_again(folder, bundle, merged, capsys):
+    before = files_of(folder)
+
+    code, out, _ = state(capsys, "adopt", folder, merged, "--camera", "door")
+
+    snapshots = snapshots_of(folder, read_bundle(bundle).initial_state(), "door")
+    found = snapshots.newest()
+    assert (code, found.snapshot.generation, found.state.behind) == (0, 4, FramesBehind(1400, 14))
+    assert set(found.state.compare(AdaptState.load(merged)).values()) == {0.0}
+    assert len(files_of(folder)) == len(before) + 1
+    assert "every 3 s, kept" in in_words(state(capsys, "list", folder)[1])
+    undo = out.splitlines()[-1].partition("ecotta state ")[2].split()
+    assert undo == ["rollback", str(folder), "3", "--camera", "door"]
+
+    assert state(capsys, *undo)[0] == 0
+
+    assert snapshots.newest().state.behind == FramesBehind(3000, 3)
+
+
+def test_what_was_learned_before_stays_however_much_is_learned_after_an_adoption(folder, bundle, merged, capsys):
+    state(capsys, "adopt", folder, merged, "--camera", "door")
+    source = read_bundle(bundle).initial_state()
+    snapshots = Snapshots(folder / "door", source.network_digest, 2)
+    for generation in range(5, 9):
+        snapshots.write(learned(source, generation), "every 300 s")
+
+    assert state(capsys, "rollback", folder, "3", "--camera", "door")[0] == 0
+    assert snapshots.newest().state.behind == FramesBehind(3000, 3)
+
+
+def test_a_board_that_has_learned_nothing_yet_adopts_too(folder, bundle, merged, capsys):
+    code, out, _ = state(capsys, "adopt", folder, merged, "--camera", "gate 2", "--json")
+
+    facts = json.loads(out)
+    assert (code, facts["camera"], facts["generation"], facts["adopted"]) == (0, "gate 2", 1, str(merged))
+    snapshots = Snapshots(camera_folder(folder, "gate 2"), AdaptState.load(merged).network_digest)
+    assert snapshots.newest().state.behind == FramesBehind(1400, 14)
+    out = state(capsys, "adopt", folder, merged, "--camera", "shed")[1]
+    undo = out.splitlines()[-1].partition("ecotta state ")[2].split()
+    assert undo == ["reset", str(folder), "--camera", "shed"]
+    assert state(capsys, *undo)[0] == 0
+
+
+def test_what_the_network_cannot_go_on_from_is_not_adopted(folder, bundle, merged, tmp_path, capsys):
+    good = AdaptState.load(merged)
+    replace(good, network_digest="cd" * 32).save(tmp_path / "other.safetensors")
+    shapes = {name: np.zeros((7, *array.shape), np.float32) for name, array in good.statistics.items()}
+    replace(good, statistics=shapes).save(tmp_path / "shapes.safetensors")
+    AdaptState({}, {}, {}, good.network_digest).save(tmp_path / "source.safetensors")
+    (tmp_path / "torn.safetensors").write_bytes(merged.read_bytes()[:-1])
+    before = files_of(folder)
+
+    def refused(name, camera="door"):
+        code, out, err = state(capsys, "adopt", folder, tmp_path / f"{name}.safetensors", "--camera", camera)
+        assert out == ""
+        return code, err
+
+    for camera in ("door", "new"):  # that of a new one is known by its bundle
+        code, err = refused("other", camera)
+        assert (code, "belongs to network cdcdcdcdcdcd" in err) == (4, True)
+        code, err = refused("shapes", camera)
+        assert (code, "statistics/" in err, "is not as the camera's network has it" in err) == (4, True, True)
+    code, err = refused("torn")
+    assert (code, "torn.safetensors: not a safetensors file, or a truncated one" in err) == (4, True)
+    code, err = refused("source")
+    assert (code, "stands for the source" in err) == (2, True)
+    code, err = refused("nosuch")
+    assert (code, "there is no such file" in err) == (2, True)
+    assert [name for name in files_of(folder) if "safetensors" in name] == [n for n in before if "safetensors" in n]
+
+
+@pytest.mark.parametrize("action", ["rollback", "reset", "adopt"])
+def test_what_changes_states_is_refused_while_a_daemon_runs(folder, merged, capsys, action):
     before = files_of(folder)
 
     with folder_locked(folder):
-        code, _, err = state(capsys, action, folder, "--camera", "door")
+        code, _, err = state(capsys, action, folder, *([merged] if action == "adopt" else []), "--camera", "door")
         assert state(capsys, "list", folder)[0] == 0  # which only reads
 
     assert code == 2
@@ -300,6 +380,10 @@ def test_what_changes_states_is_refused_while_a_daemon_runs(folder, capsys, acti
         (["diff", "net.state", "1", "2", "3"], "up to 2 generations; 3 are given"),
         (["list", "net.ecotta"], "is a bundle"),
         (["list", "nosuch"], "there is no such file or folder"),
+        (["adopt", "net.state", "--camera", "door"], "adopt takes the file of one state; 0 are given"),
+        (["adopt", "net.state", "x", "--camera", "door"], "x: there is no such file"),
+        (["adopt", "net.state", "x"], "2 cameras (door, yard); name one with --camera"),
+        (["--", "send", "net.state"], "name the action first"),
         (["reset", "empty"], "empty: no states; `ecotta serve` keeps them"),
     ],
 )

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from ecotta_rt.cli import bench, student
+from ecotta_rt.cli import bench, state, student
 from ecotta_rt.cli.bench_options import bench_parser
 from ecotta_rt.cli.main import COMMANDS, main
 from ecotta_rt.demo import ladder
@@ -37,7 +37,7 @@ def parser_of(name):
     return parser
 
 
-NAMES = [*COMMANDS, *(f"student {name}" for name in student.SUBCOMMANDS)]
+NAMES = [*COMMANDS, *(f"{module.NAME} {name}" for module in (state, student) for name in module.SUBCOMMANDS)]
 PARSERS = {**{name: parser_of(name) for name in NAMES}, "bench": bench_parser()}
 
 # So that nothing long begins: what each command line has in any case.

@@ -4,7 +4,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ecotta_rt.daemon.saving.snapshot_files import Snapshot, camera_folder, camera_of, read_snapshot, snapshots_in
+from ecotta_rt.daemon.saving.snapshot_files import (
+    Snapshot,
+    camera_folder,
+    camera_of,
+    is_source,
+    read_snapshot,
+    snapshots_in,
+)
 from ecotta_rt.errors import InputFileError, UsageError
 from ecotta_rt.state import AdaptState
 
@@ -60,6 +67,20 @@ class CameraStates:
         raise InputFileError(
             f"{self.folder}: no valid state of {self.camera!r}; `ecotta state list` says what is there"
         )
+
+    def learned(self) -> tuple[str, AdaptState]:
+        """What to call the newest one, and what was learned in it, for others to go on from.
+
+        Raises:
+            UsageError: It stands for the source.
+            InputFileError: As `newest`.
+        """
+        kept = self.newest()
+        assert kept.state is not None
+        label = f"{self.camera}, {kept.snapshot}"
+        if is_source(kept.state):
+            raise UsageError(f"{label}: its owner has let it begin at the source, and nothing is saved since")
+        return label, kept.state
 
     def _newest_first(self) -> Iterator[KeptState]:
         network = self.network

@@ -1,0 +1,20 @@
+"""What a fleet has learned: adapted states merged without data, in plain numpy.
+
+A thousand boards adapt, each to its own place. Networks that come from the same weights lie in one basin, so their
+parameters merge linearly, and the statistics of their norms are pooled as moments of Gaussians (training-free model
+merging, ECCV 2024, arXiv 2407.13771).
+
+    from ecotta_rt.fleet.merge import merge
+    merged = merge([Path("door.state.safetensors"), Path("yard.state.safetensors")])
+    merged.groups[0].state.save("all.state.safetensors")
+
+    sources   states in files or in memory, read again whenever they are needed
+    flat      a state's content as one vector, checked
+    survey    which of them can be used, and which are of one kind
+    pooling   weighted means and pooled moments, one state after the other
+    robust    medians, trimmed means and states that are far from all others
+    clusters  states of one kind of place
+    merge     all of it
+"""
+
+__all__: list[str] = []
