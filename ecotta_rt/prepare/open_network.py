@@ -38,6 +38,7 @@ def open_network(
     std: Sequence[float] = (),
     key_mapping: KeyMapping | None = None,
     tell: Callable[[str], None] | None = None,
+    settle: bool = True,
 ) -> nn.Module:
     """The network that `name` stands for.
 
@@ -51,6 +52,8 @@ def open_network(
         std: Standard deviation, as `mean`.
         key_mapping: From the checkpoint's keys to the network's; see `load_checkpoint`.
         tell: Called with one line for each change to network or weights that was made so that they fit.
+        settle: Make weights that are computed at each call (weight norm, say) plain ones. Off: its tensors keep the
+            names that they have in the checkpoint.
 
     Raises:
         UsageError: There is no such network, or the factory fails or returns something else.
@@ -79,7 +82,8 @@ def open_network(
             (tell or _nobody)(line)
     elif key_mapping is not None:
         raise UsageError("--key-mapping renames the keys of a --checkpoint, and none is given")
-    network = settled(network, tell)
+    if settle:
+        network = settled(network, tell)
     if mean and name not in MODELS:
         return Normalised(network, mean, std, frame_channels(network))
     return network

@@ -7,12 +7,16 @@ Source:
 
 from collections.abc import Iterable
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ecotta_rt.errors import UsageError
 
-__all__ = ["recalibrate"]
+__all__ = ["recalibrate", "recalibrate_on"]
+
+_BATCH = 128
 
 
 @torch.no_grad()
@@ -54,3 +58,10 @@ def recalibrate(network: nn.Module, batches: Iterable[Tensor]) -> nn.Module:
     if not count:
         raise UsageError("statistics of a width need frames, and there are none")
     return network
+
+
+def recalibrate_on(network: nn.Module, frames: NDArray[np.uint8]) -> nn.Module:
+    """`recalibrate` on frames uint8 `[N, H, W, C]`, in an order of its own: what lies between batches would be lost."""
+    mixed = np.random.default_rng(0).permutation(len(frames))
+    parts = np.array_split(frames[mixed], max(1, round(len(frames) / _BATCH)))  # each counts as much as another
+    return recalibrate(network, (torch.from_numpy(part).permute(0, 3, 1, 2) / 255 for part in parts))
