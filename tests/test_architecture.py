@@ -14,12 +14,12 @@ DEVICE = (
     *("files", "records", "events", "state", "machine", "bundle", "session"),
     *("plan", "adapt", "fleet", "sources", "runtime", "sinks", "run", "daemon", "demo"),
 )
-HOST = ("data", "method", "profile", "exporter", "prepare", "student", "bench")
+HOST = ("data", "method", "profile", "exporter", "prepare", "student", "merging", "bench")
 ORDER = (*DEVICE, *HOST, "", "cli", "__main__")  # "" is ecotta_rt/__init__.py: where each public name is fetched from
 
 # Where a package may be imported; anywhere for those not listed.
 HOMES = {
-    "torch": ("method/", "profile/", "exporter/", "prepare/", "student/", "bench/peers/"),
+    "torch": ("method/", "profile/", "exporter/", "prepare/", "student/", "merging/", "bench/peers/"),
     "onnx": ("exporter/", "prepare/"),
     "onnxscript": ("exporter/",),
     "scipy": ("data/",),
