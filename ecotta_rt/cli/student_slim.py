@@ -102,7 +102,7 @@ def run(args: argparse.Namespace) -> int:
     from ecotta_rt.prepare.pipeline import use_threads
     from ecotta_rt.student.files import open_member, require_takes
     from ecotta_rt.student.slimda.bank import Bank, chosen_frames, save_bank
-    from ecotta_rt.student.slimda.training import train_bank
+    from ecotta_rt.student.slimda.training import require_widths, train_bank
 
     began_s = time.monotonic()
     use_threads(args.threads)
@@ -115,6 +115,7 @@ def run(args: argparse.Namespace) -> int:
     frame = choose_frame(args, size, found, frame_channels(network))
     require_takes(network, args.network, frame, len(found.classes))
     slimmable = _slimmable(network, frame)
+    require_widths(slimmable, slim)
     store, snapshot = (args.out.with_name(f"{args.out.name}.{kind}") for kind in ("frames", "snapshot"))
     try:
         domains = decoded(found, frame, store, _TITLE)

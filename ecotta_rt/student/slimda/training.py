@@ -32,7 +32,14 @@ from ecotta_rt.student.slimmable.slimmable import Slimmable
 from ecotta_rt.student.slimmable.widths import at_ratio, operations, random_widths
 from ecotta_rt.student.training import History, Moment, Steps, StudentProgress, TrainingOptions, sgd, train
 
-__all__ = ["SlimOptions", "confusion_heads", "sampled_widths", "slimda_steps", "train_bank"]
+__all__ = [
+    "SlimOptions",
+    "confusion_heads",
+    "require_widths",
+    "sampled_widths",
+    "slimda_steps",
+    "train_bank",
+]
 
 
 @dataclass(frozen=True)
@@ -114,8 +121,10 @@ def slimda_steps(
         identity: More of what must be the same when the run is gone on with.
 
     Raises:
-        UsageError: No target, more classes than the network has, or a batch that the source does not fill.
+        UsageError: No target, more classes than the network has, a batch that the source does not fill, or as
+            `require_widths`.
     """
+    require_widths(slimmable, slim)
     classes = slimmable.classifier().out_features
     if not domains.targets:
         raise UsageError("a bank adapts to target domains: give at least one --target NAME=DATA")
@@ -141,6 +150,17 @@ def slimda_steps(
     return Steps(
         modules, {"sgd": optimiser}, per_epoch, epoch, step, {name: str(value) for name, value in whose.items()}
     )
+
+
+def require_widths(slimmable: Slimmable, slim: SlimOptions) -> None:
+    """Refuse, with a UsageError, a bank whose smallest width is the whole network."""
+    groups = slimmable.groups
+    if slim.sampled > 1 and at_ratio(groups, slim.least) == groups.whole():
+        sizes = ", ".join(str(group.size) for group in groups.groups.values())
+        raise UsageError(
+            f"--least {slim.least:g} leaves all channels where they are (groups of {sizes}): a bank of one width is a "
+            "network; give a smaller --least, or a network with more channels"
+        )
 
 
 def _identity(slimmable: Slimmable, domains: Domains) -> RunIdentity:
