@@ -19,7 +19,7 @@ from ecotta_rt.method.width.groups import ChannelGroups, Widths
 from ecotta_rt.student.slimda.device_cost import Cost
 from ecotta_rt.student.slimmable.widths import at_ratio, operations, ratio_for, rounded
 
-__all__ = ["SHARES", "Candidate", "pareto", "search", "shares_down_to"]
+__all__ = ["SHARES", "Candidate", "narrowed_at_random", "pareto", "search", "shares_down_to"]
 
 SHARES = tuple(2 ** (-step / 2) for step in range(13))
 """The grid: 1 to 1/64 of the operations, each 1/sqrt(2) of the one before."""
@@ -99,7 +99,12 @@ def search(
     for done, share in enumerate(budgets):
         uniform = groups.whole() if share == 1 else at_ratio(groups, max(least, ratio_for(groups, share)))
         budget = predict(uniform)
-        drawn = [] if share == 1 else [_narrowed(groups, best, floor, predict, budget, generator) for _ in range(tries)]
+
+        def within(widths: Widths, budget: Cost = budget) -> bool:
+            return predict(widths).within(budget)
+
+        count = 0 if share == 1 else tries
+        drawn = [narrowed_at_random(groups, best, floor, within, generator) for _ in range(count)]
         scores = [(upem(widths), place, widths) for place, widths in enumerate([uniform, *(w for w in drawn if w)])]
         score, place, best = min(scores, key=lambda entry: entry[:2])
         cost = predict(best)
@@ -119,17 +124,16 @@ def pareto(candidates: Sequence[Candidate]) -> list[Candidate]:
     return [one for one in candidates if not any(beats(other, one) for other in candidates)]
 
 
-def _narrowed(
+def narrowed_at_random(
     groups: ChannelGroups,
     begin: Widths,
     floor: Widths,
-    predict: Callable[[Widths], Cost],
-    budget: Cost,
+    within: Callable[[Widths], bool],
     generator: torch.Generator,
 ) -> dict[str, int] | None:
-    """`begin`, groups drawn at random made narrower until it is within the budget; None where it cannot be."""
+    """`begin`, groups drawn at random made narrower, never below `floor`, until `within`; None where that never is."""
     widths = dict(begin)
-    while not predict(widths).within(budget):
+    while not within(widths):
         open_groups = [name for name in widths if widths[name] > floor[name]]
         if not open_groups:
             return None
