@@ -1,10 +1,13 @@
 """Take the widest network out of a bank that fits a device, and make its bundle.
 
-Some widths are exported to learn what memory and time cost on this network; then widths are searched, group by group,
+Three widths are measured to learn what memory and time cost on this network; then widths are searched, group by group,
 for those that answer most like the whole network and cost no more than one ratio for all groups. A budget is what
 `ecotta plan` says of the bundle for the device, its adapting step included; times are measured here, on this machine,
 with one thread. The widest that is planned within the limit is exported, planned and timed itself; where that does not
 fit after all, the next one is tried. Exit code 3 when no width fits, with the nearest.
+
+What was measured is kept in BANK.costs.json, so that a pick for the next board takes a part of the time; remove it to
+measure anew, say after the machine was busy.
 
 BANK is from `ecotta student slim`. It holds frames of the target, so no pictures are needed. For a bank of a network of
 your own name its factory, --network FILE.py:FACTORY: that code is run.
@@ -28,7 +31,7 @@ from typing import TYPE_CHECKING, Any
 
 from ecotta_rt.cli.json_option import STDOUT, add_json, check_json, write_json
 from ecotta_rt.cli.parser import batch_size, integer, thread_count
-from ecotta_rt.errors import InputFileError, UsageError
+from ecotta_rt.errors import InputFileError, TransferError, UsageError
 from ecotta_rt.files.atomic import check_target
 from ecotta_rt.files.figure import check_figure
 from ecotta_rt.files.sizes import byte_size
@@ -75,6 +78,7 @@ def run(args: argparse.Namespace) -> int:
     from ecotta_rt.cli.progress import WorkProgress
     from ecotta_rt.prepare.pipeline import use_threads
     from ecotta_rt.student.slimda.bank import load_bank
+    from ecotta_rt.student.slimda.kept_costs import costs_path, keep_costs
     from ecotta_rt.student.slimda.picking import pick
 
     if args.plot is not None:
@@ -90,7 +94,13 @@ def run(args: argparse.Namespace) -> int:
             tries=args.tries,
             seed=args.seed,
             report=progress.update,
+            known=_known(bundles, costs_path(args.bank)),
         )
+    if picked.measured:
+        try:
+            keep_costs(costs_path(args.bank), bundles, picked.made)
+        except TransferError as error:
+            tell(_TITLE, f"{error}; the next pick measures again")
     seconds, cpu_s = time.monotonic() - began_s, time.process_time() - began_cpu_s
     if args.plot is not None:
         from ecotta_rt.student.slimda.plot import draw_widths
@@ -140,6 +150,17 @@ def _bundles(args: argparse.Namespace, bank: Any) -> "Bundles":
     return Bundles(bank, load_device(args.device), wish, options, args.parts, default_kernel(bank.network))
 
 
+def _known(bundles: "Bundles", path: Path) -> "list[Made]":
+    """What was measured before; of a file that cannot be used, what is wrong is told, and all is measured anew."""
+    from ecotta_rt.student.slimda.kept_costs import kept_costs
+
+    try:
+        return kept_costs(path, bundles)
+    except (InputFileError, UsageError) as error:
+        tell(_TITLE, f"{error}; measured anew")
+        return []
+
+
 def _print(args: argparse.Namespace, bundles: "Bundles", picked: "Picked") -> None:
     chosen = picked.chosen
     rows: list[Sequence[str]] = [("operations", "error estimate", "MiB", "ms a frame", "")]
@@ -148,7 +169,7 @@ def _print(args: argparse.Namespace, bundles: "Bundles", picked: "Picked") -> No
         rows.append(_row(one, exported, chosen is not None and chosen.widths == one.widths))
     show(f"{args.bank} on {bundles.device.name}; error estimate: distance of answers from the whole network's (UPEM)")
     show(in_columns(rows, right=range(4)))
-    show("~ is predicted from those that were exported")
+    show("~ is predicted from those that were measured")
     if chosen is None:
         return
     share = 100 * chosen.cost.peak_bytes / chosen.plan.limit_bytes

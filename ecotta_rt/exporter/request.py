@@ -10,6 +10,8 @@ from ecotta_rt.options import COUPLED, ON_DEVICE, TRACKED, StepOptions
 
 __all__ = ["ExportOptions", "GraphRequest", "requests_for"]
 
+_LEARNING: tuple[GraphKind, ...] = ("step", "accumulate", "update")
+
 
 @dataclass(frozen=True)
 class ExportOptions:
@@ -23,6 +25,7 @@ class ExportOptions:
         step: How the device adapts; `frame_by_frame` adds the graphs for it.
         fast: Add a step graph for each batch size that trades memory for time.
         device: Leave out the graphs that do not fit there.
+        learning_only: Leave out the graphs that answer without learning: of a bundle that is made to be measured.
 
     Raises:
         UsageError: See `requests_for`.
@@ -35,13 +38,15 @@ class ExportOptions:
     step: StepOptions = ON_DEVICE
     fast: bool = False
     device: DeviceProfile | None = None
+    learning_only: bool = False
 
     def __post_init__(self) -> None:
         self.graphs()  # what cannot be exported is said now, and not behind a warm-up
 
     def graphs(self) -> "tuple[GraphRequest, ...]":
         """The graphs to make."""
-        return requests_for(self.batches, self.step, self.fast)
+        every = requests_for(self.batches, self.step, self.fast)
+        return tuple(graph for graph in every if graph.kind in _LEARNING or not self.learning_only)
 
 
 @dataclass(frozen=True)

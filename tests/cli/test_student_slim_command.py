@@ -103,6 +103,7 @@ def test_what_slim_cannot_do_is_one_sentence_and_writes_nothing(folder, tmp_path
         (slim(folder), 2, "at least one --target"),
         (slim(folder, *target, "--least", "0"), 2, "--least 0"),
         (slim(folder, *target, "--sampled", "0"), 2, "--sampled 0"),
+        (slim(folder, *target, "--least", "0.99"), 2, "leaves all channels where they are"),
         (slim(folder, *target, "--out", str(tmp_path / "bank.pt")), 2, "a bank is a .safetensors file"),
         (slim(folder, "--target", "door=nowhere"), 4, "nowhere: no such folder"),
         ([*slim(folder, *target), "--source", str(folder / "one.npz")], 2, "1 class"),
@@ -132,6 +133,23 @@ def test_pick_writes_the_widest_that_fits_and_its_bundle(folder, bank, tmp_path,
     assert main(["plan", str(tmp_path / "door.ecotta"), "--device", "raspberry-pi-zero-2w"]) == 0
 
 
+def test_the_next_pick_uses_what_was_measured_and_takes_no_harm_of_a_bad_file(folder, bank, tmp_path, capsys):
+    costs, told = bank.with_name("bank.safetensors.costs.json"), tmp_path / "told.json"
+    costs.unlink(missing_ok=True)
+
+    def measured(device):
+        given = ["--device", device, "--json", str(told), "--force"]
+        assert main(pick(folder, bank, tmp_path / "door.safetensors", *given)) == 0
+        return json.loads(told.read_text())["measured"]
+
+    assert measured("raspberry-pi-zero-2w") == 3
+    assert measured("raspberry-pi-4-2gb") == 0
+    capsys.readouterr()
+    costs.write_text("{")
+    assert measured("raspberry-pi-4-2gb") == 3
+    assert "measured anew" in capsys.readouterr().err
+
+
 def test_a_limit_of_time_makes_it_narrower_and_prepare_takes_what_comes_out(folder, bank, tmp_path, monkeypatch):
     from ecotta_rt.student.slimda import device_cost
     from ecotta_rt.student.slimmable.widths import operations
@@ -139,12 +157,13 @@ def test_a_limit_of_time_makes_it_narrower_and_prepare_takes_what_comes_out(fold
     def by_operations(self, bundle, way):
         return operations(self.bank.slimmable.groups, self.made_last) / 1e4
 
-    def make(self, widths, stem, real=device_cost.Bundles.make):
+    def written(self, widths, *rest, real=device_cost.Bundles._written):
         object.__setattr__(self, "made_last", widths)
-        return real(self, widths, stem)
+        return real(self, widths, *rest)
 
     monkeypatch.setattr(device_cost.Bundles, "_ms", by_operations)  # clocks of a busy machine tell nothing
-    monkeypatch.setattr(device_cost.Bundles, "make", make)
+    monkeypatch.setattr(device_cost.Bundles, "_written", written)
+    bank.with_name("bank.safetensors.costs.json").unlink(missing_ok=True)
     out, told = tmp_path / "door.safetensors", tmp_path / "told.json"
 
     given = ["--device", "raspberry-pi-4-1gb", "--ms", "5", "--json", str(told), "--plot", str(tmp_path / "widths.svg")]
@@ -154,6 +173,7 @@ def test_a_limit_of_time_makes_it_narrower_and_prepare_takes_what_comes_out(fold
     assert facts["chosen"]["ms"] <= 5
     wider = [each for each in facts["candidates"] if each["operations"] > facts["chosen"]["ms"] * 1e4]
     assert wider and all(each["predicted_ms"] > 5 or each.get("ms", 0) > 5 for each in wider)
+    bank.with_name("bank.safetensors.costs.json").unlink()  # of no clock
     assert (tmp_path / "widths.svg").read_text(encoding="utf-8").startswith("<?xml")
     network = f"{folder / 'net.py'}:make"
     again = ["--checkpoint", str(out), "--no-bundle", "--parts", "1", "--out", str(tmp_path / "again")]

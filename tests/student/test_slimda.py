@@ -18,7 +18,7 @@ from ecotta_rt.student.domains import Domain, Domains
 from ecotta_rt.student.slimda import training as slimda
 from ecotta_rt.student.slimda.device_cost import Cost, Made, fitted
 from ecotta_rt.student.slimda.ensemble import CONFIDENCES, aggregated, seed_loss, sharpened
-from ecotta_rt.student.slimda.search import Candidate, pareto, search, shares_down_to
+from ecotta_rt.student.slimda.search import Candidate, narrowed_at_random, pareto, search, shares_down_to
 from ecotta_rt.student.slimda.training import SlimOptions, confusion_heads, slimda_steps, train_bank
 from ecotta_rt.student.slimda.upem import Upem
 from ecotta_rt.student.slimmable.slimmable import Slimmable
@@ -213,6 +213,19 @@ def test_options_that_cannot_be_meant_are_refused(options, sentence):
         SlimOptions(**options)
 
 
+def test_a_bank_of_one_width_is_refused_before_it_is_trained():
+    """One channel that could be removed is the last one of its layer; and the least of 0.99 is all of them."""
+    nn = torch.nn
+    one = nn.Sequential(nn.Conv2d(3, 1, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(1, 3))
+    options = TrainingOptions(batch=6, augmentation=PLAIN)
+
+    for bank, least in ((Slimmable(one, torch.zeros(1, 3, 8, 8)), 0.125), (small_bank(), 0.99)):
+        heads = confusion_heads(bank, 0)
+        with pytest.raises(UsageError, match="leaves all channels where they are"):
+            slimda_steps(bank, heads, two_domains(), options, SlimOptions(least=least))
+        slimda_steps(bank, heads, two_domains(), options, SlimOptions(least=least, sampled=1))  # a network alone
+
+
 def test_a_bank_needs_a_target_and_the_classes_of_the_source():
     bank, options = small_bank(), TrainingOptions(batch=6, augmentation=PLAIN)
     heads = confusion_heads(bank, 0)
@@ -288,6 +301,23 @@ def test_what_is_found_costs_no_more_than_one_ratio_would():
     assert all(one.uniform for one in alone)
 
 
+def test_groups_are_narrowed_at_random_until_it_fits_and_never_below_the_floor():
+    groups = small_bank().groups
+    floor, whole = at_ratio(groups, 0.125), groups.whole()
+    limit = operations(groups, whole) / 5
+    generator = torch.Generator().manual_seed(0)
+
+    found = [
+        narrowed_at_random(groups, whole, floor, lambda each: operations(groups, each) <= limit, generator)
+        for _ in range(6)
+    ]
+
+    assert all(floor[name] <= one[name] <= whole[name] for one in found for name in whole)
+    assert all(0.5 * limit < operations(groups, one) <= limit for one in found)
+    assert len({tuple(one.values()) for one in found}) == 6
+    assert narrowed_at_random(groups, whole, floor, lambda each: False, generator) is None
+
+
 def test_the_front_leaves_out_what_another_beats():
     def candidate(upem, mib, ms):
         return Candidate(1.0, {}, 1, upem, Cost(mib, ms), True)
@@ -297,11 +327,11 @@ def test_the_front_leaves_out_what_another_beats():
     assert pareto([best, dear, worse]) == [best, worse]
 
 
-def test_costs_are_predicted_by_a_constant_and_slopes_that_are_never_negative(tmp_path):
+def test_costs_are_predicted_by_a_constant_and_slopes_that_are_never_negative():
     groups = small_bank().groups
 
     def made(ratio, peak, ms):
-        return Made(at_ratio(groups, ratio), Cost(peak, ms), None, tmp_path)
+        return Made(at_ratio(groups, ratio), Cost(peak, ms), None, None)
 
     def true(widths):
         return Cost(

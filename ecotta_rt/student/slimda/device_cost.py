@@ -1,20 +1,23 @@
 """What a width costs on a device: what `ecotta plan` says of its bundle, and the time of its adapting step here.
 
-    Bundles.make(widths)  ->  the bundle, its plan for the device, measured ms a frame      seconds each
-    fitted(measured)      ->  predict(widths)                                               microseconds each
+    Bundles.measure(widths)  ->  planned memory, measured ms a frame      some seconds each
+    fitted(measured)         ->  predict(widths)                          microseconds each
+    Bundles.make(widths)     ->  the same, and the files
 
-A search asks for hundreds of widths, so four of them are exported, and of the others memory and time are predicted: a
-constant, a part for each weight or multiplication, and a part for each number in the outputs of convolutions.
+A search asks for hundreds of widths, so three of them are measured, and of the others memory and time are predicted: a
+constant, a part for each weight or multiplication, and a part for each number in the outputs of convolutions. To be
+measured a width needs the graph that learns alone. A plan for another device needs the manifest and nothing else, so
+what was measured for one serves all: see `kept_costs`.
 """
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from ecotta_rt.bundle import read_bundle
+from ecotta_rt.bundle import Manifest, read_bundle
 from ecotta_rt.exporter.request import ExportOptions
 from ecotta_rt.machine.device import DeviceProfile
 from ecotta_rt.method.width.groups import ChannelGroups, Widths
@@ -26,7 +29,9 @@ from ecotta_rt.student.slimmable.widths import operations, outputs, weights
 
 __all__ = ["Bundles", "Cost", "Made", "fitted"]
 
-_STEPS, _WARM_STEPS = 8, 2
+_STEPS, _LONG_ENOUGH_S = 8, 0.5
+"""Of timing: so many steps, or fewer that took so long, after one that warms up."""
+
 _MIB = 1 << 20
 
 
@@ -49,19 +54,21 @@ class Cost:
 
 @dataclass(frozen=True)
 class Made:
-    """A width that was exported.
+    """A width that was measured.
 
     Attributes:
         widths: Its channels.
         cost: Planned memory, measured time.
         plan: How it would run on the device; where nothing fits, the way that needs least.
-        bundle: The file.
+        manifest: Of its bundle, by which it can be planned for other devices.
+        bundle: The file; None where it was only measured.
     """
 
     widths: Widths
     cost: Cost
     plan: Plan
-    bundle: Path
+    manifest: Manifest
+    bundle: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -84,22 +91,50 @@ class Bundles:
     parts: int
     kernel: int
 
-    def make(self, widths: Widths, stem: Path) -> Made:
-        """Write `STEM.safetensors`, `STEM.ecotta-kK.safetensors` and `STEM.ecotta`, plan, and take some steps.
+    def measure(self, widths: Widths, stem: Path) -> Made:
+        """Make what learns, plan it, and take some steps; the files are of no use to anybody else.
 
         Raises:
             NetworkError: It cannot be cut into so many parts, or exported.
             UsageError: The bundle has no graph for the wish.
             TransferError: A file cannot be written.
         """
+        bundle = self._written(widths, stem, replace(self.options, learning_only=True))
+        manifest = read_bundle(bundle).manifest
+        return self.planned(widths, manifest, self._ms(bundle, self.way(manifest)))
+
+    def make(self, widths: Widths, stem: Path, ms: float | None = None) -> Made:
+        """Write `STEM.safetensors`, `STEM.ecotta-kK.safetensors` and `STEM.ecotta`, and plan.
+
+        Args:
+            widths: Its channels.
+            stem: Where to, without suffix.
+            ms: Its time, where that was measured already.
+
+        Raises:
+            NetworkError, UsageError, TransferError: As `measure`.
+        """
+        bundle = self._written(widths, stem, self.options)
+        manifest = read_bundle(bundle).manifest
+        found = self.planned(widths, manifest, self._ms(bundle, self.way(manifest)) if ms is None else ms)
+        return replace(found, bundle=bundle)
+
+    def planned(self, widths: Widths, manifest: Manifest, ms: float) -> Made:
+        """A width that was measured before, for whatever device."""
+        way = self.way(manifest)
+        return Made(dict(widths), Cost(way.peak_bytes, ms), way, manifest)
+
+    def way(self, manifest: Manifest) -> Plan:
+        """The fastest way to run it that fits the device, or the one that needs least."""
+        ways = alternatives(manifest, self.device, self.wish)
+        return fastest(ways) if any(way.fits for way in ways) else min(ways, key=lambda each: each.peak_bytes)
+
+    def _written(self, widths: Widths, stem: Path, options: ExportOptions) -> Path:
         bundle = stem.with_name(f"{stem.name}.ecotta")
         network = self.bank.save_at(widths, stem.with_name(f"{stem.name}.safetensors"))
         prepare_without_data(network, stem, frame=self.bank.frame, parts=self.parts, kernel=self.kernel)
-        export_bundle(network, warmed_path(stem, self.parts), bundle, self.options)
-        ways = alternatives(read_bundle(bundle).manifest, self.device, self.wish)
-        fits = any(way.fits for way in ways)
-        way = fastest(ways) if fits else min(ways, key=lambda each: each.peak_bytes)
-        return Made(dict(widths), Cost(way.peak_bytes, self._ms(bundle, way)), way, bundle)
+        export_bundle(network, warmed_path(stem, self.parts), bundle, options)
+        return bundle
 
     def _ms(self, bundle: Path, way: Plan) -> float:
         """Median over some steps with one thread, a frame."""
@@ -112,13 +147,14 @@ class Bundles:
             threads=1,
             verify=False,
         )
-        places = np.arange(way.batch) % len(self.bank.frames)
-        spent = []
-        for _ in range(_WARM_STEPS + _STEPS):
+        frames = self.bank.frames[np.arange(way.batch) % len(self.bank.frames)]
+        runtime(frames)
+        spent: list[float] = []
+        while len(spent) < _STEPS and sum(spent) < _LONG_ENOUGH_S:
             began = time.perf_counter()
-            runtime(self.bank.frames[places])
+            runtime(frames)
             spent.append(time.perf_counter() - began)
-        return 1000 * float(np.median(spent[_WARM_STEPS:])) / way.batch
+        return 1000 * float(np.median(spent)) / way.batch
 
 
 def fitted(groups: ChannelGroups, made: Sequence[Made]) -> Callable[[Widths], Cost]:

@@ -1,11 +1,11 @@
 """From a bank to the network and bundle for one device.
 
-four widths exported  ->  fitted cost  ->  search  ->  the widest predicted to fit, exported, planned, timed
+three widths measured  ->  fitted cost  ->  search  ->  the widest predicted to fit, exported, planned, timed
 """
 
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +18,18 @@ from ecotta_rt.student.slimda.search import Candidate, pareto, search, shares_do
 from ecotta_rt.student.slimda.upem import Upem
 from ecotta_rt.student.slimmable.widths import at_ratio, ratio_for
 
-__all__ = ["Picked", "pick"]
+__all__ = ["SEARCH_FRAMES", "Picked", "pick"]
 
-_FITTED_SHARES = (1.0, 0.35, 0.1)
-"""Of the operations; the smallest width is the fourth."""
+_FITTED_SHARE = 0.25
+"""Of the operations: measured besides the whole and the smallest, since cost has a constant and two slopes."""
 
 _NEARLY = 1.05
 """Tried though predicted to be over the limit by so much: predictions are off by a few per cent."""
 
+SEARCH_FRAMES = 256
+"""Of the bank's, for UPEM."""
+
+_WRITTEN = "chosen"
 _MIB = 1 << 20
 
 Report = Callable[[int, int, str], None]
@@ -37,13 +41,15 @@ class Picked:
 
     Attributes:
         candidates: The best widths for each budget, the widest first.
-        made: All that were exported.
+        made: All that were measured, now or before.
+        measured: How many now.
         chosen: The one that was written; None where nothing fits.
         refusal: Why nothing fits.
     """
 
     candidates: Sequence[Candidate]
     made: Sequence[Made]
+    measured: int
     chosen: Made | None
     refusal: BudgetExceeded | None
 
@@ -64,10 +70,12 @@ class Picked:
                 "plan": self.chosen.plan.as_json(),
                 "bundle": str(self.chosen.bundle),
             }
-        return {"candidates": rows, "chosen": chosen, "exports": len(self.made)}
+        return {"candidates": rows, "chosen": chosen, "measured": self.measured}
 
 
-def pick(bundles: Bundles, stem: Path, *, ms: float, tries: int, seed: int, report: Report) -> Picked:
+def pick(
+    bundles: Bundles, stem: Path, *, ms: float, tries: int, seed: int, report: Report, known: Sequence[Made] = ()
+) -> Picked:
     """Search, and write the widest that fits.
 
     Args:
@@ -77,42 +85,45 @@ def pick(bundles: Bundles, stem: Path, *, ms: float, tries: int, seed: int, repo
         tries: Random narrowings a budget.
         seed: Of the search.
         report: Hears what is done.
+        known: What was measured before: see `kept_costs`.
 
     Raises:
-        NetworkError, UsageError, TransferError: As `Bundles.make`.
+        NetworkError, UsageError, TransferError: As `Bundles.measure`.
     """
     bank, groups = bundles.bank, bundles.bank.slimmable.groups
-    uniform = [groups.whole(), *(at_ratio(groups, max(bank.least, ratio_for(groups, s))) for s in _FITTED_SHARES[1:])]
-    uniform.append(at_ratio(groups, bank.least))
+    between = at_ratio(groups, max(bank.least, ratio_for(groups, _FITTED_SHARE)))
+    wanted = [groups.whole(), between, at_ratio(groups, bank.least)]
     budgets = shares_down_to(groups, bank.least)
-    total = len(uniform) + len(budgets) + 1
+    total = len(wanted) + len(budgets) + 1
+    made = list(known)
     with temporary_folder(stem.parent, f".{stem.name}.") as folder:
-        made: list[Made] = []
-        for place, widths in enumerate(uniform):
-            report(place, total, "exporting widths to learn what they cost")
+        for place, widths in enumerate(wanted):
+            report(place, total, "measuring widths to learn what they cost")
             if not any(one.widths == widths for one in made):
-                made.append(bundles.make(widths, folder / str(len(made))))
+                made.append(bundles.measure(widths, folder / str(len(made))))
         found = search(
             groups,
-            Upem(bank.slimmable, bank.floats()),
+            Upem(bank.slimmable, bank.floats()[:SEARCH_FRAMES]),
             fitted(groups, made),
             bank.least,
             tries=tries,
             seed=seed,
             shares=budgets,
-            report=lambda done, _, what: report(len(uniform) + done, total, f"searching, {what}"),
+            report=lambda done, _, what: report(len(wanted) + done, total, f"searching, {what}"),
         )
         chosen = _first_that_fits(bundles, found, made, ms, folder)
         report(total, total, "done")
+        measured = len(made) - len(known)
         if chosen is None:
-            return Picked(found, made, None, _refusal(bundles, made, ms))
-        bundle = _moved(chosen, stem, bundles.parts)
-    return Picked(found, made, Made(chosen.widths, chosen.cost, chosen.plan, bundle), None)
+            return Picked(found, made, measured, None, _refusal(bundles, made, ms))
+        bundle = _moved(chosen, folder, stem, bundles.parts)
+    return Picked(found, made, measured, replace(chosen, bundle=bundle), None)
 
 
 def _first_that_fits(
     bundles: Bundles, found: Sequence[Candidate], made: list[Made], ms: float, folder: Path
 ) -> Made | None:
+    """The widest whose bundle is written and fits; each that was exported for that joins `made`."""
     limit = bundles.wish.limit_bytes or bundles.device.default_limit_bytes
     tried: list[Widths] = []
     for one in [*found, None]:
@@ -120,14 +131,14 @@ def _first_that_fits(
         known = next((each for each in made if each.widths == widths), None)
         if known is None and one is not None and (one.cost.peak_bytes > _NEARLY * limit or one.cost.ms > _NEARLY * ms):
             continue
-        if widths in tried:
+        if widths in tried or (known is not None and not (known.plan.fits and known.cost.ms <= ms)):
             continue
         tried.append(widths)
+        whole = bundles.make(widths, folder / _WRITTEN, None if known is None else known.cost.ms)
         if known is None:
-            known = bundles.make(widths, folder / str(len(made)))
-            made.append(known)
-        if known.plan.fits and known.cost.ms <= ms:
-            return known
+            made.append(whole)
+        if whole.plan.fits and whole.cost.ms <= ms:
+            return whole
     return None
 
 
@@ -146,10 +157,10 @@ def _refusal(bundles: Bundles, made: Sequence[Made], ms: float) -> BudgetExceede
     )
 
 
-def _moved(chosen: Made, stem: Path, parts: int) -> Path:
+def _moved(chosen: Made, folder: Path, stem: Path, parts: int) -> Path:
     """The network and its bundle to where they were asked for; the bundle last, for who waits for it."""
-    made = chosen.bundle.with_name(chosen.bundle.name.removesuffix(".ecotta"))
+    assert chosen.bundle is not None
     for suffix in (".safetensors", ".ecotta"):
-        shutil.move(made.with_name(f"{made.name}{suffix}"), stem.with_name(f"{stem.name}{suffix}"))
-    warmed_path(made, parts).unlink(missing_ok=True)
+        shutil.move(folder / f"{_WRITTEN}{suffix}", stem.with_name(f"{stem.name}{suffix}"))
+    warmed_path(folder / _WRITTEN, parts).unlink(missing_ok=True)
     return stem.with_name(f"{stem.name}.ecotta")
