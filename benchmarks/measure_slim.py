@@ -33,6 +33,7 @@ from ecotta_rt.bench.memory_cage import MemoryCage
 from ecotta_rt.method.width.narrow import narrow
 from ecotta_rt.student.slimda.bank import Bank, chosen_frames, save_bank
 from ecotta_rt.student.slimda.ensemble import CONFIDENCES
+from ecotta_rt.student.slimda.kept_costs import costs_path
 from ecotta_rt.student.slimda.picking import SEARCH_FRAMES
 from ecotta_rt.student.slimda.search import narrowed_at_random
 from ecotta_rt.student.slimda.upem import Upem
@@ -139,8 +140,13 @@ def train_all(args: argparse.Namespace) -> None:
     test = trial.test()
 
     def tell(kind: str, share: float, widths: Mapping[str, int], network: Any, spent_s: float) -> None:
+        setting = chosen(args.out, "bank" if kind == "bank" else "alone")
         row = {"kind": kind, "share": share, "seed": trial.seed, "operations": cost_of(trial, widths)}
-        row |= {"channels": dict(widths), "error_percent": round(error_percent(network, test), 3)}
+        row |= {
+            "setting": asdict(setting),
+            "channels": dict(widths),
+            "error_percent": round(error_percent(network, test), 3),
+        }
         write_row(args.out, "widths", {**row, "training_cpu_s": round(spent_s, 1)}, ("kind", "share", "seed"))
 
     for kind in args.only or ("bank", "source", "alone"):
@@ -215,6 +221,7 @@ def boards(args: argparse.Namespace) -> None:
     frames = chosen_frames([trial.domains.targets[0].frames], trial.seed)
     path, name = args.work / "bank.safetensors", f"{HERE / 'small_networks.py'}:wrn_10_1"
     save_bank(Bank(slimmable, "small_networks.py:wrn_10_1", trial.domains.classes, FRAME, LEAST, frames), path)
+    costs_path(path).unlink(missing_ok=True)  # the first pick measures
     for device in BOARDS:
         out, told = args.work / f"{device}.safetensors", args.work / f"{device}.json"
         command = [sys.executable, "-m", "ecotta_rt", "student", "pick", str(path), "--network", name]
@@ -246,6 +253,7 @@ def write_board(path: Path, facts: Mapping[str, Any], seed: int, training_s: flo
         "group_bytes": record.peak_bytes,
         "kills": record.oom_kills,
         "ms_a_frame": round(chosen["ms"], 3),
+        "measured_widths": facts["measured"],
         "pick_cpu_s": round(facts["cpu_seconds"], 1),
         "training_cpu_s": round(training_s, 1),
     }

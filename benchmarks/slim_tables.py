@@ -11,7 +11,7 @@ _STEP_BATCH = 768
 
 
 def render_slim(report: dict[str, Any]) -> str:
-    """Errors by width beside those trained alone; then the ranking without labels, and picks for boards."""
+    """Errors by width beside those trained alone; what was tried; the ranking without labels; picks for boards."""
     rows = report["widths"]
     kinds = [kind for kind in _KINDS if _seeds(rows, kind)]
     lines = [f"| operations | {' | '.join(kinds)} |", f"| ---: |{' ---: |' * len(kinds)}"]
@@ -21,8 +21,70 @@ def render_slim(report: dict[str, Any]) -> str:
         lines.append(f"| 1/{1 / share:.0f} | {' | '.join(cells)} |")
     means = {kind: [_mean_of(rows, kind, seed) for seed in sorted(_seeds(rows, kind))] for kind in ("bank", "alone")}
     lines.append(f"| mean of widths | {' | '.join(_spread(means.get(kind, [])) for kind in kinds)} |")
-    lines += ["", _note(report, rows), "", *_ranking(report), *_boards(report)]
+    lines += ["", _note(report, rows), "", *_tuning(report), *_ablations(report), *_ranking(report), *_boards(report)]
     return "\n".join([*lines, ""])
+
+
+def _tuning(report: dict[str, Any]) -> list[str]:
+    """What was tried before, and what it was chosen by."""
+    rows, recipe = report.get("tune", []), report["recipe"]
+    if not rows:
+        return []
+    lines = [
+        "| tried | change | error on held-out source, % | entropy on target | heads agree, % | |",
+        "| --- | --- | ---: | ---: | ---: | --- |",
+    ]
+    for kind in ("bank", "alone"):
+        same = [row for row in rows if row["kind"] == kind]
+        best = min(same, key=lambda row: row["source_error_percent"], default=None)
+        for row in same:
+            signs = [f"{row['source_error_percent']:.1f}", f"{row['target_entropy']:.3f}"]
+            signs += [f"{100 * row['target_agreement']:.1f}", "taken" if row is best else ""]
+            lines.append(f"| {kind} | {_change(same[0]['setting'], row['setting'])} | {' | '.join(signs)} |")
+    return [
+        *lines,
+        "",
+        f"One seed, 100, which is in no figure above, {recipe['tuning_epochs']} epochs. What is taken has the least "
+        f"error on {recipe['held_out']:,} training digits of MNIST that nothing learned from, a mean over full width "
+        "and an eighth of the operations; entropy and agreement of the classifiers are told and choose nothing. "
+        "`python benchmarks/measure_slim.py tune`.",
+        "",
+    ]
+
+
+def _change(first: dict[str, Any], other: dict[str, Any]) -> str:
+    """What differs from what was tried first."""
+    changed = [f"{name.replace('_', ' ')} {other[name]}" for name in first if first[name] != other[name]]
+    return ", ".join(changed) or f"step size {first['lr']:g}, rate {first['rate']}"
+
+
+def _ablations(report: dict[str, Any]) -> list[str]:
+    rows = report.get("ablate", [])
+    if not rows:
+        return []
+    shares = list(rows[0]["error_percent"])
+    shown = [shares[0], shares[len(shares) // 2], shares[-1]]
+    lines = [
+        f"| bank with | {' | '.join(f'1/{1 / float(share):.0f}' for share in shown)} | mean of widths |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
+    for row in rows:
+        errors = [row["error_percent"][share] for share in shown]
+        errors.append(statistics.mean(row["error_percent"].values()))
+        name = _ablated(rows[0]["setting"], row["setting"])
+        lines.append(f"| {name} | {' | '.join(f'{error:.1f}' for error in errors)} |")
+    return [
+        *lines,
+        "",
+        f"Ablations: test error in %, one seed ({rows[0]['seed']}) and {report['recipe']['tuning_epochs']} epochs, so "
+        "differences of some points are noise; nothing was chosen by them. `python benchmarks/measure_slim.py ablate`.",
+        "",
+    ]
+
+
+def _ablated(first: dict[str, Any], other: dict[str, Any]) -> str:
+    changed = [f"{name.replace('_', ' ')} {other[name]}" for name in first if first[name] != other[name]]
+    return ", ".join(changed) or f"confidence {first['confidence']}, temperature {first['temperature']:g}"
 
 
 def _seeds(rows: list[dict[str, Any]], kind: str) -> set[int]:
@@ -48,10 +110,21 @@ def _note(report: dict[str, Any], rows: list[dict[str, Any]]) -> str:
     size = " x ".join(map(str, recipe["frame"]))
     return (
         f"Error in %, mean and standard deviation of seeds ({counts}; one seed is a check). MNIST to USPS at {size}, "
-        f"WRN-10-1, {recipe['frames']:,} pictures a domain, {recipe['epochs']} epochs of batch {recipe['batch']}, step "
-        f"size {recipe['lr']:g}; the last epoch. Seconds of a core for all widths: {', '.join(spent)}. "
-        f"{environment['cpu']}, torch {environment['versions']['torch']}; `python benchmarks/measure_slim.py train`."
+        f"WRN-10-1, {recipe['frames']:,} pictures a domain, {recipe['epochs']} epochs of batch {recipe['batch']}, "
+        f"{_settings(rows)}; the last epoch. Seconds of a core for all widths: {', '.join(spent)}; a step of a bank is "
+        f"that of {recipe['sampled']['bank']} widths. {environment['cpu']}, torch {environment['versions']['torch']}; "
+        "`python benchmarks/measure_slim.py train`."
     )
+
+
+def _settings(rows: list[dict[str, Any]]) -> str:
+    """How banks and widths alone were trained."""
+    said = {}
+    for kind in ("bank", "alone"):
+        setting = next(row["setting"] for row in rows if row["kind"] == kind)
+        said[kind] = f"step size {setting['lr']:g}, rate {setting['rate']}"
+    both = said["bank"] == said["alone"]
+    return f"{said['bank']} for both" if both else "; ".join(f"{kind}: {what}" for kind, what in said.items())
 
 
 def _seconds(rows: list[dict[str, Any]], kind: str) -> float:
@@ -67,14 +140,18 @@ def _ranking(report: dict[str, Any]) -> list[str]:
     rows = report.get("rank", [])
     if not rows:
         return []
-    found = ", ".join(
-        f"{row['spearman']:.2f} (errors {min(row['error_percent']):.1f} to {max(row['error_percent']):.1f} %)"
-        for row in rows
-    )
+    lines = ["| seed | UPEM | operations alone | errors of the sub-networks, % |", "| ---: | ---: | ---: | --- |"]
+    for row in rows:
+        least, most = min(row["error_percent"]), max(row["error_percent"])
+        by = [f"{row['spearman']:.2f}", f"{row['spearman_of_operations']:.2f}", f"{least:.1f} to {most:.1f}"]
+        lines.append(f"| {row['seed']} | {' | '.join(by)} |")
     return [
-        f"Spearman's correlation of UPEM and true error over {len(rows[0]['upem'])} random sub-networks, by seed: "
-        f"{found}. Asking for one width takes {statistics.mean(row['cpu_s_a_width'] for row in rows):.2f} seconds of a "
-        "core; `python benchmarks/measure_slim.py rank`.",
+        *lines,
+        "",
+        f"Spearman's correlation with the true error over {len(rows[0]['upem'])} random sub-networks, drawn as the "
+        "search draws them: operations log-uniform from 1/64 to all, groups narrowed at random until they are within. "
+        f"Asking for one width takes {statistics.mean(row['cpu_s_a_width'] for row in rows):.2f} seconds of a core; "
+        "`python benchmarks/measure_slim.py rank`.",
         "",
     ]
 
@@ -93,12 +170,14 @@ def _boards(report: dict[str, Any]) -> list[str]:
         cells = [row["device"], f"{row['limit_bytes'] / _MIB:.0f}", f"{row['share']:.2f}"]
         cells += [f"{row['planned_bytes'] / _MIB:.1f}", measured, str(row["kills"]), wider, f"{row['ms_a_frame']:.2f}"]
         lines.append(f"| {' | '.join(cells)} |")
-    spent = statistics.mean(row["pick_cpu_s"] for row in rows)
+    first, others = rows[0]["pick_cpu_s"], [row["pick_cpu_s"] for row in rows[1:]]
+    shares = [f"{100 * spent / rows[0]['training_cpu_s']:.0f} %" for spent in (first, statistics.mean(others))]
     return [
         *lines,
         "",
         f"`ecotta student pick` with {_STEP_BATCH} frames a step, so that not every board takes the whole network; "
-        "each bundle then learned from one batch in a memory control group of the board's limit. A pick, four or five "
-        f"exports and the search, took {spent:.0f} seconds of a core. Times are of this machine, beside other work; "
-        "`python benchmarks/measure_slim.py boards`.",
+        "each bundle then learned from one batch in a memory control group of the board's limit. The first pick, "
+        f"which measures three widths, took {first:.0f} seconds of a core, {shares[0]} of the bank's training; the "
+        f"others, which measure nothing that it did, {min(others):.0f} to {max(others):.0f}, {shares[1]} in the mean. "
+        "Times are of this machine, beside other work; `python benchmarks/measure_slim.py boards`.",
     ]
