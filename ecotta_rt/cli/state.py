@@ -3,10 +3,11 @@
 WHERE is one of
   FOLDER        the state folder of `ecotta serve`, or the folder of one camera in it
   CONFIG.toml   a configuration of `ecotta serve`
-  FILE          one state, such as `ecotta run` keeps it (list, show and diff)
+  FILE          one state, such as `ecotta run` keeps it (list, show, check and diff)
 
 list       every generation: when, why, frames behind it, size, and whether it can be gone on from
 show       what is in one: frames, distance from the source by norm, the filter, the memory of places
+check      read all that is there, or in a folder of NAME.state.safetensors; exit code 4 where one cannot be used
 diff       how far two of them are apart, by part, relative to the larger magnitude
 rollback   make an older one the newest, as a new generation; so this can be undone in the same way
 adopt      make a state's file the newest, such as one merged from many boards; what was learned before is kept, too
@@ -21,6 +22,7 @@ rollback, adopt and reset are refused while a daemon runs on the folder: stop it
 examples:
   ecotta state list /var/lib/ecotta
   ecotta state show door.toml --camera front-door
+  ecotta state check from-boards/ --bundle net.ecotta               also whether they are of this network
   ecotta state diff /var/lib/ecotta 41 42 --camera front-door
   ecotta state diff /var/lib/ecotta source --bundle net.ecotta      what the newest has learned
   ecotta state diff net.state.safetensors old.safetensors
@@ -36,7 +38,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ecotta_rt.cli.json_option import STDOUT, add_json, check_json, write_json
-from ecotta_rt.errors import UsageError
+from ecotta_rt.errors import InputFileError, UsageError
 from ecotta_rt.messages import show
 
 if TYPE_CHECKING:  # they need numpy, which --help does not
@@ -94,6 +96,9 @@ def run(args: argparse.Namespace) -> int:
     write_json(args.json, finite({"schema": SCHEMA, "action": args.action, "where": str(args.where), **facts}))
     if args.json != STDOUT:
         show(text)
+    if facts.get("refused"):
+        first = facts["refused"][0]["why"]
+        raise InputFileError(f"{len(facts['refused'])} of {facts['checked']} states cannot be used; the first: {first}")
     return 0
 
 
@@ -116,6 +121,20 @@ def _show(location: "StateLocation", camera: str | None, which: Sequence[str]) -
     label, state = location.state(camera, which[0] if which else None)
     facts = {"state": label, **state_facts(state, location.source_of(state), location.classes)}
     return state_text(facts, location.why_no_source), facts
+
+
+def _check(location: "StateLocation", camera: str | None, which: Sequence[str]) -> Report:
+    from ecotta_rt.cli.state_text import check_text, checked_files
+
+    cameras = [location.camera(camera)] if camera is not None else location.cameras
+    kept = [one for its in cameras for one in its.all()]
+    if kept:
+        digests = [one.state.network_digest for one in kept if one.state is not None]
+        refused = [{"path": str(one.snapshot.path), "why": one.refused} for one in kept if one.state is None]
+    else:
+        digests, refused = checked_files(location)
+    facts = {"checked": len(digests) + len(refused), "networks": sorted({*digests}), "refused": refused}
+    return check_text(facts), facts
 
 
 def _diff(location: "StateLocation", camera: str | None, which: Sequence[str]) -> Report:
@@ -185,6 +204,7 @@ def _undo(location: "StateLocation", camera: str, generation: int) -> str:
 _ACTIONS: dict[str, tuple[Callable[["StateLocation", str | None, Sequence[str]], Report], int]] = {
     "list": (_list, 0),
     "show": (_show, 1),
+    "check": (_check, 0),
     "diff": (_diff, 2),
     "rollback": (_rollback, 1),
     "adopt": (_adopt, 1),

@@ -50,6 +50,12 @@ class StateLocation:
         """The source of a state, where it is known."""
         return self.source if _digest(self.bundle) == state.network_digest else None
 
+    def require_network(self, state: AdaptState, name: str) -> None:
+        """Raise `InputFileError` where a state is of another network than the bundle's."""
+        asked = _digest(self.bundle)
+        if asked not in (None, state.network_digest):
+            raise InputFileError(f"{name}: belongs to network {state.network_digest[:12]}, not to {asked[:12]}")
+
     @property
     def why_no_source(self) -> str:
         """Why the source of a state is not known, and what to try."""

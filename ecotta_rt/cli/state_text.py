@@ -5,13 +5,25 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ecotta_rt.cli.state_location import StateLocation
 from ecotta_rt.daemon.saving.kept_states import CameraStates, KeptState
 from ecotta_rt.daemon.saving.snapshot_files import is_source
-from ecotta_rt.errors import InputFileError
+from ecotta_rt.errors import InputFileError, UsageError
+from ecotta_rt.fleet.folder import STATE_SUFFIX, states_in
 from ecotta_rt.messages import in_columns
 from ecotta_rt.state import AdaptState
 
-__all__ = ["camera_facts", "camera_text", "differences_text", "file_facts", "file_text", "finite", "state_text"]
+__all__ = [
+    "camera_facts",
+    "camera_text",
+    "check_text",
+    "checked_files",
+    "differences_text",
+    "file_facts",
+    "file_text",
+    "finite",
+    "state_text",
+]
 
 _COLUMNS = ("", "generation", "written (UTC)", "why", "followed", "learned", "KiB")
 _FIGURES = {1, 4, 5, 6}
@@ -59,6 +71,34 @@ def file_text(facts: Mapping[str, Any]) -> str:
     return (
         f"{facts['path']}: a valid state of network {facts['network_digest'][:12]}, {counts}, {facts['bytes']:,} bytes"
     )
+
+
+def checked_files(location: StateLocation) -> tuple[list[str], list[dict[str, str]]]:
+    """The networks of single states that can be used, and path and reason of those that cannot.
+
+    Raises:
+        UsageError: There are no states.
+    """
+    paths = [location.file] if location.file is not None else list(states_in(location.where).values())
+    if not paths:
+        raise UsageError(f"{location.where}: no states{location.hint}; single ones are called NAME{STATE_SUFFIX}")
+    digests, refused = [], []
+    for path in paths:
+        try:
+            state = AdaptState.load(path)
+            location.require_network(state, str(path))
+            digests.append(state.network_digest)
+        except InputFileError as error:
+            refused.append({"path": str(path), "why": str(error)})
+    return digests, refused
+
+
+def check_text(facts: Mapping[str, Any]) -> str:
+    """What `ecotta state check` found, a line for each that cannot be used."""
+    count, networks = facts["checked"], facts["networks"]
+    heading = f"{count} state{'s' * (count != 1)} read, {count - len(facts['refused'])} can be used"
+    of = f", of network {', '.join(digest[:12] for digest in networks)}" if networks else ""
+    return "\n".join([heading + of, *(f"  cannot be used: {one['why']}" for one in facts["refused"])])
 
 
 def state_text(facts: Mapping[str, Any], why_unknown: str) -> str:

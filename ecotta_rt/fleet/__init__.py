@@ -15,6 +15,8 @@ merging, ECCV 2024, arXiv 2407.13771).
     robust    medians, trimmed means and states that are far from all others
     clusters  states of one kind of place
     merge     all of it
+    folder    where the states of boards lie, one file a board
+    drop      how they get there from boards that are too small for more
 """
 
 __all__: list[str] = []

@@ -14,6 +14,7 @@ from ecotta_rt.daemon.saving.snapshot_files import camera_folder
 from ecotta_rt.daemon.saving.snapshots import Snapshots, folder_locked
 from ecotta_rt.state import AdaptState, FramesBehind
 
+DIGEST = "5ea15ea15ea1"
 TIMES = {"door": 1_795_000_000.0, "yard": 1_795_086_400.0}
 
 
@@ -423,3 +424,38 @@ def test_hostile_names_and_reasons_cannot_order_a_terminal_about(folder, bundle,
         out = state(capsys, action, folder, "--camera", "yard")[1]
         assert "\x1b" not in out
         assert r"\x1b[2J" in out
+
+
+def test_check_reads_all_generations_and_names_what_cannot_be_used(folder, capsys):
+    assert state(capsys, "check", folder)[:2] == (0, f"4 states read, 4 can be used, of network {DIGEST}\n")
+    newest = sorted((folder / "door").iterdir())[-1]
+    newest.write_bytes(newest.read_bytes()[:-1])
+
+    code, out, said = state(capsys, "check", folder)
+
+    assert code == 4
+    assert f"4 states read, 3 can be used, of network {DIGEST}\n  cannot be used: {newest}: " in out
+    assert f"1 of 4 states cannot be used; the first: {newest}" in said
+
+
+def test_check_reads_a_folder_of_files_and_a_file(folder, bundle, tmp_path, capsys):
+    boards = tmp_path / "boards"
+    boards.mkdir()
+    source = read_bundle(bundle).initial_state()
+    source.save(boards / "a.state.safetensors")
+    replace(source, network_digest="cd" * 32).save(boards / "b.state.safetensors")
+
+    code, out, said = state(capsys, "check", boards, "--bundle", bundle, "--json")
+
+    assert code == 4
+    assert [one["path"] for one in json.loads(out)["refused"]] == [str(boards / "b.state.safetensors")]
+    assert f"belongs to network cdcdcdcdcdcd, not to {DIGEST}" in said
+    assert state(capsys, "check", boards / "a.state.safetensors")[0] == 0
+    assert state(capsys, "check", tmp_path / "net.state" / "door")[0] == 0
+
+
+def test_check_of_a_folder_without_states_is_refused(tmp_path, capsys):
+    code, _, said = state(capsys, "check", tmp_path)
+
+    assert code == 2
+    assert "no states" in said

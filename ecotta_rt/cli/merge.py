@@ -1,0 +1,220 @@
+"""Merge what the boards of a fleet have learned: states of one network into one, or into one for each kind of place.
+
+STATE is a state's file, such as `ecotta run` keeps it, or a folder: of a state folder of `ecotta serve` the newest
+valid state of each camera, of another folder all *.state.safetensors in it. No picture is needed.
+
+Parameters are averaged, and the statistics of norms pooled as moments, in proportion to the frames behind each state.
+Momentum, the filter of answers and the memory of places begin anew. Order and names of the states change nothing.
+A state that is damaged, of another network, or of numbers out of all proportion ends the merge with exit code 4, and
+nothing is written; with --robust it is named and left out, and a few hostile states cannot turn the rest.
+
+What the merged state is worth is told by trying it: `ecotta run --state OUT`. The boards' own states stay.
+
+examples:
+  ecotta merge door.state.safetensors yard.state.safetensors -o all.state.safetensors
+  ecotta merge /var/lib/ecotta -o all.state.safetensors --bundle net.ecotta
+  ecotta merge from-boards/ -o all.state.safetensors --robust                   some boards may be broken or hostile
+  ecotta merge from-boards/ -o all.state.safetensors --clusters --plot kinds.svg    all-1..., all-2...: day, night, ...
+  ecotta merge a.state.safetensors b.state.safetensors -o ab.state.safetensors --weights 3,1
+  ecotta merge from-boards/ -o all.state.safetensors --rule median --json report.json
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ecotta_rt.cli.json_option import STDOUT, add_json, check_json, write_json
+from ecotta_rt.errors import InputFileError, UsageError
+from ecotta_rt.files.atomic import check_target
+from ecotta_rt.messages import in_columns, show, tell
+
+if TYPE_CHECKING:  # they need numpy, which --help does not
+    from ecotta_rt.fleet.merge import Merged, MergedGroup
+
+__all__ = ["NAME", "SCHEMA", "add_arguments", "run"]
+
+NAME = "merge"
+
+SCHEMA = 1
+"""Version of the JSON object."""
+
+_TITLE = "ecotta merge"
+_SUFFIX = ".safetensors"
+_RULES = ("mean", "median", "trimmed-mean")
+_WEIGHTS = ("counts", "equal")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    add = parser.add_argument
+    add("states", metavar="STATE", nargs="+", type=Path, help="state files, or folders of them")
+    add(
+        "-o",
+        "--out",
+        metavar="OUT",
+        type=Path,
+        required=True,
+        help="the merged state; with --clusters OUT-1, OUT-2, ...",
+    )
+    add("--robust", action="store_true", help="leave out what cannot be used or is out of all proportion, and say so")
+    add("--clusters", action="store_true", help="one state for each kind of place, by norm statistics; finds how many")
+    add(
+        "--rule",
+        choices=_RULES,
+        help="mean; or coordinate by coordinate the median, or the mean without a fifth at either end (default: mean, "
+        "with --robust trimmed-mean)",
+    )
+    add(
+        "--weights",
+        type=_weights,
+        metavar="W",
+        help="of the mean: counts, of the frames behind each state; equal; or a number for each, as 3,1,1 (default: "
+        "counts, with --robust equal, since a state may claim any count)",
+    )
+    add("--bundle", type=Path, metavar="FILE", help="the network that all have to belong to (default: that of most)")
+    add("--plot", type=Path, metavar="FILE", help="with --clusters: draw how the states lie (.png or .svg)")
+    add("--force", action="store_true", help="replace files that exist")
+    add_json(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Merge, write, and say what was merged."""
+    _check(args)
+    from ecotta_rt.cli.progress import WorkProgress
+    from ecotta_rt.fleet.merge import MergeOptions, merge
+
+    files = [file for path in args.states for file in _files(path)]
+    options = MergeOptions(args.rule, args.weights, args.robust, args.clusters, _network(args.bundle))
+    with WorkProgress(_TITLE) as progress:
+        merged = merge(files, options, progress.update)
+    paths = _outputs(args.out, len(merged.groups)) if args.clusters else [args.out]
+    for path in paths:
+        _require_new(path, args)
+    for path, group in zip(paths, merged.groups, strict=True):
+        group.state.save(path)
+    if args.plot is not None and merged.clusters is not None:
+        from ecotta_rt.fleet.plot import draw_clusters
+
+        draw_clusters(merged.clusters, args.plot)
+    for one in merged.left_out:
+        tell(_TITLE, f"left out: {one.why}")
+    write_json(args.json, _facts(merged, paths))
+    if args.json != STDOUT:
+        show(_text(merged, paths))
+    return 0
+
+
+def _weights(text: str) -> str | tuple[float, ...]:
+    if text in _WEIGHTS:
+        return text
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}: counts, equal, or a number for each state as 3,1,1") from None
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Refuse what can be refused before anything is read."""
+    if args.out.suffix != _SUFFIX:
+        raise UsageError(f"--out {args.out}: give a {_SUFFIX} file")
+    if args.plot is not None:
+        if not args.clusters:
+            raise UsageError("--plot draws clusters; give --clusters too")
+        from ecotta_rt.files.figure import check_figure
+
+        check_figure(args.plot)
+    check_json(args.json, *args.states)
+    for path in args.states:
+        if not path.exists():
+            raise InputFileError(f"{path}: no such file or folder")
+    if not args.clusters:
+        _require_new(args.out, args)
+    check_target(args.out)
+
+
+def _require_new(path: Path, args: argparse.Namespace) -> None:
+    if any(path.exists() and path.samefile(read) for read in args.states):
+        raise UsageError(f"--out {path} is one of the states themselves; choose another name")
+    if path.exists() and not args.force:
+        raise UsageError(f"{path} exists; --force replaces it, --out chooses another name")
+
+
+def _outputs(out: Path, count: int) -> list[Path]:
+    """The names of several states; `.state.safetensors` stays the end of a name that has it."""
+    from ecotta_rt.fleet.folder import STATE_SUFFIX
+
+    suffix = STATE_SUFFIX if out.name.endswith(STATE_SUFFIX) else _SUFFIX
+    stem = out.name.removesuffix(suffix)
+    return [out.with_name(f"{stem}-{number}{suffix}") for number in range(1, count + 1)]
+
+
+def _files(path: Path) -> Sequence[Path]:
+    """The states that a path names.
+
+    Raises:
+        InputFileError: It is a folder without any, or a camera has no valid one.
+    """
+    if not path.is_dir():
+        return [path]
+    from ecotta_rt.daemon.saving.kept_states import cameras_in
+    from ecotta_rt.fleet.folder import STATE_SUFFIX, states_in
+
+    found = [camera.newest().snapshot.path for camera in cameras_in(path)] or list(states_in(path).values())
+    if not found:
+        raise InputFileError(
+            f"{path}: no states in it; they are called NAME{STATE_SUFFIX}, or lie in a folder a camera"
+        )
+    return found
+
+
+def _network(bundle: Path | None) -> str | None:
+    if bundle is None:
+        return None
+    from ecotta_rt.bundle import read_bundle
+
+    return read_bundle(bundle, verify=False).manifest.network_digest
+
+
+def _facts(merged: "Merged", paths: Sequence[Path]) -> dict[str, Any]:
+    groups = [
+        {
+            "path": str(path),
+            "frames_followed": group.state.behind.followed,
+            "frames_learned": group.state.behind.learned,
+            "members": [
+                {"name": name, "share": share} for name, share in zip(group.members, group.shares, strict=True)
+            ],
+        }
+        for path, group in zip(paths, merged.groups, strict=True)
+    ]
+    return {
+        "schema": SCHEMA,
+        "network_digest": merged.groups[0].state.network_digest,
+        "rule": merged.rule,
+        "silhouette": None if merged.clusters is None else merged.clusters.silhouette,
+        "groups": groups,
+        "left_out": [{"name": one.name, "why": one.why} for one in merged.left_out],
+    }
+
+
+def _text(merged: "Merged", paths: Sequence[Path]) -> str:
+    rows: list[Sequence[str]] = [("", "states", "followed", "learned", "largest share")]
+    rows += [_row(path, group) for path, group in zip(paths, merged.groups, strict=True)]
+    count = sum(len(group.members) for group in merged.groups)
+    digest = merged.groups[0].state.network_digest[:12]
+    heading = f"{count} state{'s' * (count != 1)} of network {digest} merged by {merged.rule}"
+    if merged.clusters is not None:
+        kinds = len(merged.groups)
+        heading += (
+            f", {kinds} kinds of place (silhouette {merged.clusters.silhouette:.2f})" if kinds > 1 else ", one kind"
+        )
+    left_out = len(merged.left_out)
+    heading += f"; {left_out} left out" if left_out else ""
+    return f"{heading}\n{in_columns(rows, right={1, 2, 3, 4})}"
+
+
+def _row(path: Path, group: "MergedGroup") -> tuple[str, ...]:
+    behind = group.state.behind
+    counts = ("?" if count is None else f"{count:,}" for count in (behind.followed, behind.learned))
+    return (str(path), f"{len(group.members):,}", *counts, f"{100 * max(group.shares):.0f} %")

@@ -1,0 +1,154 @@
+"""Merging that a few broken or hostile states cannot turn: medians and trimmed means, each coordinate by itself.
+
+All states count alike, since a state may claim any number of frames. Of means m_j and variances v_j over the states j,
+
+    m = middle(m_j)        v = middle(v_j + (m_j - m)^2)
+
+where `middle` is the median, or the mean without a fifth of the states at either end: equal states give themselves
+back. Coordinates are taken in blocks, so that thousands of states are never in memory at once.
+
+Source:
+    Yin et al. 2018, Byzantine-robust distributed learning, ICML, for both middles; they hold against less than half
+    (median) and less than the trimmed share (trimmed mean) of the states.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ecotta_rt.fleet.flat import FlatState
+
+__all__ = ["FAR", "TRIMMED_SHARE", "Distances", "distances", "median", "middle_of", "trimmed_mean"]
+
+Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
+Middle = Callable[[NDArray[np.floating]], Doubles]
+
+TRIMMED_SHARE = 0.2
+"""Of the states, left out at either end of each coordinate by `trimmed_mean`; of three or four, one."""
+
+FAR = 5.0
+"""A state is out of all proportion when it is further from the middle than so many times the usual distance."""
+
+_LEAST_SHARE = 0.1
+_LEAST_DEVIATIONS = 1.0
+"""The usual distance is never taken for less than this share of the parameters' size, and so many standard deviations
+of the statistics: where most boards have not moved yet, one that has learned is no stranger."""
+
+_BLOCK_BYTES = 16 << 20
+_EPSILON = 1e-5  # that of the norms
+
+
+def median(values: NDArray[np.floating]) -> Doubles:
+    """Over the last axis.
+
+    Args:
+        values: `[B, n]`, sorted along the last axis.
+
+    Returns:
+        float64 `[B]`; of an even number the mean of the two in the middle.
+    """
+    count = values.shape[-1]
+    return (values[..., (count - 1) // 2].astype(np.float64) + values[..., count // 2]) / 2
+
+
+def trimmed_mean(values: NDArray[np.floating]) -> Doubles:
+    """The mean over the last axis without `TRIMMED_SHARE` of the values at either end; shapes as `median`."""
+    count = values.shape[-1]
+    cut = min(max(int(TRIMMED_SHARE * count), 1), (count - 1) // 2)
+    mean: Doubles = values[..., cut : count - cut].mean(axis=-1, dtype=np.float64)
+    return mean
+
+
+def middle_of(states: Sequence[FlatState], middle: Middle) -> Doubles:
+    """The middle of the states' vectors.
+
+    Args:
+        states: At least one, all of one arrangement.
+        middle: `median` or `trimmed_mean`.
+
+    Returns:
+        float64 `[size]`.
+    """
+    arrangement = states[0].arrangement
+    result = np.empty(arrangement.size)
+    for block, values in _parameter_blocks(states):
+        result[block] = middle(np.sort(values))
+    for channels, means, variances in _channel_blocks(states):
+        result[arrangement.means[channels]] = centre = middle(np.sort(means))
+        spread = np.square(means - centre[:, None])
+        result[arrangement.variances[channels]] = middle(np.sort(variances + spread))
+    return result
+
+
+@dataclass(frozen=True)
+class Distances:
+    """How far states are from the median of all, each float64 `[n]`.
+
+    Attributes:
+        parameters: Root of the mean square over the parameters, as a share of that of the median itself.
+        statistics: Root of the mean square over means and standard deviations, in standard deviations of the median.
+    """
+
+    parameters: Doubles
+    statistics: Doubles
+
+    def why_far(self) -> dict[int, str]:
+        """Which states are out of all proportion, and in what."""
+        found: dict[int, str] = {}
+        for values, least, unit in (
+            (self.parameters, _LEAST_SHARE, "times the size of the parameters"),
+            (self.statistics, _LEAST_DEVIATIONS, "standard deviations"),
+        ):
+            limit = FAR * max(float(np.median(values)), least)
+            for place in np.flatnonzero(values > limit):
+                why = f"{values[place]:.3g} {unit} from the median of all states, more than {limit:.3g}"
+                found.setdefault(int(place), why)
+        return found
+
+
+def distances(states: Sequence[FlatState]) -> Distances:
+    """How far each state is from the coordinate-wise median of all; at least one, all of one arrangement."""
+    count, arrangement = len(states), states[0].arrangement
+    parameters, statistics, size = np.zeros(count), np.zeros(count), 0.0
+    with np.errstate(over="ignore"):  # too far to be told is far
+        for _, values in _parameter_blocks(states):
+            centre = median(np.sort(values))
+            size += float(np.square(centre).sum())
+            parameters += np.square(values - centre[:, None]).sum(axis=0)
+        for _, means, variances in _channel_blocks(states):
+            centre, deviations = median(np.sort(means)), np.sqrt(variances, dtype=np.float64)
+            unit = np.sqrt(np.square(median(np.sort(deviations))) + _EPSILON)[:, None]
+            statistics += np.square((means - centre[:, None]) / unit).sum(axis=0)
+            statistics += np.square((deviations - median(np.sort(deviations))[:, None]) / unit).sum(axis=0)
+    channels = max(1, 2 * len(arrangement.means))
+    return Distances(np.sqrt(parameters / size) if size else parameters, np.sqrt(statistics / channels))
+
+
+def _parameter_blocks(states: Sequence[FlatState]) -> Iterator[tuple[slice, Floats]]:
+    """Some of the parameters of all states at a time: where in the vector, and their values `[B, n]`."""
+    count = states[0].arrangement.parameter_count
+    step = max(1, _BLOCK_BYTES // (4 * len(states)))
+    for first in range(0, count, step):
+        block = slice(first, min(first + step, count))
+        values = np.empty((block.stop - first, len(states)), np.float32)
+        for place, state in enumerate(states):
+            values[:, place] = state.vector(first, block.stop)
+        yield block, values
+
+
+def _channel_blocks(states: Sequence[FlatState]) -> Iterator[tuple[slice, Floats, Floats]]:
+    """Some channels of all norms of all states at a time: which, their means `[B, n]` and their variances."""
+    arrangement = states[0].arrangement
+    count, first = len(arrangement.means), arrangement.parameter_count
+    step = max(1, _BLOCK_BYTES // (8 * len(states)))
+    for start in range(0, count, step):
+        channels = slice(start, min(start + step, count))
+        places = arrangement.means[channels] - first, arrangement.variances[channels] - first
+        means, variances = (np.empty((channels.stop - start, len(states)), np.float32) for _ in places)
+        for place, state in enumerate(states):
+            statistics = state.vector(first)
+            means[:, place], variances[:, place] = statistics[places[0]], statistics[places[1]]
+        yield channels, means, variances
