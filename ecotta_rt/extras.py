@@ -15,6 +15,7 @@ EXTRAS = {
     "av": "camera",
     "paho": "mqtt",
     "apprise": "alerts",
+    "flwr": "fleet",
 }
 """Import name -> the extra that installs it. A test compares this with setup.cfg."""
 

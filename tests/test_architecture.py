@@ -14,7 +14,7 @@ DEVICE = (
     *("files", "records", "events", "state", "machine", "bundle", "session"),
     *("plan", "adapt", "fleet", "sources", "runtime", "sinks", "run", "daemon", "demo"),
 )
-HOST = ("data", "method", "profile", "exporter", "prepare", "student", "merging", "bench")
+HOST = ("flower", "data", "method", "profile", "exporter", "prepare", "student", "merging", "bench")
 ORDER = (*DEVICE, *HOST, "", "cli", "__main__")  # "" is ecotta_rt/__init__.py: where each public name is fetched from
 
 # Where a package may be imported; anywhere for those not listed.
@@ -30,6 +30,7 @@ HOMES = {
     "picamera2": ("sources/picamera.py",),
     "paho": ("sinks/mqtt.py", "fleet/drop/mqtt.py"),
     "apprise": ("sinks/apprise_sink.py",),
+    "flwr": ("flower/",),
 }
 
 # What a device installs; the light modules may use these and the standard library.

@@ -28,6 +28,10 @@ def lines(text):
     return [line for line in text.splitlines() if line]
 
 
+def pins(file):
+    return [line for line in lines((CHECKOUT / file).read_text(encoding="utf-8")) if "==" in line]
+
+
 def project(requirement):
     """The project's name in a requirement, as indexes spell it."""
     return re.split(r"[ \[<>=!~]", requirement)[0].lower().replace("_", "-")
@@ -72,13 +76,21 @@ def test_no_message_or_page_names_a_package_that_no_index_has():
 
 
 def test_every_direct_dependency_has_an_exact_version(setup_cfg):
-    pinned = {project(line) for line in lines((CHECKOUT / "constraints.txt").read_text()) if "==" in line}
+    pinned = {project(line) for line in [*pins("constraints.txt"), *pins("constraints-fleet.txt")]}
     extras = [
         line for key in setup_cfg["options.extras_require"] for line in lines(setup_cfg["options.extras_require"][key])
     ]
     direct = {project(line) for line in [*lines(setup_cfg["options"]["install_requires"]), *extras]}
 
     assert direct - {"ecotta-rt"} <= pinned
+
+
+def test_flower_has_the_versions_of_everything_else_but_for_what_it_forbids():
+    ours, flowers = ({project(line): line for line in pins(f"constraints{kind}.txt")} for kind in ("", "-fleet"))
+
+    differ = {name for name in ours.keys() & flowers.keys() if ours[name] != flowers[name]}
+    assert differ == {"rich", "protobuf", "packaging"}
+    assert "flwr" in flowers.keys() - ours.keys()
 
 
 @pytest.mark.parametrize("command", ["ecotta", "ecotta-bench"])

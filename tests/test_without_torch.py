@@ -100,7 +100,7 @@ import importlib, pkgutil, sys
 import ecotta_rt
 
 # Of the commands, only some are for a device.
-HOST = ("data", "method", "profile", "exporter", "prepare", "student", "merging", "bench", "cli")
+HOST = ("flower", "data", "method", "profile", "exporter", "prepare", "student", "merging", "bench", "cli")
 names = [m.name for m in pkgutil.walk_packages(ecotta_rt.__path__, "ecotta_rt.", onerror=lambda name: None)]
 names = [name for name in names if name.split(".")[1] not in HOST]
 for name in names:

@@ -1,0 +1,134 @@
+"""The ServerApp: so many rounds, and after each what was merged in a folder.
+
+    merged-1.state.safetensors    of the largest group, or of all
+    round.json                    how many states, who was left out and why, who is in which group
+
+The run's configuration (`[tool.flwr.app.config]` of the app, or `flwr run --run-config`):
+
+    rounds = 1              how many
+    out = "merged"          the folder
+    rule = ""               "mean", "median", "trimmed-mean"; "": that of a robust merge, the trimmed mean
+    weights = ""            with the mean: "counts", by the frames behind each state; "": all alike
+    clusters = false        states of one kind of place are merged with each other
+    network = ""            digest of the network; "": that of most states
+    least-nodes = 2         so many have to be connected
+    wait-s = 300            for them
+    timeout-s = 600         for their answers; who is later is asked again in the next round
+    most-mib = 64           a longer state is left out
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypeVar
+
+from flwr.app import ArrayRecord, Context
+from flwr.serverapp import Grid, ServerApp
+
+from ecotta_rt.errors import ConfigurationError
+from ecotta_rt.files.atomic import check_target, write_atomic
+from ecotta_rt.fleet.folder import state_path, states_in
+from ecotta_rt.fleet.merge import RULES, MergeOptions
+from ecotta_rt.flower.strategy import MergeStates, Round
+
+__all__ = ["app", "merge_rounds", "strategy_of", "write_round"]
+
+_ROUND = "round.json"
+_DAY_S = 86_400
+
+T = TypeVar("T", str, bool)
+
+app = ServerApp()
+
+
+@app.main()
+def merge_rounds(grid: Grid, context: Context) -> None:
+    """Run the rounds of a run's configuration."""
+    config = context.run_config
+    strategy = strategy_of(config)
+    strategy.start(
+        grid,
+        ArrayRecord(),
+        num_rounds=_count(config, "rounds", 1, 10_000),
+        timeout=_seconds(config, "timeout-s", 600.0),
+    )
+
+
+def strategy_of(config: Mapping[str, object]) -> MergeStates:
+    """The strategy that a run's configuration asks for.
+
+    Raises:
+        ConfigurationError: A value of another kind, out of range, or that does not go with another one.
+        TransferError: The folder cannot be written.
+    """
+    out = Path(_value(config, "out", "merged"))
+    rule, weights = _value(config, "rule", ""), _value(config, "weights", "")
+    if rule not in ("", *RULES) or weights not in ("", "equal", "counts"):
+        raise ConfigurationError(
+            f'run configuration: rule = "{rule}", weights = "{weights}": rules are {", ".join(RULES)}, weights counts '
+            "and equal"
+        )
+    if weights == "counts" and rule != "mean":
+        raise ConfigurationError('run configuration: weights = "counts" go with rule = "mean"; others weigh all alike')
+    options = MergeOptions(
+        rule=rule or None,
+        weights=weights or None,
+        robust=True,
+        clusters=_value(config, "clusters", False),
+        network_digest=_value(config, "network", "") or None,
+    )
+    check_target(out / _ROUND)
+    return MergeStates(
+        options,
+        least_nodes=_count(config, "least-nodes", 2, 1_000_000),
+        wait_s=_seconds(config, "wait-s", 300.0),
+        most_mib=_count(config, "most-mib", 64, 1024),
+        done=lambda found: write_round(found, out),
+    )
+
+
+def write_round(found: Round, out: Path) -> None:
+    """Write what was merged, in the place of what an earlier round has written; nothing where nothing was merged.
+
+    Raises:
+        TransferError: It cannot be written.
+    """
+    facts = {
+        "round": found.number,
+        "states": found.states,
+        "left_out": found.left_out,
+        "missing": found.missing,
+        "lost": found.lost,
+        "groups": [[*group.members] for group in found.merged.groups] if found.merged else [],
+    }
+    if found.merged:
+        written = []
+        for number, group in enumerate(found.merged.groups, 1):
+            written.append(state_path(out, f"merged-{number}"))
+            write_atomic(written[-1], group.state.to_bytes())
+        for name, path in states_in(out).items():
+            if name.startswith("merged-") and path not in written:  # of a round with more groups
+                path.unlink(missing_ok=True)
+    write_atomic(out / _ROUND, f"{json.dumps(facts, indent=2)}\n".encode())
+
+
+def _value(config: Mapping[str, object], name: str, default: T) -> T:
+    """A value of the run's configuration, of the kind of its default."""
+    value = config.get(name, default)
+    if not isinstance(value, type(default)) or isinstance(value, bool) != isinstance(default, bool):
+        raise ConfigurationError(f"run configuration: {name}: expected {type(default).__name__}, found {value!r}")
+    return value
+
+
+def _count(config: Mapping[str, object], name: str, default: int, most: int) -> int:
+    value = config.get(name, default)
+    if type(value) is not int or not 1 <= value <= most:
+        raise ConfigurationError(f"run configuration: {name} = {value!r}: expected a whole number, 1 to {most}")
+    return value
+
+
+def _seconds(config: Mapping[str, object], name: str, default: float) -> float:
+    value = config.get(name, default)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _DAY_S:
+        raise ConfigurationError(f"run configuration: {name} = {value!r}: expected seconds, 0 to {_DAY_S:g}")
+    return value

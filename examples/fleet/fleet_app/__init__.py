@@ -1,0 +1,1 @@
+"""A Flower App of `ecotta_rt.flower`."""
