@@ -98,7 +98,7 @@ def write_round(found: Round, out: Path) -> None:
         "states": found.states,
         "left_out": found.left_out,
         "missing": found.missing,
-        "lost": found.lost,
+        "lost": [str(node) for node in found.lost],  # of 64 bits, which not every reader of JSON has
         "groups": [[*group.members] for group in found.merged.groups] if found.merged else [],
     }
     if found.merged:

@@ -19,6 +19,7 @@ __all__ = ["MergeStates", "Round"]
 
 _LOOK_EVERY_S = 1.0
 _MIB = 1 << 20
+_LONGEST_REASON = 300
 
 _log = getLogger("flwr")
 
@@ -188,7 +189,7 @@ class MergeStates(Strategy):
         for reply in replies:
             node = reply.metadata.src_node_id
             if reply.has_error():
-                _log.log(WARNING, "\tnode %d: %s", node, printable(str(reply.error.reason)))
+                _log.log(WARNING, "\tnode %d: %s", node, printable(_last_line(reply.error.reason)))
                 continue
             answered.add(node)
             for name, why in zip(texts_in(reply.content, "missing"), texts_in(reply.content, "why"), strict=False):
@@ -213,6 +214,12 @@ class MergeStates(Strategy):
             found.left_out |= {state.name: str(error) for state in states}
         else:
             found.left_out |= {one.name: one.why for one in found.merged.left_out}
+
+
+def _last_line(reason: str | None) -> str:
+    """What went wrong, of a reason that may be a trace of many lines."""
+    lines = [line.strip() for line in (reason or "it does not say why").splitlines() if line.strip(" >'")]
+    return lines[-1][:_LONGEST_REASON] if lines else ""
 
 
 def _label(node: int, name: str) -> str:

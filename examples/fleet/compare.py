@@ -9,10 +9,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
+from fleet_app.client import lost_in
 
 from ecotta_rt.fleet.folder import states_in
-from fleet_app.client import lost_in
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("folder", type=Path, help="of simulate.sh")

@@ -16,6 +16,7 @@ host=127.0.0.1 port="${PORT:-9091}"
 
 # Flower reports its use to its maker, and looks for newer versions of itself, unless told not to.
 export FLWR_TELEMETRY_ENABLED=0 FLWR_DISABLE_UPDATE_CHECK=1 OMP_NUM_THREADS=1
+export FLWR_HOME="$work/flwr"
 umask 077
 cd "$work"
 
@@ -31,11 +32,11 @@ fi
 # 2. The SuperLink: encrypted, and only for nodes that are registered.
 processes=()
 trap 'kill "${processes[@]}" 2>/dev/null; wait 2>/dev/null || true' EXIT
+trap 'exit 130' INT TERM
 flower-superlink --ssl-ca-certfile ca.pem --ssl-certfile superlink.pem --ssl-keyfile superlink.key --enable-supernode-auth \
     --database superlink.db --host "$host" --port "$port" --disable-runtime-dependency-installation >superlink.log 2>&1 &
 processes+=($!)
 
-export FLWR_HOME="$work/flwr"
 mkdir -p "$FLWR_HOME"
 cat >"$FLWR_HOME/config.toml" <<END
 [superlink]

@@ -28,6 +28,7 @@ flower-superlink --simulation --insecure --host 127.0.0.1 --port "$port" --disab
     >"$work/superlink.log" 2>&1 &
 superlink=$!
 trap 'kill "$superlink" 2>/dev/null; wait "$superlink" 2>/dev/null || true' EXIT
+trap 'exit 130' INT TERM
 for _ in $(seq 120); do
     python - "$port" <<'END' && break || sleep 0.5
 import sys, urllib.request
@@ -37,6 +38,6 @@ done 2>/dev/null
 
 flwr run "$here" simulation --stream \
     --run-config "rounds=$rounds out=\"$work/merged\" simulated-states=\"$work/states\" simulated-losses=$lost least-nodes=$boards" \
-    --federation-config "num-supernodes=$boards client-resources-num-cpus=1.0 init-args-num-cpus=$cpus"
+    --federation-config "num-supernodes=$boards client-resources-num-cpus=1 init-args-num-cpus=$cpus"
 
 python "$here/compare.py" "$work" --round "$rounds" --lost "$lost"
