@@ -26,6 +26,7 @@ FOREIGN = {
     *("--memory", "--format", "--mode", "--privileged", "--upgrade"),  # docker, install, pip
     *("--load", "--rm", "--install"),  # docker buildx, docker run, binfmt
     *("--unit", "--follow", "--detach", "--force-recreate", "--signal"),  # journalctl, docker compose
+    *("--node-config", "--run-config", "--ssl-certfile", "--enable-supernode-auth"),  # Flower
     *("--list-cameras", "--list-devices", "--system-site-packages"),  # rpicam-hello, v4l2-ctl, venv
 }
 """Options that pages name and other programs have."""
