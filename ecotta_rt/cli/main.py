@@ -38,7 +38,7 @@ COMMANDS = {
     "serve": "answer several cameras with one network, for months: a daemon by a configuration file",
     "config": "begin, look over or show the configuration of the daemon, one TOML file",
     "state": "list what cameras have learned, look into it, put an older state back or begin anew",
-    "merge": "merge what the boards of a fleet have learned, without data: into one state, or one a kind of place",
+    "merge": "merge what the boards of a fleet have learned, or whole networks, without data",
     "service": "run the daemon as a systemd service: a unit made from its configuration and the plan",
     "top": "show a running daemon in a terminal: cameras, answers, signs of error, memory, events",
     "completion": "print a script that lets the shell complete our commands with the Tab key",

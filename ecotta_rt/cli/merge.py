@@ -10,6 +10,12 @@ nothing is written; with --robust it is named and left out, and a few hostile st
 
 What the merged state is worth is told by trying it: `ecotta run --state OUT`. The boards' own states stay.
 
+With --networks STATE is a whole network: network files of ours; or, with --checkpoint, the one network that all these
+files belong to, a model id or FILE.py:FACTORY. They have to be fine-tuned or adapted from one checkpoint: others end
+with exit code 4, told by their weights and with --data by what lies half-way between them. Their parameters are
+averaged with equal weights or those of --weights, and norm statistics pooled by the batches that the norms counted, by
+--counts, or measured anew on --data. OUT is a file that `ecotta prepare` takes as it takes those that went in.
+
 examples:
   ecotta merge door.state.safetensors yard.state.safetensors -o all.state.safetensors
   ecotta merge /var/lib/ecotta -o all.state.safetensors --bundle net.ecotta
@@ -17,6 +23,10 @@ examples:
   ecotta merge from-boards/ -o all.state.safetensors --clusters --plot kinds.svg    all-1..., all-2...: day, night, ...
   ecotta merge a.state.safetensors b.state.safetensors -o ab.state.safetensors --weights 3,1
   ecotta merge from-boards/ -o all.state.safetensors --rule median --json report.json
+  ecotta merge --networks night.safetensors day.safetensors -o both.safetensors
+  ecotta merge --networks night.safetensors day.safetensors -o both.safetensors --data pictures/ --recalibrate
+  ecotta merge --networks zoo.py:net --checkpoint night.pt day.pt -o both.safetensors --weights 2,1
+  ecotta merge --networks night.safetensors day.safetensors -o both.safetensors --head auto     both-1..., both-2...
 """
 
 import argparse
@@ -24,6 +34,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ecotta_rt.cli import merge_networks
 from ecotta_rt.cli.json_option import STDOUT, add_json, check_json, write_json
 from ecotta_rt.errors import InputFileError, UsageError
 from ecotta_rt.files.atomic import check_target
@@ -48,7 +59,7 @@ _WEIGHTS = ("counts", "equal")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     add = parser.add_argument
-    add("states", metavar="STATE", nargs="+", type=Path, help="state files, or folders of them")
+    add("states", metavar="STATE", nargs="+", type=Path, help="state files, or folders of them; or networks")
     add(
         "-o",
         "--out",
@@ -76,10 +87,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--plot", type=Path, metavar="FILE", help="with --clusters: draw how the states lie (.png or .svg)")
     add("--force", action="store_true", help="replace files that exist")
     add_json(parser)
+    merge_networks.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Merge, write, and say what was merged."""
+    if args.networks:
+        return merge_networks.run(args)
+    merge_networks.refuse_options(args)
     _check(args)
     from ecotta_rt.cli.progress import WorkProgress
     from ecotta_rt.fleet.merge import MergeOptions, merge
