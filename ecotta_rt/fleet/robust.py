@@ -38,6 +38,7 @@ _LEAST_DEVIATIONS = 1.0
 of the statistics: where most boards have not moved yet, one that has learned is no stranger."""
 
 _BLOCK_BYTES = 16 << 20
+_TILE = 64
 _EPSILON = 1e-5  # that of the norms
 
 
@@ -75,11 +76,11 @@ def middle_of(states: Sequence[FlatState], middle: Middle) -> Doubles:
     arrangement = states[0].arrangement
     result = np.empty(arrangement.size)
     for block, values in _parameter_blocks(states):
-        result[block] = middle(np.sort(values))
+        result[block] = middle(_by_coordinate(values))
     for channels, means, variances in _channel_blocks(states):
-        result[arrangement.means[channels]] = centre = middle(np.sort(means))
-        spread = np.square(means - centre[:, None])
-        result[arrangement.variances[channels]] = middle(np.sort(variances + spread))
+        result[arrangement.means[channels]] = centre = middle(_by_coordinate(means))
+        spread = np.square(means - centre)
+        result[arrangement.variances[channels]] = middle(_by_coordinate(variances + spread))
     return result
 
 
@@ -115,40 +116,65 @@ def distances(states: Sequence[FlatState]) -> Distances:
     parameters, statistics, size = np.zeros(count), np.zeros(count), 0.0
     with np.errstate(over="ignore"):  # too far to be told is far
         for _, values in _parameter_blocks(states):
-            centre = median(np.sort(values))
+            centre = median(_by_coordinate(values))
             size += float(np.square(centre).sum())
-            parameters += np.square(values - centre[:, None]).sum(axis=0)
+            parameters += _squares(values, centre)
         for _, means, variances in _channel_blocks(states):
-            centre, deviations = median(np.sort(means)), np.sqrt(variances, dtype=np.float64)
-            unit = np.sqrt(np.square(median(np.sort(deviations))) + _EPSILON)[:, None]
-            statistics += np.square((means - centre[:, None]) / unit).sum(axis=0)
-            statistics += np.square((deviations - median(np.sort(deviations))[:, None]) / unit).sum(axis=0)
+            deviations = np.sqrt(variances)
+            usual = median(_by_coordinate(deviations))
+            unit = np.sqrt(np.square(usual) + _EPSILON)
+            statistics += _squares(means, median(_by_coordinate(means)), unit)
+            statistics += _squares(deviations, usual, unit)
     channels = max(1, 2 * len(arrangement.means))
     return Distances(np.sqrt(parameters / size) if size else parameters, np.sqrt(statistics / channels))
 
 
+def _squares(values: Floats, centre: Doubles, unit: Doubles | None = None) -> Doubles:
+    """float64 `[n]`: of the distances of values `[n, B]` from a centre `[B]`, in units `[B]`, the sums of squares."""
+    apart = values - centre.astype(np.float32)
+    if unit is not None:
+        apart /= unit.astype(np.float32)
+    squares: Doubles = np.einsum("ij,ij->i", apart, apart).astype(np.float64)
+    return squares
+
+
+def _by_coordinate(values: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Values `[n, B]` of states as `[B, n]`, sorted along the last axis.
+
+    In tiles: to write whole columns is four times as slow as to sort them.
+    """
+    count, coordinates = values.shape
+    turned = np.empty((coordinates, count), values.dtype)
+    for first in range(0, count, _TILE):
+        for start in range(0, coordinates, _TILE):
+            here, there = slice(first, first + _TILE), slice(start, start + _TILE)
+            turned[there, here] = values[here, there].T
+    turned.sort(axis=-1)
+    return turned
+
+
 def _parameter_blocks(states: Sequence[FlatState]) -> Iterator[tuple[slice, Floats]]:
-    """Some of the parameters of all states at a time: where in the vector, and their values `[B, n]`."""
+    """Some of the parameters of all states at a time: where in the vector, and their values `[n, B]`."""
     count = states[0].arrangement.parameter_count
     step = max(1, _BLOCK_BYTES // (4 * len(states)))
     for first in range(0, count, step):
         block = slice(first, min(first + step, count))
-        values = np.empty((block.stop - first, len(states)), np.float32)
-        for place, state in enumerate(states):
-            values[:, place] = state.vector(first, block.stop)
+        values = np.empty((len(states), block.stop - first), np.float32)
+        for row, state in zip(values, states, strict=True):
+            row[:] = state.vector(first, block.stop)
         yield block, values
 
 
 def _channel_blocks(states: Sequence[FlatState]) -> Iterator[tuple[slice, Floats, Floats]]:
-    """Some channels of all norms of all states at a time: which, their means `[B, n]` and their variances."""
+    """Some channels of all norms of all states at a time: which, their means `[n, B]` and their variances."""
     arrangement = states[0].arrangement
     count, first = len(arrangement.means), arrangement.parameter_count
     step = max(1, _BLOCK_BYTES // (8 * len(states)))
     for start in range(0, count, step):
         channels = slice(start, min(start + step, count))
         places = arrangement.means[channels] - first, arrangement.variances[channels] - first
-        means, variances = (np.empty((channels.stop - start, len(states)), np.float32) for _ in places)
-        for place, state in enumerate(states):
+        means, variances = (np.empty((len(states), channels.stop - start), np.float32) for _ in places)
+        for row, state in enumerate(states):
             statistics = state.vector(first)
-            means[:, place], variances[:, place] = statistics[places[0]], statistics[places[1]]
+            means[row], variances[row] = statistics[places[0]], statistics[places[1]]
         yield channels, means, variances
