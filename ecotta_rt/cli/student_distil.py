@@ -61,7 +61,7 @@ from ecotta_rt.messages import in_columns, show, tell
 
 if TYPE_CHECKING:
     from ecotta_rt.bundle import FrameSpec
-    from ecotta_rt.student.domains import FoundDomains
+    from ecotta_rt.student.domains import Domains, FoundDomains
 
 __all__ = ["NAME", "add_arguments", "run"]
 
@@ -100,6 +100,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_recipe(parser)
     _add_constants(parser.add_argument_group("constants of the method"))
     add_ranked(parser)
+    add(
+        "--norms",
+        choices=("trained", "all", "targets"),
+        default="trained",
+        help="statistics of the student's norms in the end: as it was trained, or measured again on pictures of all "
+        "domains alike, or of the targets alone (default trained)",
+    )
     add("--plot", type=Path, metavar="FILE", help="draw losses and agreement by epoch into a .png or .svg")
     add("--force", action="store_true", help="replace OUT.safetensors where it exists")
 
@@ -115,7 +122,7 @@ def _add_constants(group: "argparse._ArgumentGroup") -> None:
     )
     add("--alignment", choices=("dann", "mmd", "symnet", "none"), help="of domains (default dann)")
     add("--gamma", type=float, help="weight of the alignment (default 0.5)")
-    add("--temperature", type=float, metavar="T", help="of softened answers (default 20)")
+    add("--temperature", type=float, metavar="T", help="of softened answers (default 1; the papers have 20)")
     add("--alpha", type=float, help="share of distillation in the loss on the source (default 0.3)")
     add("--kl", choices=("forward", "reverse"), help="of teacher to student, or back (forward)")
     add("--consistency", action="store_true", help="align the student's own domains, too")
@@ -155,14 +162,18 @@ def run(args: argparse.Namespace) -> int:
     try:
         domains = decoded(found, frame, store, _TITLE)
         test_frames = _test_frames(labelled, frame, test_store)
+        if args.norms == "targets" and sum(len(target.frames) for target in domains.targets) < 2:
+            raise UsageError("--norms targets: one picture has no statistics")
         networks.ready(domains, training, args.out)
         with EpochProgress(f"distilling ({networks.method})") as progress:
             history = networks.distil(domains, training, progress, snapshot)
+        _recalibrate(networks.student, args.norms, domains)
         recipe = {
             "method": networks.method,
             "frame": [frame.height, frame.width],
             "epochs": training.epochs,
             "seed": training.seed,
+            "norms": args.norms,
             "targets": [target.name for target in domains.targets],
             "classes": list(domains.classes),
             **networks.recipe(),
@@ -200,8 +211,13 @@ def _check(args: argparse.Namespace, method: str | None, out: Path) -> None:
     needed = 0 if method in ("adapted", "source-only", *RANKED) else len(targets) if method == "mt-mtda" else 1
     if needed == 0 and args.teacher:
         raise UsageError(f"--teacher: {method} has no teacher; leave it out, or choose another --method")
-    if method == "source-only" and targets:
-        raise UsageError("--target: source-only learns from the source alone; leave it out, or choose another --method")
+    if method == "source-only" and targets and args.norms == "trained":
+        raise UsageError(
+            "--target: source-only learns from the source alone; leave it out, measure the norms on it (--norms "
+            "targets), or choose another --method"
+        )
+    if args.norms == "targets" and not targets:
+        raise UsageError("--norms targets: there is no --target to measure them on")
     if needed and len(args.teacher) not in (1, needed):
         several = f", or one for each of {needed} targets" if needed > 1 else ""
         raise UsageError(f"{len(args.teacher)} --teacher are given; {method} takes one{several}")
@@ -222,6 +238,14 @@ def _check(args: argparse.Namespace, method: str | None, out: Path) -> None:
     if overwritten is not None:
         raise UsageError(f"--keep-teachers would replace --teacher {overwritten}; choose another --out")
     check_json(args.json, args.student, args.checkpoint, out, *args.teacher, *args.teacher_checkpoint)
+
+
+def _recalibrate(student: Any, norms: str, domains: "Domains") -> None:
+    from ecotta_rt.student.batches import frame_batches
+    from ecotta_rt.student.slimmable.recalibrate import recalibrate
+
+    if norms != "trained":
+        recalibrate(student, frame_batches([*([] if norms == "targets" else [domains.source]), *domains.targets]))
 
 
 def _test_frames(labelled: Mapping[str, Any], frame: "FrameSpec", store: Path) -> Mapping[str, tuple[Any, Any]]:

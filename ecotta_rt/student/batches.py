@@ -1,6 +1,6 @@
 """Mini-batches from all domains: one of the source and one a target, each domain cycling on its own."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,9 +10,9 @@ from torch import Tensor
 
 from ecotta_rt.errors import UsageError
 from ecotta_rt.prepare.augment import Augmentation, augmented
-from ecotta_rt.student.domains import Domains
+from ecotta_rt.student.domains import Domain, Domains
 
-__all__ = ["DomainBatch", "batches", "batches_an_epoch", "check_batch"]
+__all__ = ["DomainBatch", "batches", "batches_an_epoch", "check_batch", "frame_batches"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +77,21 @@ def batches(
                 for domain, places in zip(domains.targets, targets, strict=True)
             ),
         )
+
+
+def frame_batches(domains: Sequence[Domain], size: int = 128) -> Iterator[Tensor]:
+    """Frames as they are, of each domain as many as the smallest has: for statistics of norms, see `recalibrate`.
+
+    Args:
+        domains: At least one.
+        size: Frames in a batch, about: they are split evenly, each batch the same mixture of all domains.
+    """
+    shortest = min(len(domain.frames) for domain in domains)
+    parts = max(1, shortest * len(domains) // size)
+    orders = [np.random.default_rng(0).permutation(len(domain.frames))[:shortest] for domain in domains]
+    for places in zip(*(np.array_split(order, parts) for order in orders), strict=True):
+        frames = [domain.frames[chosen] for domain, chosen in zip(domains, places, strict=True)]
+        yield torch.from_numpy(np.concatenate(frames)).permute(0, 3, 1, 2) / 255
 
 
 def _places(there: int, size: int, generator: torch.Generator) -> Iterator[NDArray[np.int64]]:

@@ -76,7 +76,8 @@ class DistilOptions:
         beta: Schedule of the student's weight.
         alignment: One of `ALIGNMENTS`, or `none`.
         gamma: Weight of the alignment.
-        temperature: T.
+        temperature: T; 20 in the papers' code, with which small students learn less of the source than with 1
+            (docs/results-student.md).
         alpha: Share of KD in the student's loss on the source.
         kl: `forward`, of teacher to student, the usual one; `reverse`, as in the public code.
         consistency: Align the student's own domains too, with weight alpha.
@@ -88,7 +89,7 @@ class DistilOptions:
     beta: Progression = field(default_factory=Progression)
     alignment: str = "dann"
     gamma: float = 0.5
-    temperature: float = 20.0
+    temperature: float = 1.0
     alpha: float = 0.3
     kl: Literal["forward", "reverse"] = "forward"
     consistency: bool = False

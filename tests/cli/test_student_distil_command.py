@@ -158,6 +158,27 @@ def test_a_network_that_was_made_narrower_stays_so(place):
     assert {name: value.shape for name, value in load_network("small.safetensors").state_dict().items()} == shapes
 
 
+@pytest.mark.parametrize(("method", "norms"), [("adapted", "all"), ("source-only", "targets")])
+def test_norms_are_measured_again_where_asked(place, method, norms):
+    source = np.load("dusk.npz")["x_train"]
+    np.savez("bright.npz", x_train=255 - source)
+    words = ["net.py:make", "--source", "dusk.npz", "--method", method]
+    targets = ["--target", "bright=bright.npz"]
+    assert distil(*words, *(targets if method == "adapted" else []), "--norms", "trained") == 0
+    trained = open_network("net.py:make", checkpoint=place / "small.safetensors").state_dict()
+    assert distil(*words, *targets, "--norms", norms, "--force", "--json", "run.json") == 0
+
+    student = open_network("net.py:make", checkpoint=place / "small.safetensors").eval()
+    found = student.state_dict()
+    assert json.loads((place / "run.json").read_text())["norms"] == norms
+    if method == "adapted":  # frames of a target, where there are some, change the order of the source's
+        assert all(torch.equal(found[name], trained[name]) for name in ("0.weight", "1.weight", "8.weight"))
+    frames = np.concatenate([source, 255 - source] if norms == "all" else [255 - source])
+    before_norm = student[0](torch.from_numpy(frames).permute(0, 3, 1, 2) / 255)
+    far, near = ((state["1.running_mean"] - before_norm.mean((0, 2, 3))).abs().max() for state in (trained, found))
+    assert near < 5e-4 < far / 10  # the file has weights in fp16
+
+
 @pytest.mark.parametrize("words", [[*DUSK, "--method", "adapted"], ["--method", "source-only"]])
 def test_the_peers_are_the_same_command(place, words):
     assert distil("net.py:make", *DAY, *words) == 0
@@ -225,6 +246,11 @@ def test_ctrl_c_keeps_the_last_epoch_and_the_same_command_goes_on(place, capsys,
             ["net.py:grey", *DAY, *DUSK, "--teacher", "net.py:make"],
             2,
             "net.py:make takes frames of 3 channels, the student 1: all networks must",
+        ),
+        (
+            ["resnet-8", *DAY, "--method", "source-only", "--norms", "targets"],
+            2,
+            "--norms targets: there is no --target",
         ),
         (["resnet-8", *DAY, *DUSK, "--method", "source-only"], 2, "--target: source-only learns from the source alone"),
         (["resnet-8", *DAY, "--method", "source-only", "--test", "a=night"], 2, "--test a night: no class folders"),

@@ -5,7 +5,7 @@ import torch
 from ecotta_rt.bundle import FrameSpec
 from ecotta_rt.errors import InputFileError, UsageError
 from ecotta_rt.prepare.augment import Augmentation
-from ecotta_rt.student.batches import batches, batches_an_epoch
+from ecotta_rt.student.batches import batches, batches_an_epoch, frame_batches
 from ecotta_rt.student.domains import Domain, Domains, find_domains, open_domains
 
 PLAIN = Augmentation(())
@@ -163,6 +163,20 @@ def test_the_generator_decides_batches_and_augmentation():
         return torch.cat([torch.cat([batch.source, *batch.targets]) for batch in batches(domains, 4, generator)])
 
     assert torch.equal(drawn(1), drawn(1)) and not torch.equal(drawn(1), drawn(2))
+
+
+@pytest.mark.parametrize("size", [2, 8, 100])
+def test_frame_batches_mix_domains_evenly(size):
+    """Each frame at most once, of each domain as many as the smallest has, in batches of about one size."""
+    of_each = [numbered(13), numbered(6, 100), numbered(40, 200)]
+
+    found = [(batch[:, 0, 0, 0] * 255).round().int().tolist() for batch in frame_batches(of_each, size)]
+
+    assert all([number // 100 for number in batch] == sorted(number // 100 for number in batch) for batch in found)
+    assert all(len({sum(n // 100 == k for n in batch) for k in range(3)}) == 1 for batch in found)
+    numbers = [number for batch in found for number in batch]
+    assert len(set(numbers)) == len(numbers) == 18
+    assert max(map(len, found)) - min(map(len, found)) <= 3
 
 
 @pytest.mark.parametrize("size", [1, 14])
