@@ -9,7 +9,7 @@ import re
 import textwrap
 from pathlib import Path
 
-from ecotta_rt import _HOMES, errors
+from ecotta_rt import _HOMES, errors, student
 
 PACKAGE = Path(errors.__file__).parent
 _SECTION = re.compile(r"^(Args|Attributes|Returns|Raises|Source|Yields|Note):$", re.MULTILINE)
@@ -19,7 +19,8 @@ _Definition = ast.ClassDef | ast.FunctionDef | ast.Assign | ast.AnnAssign
 def described(name: str) -> str:
     """A public name: `ecotta_rt.Runtime`, or a full place such as `ecotta_rt.method.attach.attach`."""
     module, _, short = name.rpartition(".")
-    home = _HOMES.get(short, "ecotta_rt.errors") if module == "ecotta_rt" else module
+    homes = {"ecotta_rt": _HOMES, "ecotta_rt.student": student._HOMES}.get(module)
+    home = module if homes is None else homes.get(short, "ecotta_rt.errors")
     body = ast.parse(_source(home)).body
     node = next((node for node in body if _named(node) == short), None)
     if node is None:

@@ -114,6 +114,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "student":  # a room whose own names are fetched late
+        return import_module("ecotta_rt.student")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:

@@ -85,6 +85,7 @@ def test_the_reference_has_every_public_name(checkout):
     described = set(re.findall(r"BEGIN API: ecotta_rt\.(\w+) -->", reference))
 
     assert described == set(ecotta_rt.__all__) - {"__version__"}
+    assert set(re.findall(r"BEGIN API: ecotta_rt\.student\.(\w+) -->", reference)) == set(ecotta_rt.student.__all__)
 
 
 def refused(commands):

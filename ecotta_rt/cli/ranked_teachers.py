@@ -2,17 +2,20 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ecotta_rt.errors import UsageError
 from ecotta_rt.student.defaults import LABEL_SHARE, MEASURE, POWER
 
-__all__ = ["RANKED", "add_ranked", "check_ranked", "ranked_constant"]
+if TYPE_CHECKING:
+    from ecotta_rt.student import RankedOptions
+
+__all__ = ["RANKED", "add_ranked", "check_ranked", "ranked_options"]
 
 RANKED = ("nearest", "weighted")
 """Methods whose teachers are these."""
 
-_DEFAULTS = {"measure": MEASURE, "power": POWER, "label_share": LABEL_SHARE}
+_CONSTANTS = ("measure", "power", "label_share")
 
 
 def add_ranked(parser: argparse.ArgumentParser) -> None:
@@ -43,7 +46,9 @@ def check_ranked(args: argparse.Namespace, method: str) -> None:
         if args.teachers:
             raise UsageError(f"--teachers goes with --method {' or '.join(RANKED)}; {method} takes --teacher")
         if given := [
-            name for name in (*_DEFAULTS, "leave_out") if vars(args)[name] is not None and vars(args)[name] is not False
+            name
+            for name in (*_CONSTANTS, "leave_out")
+            if vars(args)[name] is not None and vars(args)[name] is not False
         ]:
             said = ", ".join(f"--{name.replace('_', '-')}" for name in given)
             raise UsageError(f"{said}: goes with --method {' or '.join(RANKED)}, and {method} does not rank")
@@ -54,12 +59,11 @@ def check_ranked(args: argparse.Namespace, method: str) -> None:
         raise UsageError(f"--method {method} takes its teachers from --teachers, and leaves them as they are")
     if method == "nearest" and args.power is not None:
         raise UsageError("--power goes with --method weighted; nearest has one teacher, which weighs 1")
-    label_share = ranked_constant(args, "label_share")
-    if not 0 < label_share <= 1:
-        raise UsageError(f"--label-share {label_share}: lambda lies above 0 and at most at 1")
 
 
-def ranked_constant(args: argparse.Namespace, name: str) -> Any:
-    """An option of these methods, or its default."""
-    given = vars(args)[name]
-    return _DEFAULTS[name] if given is None else given
+def ranked_options(args: argparse.Namespace, method: str) -> "RankedOptions":
+    """As the command line has them, the others their defaults."""
+    from ecotta_rt.student import RankedOptions
+
+    given = {name: vars(args)[name] for name in _CONSTANTS if vars(args)[name] is not None}
+    return RankedOptions(method, leave_out=args.leave_out, **given)  # type: ignore[arg-type]  # one of RANKED

@@ -42,32 +42,23 @@ from typing import TYPE_CHECKING, Any
 from ecotta_rt.cli.input_files import require_network
 from ecotta_rt.cli.json_option import STDOUT, check_json, write_json
 from ecotta_rt.cli.parser import integer
-from ecotta_rt.cli.ranked_teachers import RANKED, add_ranked, check_ranked
-from ecotta_rt.cli.student_options import (
-    EpochProgress,
-    add_data,
-    add_recipe,
-    choose_frame,
-    decoded,
-    look_at_domains,
-    targets_by_name,
-    training_options,
-)
-from ecotta_rt.cli.student_teachers import OwnTeachers, RankedTeachers, Teachers, given_constants, teacher_files
+from ecotta_rt.cli.ranked_teachers import RANKED, add_ranked, check_ranked, ranked_options
+from ecotta_rt.cli.student_options import add_data, add_recipe, pictures_of, targets_by_name, training_options
 from ecotta_rt.errors import UsageError
 from ecotta_rt.files.atomic import check_target
 from ecotta_rt.files.figure import check_figure
-from ecotta_rt.messages import in_columns, show, tell
+from ecotta_rt.messages import in_columns, show
+from ecotta_rt.student.out_files import beside
 
 if TYPE_CHECKING:
-    from ecotta_rt.bundle import FrameSpec
-    from ecotta_rt.student.domains import Domains, FoundDomains
+    from ecotta_rt.student import DistilOptions
 
 __all__ = ["NAME", "add_arguments", "run"]
 
 NAME = "distil"
 
 _TITLE = "ecotta student distil"
+_CONSTANTS = ("beta", "alignment", "gamma", "temperature", "alpha", "kl", "consistency", "teacher_lr")
 _METHODS = ("kd-stda", "kd-mtda", "mt-mtda", "adapted", "source-only", *RANKED)
 
 
@@ -133,71 +124,62 @@ def run(args: argparse.Namespace) -> int:
     """Look at everything, train, write, tell."""
     if not args.out.name or args.out.name == "..":
         raise UsageError(f"--out {str(args.out)!r} names no file: give a path without a suffix")
-    out = args.out.with_name(f"{args.out.name}.safetensors")
+    out = beside(args.out, "safetensors")
     method = args.method or ("kd-stda" if len(args.target) == 1 else "mt-mtda" if args.target else None)
     _check(args, method, out)
+    assert method is not None
     tests = targets_by_name(args, "test")
-    from ecotta_rt.prepare.open_network import frame_channels
+    from ecotta_rt.cli.student_watch import ShownWatch
     from ecotta_rt.prepare.pipeline import use_threads
-    from ecotta_rt.student.evaluate import error_percent
-    from ecotta_rt.student.files import save_student
-    from ecotta_rt.student.named_data import find_labelled
+    from ecotta_rt.student import distil
     from ecotta_rt.student.plot import draw_curves
 
     began_s = time.monotonic()
     if args.plot is not None:
         check_figure(args.plot)
     use_threads(args.threads)
-    training = training_options(args)
-    found = look_at_domains(args)
-    networks: Teachers = (RankedTeachers if method in RANKED else OwnTeachers)(args, method or "", found)
-    frame = choose_frame(args, networks.made_for, found, frame_channels(networks.student))
-    networks.check(frame)
-    labelled = {
-        name: find_labelled(data, found.classes, split="test", what=f"--test {name}") for name, data in tests.items()
-    }
-    store, snapshot, test_store = (
-        args.out.with_name(f"{args.out.name}.{kind}") for kind in ("frames", "snapshot", "test-frames")
+    made = distil(
+        args.student,
+        args.source,
+        targets_by_name(args),
+        teachers=args.teachers if method in RANKED else args.teacher,
+        options=ranked_options(args, method) if method in RANKED else _options(args, method),
+        training=training_options(args),
+        pictures=pictures_of(args),
+        checkpoint=args.checkpoint,
+        teacher_checkpoints=args.teacher_checkpoint,
+        teacher_epochs=args.teacher_epochs,
+        keep_teachers=args.keep_teachers,
+        norms=args.norms,
+        tests=tests,
+        out=args.out,
+        watch=ShownWatch(_TITLE),
     )
-    try:
-        domains = decoded(found, frame, store, _TITLE)
-        test_frames = _test_frames(labelled, frame, test_store)
-        if args.norms == "targets" and sum(len(target.frames) for target in domains.targets) < 2:
-            raise UsageError("--norms targets: one picture has no statistics")
-        networks.ready(domains, training, args.out)
-        with EpochProgress(f"distilling ({networks.method})") as progress:
-            history = networks.distil(domains, training, progress, snapshot)
-        _recalibrate(networks.student, args.norms, domains)
-        recipe = {
-            "method": networks.method,
-            "frame": [frame.height, frame.width],
-            "epochs": training.epochs,
-            "seed": training.seed,
-            "norms": args.norms,
-            "targets": [target.name for target in domains.targets],
-            "classes": list(domains.classes),
-            **networks.recipe(),
-        }
-        save_student(networks.student, out, args.student, recipe, frame=frame, checkpoint=args.checkpoint)
-        kept = networks.keep(args.out, recipe, frame) if args.keep_teachers else []
-        errors = {name: error_percent(networks.student, *test) for name, test in test_frames.items()}
-    except KeyboardInterrupt:
-        tell(_TITLE, "the same command goes on after the last whole epoch")
-        raise
-    except BaseException:
-        _remove_frames(found, store, labelled, test_store)
-        raise
-    _remove_frames(found, store, labelled, test_store)
     if args.plot is not None:
-        draw_curves(history, args.plot, f"{args.student}, {networks.method}")
-    networks.tidy(args.out)
-    snapshot.unlink(missing_ok=True)
+        draw_curves(made.history, args.plot, f"{args.student}, {method}")
     if args.json != STDOUT:
-        _print(out, history, errors)
-    facts: dict[str, Any] = {"schema": 1, "student": args.student, **recipe, "error_percent": errors}
-    facts |= {"history": [dict(epoch) for epoch in history], "files": [str(out), *map(str, kept)]}
-    write_json(args.json, {**facts, "minutes": (time.monotonic() - began_s) / 60})
+        _print(out, made.history, made.error_percent)
+    facts: dict[str, Any] = {"schema": 1, "student": args.student, **made.recipe}
+    facts |= {"error_percent": dict(made.error_percent), "history": [dict(epoch) for epoch in made.history]}
+    facts |= {"files": [str(path) for path in made.files], "minutes": (time.monotonic() - began_s) / 60}
+    write_json(args.json, facts)
     return 0
+
+
+def _given_constants(args: argparse.Namespace) -> dict[str, Any]:
+    """Those of progressive distillation that the command line names; the others are `DistilOptions`' own."""
+    given = {name: vars(args)[name] for name in _CONSTANTS}
+    return {name: value for name, value in given.items() if value is not None and value is not False}
+
+
+def _options(args: argparse.Namespace, method: str) -> "DistilOptions":
+    from ecotta_rt.student import DistilOptions
+    from ecotta_rt.student.methods import Progression
+
+    given = _given_constants(args)
+    if args.beta is not None:
+        given["beta"] = Progression(*args.beta)
+    return DistilOptions(method=method, teacher_learns=not args.frozen_teacher, **given)
 
 
 def _check(args: argparse.Namespace, method: str | None, out: Path) -> None:
@@ -206,7 +188,7 @@ def _check(args: argparse.Namespace, method: str | None, out: Path) -> None:
         raise UsageError("no --target: name one (--target NAME=DATA), or choose --method source-only")
     targets = targets_by_name(args)
     check_ranked(args, method)
-    if method in RANKED and (unused := [f"--{name.replace('_', '-')}" for name in given_constants(args)]):
+    if method in RANKED and (unused := [f"--{name.replace('_', '-')}" for name in _given_constants(args)]):
         raise UsageError(f"{', '.join(unused)}: no constant of {method}; leave it out")
     needed = 0 if method in ("adapted", "source-only", *RANKED) else len(targets) if method == "mt-mtda" else 1
     if needed == 0 and args.teacher:
@@ -228,7 +210,8 @@ def _check(args: argparse.Namespace, method: str | None, out: Path) -> None:
     require_network(args.student, args.checkpoint)
     for teacher, checkpoint in zip(args.teacher, args.teacher_checkpoint or [None] * len(args.teacher), strict=True):
         require_network(teacher, checkpoint)
-    teachers = teacher_files(args.out, needed) if args.keep_teachers else []
+    kept = needed if args.keep_teachers else 0
+    teachers = [beside(args.out, f"teacher-{place + 1}", "safetensors") for place in range(kept)]
     for path in (out, *teachers):
         if path.exists() and not args.force:
             raise UsageError(f"{path} exists; --force replaces it, --out chooses another name")
@@ -238,35 +221,6 @@ def _check(args: argparse.Namespace, method: str | None, out: Path) -> None:
     if overwritten is not None:
         raise UsageError(f"--keep-teachers would replace --teacher {overwritten}; choose another --out")
     check_json(args.json, args.student, args.checkpoint, out, *args.teacher, *args.teacher_checkpoint)
-
-
-def _recalibrate(student: Any, norms: str, domains: "Domains") -> None:
-    from ecotta_rt.student.batches import frame_batches
-    from ecotta_rt.student.slimmable.recalibrate import recalibrate
-
-    if norms != "trained":
-        recalibrate(student, frame_batches([*([] if norms == "targets" else [domains.source]), *domains.targets]))
-
-
-def _test_frames(labelled: Mapping[str, Any], frame: "FrameSpec", store: Path) -> Mapping[str, tuple[Any, Any]]:
-    """Frames and labels by name; a set of which nothing can be used shall end the run before the training."""
-    found = {}
-    for name, pictures in labelled.items():
-        data = pictures.frames(frame, _named(store, name)).training
-        found[name] = (data.frames, data.labels)
-    return found
-
-
-def _remove_frames(found: "FoundDomains", store: Path, labelled: Mapping[str, Any], test_store: Path) -> None:
-    from ecotta_rt.data import remove_store
-
-    found.remove(store)
-    for name in labelled:
-        remove_store(_named(test_store, name))
-
-
-def _named(store: Path, name: str) -> Path:
-    return store.with_name(f"{store.name}.{name}")
 
 
 def _print(out: Path, history: Sequence[Mapping[str, float]], errors: Mapping[str, float]) -> None:

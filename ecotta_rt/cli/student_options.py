@@ -8,27 +8,12 @@ from typing import TYPE_CHECKING
 from ecotta_rt.cli.json_option import add_json
 from ecotta_rt.cli.parser import batch_size, integer, thread_count
 from ecotta_rt.cli.prepare_options import USUAL_AUGMENTATION, class_names, frame_size
-from ecotta_rt.cli.progress import WorkProgress
 from ecotta_rt.errors import UsageError
-from ecotta_rt.messages import on_terminal, tell
 
 if TYPE_CHECKING:
-    from ecotta_rt.bundle import FrameSpec
-    from ecotta_rt.student.domains import Domains, FoundDomains
-    from ecotta_rt.student.training import StudentProgress, TrainingOptions
+    from ecotta_rt.student import Pictures, TrainingOptions
 
-__all__ = [
-    "EpochProgress",
-    "add_data",
-    "add_recipe",
-    "choose_frame",
-    "decoded",
-    "look_at_domains",
-    "targets_by_name",
-    "training_options",
-]
-
-_SHOWN_FILES = 10
+__all__ = ["add_data", "add_recipe", "pictures_of", "targets_by_name", "training_options"]
 
 
 def add_data(parser: argparse.ArgumentParser, *, source: bool = True) -> None:
@@ -128,60 +113,8 @@ def training_options(args: argparse.Namespace) -> "TrainingOptions":
     )
 
 
-def look_at_domains(args: argparse.Namespace) -> "FoundDomains":
-    """What `--source` and `--target` name, before anything is decoded."""
-    from ecotta_rt.student.domains import find_domains
+def pictures_of(args: argparse.Namespace) -> "Pictures":
+    """How pictures are looked at, as the command line has it."""
+    from ecotta_rt.student import Pictures
 
-    return find_domains(
-        args.source,
-        targets_by_name(args),
-        classes=class_names(args),
-        plain_targets=args.plain_targets,
-        count=args.frames,
-        seed=args.seed,
-    )
-
-
-def choose_frame(
-    args: argparse.Namespace, made_for: tuple[int, int] | None, found: "FoundDomains", channels: int = 3
-) -> "FrameSpec":
-    """The frames that all networks take.
-
-    Args:
-        args: With `size` and `resize`.
-        made_for: What the networks say they are made for; None where they do not.
-        found: Of which the source's pictures say it where nobody else does.
-        channels: 3, or 1 for grey frames.
-
-    Raises:
-        UsageError: As `student_frame`, or pictures that differ in size.
-    """
-    from ecotta_rt.student.frame_limit import student_frame
-
-    return student_frame(frame_size(args) or made_for or found.common_size(), channels, args.resize)
-
-
-def decoded(found: "FoundDomains", frame: "FrameSpec", store: Path, title: str) -> "Domains":
-    """Frames of all domains, with a bar; says how many there are and which files gave none."""
-    with WorkProgress("decoding pictures") as progress:
-        domains = found.frames(frame, store, progress.update)
-    for left in domains.left_out[:_SHOWN_FILES]:
-        tell(title, f"left out: {left.path}: {left.why}")
-    if len(domains.left_out) > _SHOWN_FILES:
-        tell(title, f"left out: {len(domains.left_out) - _SHOWN_FILES} more")
-    counts = [f"{len(domain.frames):,} of {domain.name}" for domain in (domains.source, *domains.targets)]
-    size = f"{frame.height} x {frame.width}, {frame.colour}"
-    tell(title, f"pictures: {', '.join(counts)}; {len(domains.classes)} classes; frames {size}")
-    return domains
-
-
-class EpochProgress(WorkProgress):
-    """Progress to hand to `train` as `report`; where there is no bar, a line an epoch too, with the time left."""
-
-    def __call__(self, progress: "StudentProgress") -> None:
-        """Show one step."""
-        means = "  ".join(f"{name} {value:.3f}" for name, value in progress.means.items())
-        left = "" if on_terminal() else f"  about {progress.seconds_left:.0f} s to go"
-        self.update(progress.step, progress.steps, f"epoch {progress.epoch}/{progress.epochs}  {means}{left}")
-        if progress.step % max(1, progress.steps // progress.epochs) == 0:
-            self.show_line()
+    return Pictures(class_names(args), args.frames, frame_size(args), args.resize, args.plain_targets)

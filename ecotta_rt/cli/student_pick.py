@@ -27,18 +27,18 @@ import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ecotta_rt.cli.json_option import STDOUT, add_json, check_json, write_json
 from ecotta_rt.cli.parser import batch_size, integer, thread_count
-from ecotta_rt.errors import InputFileError, TransferError, UsageError
+from ecotta_rt.errors import InputFileError, UsageError
 from ecotta_rt.files.atomic import check_target
 from ecotta_rt.files.figure import check_figure
 from ecotta_rt.files.sizes import byte_size
-from ecotta_rt.messages import in_columns, show, tell
+from ecotta_rt.messages import in_columns, show
 
 if TYPE_CHECKING:
-    from ecotta_rt.student.slimda.device_cost import Bundles, Made
+    from ecotta_rt.student.slimda.device_cost import Made
     from ecotta_rt.student.slimda.picking import Picked
     from ecotta_rt.student.slimda.search import Candidate
 
@@ -74,49 +74,49 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Export some, search, export what fits."""
-    stem = _checked(args)
-    from ecotta_rt.cli.progress import WorkProgress
+    _check(args)
+    from ecotta_rt.cli.student_watch import ShownWatch
+    from ecotta_rt.machine.device import load_device
     from ecotta_rt.prepare.pipeline import use_threads
+    from ecotta_rt.student import pick
     from ecotta_rt.student.slimda.bank import load_bank
-    from ecotta_rt.student.slimda.kept_costs import costs_path, keep_costs
-    from ecotta_rt.student.slimda.picking import pick
+    from ecotta_rt.student.slimda.kept_costs import costs_path
 
     if args.plot is not None:
         check_figure(args.plot)
     use_threads(args.threads)
-    bundles = _bundles(args, load_bank(args.bank, args.network, lambda line: tell(_TITLE, line)))
+    device, watch = load_device(args.device), ShownWatch(_TITLE)
+    bank = load_bank(args.bank, args.network, watch.tell)
     began_s, began_cpu_s = time.monotonic(), time.process_time()
-    with WorkProgress(_TITLE) as progress:
-        picked = pick(
-            bundles,
-            stem,
-            ms=math.inf if args.ms is None else args.ms,
-            tries=args.tries,
-            seed=args.seed,
-            report=progress.update,
-            known=_known(bundles, costs_path(args.bank)),
-        )
-    if picked.measured:
-        try:
-            keep_costs(costs_path(args.bank), bundles, picked.made)
-        except TransferError as error:
-            tell(_TITLE, f"{error}; the next pick measures again")
+    picked = pick(
+        bank,
+        args.device,
+        args.out,
+        limit_bytes=byte_size(args.limit),
+        ms=math.inf if args.ms is None else args.ms,
+        step_batch=args.step_batch,
+        parts=args.parts,
+        tries=args.tries,
+        seed=args.seed,
+        costs=costs_path(args.bank),
+        watch=watch,
+    )
     seconds, cpu_s = time.monotonic() - began_s, time.process_time() - began_cpu_s
     if args.plot is not None:
         from ecotta_rt.student.slimda.plot import draw_widths
 
-        draw_widths(picked.candidates, picked.chosen, args.plot, bundles.device.name)
-    facts = {"schema": 1, "bank": str(args.bank), "device": bundles.device.id, **picked.as_json()}
-    write_json(args.json, {**facts, "seconds": seconds, "cpu_seconds": cpu_s, "recipe": dict(bundles.bank.recipe)})
+        draw_widths(picked.candidates, picked.chosen, args.plot, device.name)
+    facts = {"schema": 1, "bank": str(args.bank), "device": device.id, **picked.as_json()}
+    write_json(args.json, {**facts, "seconds": seconds, "cpu_seconds": cpu_s, "recipe": dict(bank.recipe)})
     if args.json != STDOUT:
-        _print(args, bundles, picked)
+        _print(args, device.name, picked)
     if picked.refusal is not None:
         raise picked.refusal
     return 0
 
 
-def _checked(args: argparse.Namespace) -> Path:
-    """Refuse what can be refused before torch is imported; the path of what is written, without suffix."""
+def _check(args: argparse.Namespace) -> None:
+    """Refuse what can be refused before torch is imported."""
     if not args.bank.is_file():
         raise InputFileError(f"{args.bank}: no such file")
     if args.out.suffix != _SUFFIX:
@@ -135,39 +135,15 @@ def _checked(args: argparse.Namespace) -> Path:
             raise UsageError(f"--out {path} is the bank itself; choose another name")
         check_target(path)
     check_json(args.json, args.bank, args.out)
-    return stem
 
 
-def _bundles(args: argparse.Namespace, bank: Any) -> "Bundles":
-    from ecotta_rt.exporter.request import ExportOptions
-    from ecotta_rt.machine.device import load_device
-    from ecotta_rt.plan.budget import Wish
-    from ecotta_rt.prepare.pipeline import default_kernel
-    from ecotta_rt.student.slimda.device_cost import Bundles
-
-    options = ExportOptions(bank.network, classes=bank.classes, frame=bank.frame, batches=(args.step_batch,))
-    wish = Wish(batch=args.step_batch, adapt=True, limit_bytes=byte_size(args.limit))
-    return Bundles(bank, load_device(args.device), wish, options, args.parts, default_kernel(bank.network))
-
-
-def _known(bundles: "Bundles", path: Path) -> "list[Made]":
-    """What was measured before; of a file that cannot be used, what is wrong is told, and all is measured anew."""
-    from ecotta_rt.student.slimda.kept_costs import kept_costs
-
-    try:
-        return kept_costs(path, bundles)
-    except (InputFileError, UsageError) as error:
-        tell(_TITLE, f"{error}; measured anew")
-        return []
-
-
-def _print(args: argparse.Namespace, bundles: "Bundles", picked: "Picked") -> None:
+def _print(args: argparse.Namespace, device: str, picked: "Picked") -> None:
     chosen = picked.chosen
     rows: list[Sequence[str]] = [("operations", "error estimate", "MiB", "ms a frame", "")]
     for one in picked.candidates:
         exported = next((made for made in picked.made if made.widths == one.widths), None)
         rows.append(_row(one, exported, chosen is not None and chosen.widths == one.widths))
-    show(f"{args.bank} on {bundles.device.name}; error estimate: distance of answers from the whole network's (UPEM)")
+    show(f"{args.bank} on {device}; error estimate: distance of answers from the whole network's (UPEM)")
     show(in_columns(rows, right=range(4)))
     show("~ is predicted from those that were measured")
     if chosen is None:

@@ -42,19 +42,12 @@ from typing import TYPE_CHECKING, Any
 from ecotta_rt.cli.json_option import STDOUT, add_json, check_json, write_json
 from ecotta_rt.cli.parser import integer, thread_count
 from ecotta_rt.cli.prepare_options import class_names, frame_size
-from ecotta_rt.cli.progress import WorkProgress
-from ecotta_rt.errors import UsageError
 from ecotta_rt.files.figure import check_figure
 from ecotta_rt.messages import in_columns, show, tell
 from ecotta_rt.student.defaults import MEASURE, PICTURES, POWER
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from ecotta_rt.bundle import FrameSpec
-    from ecotta_rt.data import Labelled
     from ecotta_rt.student.ranking import Ranking
-    from ecotta_rt.student.source_networks import LeftOut
 
 __all__ = ["NAME", "SCHEMA", "add_arguments", "run"]
 
@@ -102,69 +95,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Look, print, write."""
+    from ecotta_rt.cli.student_watch import ShownWatch
     from ecotta_rt.prepare.pipeline import use_threads
-    from ecotta_rt.student.frame_limit import student_frame
-    from ecotta_rt.student.ranking import check_ranking, rank
-    from ecotta_rt.student.source_networks import find_source_networks, largest_frame, open_source_networks
+    from ecotta_rt.student import Pictures, rank
 
     check_json(args.json, *args.networks, args.data)
     if args.plot is not None:
         check_figure(args.plot)
-    check_ranking(args.measure, args.power)
     use_threads(args.threads)
-    size = frame_size(args)
-    specs = find_source_networks(args.networks)
-    labelled = _find_labelled(args)
-    frame = None if size is None else student_frame(size)
-    networks, left = open_source_networks(specs, frame, leave_out=args.leave_out, tell=lambda line: tell(_TITLE, line))
-    frame = frame or largest_frame(networks)
-    assert frame is not None  # of networks without a size opening says so
-    pictures = _frames(labelled, frame)
-    with WorkProgress(_TITLE) as progress:
-        ranking = rank(
-            networks, pictures.frames, pictures.labels, args.measure, power=args.power, report=progress.update
-        )
+    ranking = rank(
+        args.networks,
+        args.data,
+        measures=args.measure,
+        power=args.power,
+        pictures=Pictures(class_names(args), args.frames, frame_size(args)),
+        leave_out=args.leave_out,
+        seed=args.seed,
+        watch=ShownWatch(_TITLE),
+    )
     if args.plot is not None:
         from ecotta_rt.student.weights_plot import draw_weights_plot
 
         draw_weights_plot(ranking, args.plot)
     if args.json != STDOUT:
-        _print(ranking, left)
-    write_json(args.json, _facts(args, ranking, left, frame))
+        _print(ranking)
+    write_json(args.json, _facts(args, ranking))
     return 0
 
 
-def _find_labelled(args: argparse.Namespace) -> Any:
-    from ecotta_rt.student.named_data import find_labelled
-
-    if args.frames < 1:
-        raise UsageError(f"--frames {args.frames}: at least 1, and better 100")
-    return find_labelled(args.data, class_names(args), count=args.frames, seed=args.seed, what="--data")
-
-
-def _frames(labelled: Any, frame: "FrameSpec") -> "Labelled":
-    import tempfile
-
-    from ecotta_rt.files.temporary import temporary_folder
-
-    with temporary_folder(tempfile.gettempdir(), "ecotta-rank-") as folder:
-        with WorkProgress("decoding pictures") as progress:
-            data = labelled.frames(frame, folder / "frames", progress.update)
-        for one in data.left_out:
-            tell(_TITLE, f"left out: {one.path}: {one.why}")
-        return _in_memory(data.training)
-
-
-def _in_memory(training: Any) -> "Labelled":
-    """Frames of pictures are mapped from a file that is removed."""
-    import numpy as np
-
-    from ecotta_rt.data import Labelled
-
-    return Labelled(np.array(training.frames), training.labels)
-
-
-def _print(ranking: "Ranking", left: "Sequence[LeftOut]") -> None:
+def _print(ranking: "Ranking") -> None:
     first = ranking.measures[0]
     rows = [("network", "classes", *ranking.measures, "weight")]
     for one in ranking.sources:
@@ -175,7 +134,7 @@ def _print(ranking: "Ranking", left: "Sequence[LeftOut]") -> None:
     pictures = f"{ranking.pictures} labelled pictures of {ranking.classes} classes"
     show(f"{pictures}; weights by {first}, power {ranking.power:g}")
     show(in_columns(rows, right=range(1, len(rows[0]))))
-    for without in left:
+    for without in ranking.left_out:
         show(f"left out: {without.name}: {without.why}")
     for doubt in ranking.doubts():
         tell(_TITLE, f"warning: {doubt}")
@@ -185,15 +144,13 @@ def _digits(measure: str) -> int:
     return 1 if measure == "parc" else 3
 
 
-def _facts(
-    args: argparse.Namespace, ranking: "Ranking", left: "Sequence[LeftOut]", frame: "FrameSpec"
-) -> dict[str, Any]:
+def _facts(args: argparse.Namespace, ranking: "Ranking") -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "data": args.data,
         "pictures": ranking.pictures,
         "classes": ranking.classes,
-        "frame": [frame.height, frame.width],
+        "frame": list(ranking.frame or ()),
         "measures": list(ranking.measures),
         "power": ranking.power,
         "related": ranking.related,
@@ -208,5 +165,5 @@ def _facts(
             }
             for one in ranking.sources
         ],
-        "left_out": [{"name": one.name, "why": one.why} for one in left],
+        "left_out": [{"name": one.name, "why": one.why} for one in ranking.left_out],
     }

@@ -25,24 +25,14 @@ from typing import TYPE_CHECKING, Any
 from ecotta_rt.cli.input_files import require_network
 from ecotta_rt.cli.json_option import STDOUT, check_json, write_json
 from ecotta_rt.cli.parser import integer
-from ecotta_rt.cli.student_options import (
-    EpochProgress,
-    add_data,
-    add_recipe,
-    choose_frame,
-    decoded,
-    look_at_domains,
-    training_options,
-)
+from ecotta_rt.cli.student_options import add_data, add_recipe, pictures_of, targets_by_name, training_options
 from ecotta_rt.errors import UsageError
 from ecotta_rt.files.atomic import check_target
-from ecotta_rt.messages import show, tell
+from ecotta_rt.messages import show
 
 if TYPE_CHECKING:
-    from ecotta_rt.bundle import FrameSpec
     from ecotta_rt.student.slimda.bank import Bank
     from ecotta_rt.student.slimda.training import SlimOptions
-    from ecotta_rt.student.slimmable.slimmable import Slimmable
 
 __all__ = ["NAME", "add_arguments", "run"]
 
@@ -98,52 +88,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Look at everything, train, write, tell."""
     _check(args)
-    from ecotta_rt.prepare.open_network import frame_channels
+    from ecotta_rt.cli.student_watch import ShownWatch
     from ecotta_rt.prepare.pipeline import use_threads
-    from ecotta_rt.student.files import open_member, require_takes
-    from ecotta_rt.student.slimda.bank import Bank, chosen_frames, save_bank
-    from ecotta_rt.student.slimda.training import require_widths, train_bank
+    from ecotta_rt.student import slim
 
     began_s = time.monotonic()
     use_threads(args.threads)
-    slim, training = _slim_options(args), training_options(args)
-    found = look_at_domains(args)
-    if not found.targets:
-        raise UsageError("a bank adapts to target domains: give at least one --target NAME=DATA")
-    name = _named(args.network, args.checkpoint)
-    network, size = open_member(args.network, args.checkpoint, len(found.classes), args.seed, _tell)
-    frame = choose_frame(args, size, found, frame_channels(network))
-    require_takes(network, args.network, frame, len(found.classes))
-    slimmable = _slimmable(network, frame)
-    require_widths(slimmable, slim)
-    store, snapshot = (args.out.with_name(f"{args.out.name}.{kind}") for kind in ("frames", "snapshot"))
-    try:
-        domains = decoded(found, frame, store, _TITLE)
-        with EpochProgress("slimming") as progress:
-            history = train_bank(slimmable, domains, training, slim, report=progress, snapshot=snapshot)
-        recipe = {
-            "method": "slimda",
-            "epochs": training.epochs,
-            "seed": training.seed,
-            "targets": [target.name for target in domains.targets],
-            **vars(slim),
-        }
-        frames = chosen_frames([target.frames for target in domains.targets], training.seed)
-        bank = Bank(slimmable, name, domains.classes, frame, slim.least, frames, recipe)
-        save_bank(bank, args.out)
-    except KeyboardInterrupt:
-        tell(_TITLE, "the same command goes on after the last whole epoch")
-        raise
-    except BaseException:
-        found.remove(store)
-        raise
-    found.remove(store)
-    snapshot.unlink(missing_ok=True)
+    options = _slim_options(args)
+    made = slim(
+        args.network,
+        args.source,
+        targets_by_name(args),
+        options=options,
+        training=training_options(args),
+        pictures=pictures_of(args),
+        checkpoint=args.checkpoint,
+        out=args.out,
+        watch=ShownWatch(_TITLE),
+    )
+    bank = made.bank
     if args.json != STDOUT:
-        show(f"{args.out}: {_range(bank)}; {len(frames)} frames of the target are in it")
-    facts: dict[str, Any] = {"schema": 1, "network": args.network, "file": str(args.out), **recipe}
-    facts |= {"groups": {each: group.size for each, group in slimmable.groups.groups.items()}}
-    facts |= {"notes": list(slimmable.groups.notes), "history": [dict(epoch) for epoch in history]}
+        show(f"{args.out}: {_range(bank)}; {len(bank.frames)} frames of the target are in it")
+    facts: dict[str, Any] = {"schema": 1, "network": args.network, "file": str(args.out), **bank.recipe}
+    facts |= {"groups": {each: group.size for each, group in bank.slimmable.groups.groups.items()}}
+    facts |= {"notes": list(bank.slimmable.groups.notes), "history": [dict(epoch) for epoch in made.history]}
     write_json(args.json, {**facts, "minutes": (time.monotonic() - began_s) / 60})
     return 0
 
@@ -159,22 +127,6 @@ def _check(args: argparse.Namespace) -> None:
     check_json(args.json, args.network, args.checkpoint, args.out)
 
 
-def _named(network: str, checkpoint: Path | None) -> str:
-    """What the bank calls it: a file of ours is one of its model.
-
-    Raises:
-        UsageError: A file that was made narrower already.
-    """
-    from ecotta_rt.prepare.checkpoint import read_network_file
-    from ecotta_rt.prepare.narrowed import channels_in
-
-    own = network.endswith(_SUFFIX)
-    for path in (network if own else None, checkpoint):
-        if path is not None and channels_in(path) is not None:
-            raise UsageError(f"{path} was made narrower already; begin with the network that it was made of")
-    return read_network_file(network).model if own else network
-
-
 def _slim_options(args: argparse.Namespace) -> "SlimOptions":
     from ecotta_rt.student.slimda.training import SlimOptions
 
@@ -188,27 +140,9 @@ def _slim_options(args: argparse.Namespace) -> "SlimOptions":
     )
 
 
-def _slimmable(network: Any, frame: "FrameSpec") -> "Slimmable":
-    from ecotta_rt.student.slimmable.slimmable import Slimmable
-
-    slimmable = Slimmable.for_frame(network, frame)
-    slimmable.classifier()
-    for note in slimmable.groups.notes:
-        tell(_TITLE, note)
-    groups = slimmable.groups.groups
-    tell(
-        _TITLE, f"{len(groups)} groups of channels, {sum(group.size for group in groups.values()):,} channels to remove"
-    )
-    return slimmable
-
-
 def _range(bank: "Bank") -> str:
     from ecotta_rt.student.slimmable.widths import at_ratio, operations
 
     groups = bank.slimmable.groups
     least, most = operations(groups, at_ratio(groups, bank.least)), operations(groups, groups.whole())
     return f"any width from {least / 1e6:.2f} to {most / 1e6:.2f} million operations a frame"
-
-
-def _tell(line: str) -> None:
-    tell(_TITLE, line)

@@ -19,9 +19,9 @@ from ecotta_rt.data import LabelledSet, Left, Unlabelled, remove_store
 from ecotta_rt.data.decoding import DecodeCallback
 from ecotta_rt.errors import UsageError
 from ecotta_rt.prepare.snapshot import array_digest
-from ecotta_rt.student.named_data import find_labelled, find_unlabelled
+from ecotta_rt.student.named_data import LabelledData, UnlabelledData, find_labelled, find_unlabelled
 
-__all__ = ["Domain", "Domains", "FoundDomains", "find_domains", "frames_digest", "open_domains"]
+__all__ = ["Domain", "Domains", "FoundDomains", "find_domains", "frames_digest"]
 
 _SAMPLED = 64
 
@@ -134,8 +134,8 @@ class FoundDomains:
 
 
 def find_domains(
-    source: str | Path,
-    targets: Mapping[str, str | Path],
+    source: LabelledData,
+    targets: Mapping[str, UnlabelledData],
     *,
     classes: Sequence[str] = (),
     plain_targets: bool = False,
@@ -166,23 +166,6 @@ def find_domains(
             name, data, labelled.classes, given=classes, plain=plain_targets, count=count, seed=seed
         )
     return FoundDomains(labelled, MappingProxyType(found), labelled.classes)
-
-
-def open_domains(
-    source: str | Path,
-    targets: Mapping[str, str | Path],
-    frame: FrameSpec,
-    store: Path,
-    *,
-    classes: Sequence[str] = (),
-    plain_targets: bool = False,
-    count: int | None = None,
-    seed: int = 0,
-    report: DecodeCallback | None = None,
-) -> Domains:
-    """`find_domains` and `FoundDomains.frames` in one."""
-    found = find_domains(source, targets, classes=classes, plain_targets=plain_targets, count=count, seed=seed)
-    return found.frames(frame, store, report)
 
 
 def frames_digest(frames: NDArray[np.uint8]) -> str:

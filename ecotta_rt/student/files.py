@@ -1,6 +1,8 @@
-"""Networks that a command line names for training: opened for it, and saved so that `prepare` takes them."""
+"""Networks to train: opened for it, and saved so that `prepare` takes them."""
 
 from collections.abc import Callable, Mapping
+from copy import deepcopy
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,26 +18,51 @@ from ecotta_rt.prepare.open_network import made_for, open_network
 from ecotta_rt.prepare.weights import stored_tensors, write_safetensors
 from ecotta_rt.student.feature_tap import FeatureTap
 
-__all__ = ["open_member", "require_takes", "save_student"]
+__all__ = ["Member", "open_member", "require_takes", "save_student"]
 
 _SUFFIX = ".safetensors"
 
 
+@dataclass(frozen=True, eq=False)
+class Member:
+    """A network to train, as the user has it.
+
+    Attributes:
+        network: A name as for `open_network`, or the network itself.
+        checkpoint: Weights to begin with. A model id without them begins at random.
+    """
+
+    network: str | nn.Module
+    checkpoint: Path | None = None
+
+    @classmethod
+    def of(cls, network: str | Path | nn.Module, checkpoint: str | Path | None) -> "Member":
+        """The same, from a path too."""
+        named = network if isinstance(network, nn.Module) else str(network)
+        return cls(named, None if checkpoint is None else Path(checkpoint))
+
+    @property
+    def called(self) -> str:
+        """For people, and as the factory of weights that are written."""
+        return self.network if isinstance(self.network, str) else type(self.network).__name__
+
+
 def open_member(
-    name: str,
-    checkpoint: Path | None,
+    member: Member,
     classes: int,
     seed: int,
     tell: Callable[[str], None] | None = None,
+    *,
+    copy: bool = False,
 ) -> tuple[nn.Module, tuple[int, int] | None]:
     """A network to train, and the size of frames it says it is made for.
 
     Args:
-        name: As for `open_network`. A model id without a checkpoint begins with random weights.
-        checkpoint: Weights to begin with.
+        member: It.
         classes: Of the source.
         seed: Of random weights.
         tell: As for `open_network`.
+        copy: A network itself stays as it is.
 
     Returns:
         The network, all of its parameters trainable; height and width where it says them. Those of a model id are no
@@ -45,6 +72,10 @@ def open_member(
         UsageError, InputFileError: As `open_network`, and a network file that comes with a checkpoint.
         CheckpointError: Weights or a network file of another number of classes.
     """
+    name, checkpoint = member.network, member.checkpoint
+    if isinstance(name, nn.Module):
+        network = deepcopy(name) if copy else name
+        return network.requires_grad_(True), made_for("", network)
     if name.endswith(_SUFFIX):
         if checkpoint is not None:
             raise UsageError(f"checkpoint {checkpoint}: {name} has its weights already; give a model id instead")
@@ -88,27 +119,26 @@ def require_takes(network: nn.Module, name: str, frame: FrameSpec, classes: int,
 def save_student(
     network: nn.Module,
     path: Path,
-    name: str,
+    member: Member,
     recipe: Mapping[str, Any],
     *,
     frame: FrameSpec,
-    checkpoint: Path | None = None,
 ) -> None:
     """Write a trained network: a network file of ours where it is one, else weights for its factory.
 
     Args:
         network: From `open_member`.
         path: Ends in `.safetensors`.
-        name: As given to `open_member`.
+        member: As given to `open_member`; a checkpoint of a narrower network makes this the file of a narrower one.
         recipe: How it was made; JSON values.
         frame: What it takes.
-        checkpoint: As given to `open_member`: one of a narrower network makes this the file of a narrower one.
 
     Raises:
         UsageError: It holds NaN.
         TransferError: It cannot be written.
     """
-    origin = Path(name) if name.endswith(_SUFFIX) else checkpoint
+    name = member.called
+    origin = Path(name) if name.endswith(_SUFFIX) else member.checkpoint
     channels = None if origin is None else channels_in(origin)
     if name in MODELS or name.endswith(_SUFFIX):
         model = name if name in MODELS else read_network_file(name).model

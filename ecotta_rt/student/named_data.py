@@ -1,9 +1,10 @@
-"""What data a path names: pictures with labels, or without.
+"""What data a user names, or has: pictures with labels, or without.
 
 | data | is |
 | --- | --- |
 | FILE.npz | `x_train`, `y_train` (see `ecotta_rt.data.npz`) |
 | FILE.npy | frames uint8 `[N, H, W, C]` without labels, such as one corruption of CIFAR-10-C |
+| arrays | frames uint8 `[N, H, W, C]`; of labelled data a pair of these and labels int64 `[N]` |
 | folder of .bin or idx files | CIFAR-10, CIFAR-100 or Fashion-MNIST as published |
 | FOLDER/CLASS/..., FOLDER/train/CLASS/... | pictures in class folders |
 | another folder | pictures without labels |
@@ -32,16 +33,22 @@ from ecotta_rt.data import (
 )
 from ecotta_rt.data.image_sets import find_image_set, is_published
 from ecotta_rt.data.npz import read_npz
-from ecotta_rt.errors import InputFileError, UsageError
+from ecotta_rt.errors import EcottaError, InputFileError, UsageError
 from ecotta_rt.files.npy import map_npy
 
-__all__ = ["find_labelled", "find_unlabelled"]
+__all__ = ["LabelledData", "UnlabelledData", "find_labelled", "find_unlabelled"]
+
+LabelledData = str | Path | tuple[NDArray[np.uint8], NDArray[np.int64]]
+UnlabelledData = str | Path | NDArray[np.uint8]
+"""See the table above."""
+
+_Arrays = tuple[NDArray[np.uint8], NDArray[np.int64] | None, tuple[str, ...]]
 
 _SHOWN_NAMES = 8
 
 
 def find_labelled(
-    data: str | Path,
+    data: LabelledData,
     classes: Sequence[str] = (),
     *,
     split: str = "train",
@@ -63,31 +70,33 @@ def find_labelled(
         UsageError: Data without labels or of one class.
         InputFileError: Data that cannot be read.
     """
-    arrays = _arrays(data, split)
+    said = what if isinstance(data, tuple) else f"{what} {data}"
+    arrays = _given_pair(data, said) if isinstance(data, tuple) else _arrays(data, split)
     if arrays is not None:
         frames, labels, names = arrays
         if labels is None:
-            raise UsageError(f"{what} {data}: it has no labels; one is needed for each picture")
-        _require_classes(f"{what} {data}", len(np.unique(labels)))
+            raise UsageError(f"{said}: it has no labels; one is needed for each picture")
+        _require_classes(said, len(np.unique(labels)))
         known = tuple(classes) or names or tuple(map(str, range(int(labels.max()) + 1)))
         if labels.max() >= len(known):
-            raise UsageError(f"{data}: labels go up to {labels.max()}, and --classes names {len(known)}")
+            raise UsageError(f"{said}: labels go up to {labels.max()}, and --classes names {len(known)}")
         places = _some(len(frames), count, seed)
         return LabelledArrays(frames[places], labels[places], known)
+    assert not isinstance(data, tuple)
     folder = Path(data)
     if not folder.is_dir():
-        raise InputFileError(f"{what} {data}: no such folder, and no .npz file")
+        raise InputFileError(f"{said}: no such folder, and no .npz file")
     if not is_class_folders(folder):
-        raise UsageError(f"{what} {data}: no class folders in it; labels are needed: FOLDER/CLASS/PICTURE")
+        raise UsageError(f"{said}: no class folders in it; labels are needed: FOLDER/CLASS/PICTURE")
     folders = open_class_folders(folder, classes)
     folders = replace(folders, held_out_files=(), held_out_labels=np.empty(0, np.int64))
-    _require_classes(f"{what} {data}", len(np.unique(folders.labels)))
+    _require_classes(said, len(np.unique(folders.labels)))
     return LabelledPictures(folders, share=0.0, count=_at_most(count, len(folders.files)), seed=seed)
 
 
 def find_unlabelled(
     name: str,
-    data: str | Path,
+    data: UnlabelledData,
     classes: tuple[str, ...],
     *,
     given: Sequence[str] = (),
@@ -107,8 +116,12 @@ def find_unlabelled(
         seed: Of that choice.
 
     Raises:
+        UsageError: An array that holds no frames.
         InputFileError: Data that cannot be read, no pictures, or class folders with names that the source has not.
     """
+    if isinstance(data, np.ndarray):
+        _require_frames(data, f"target {name}", UsageError)
+        return UnlabelledArrays(data[_some(len(data), count, seed)], classes)
     arrays = _arrays(data, "train")
     if arrays is not None:
         frames = arrays[0]
@@ -135,7 +148,18 @@ def _of_the_same_classes(name: str, folder: Path, classes: Sequence[str]) -> tup
     return open_class_folders(folder, classes).files
 
 
-def _arrays(data: str | Path, split: str) -> tuple[NDArray[np.uint8], NDArray[np.int64] | None, tuple[str, ...]] | None:
+def _given_pair(pair: tuple[NDArray[np.uint8], NDArray[np.int64]], said: str) -> _Arrays:
+    frames, labels = pair
+    _require_frames(frames, said, UsageError)
+    if labels.ndim != 1 or len(labels) != len(frames) or labels.dtype.kind not in "iu" or labels.min() < 0:
+        raise UsageError(
+            f"{said}: labels {labels.dtype} {list(labels.shape)} for {len(frames)} frames; expected one for each, "
+            "int64 [N], from 0"
+        )
+    return frames, labels.astype(np.int64), ()
+
+
+def _arrays(data: str | Path, split: str) -> _Arrays | None:
     """Frames, labels and class names of what is no folder of pictures."""
     path = Path(data)
     if path.suffix == ".npz":
@@ -152,9 +176,13 @@ def _arrays(data: str | Path, split: str) -> tuple[NDArray[np.uint8], NDArray[np
 
 def _frames_in(path: Path) -> NDArray[np.uint8]:
     array = map_npy(path)
-    if array.dtype != np.uint8 or array.ndim != 4 or array.shape[-1] not in (1, 3):
-        raise InputFileError(f"{path}: {array.dtype} {list(array.shape)}; expected frames, uint8 [N, H, W, 3]")
+    _require_frames(array, str(path), InputFileError)
     return array
+
+
+def _require_frames(array: NDArray[np.uint8], said: str, error: type[EcottaError]) -> None:
+    if array.dtype != np.uint8 or array.ndim != 4 or array.shape[-1] not in (1, 3) or not array.size:
+        raise error(f"{said}: {array.dtype} {list(array.shape)}; expected frames, uint8 [N, H, W, 3]")
 
 
 def _require_classes(said: str, there: int) -> None:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from ecotta_rt.errors import UsageError
 from ecotta_rt.student.defaults import MEASURE, POWER
 from ecotta_rt.student.similarity import MEASURES, Probe
-from ecotta_rt.student.source_networks import SourceNetwork
+from ecotta_rt.student.source_networks import LeftOut, SourceNetwork
 
 __all__ = ["Ranked", "Ranking", "check_ranking", "probe_of", "rank", "source_weights"]
 
@@ -61,6 +61,8 @@ class Ranking:
         classes: How many classes those have.
         power: p.
         sources: In their order.
+        frame: Height and width of the frames that were shown, where files were ranked.
+        left_out: Files that could not be used.
     """
 
     measures: tuple[str, ...]
@@ -68,6 +70,8 @@ class Ranking:
     classes: int
     power: float
     sources: tuple[Ranked, ...]
+    frame: tuple[int, int] | None = None
+    left_out: tuple[LeftOut, ...] = ()
 
     @property
     def related(self) -> bool:

@@ -18,7 +18,7 @@ from ecotta_rt.prepare.checkpoint import load_network, read_network_file, save_n
 from ecotta_rt.prepare.networks import build_network
 from ecotta_rt.prepare.open_network import open_network
 from ecotta_rt.runtime.engine import Runtime
-from ecotta_rt.student import evaluate, training
+from ecotta_rt.student import training
 from ecotta_rt.student.methods import METHODS
 
 NETWORK = """
@@ -334,7 +334,7 @@ def test_kept_teachers_replace_no_file_without_a_word(place, capsys):
     ],
 )
 def test_a_batch_that_is_too_large_is_refused_before_pictures_are_decoded(place, capsys, monkeypatch, method, why):
-    monkeypatch.delattr(student_distil, "decoded")
+    monkeypatch.delattr("ecotta_rt.student.tasks.distil.decoded")
 
     assert distil("net.py:make", *DAY, *method, "--batch", "25") == 2
     assert why in capsys.readouterr().err
@@ -355,7 +355,7 @@ def test_the_network_is_there_even_if_its_errors_cannot_be_told(place, monkeypat
     def full(*_):
         raise TransferError("no space")
 
-    monkeypatch.setattr(evaluate, "error_percent", full)
+    monkeypatch.setattr("ecotta_rt.student.tasks.distil.error_percent", full)
 
     assert distil("net.py:make", *DAY, "--method", "source-only", "--test", "day=day") == 74
     assert "small.safetensors" in left_behind(place)

@@ -71,7 +71,7 @@ def test_slim_writes_a_bank_and_tells(folder, tmp_path, capsys):
 
 
 def test_who_interrupts_it_hears_how_it_goes_on_and_it_does(folder, tmp_path, monkeypatch, capsys):
-    from ecotta_rt.cli.student_options import EpochProgress
+    from ecotta_rt.cli.student_watch import EpochProgress
 
     arguments = slim(folder, "--target", f"door={folder / 'door.npz'}", "--out", str(tmp_path / "bank.safetensors"))
 

@@ -6,7 +6,7 @@ from ecotta_rt.bundle import FrameSpec
 from ecotta_rt.errors import InputFileError, UsageError
 from ecotta_rt.prepare.augment import Augmentation
 from ecotta_rt.student.batches import batches, batches_an_epoch, frame_batches
-from ecotta_rt.student.domains import Domain, Domains, find_domains, open_domains
+from ecotta_rt.student.domains import Domain, Domains, find_domains
 
 PLAIN = Augmentation(())
 
@@ -36,7 +36,7 @@ def numbered(count, first=0, labels=True):
 def test_opens_class_folders_and_plain_folders(pictures, tmp_path):
     source, door, yard = pictures("source", ["cat", "dog"]), pictures("door", [""]), pictures("yard", ["dog"])
 
-    domains = open_domains(source, {"door": door, "yard": yard}, FrameSpec(3, 6, 6), tmp_path / "store")
+    domains = find_domains(source, {"door": door, "yard": yard}).frames(FrameSpec(3, 6, 6), tmp_path / "store")
 
     assert domains.classes == ("cat", "dog") and domains.labels.tolist() == [0, 0, 0, 1, 1, 1]
     assert [domain.name for domain in domains.targets] == ["door", "yard"]
@@ -61,8 +61,8 @@ def test_opens_arrays_and_gives_grey_ones_the_networks_colours(tmp_path):
     np.savez(tmp_path / "source.npz", x_train=grey, y_train=np.array([0, 1, 2] * 2))
     np.save(tmp_path / "fog.npy", np.zeros((4, 8, 8, 3), np.uint8))
 
-    domains = open_domains(
-        tmp_path / "source.npz", {"fog": tmp_path / "fog.npy"}, FrameSpec(3, 5, 5), tmp_path / "store"
+    domains = find_domains(tmp_path / "source.npz", {"fog": tmp_path / "fog.npy"}).frames(
+        FrameSpec(3, 5, 5), tmp_path / "store"
     )
 
     assert np.array_equal(domains.source.frames, np.repeat(grey[..., None], 3, 3)) and domains.classes == (
@@ -76,7 +76,7 @@ def test_opens_arrays_and_gives_grey_ones_the_networks_colours(tmp_path):
 def test_opens_published_folders(ecotta_data, tmp_path):
     folder = ecotta_data / "cifar-10-batches-bin"
 
-    domains = open_domains(folder, {"same": folder}, FrameSpec(3, 32, 32), tmp_path / "store", count=20, seed=1)
+    domains = find_domains(folder, {"same": folder}, count=20, seed=1).frames(FrameSpec(3, 32, 32), tmp_path / "store")
 
     assert len(domains.labels) == len(domains.targets[0].frames) == 20 and "frog" in domains.classes
 
