@@ -1,24 +1,31 @@
 """What progressive distillation brings a small network in a domain without labels, beside its peers.
 
-    python benchmarks/measure_distil.py digits     mnist -> usps, mnist -> mnistm, usps -> mnist
-    python benchmarks/measure_distil.py targets    mnist -> usps, mnistm and street digits, all three at once
-    python benchmarks/measure_distil.py pacs       photo -> art_painting
+    python benchmarks/measure_distil.py tune digits     choose each method's constants
+    python benchmarks/measure_distil.py run digits      mnist -> usps, mnist -> mnistm, usps -> mnist
 
-Small networks and few epochs: made for two cores. The student of every row begins with the same weights, sees as many
-source frames and takes the recipe that all rows share; teachers begin at random too, learn in the run, and are measured
-as they are at its end. The networks of the last epoch are measured on test images that no run has seen; their labels
-choose nothing. Times are processor time, which other work on the machine changes less than others. Written to
-benchmarks/results/student-distil-TRIAL.json after every row; what is there already is not run again.
+and the same with `targets` (mnist -> usps, mnistm and street digits, all three at once) and `pacs` (photo ->
+art_painting, art_painting -> cartoon).
+
+Small networks and few epochs: made for two cores. The student of every row begins with the same weights, trained
+on the source, and takes as many steps; so do teachers, which learn in the run, and are measured as they are at its end.
+
+`tune` looks at no test picture and at no label of a target: every method tries as many settings as any other with a
+seed that is not reported, on a source of which some training frames are held out, and takes the one whose student errs
+least on these: on the first pair of a trial, for all its pairs; `targets` takes what `digits` chose. `run` measures
+the networks of the last epoch on test pictures that nothing has seen; every row also after its norms were measured
+again on unlabelled training frames, of source and target or of the target alone. Times are processor time. All is
+written to benchmarks/results/student-distil-TRIAL.json row by row, and what is there already is not run again.
 """
 
 import argparse
+import copy
 import itertools
 import json
 import sys
 import time
 import zipfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,139 +33,180 @@ import numpy as np
 import torch
 from torch import nn
 
+from distil_trials import DIGITS, TRIALS, WIDTHS, Row, Setting, Trial
 from ecotta_rt.bench.environment import read_environment
 from ecotta_rt.bundle import FrameSpec
 from ecotta_rt.files.atomic import write_atomic
 from ecotta_rt.prepare.augment import Augmentation
+from ecotta_rt.student.batches import frame_batches
 from ecotta_rt.student.domains import Domain, Domains, find_domains
 from ecotta_rt.student.evaluate import error_percent
 from ecotta_rt.student.methods import METHODS, DistilOptions, teachers_needed
 from ecotta_rt.student.named_data import find_labelled
 from ecotta_rt.student.progressive import distil
+from ecotta_rt.student.slimmable.recalibrate import recalibrate
 from ecotta_rt.student.training import TrainingOptions
 
-DIGITS = {"mnist": "mnist32", "usps": "usps_native16", "mnistm": "mnistm32", "street": "streetdigits32"}
-WIDTHS = {"teacher": (16, 32, 64), "student": (6, 12, 16)}
-"""Channels of three 3x3 convolutions, each with batch norm, ReLU and a pooling by 2 but for the last."""
-LR = {"student": 0.2, "teacher": 0.05}
+SEEDS = (0, 1, 2)
+TUNING_SEED = 100
 TEST_SHARE = 0.2
 """Of PACS, which has no test part, held out of each domain, by a seed of its own."""
 
 
-@dataclass(frozen=True)
-class Row:
-    """One line of a table: a method for one network.
-
-    Attributes:
-        name: As in the table.
-        network: Which is trained, `teacher` or `student`.
-        method: One of `METHODS`.
-        changes: Of the distillation's options.
-    """
-
-    name: str
-    network: str
-    method: str
-    changes: Mapping[str, Any] = field(default_factory=dict)
-
-
-PEERS = (
-    Row("student, source only", "student", "source-only"),
-    Row("student, DANN", "student", "adapted"),
-)
-
-KD_STDA = (
-    Row("student, KD-STDA", "student", "kd-stda"),
-    Row("student, KD-STDA with its own DANN", "student", "kd-stda", {"consistency": True}),
-)
-
-
-@dataclass(frozen=True)
-class Trial:
-    """Domains, sizes and rows.
-
-    Attributes:
-        pairs: Source and targets of each.
-        rows: In the order they are run, for each seed and pair.
-        size: Side of the frames.
-        frames: At most so many of each domain.
-        epochs: Passes over the source.
-        batch: Frames of each domain.
-        lr: Of students and of teachers, whatever the method; chosen by the error on the source with another seed.
-        augment: Of all domains.
-    """
-
-    pairs: tuple[tuple[str, tuple[str, ...]], ...]
-    rows: tuple[Row, ...]
-    size: int
-    frames: int
-    epochs: int
-    batch: int
-    lr: Mapping[str, float]
-    augment: str
-
-
-TRIALS = {
-    "digits": Trial(
-        pairs=(("mnist", ("usps",)), ("mnist", ("mnistm",)), ("usps", ("mnist",))),
-        rows=(*PEERS, *KD_STDA),
-        size=16,
-        frames=2000,
-        epochs=12,
-        batch=32,
-        lr=LR,
-        augment="none",
-    ),
-    "targets": Trial(
-        pairs=(("mnist", ("usps", "mnistm", "street")),),
-        rows=(*PEERS, Row("student, KD-MTDA", "student", "kd-mtda"), Row("student, MT-MTDA", "student", "mt-mtda")),
-        size=16,
-        frames=2000,
-        epochs=12,
-        batch=32,
-        lr=LR,
-        augment="none",
-    ),
-    "pacs": Trial(
-        pairs=(("photo", ("art_painting",)),),
-        rows=(*PEERS, *KD_STDA),
-        size=32,
-        frames=2000,
-        epochs=15,
-        batch=32,
-        lr=LR,
-        augment="jitter:0.4,blur:0.2,grey:0.1,flip:0.5,shift:0.125",
-    ),
-}
-
-
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("stage", choices=("tune", "run"))
     parser.add_argument("trial", choices=TRIALS)
     parser.add_argument("--data", type=Path, required=True, help="folder with domains/")
-    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
-    parser.add_argument("--rows", type=int, help="only so many of a trial's rows (all)")
+    parser.add_argument("--seeds", type=int, nargs="*", default=list(SEEDS), help="of run")
     parser.add_argument("--store", type=Path, default=Path("measure-distil"), help="folder for decoded pictures")
-    parser.add_argument("--out", type=Path, help="default: benchmarks/results/student-distil-TRIAL.json")
+    parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results", help="folder of the files")
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
     trial = TRIALS[args.trial]
-    out = args.out or Path(__file__).parent / "results" / f"student-distil-{args.trial}.json"
-    read_rows(out, about(trial))  # what would be refused is refused now
+    report = Report(args.results, args.trial)
     make = pacs if args.trial == "pacs" else digits
+    if args.stage == "tune":
+        if trial.tuned_in != args.trial:
+            raise SystemExit(f"{args.trial} takes the settings of {trial.tuned_in}: tune that")
+        tune(trial, make(args, trial, *trial.pairs[0])[0], report)
+        return 0
+    tuned = report if trial.tuned_in == args.trial else Report(args.results, trial.tuned_in)
+    report.parts["tune"] = tuned.parts["tune"]
     for seed in args.seeds:
         for source, targets in trial.pairs:
-            domains, tests = make(args, trial, source, targets)
-            for row in trial.rows[: args.rows]:
-                measure(trial, row, seed, source, targets, domains, tests, out)
+            measure(trial, seed, *make(args, trial, source, targets), report)
     return 0
 
 
-def about(trial: Trial) -> dict[str, Any]:
-    """What all rows of a file have in common."""
-    same = {name: value for name, value in asdict(trial).items() if name not in ("pairs", "rows")}
-    widths = {name: list(channels) for name, channels in WIDTHS.items()}
-    return {**same, "options": json.loads(json.dumps(asdict(DistilOptions()))), "widths": widths}
+class Report:
+    """The file of a trial: the conditions, what each setting came to, and the measured rows."""
+
+    def __init__(self, folder: Path, trial: str) -> None:
+        about = json.loads(json.dumps(TRIALS[trial].conditions()))
+        self._path = folder / f"student-distil-{trial}.json"
+        self.parts: dict[str, Any] = {"measured": "student-distil", "about": about, "tune": {}, "rows": {}}
+        if self._path.exists():
+            self.parts = json.loads(self._path.read_text(encoding="utf-8"))
+            if self.parts.get("about") != about:
+                raise SystemExit(f"{self._path} holds figures of other conditions; --results names another folder")
+
+    def add(self, part: str, name: str, figures: Mapping[str, Any]) -> None:
+        self.parts[part][name] = figures
+        write_atomic(self._path, (json.dumps(self.parts, indent=1) + "\n").encode())
+
+    def chosen(self, row: Row) -> Setting:
+        """The setting with the smallest error on held-out frames of the source; of equal ones the first."""
+        tried = [self.parts["tune"].get(_tuned_name(row.method, setting)) for setting in row.settings]
+        if None in tried:
+            raise SystemExit(f"{row.name} is not tuned yet: the stage `tune` comes first")
+        errors = [figures["held_out_error_percent"] for figures in tried]
+        return row.settings[errors.index(min(errors))]
+
+
+def tune(trial: Trial, domains: Domains, report: Report) -> None:
+    """Try each setting of each row, by error on held-out frames of the source."""
+    order = np.random.default_rng(TUNING_SEED).permutation(len(domains.labels))
+    held, kept = order[: trial.held_out], order[trial.held_out :]
+    source, labels = domains.source, domains.labels
+    smaller = replace(domains, source=Domain(source.name, source.frames[kept], labels[kept]))
+    whole = len(order) / len(kept)  # as many steps on fewer frames
+    as_long = replace(trial, epochs=round(trial.epochs * whole))
+    starts = Starts(trial, TUNING_SEED, smaller)
+    for row, setting in [(each, setting) for each in trial.rows for setting in each.settings]:
+        name = _tuned_name(row.method, setting)
+        if name in report.parts["tune"]:
+            continue
+        student, teachers, figures = train(as_long, row, setting, starts)
+        errors = [error_percent(network, source.frames[held], labels[held]) for network in (student, *teachers)]
+        last = figures.pop("history")[-1]
+        signs = {name: last[name] for name in ("agreement", "confidence") if name in last}
+        figures |= {"held_out_error_percent": errors[0], "teachers_held_out_error_percent": errors[1:], **signs}
+        report.add("tune", name, figures)
+        print(f"{name}: held-out source {errors}, {signs}, {figures['processor_minutes']:.2f} min", flush=True)
+
+
+def measure(trial: Trial, seed: int, domains: Domains, tests: Mapping[str, Domain], report: Report) -> None:
+    """Run each row with the setting that was chosen, and measure it on test pictures."""
+    starts = Starts(trial, seed, domains)
+    for row in trial.rows:
+        name = f"{_pair(domains)}; {row.name}; seed {seed}"
+        if name in report.parts["rows"]:
+            continue
+        student, teachers, figures = train(trial, row, report.chosen(row), starts)
+        norms = {"source and target": (domains.source, *domains.targets), "target": domains.targets}
+        recalibrated = {
+            of: errors(recalibrate(copy.deepcopy(student), frame_batches(those)), tests) for of, those in norms.items()
+        }
+        measured = {
+            **figures,
+            "errors_percent": errors(student, tests),
+            "recalibrated_errors_percent": recalibrated,
+            "teacher_errors_percent": [errors(teacher, tests) for teacher in teachers],
+        }
+        report.add("rows", name, measured)
+        told = ", ".join(f"{target} {measured['errors_percent'][target]:.1f}" for target in figures["targets"])
+        print(f"{name}: {told}, {measured['processor_minutes']:.2f} min", flush=True)
+
+
+class Starts:
+    """The networks that all rows of a seed begin with: trained on the source, once, when first asked for."""
+
+    def __init__(self, trial: Trial, seed: int, domains: Domains) -> None:
+        self.seed, self.domains, self._trial = seed, domains, trial
+        self._made: dict[str, nn.Module] = {}
+
+    def network(self, model: str) -> nn.Module:
+        """A copy of the `teacher` or the `student`."""
+        if model not in self._made:
+            torch.manual_seed(1000 * list(WIDTHS).index(model) + self.seed)
+            network = convolutions(WIDTHS[model], len(self.domains.classes))
+            recipe = TrainingOptions(
+                epochs=self._trial.start_epochs,
+                batch=self._trial.batch,
+                lr=self._trial.start_lr,
+                rate="cosine",
+                augmentation=Augmentation.parse(self._trial.augment),
+                seed=self.seed,
+            )
+            distil(network, [], self.domains, DistilOptions(method="source-only"), recipe)
+            self._made[model] = network
+        return copy.deepcopy(self._made[model])
+
+
+def train(
+    trial: Trial, row: Row, setting: Setting, starts: Starts
+) -> tuple[nn.Module, list[nn.Module], dict[str, Any]]:
+    """The student, its teachers, and how they came to be."""
+    targets = [target.name for target in starts.domains.targets]
+    student = starts.network("student")
+    teachers = [starts.network("teacher") for _ in range(teachers_needed(row.method, len(targets)))]
+    constants = {} if setting.temperature is None else {"temperature": setting.temperature}
+    options = DistilOptions(method=row.method, teacher_lr=trial.teacher_share, **constants)
+    recipe = TrainingOptions(
+        # Of the other methods a pass over the source is as many steps as there are targets.
+        epochs=trial.epochs * (len(targets) if METHODS[row.method].targets == "none" else 1),
+        batch=trial.batch,
+        lr=setting.lr,
+        rate=trial.rate,
+        augmentation=Augmentation.parse(trial.augment),
+        seed=starts.seed,
+    )
+    began_s = time.process_time()
+    history = distil(student, teachers, starts.domains, options, recipe)
+    figures = {
+        "source": starts.domains.source.name,
+        "targets": targets,
+        "row": row.name,
+        "method": row.method,
+        "seed": starts.seed,
+        "setting": asdict(setting),
+        "told": setting.told(),
+        "processor_minutes": (time.process_time() - began_s) / 60,
+        "history": [dict(epoch) for epoch in history],
+        "environment": asdict(read_environment(1)),
+    }
+    return student, teachers, figures
 
 
 def digits(
@@ -171,7 +219,8 @@ def digits(
     for name in places:
         test = find_labelled(places[name], found.classes, split="test").frames(frame, args.store / name).training
         tests[name] = Domain(name, test.frames, test.labels)
-    return found.frames(frame, args.store / "digits"), tests
+    domains = found.frames(frame, args.store / "digits")
+    return replace(domains, source=replace(domains.source, name=source)), tests
 
 
 def pacs(
@@ -195,61 +244,6 @@ def pacs(
     return Domains(training[0], unlabelled, labelled.classes), tests
 
 
-def measure(
-    trial: Trial,
-    row: Row,
-    seed: int,
-    source: str,
-    targets: tuple[str, ...],
-    domains: Domains,
-    tests: dict[str, Domain],
-    out: Path,
-) -> None:
-    origin = about(trial)
-    name = f"{source} -> {', '.join(targets)}; {row.name}; seed {seed}"
-    if name in read_rows(out, origin):
-        return
-
-    def network(model: str, place: int) -> nn.Module:
-        torch.manual_seed(1000 * place + seed)
-        return convolutions(WIDTHS[model], len(domains.classes))
-
-    trained = network(row.network, 0)
-    teachers = [network("teacher", 1 + place) for place in range(teachers_needed(row.method, len(targets)))]
-    share = trial.lr["teacher"] / trial.lr[row.network]
-    options = DistilOptions(method=row.method, teacher_lr=share, **row.changes)
-    recipe = TrainingOptions(
-        epochs=trial.epochs,
-        batch=trial.batch,
-        lr=trial.lr[row.network],
-        augmentation=Augmentation.parse(trial.augment),
-        seed=seed,
-    )
-    began_s, began_wall_s = time.process_time(), time.monotonic()
-    history = distil(trained, teachers, domains, options, recipe)
-    measured: dict[str, Any] = {
-        "source": source,
-        "targets": list(targets),
-        "row": row.name,
-        "network": row.network,
-        "method": row.method,
-        "title": METHODS[row.method].title,
-        "seed": seed,
-        "processor_minutes": (time.process_time() - began_s) / 60,
-        "wall_minutes": (time.monotonic() - began_wall_s) / 60,
-        "history": [dict(epoch) for epoch in history],
-        "errors_percent": errors(trained, tests),
-        "teacher_errors_percent": [errors(teacher, tests) for teacher in teachers],
-        "environment": asdict(read_environment(1)),
-    }
-    on_targets = [measured["errors_percent"][target] for target in targets]
-    measured["error_percent"] = sum(on_targets) / len(on_targets)
-    print(f"{name}: {measured['error_percent']:.2f} %, {measured['processor_minutes']:.1f} min", flush=True)
-    rows = read_rows(out, origin) | {name: measured}
-    report = {"measured": "student-distil", "about": origin, "rows": rows}
-    write_atomic(out, (json.dumps(report, indent=1) + "\n").encode())
-
-
 def convolutions(widths: tuple[int, ...], classes: int) -> nn.Module:
     """A plain network for small frames in [0, 1]."""
     layers: list[nn.Module] = []
@@ -257,7 +251,8 @@ def convolutions(widths: tuple[int, ...], classes: int) -> nn.Module:
         layers += [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
         layers.append(nn.MaxPool2d(2))
     layers[-1] = nn.AdaptiveAvgPool2d(1)
-    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(widths[-1], classes))
+    network = nn.Sequential(*layers, nn.Flatten(), nn.Linear(widths[-1], classes))
+    return network.to(memory_format=torch.channels_last)  # a third less time
 
 
 def errors(network: nn.Module, tests: Mapping[str, Domain]) -> dict[str, float]:
@@ -265,14 +260,13 @@ def errors(network: nn.Module, tests: Mapping[str, Domain]) -> dict[str, float]:
     return {name: error_percent(network, test.frames, test.labels) for name, test in tests.items()}
 
 
-def read_rows(path: Path, origin: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    if not path.exists():
-        return {}
-    report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    if report.get("about") != origin:
-        raise SystemExit(f"{path} holds figures of other conditions ({report.get('about')}); --out names another file")
-    rows: dict[str, dict[str, Any]] = report["rows"]
-    return rows
+def _pair(domains: Domains) -> str:
+    return f"{domains.source.name} -> {', '.join(target.name for target in domains.targets)}"
+
+
+def _tuned_name(method: str, setting: Setting) -> str:
+    """All methods with a teacher are tuned as the one with one target and one teacher."""
+    return f"{'kd-stda' if teachers_needed(method, 1) else method}; {setting.told()}"
 
 
 if __name__ == "__main__":

@@ -19,9 +19,16 @@ def render_distil(report: dict[str, Any]) -> str:
         cells = [
             _spread([_error(row, target) for row in same if _of(row, source, target)]) for source, target in columns
         ]
-        cells += [_spread([row["error_percent"] for row in same])] if several else []
+        cells += [_spread([_mean(row) for row in same])] if several else []
         minutes = statistics.mean(row["processor_minutes"] for row in same)
         lines.append(f"| {' | '.join([name, *cells, f'{minutes:.1f}'])} |")
+        for norms in same[0].get("recalibrated_errors_percent", {}):
+            cells = [
+                _spread([_error(row, target, norms) for row in same if _of(row, source, target)])
+                for source, target in columns
+            ]
+            cells += [_spread([_mean(row, norms) for row in same])] if several else []
+            lines.append(f"| {' | '.join([f'{name}, norms of {norms}', *cells, ''])} |")
         taught = [row for row in same if row["teacher_errors_percent"]]
         if taught:
             cells = [_spread(_of_teachers(taught, source, target)) for source, target in columns]
@@ -30,16 +37,45 @@ def render_distil(report: dict[str, Any]) -> str:
                 "its teachers, each in its target" if len(taught[0]["teacher_errors_percent"]) > 1 else "its teacher"
             )
             lines.append(f"| {' | '.join([f'{name}: {whose}', *cells, ''])} |")
-    return "\n".join([*lines, "", _note(report, rows), ""])
+    choices = [*_choices(report), ""] if "tune" in report else []
+    return "\n".join([*lines, "", *choices, _note(report, rows), ""])
+
+
+def _choices(report: Mapping[str, Any]) -> list[str]:
+    """What the stage `tune` chose: of each method the setting with the smallest error on held-out source frames."""
+    tried = list(report["tune"].values())
+    pair = f"{tried[0]['source']} -> {', '.join(tried[0]['targets'])}"
+    lines = [f"| chosen on {pair}, by error % on held-out source frames | chosen | the others |", "| --- | --- | --- |"]
+    for method in dict.fromkeys(row["method"] for row in tried):
+        same = sorted((row for row in tried if row["method"] == method), key=_rank)
+        told = [f"{row['told']}: {_held_out(row):.1f}" for row in same]
+        lines.append(f"| {same[0]['row']} | {told[0]} | {'; '.join(told[1:])} |")
+    return lines
+
+
+def _rank(row: Mapping[str, Any]) -> tuple[float, float, float]:
+    """The smallest error first; of equal ones the smallest step size and temperature, as the script chooses."""
+    return _held_out(row), row["setting"]["lr"], row["setting"]["temperature"] or 0.0
+
+
+def _held_out(row: Mapping[str, Any]) -> float:
+    error: float = row["held_out_error_percent"]
+    return error
 
 
 def _of(row: Mapping[str, Any], source: str, target: str) -> bool:
     return row["source"] == source and target in row["targets"]
 
 
-def _error(row: Mapping[str, Any], target: str) -> float:
-    error: float = row["errors_percent"][target]
+def _error(row: Mapping[str, Any], target: str, norms: str | None = None) -> float:
+    """With norms as they were trained, or recalibrated on what `norms` names."""
+    errors = row["errors_percent"] if norms is None else row["recalibrated_errors_percent"][norms]
+    error: float = errors[target]
     return error
+
+
+def _mean(row: Mapping[str, Any], norms: str | None = None) -> float:
+    return statistics.mean(_error(row, target, norms) for target in row["targets"])
 
 
 def _of_teachers(rows: list[dict[str, Any]], source: str, target: str) -> list[float]:
@@ -67,9 +103,15 @@ def _note(report: dict[str, Any], rows: list[dict[str, Any]]) -> str:
     widths = ", ".join(f"{name} {'-'.join(map(str, channels))}" for name, channels in about["widths"].items())
     seeds = ", ".join(map(str, sorted({row["seed"] for row in rows})))
     versions = environment["versions"]
+    then = f"{about['epochs']} epochs, batch {about['batch']}. "
+    if "start_epochs" in about:
+        then = (
+            f"batch {about['batch']}. All networks begin trained on the source, {about['start_epochs']} epochs of step "
+            f"size {about['start_lr']:g}. Then {about['epochs']} epochs, a step a target and batch, of all rows as "
+            f"many steps. Teachers have {about['teacher_share']:g} of the student's step size. "
+        )
     return (
         f"Mean ± standard deviation over the seeds {seeds}. Channels of three convolutions: {widths}; frames "
-        f"{about['size']} x {about['size']}, at most {about['frames']:,} of a domain, {about['epochs']} epochs, batch "
-        f"{about['batch']}. Minutes: processor time. "
+        f"{about['size']} x {about['size']}, at most {about['frames']:,} of a domain, {then}Minutes: processor time. "
         f"{environment['cpu']}, torch {versions['torch']}, Python {versions['python']}."
     )
