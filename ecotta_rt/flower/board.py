@@ -58,18 +58,18 @@ class Board:
                 states[self._named(name)] = shared(found)
         return states, missing
 
-    def take(self, name: str, merged: bytes) -> Path:
+    def take(self, name: str, own: AdaptState | None, merged: bytes) -> Path:
         """Write a merged state, for the owner to adopt; whole or not at all.
 
         Args:
             name: As `given` has it.
-            merged: The content of its file.
+            own: The state that it gives under that name; None: none.
+            merged: The content of the merged one's file.
 
         Raises:
             InputFileError: It is none that could go on from the state of that name.
             TransferError: It cannot be written.
         """
-        own = self.given()[0].get(name)
         if own is None or self.merged is None:
             raise InputFileError(f"{name}: no merged state was asked for")
         state = AdaptState.from_bytes(merged, f"merged state for {name}")

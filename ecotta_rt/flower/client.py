@@ -40,10 +40,10 @@ def give(board: Board) -> RecordDict:
 
 def take(board: Board, content: RecordDict) -> RecordDict:
     """Write what a server has sent, and say how many that were, and why others were not."""
-    merged, taken, refused = contents_in(content), [], {}
+    merged, own, taken, refused = contents_in(content), board.given()[0], [], {}
     for name, group in zip(texts_in(content, "boards"), texts_in(content, "groups"), strict=False):
         try:
-            board.take(name, merged.get(group, b""))
+            board.take(name, own.get(name), merged.get(group, b""))
         except EcottaError as error:
             refused[name] = str(error)
         else:

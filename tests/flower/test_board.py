@@ -75,7 +75,7 @@ def test_a_merged_state_is_written_beside_for_its_owner_to_adopt(folder, tmp_pat
     board = board_of({"state": str(folder), "merged": str(tmp_path / "merged"), "name": "garage"})
     content = replace(state(9.0), adaptation={}).to_bytes()
 
-    path = board.take("garage/door", content)
+    path = board.take("garage/door", state(), content)
 
     assert path == tmp_path / "merged" / "garage%2Fdoor.merged.state.safetensors"
     assert path.read_bytes() == content
@@ -96,14 +96,14 @@ def test_what_no_daemon_could_go_on_from_is_not_written(folder, tmp_path, name, 
     board = board_of({"state": str(folder), "merged": str(tmp_path / "merged")})
 
     with pytest.raises(InputFileError, match=said):
-        board.take(name, content)
+        board.take(name, board.given()[0].get(name), content)
 
     assert not (tmp_path / "merged").exists()
 
 
 def test_a_board_that_has_not_asked_takes_nothing(folder):
     with pytest.raises(InputFileError, match="no merged state was asked for"):
-        board_of({"state": str(folder)}).take("door", state().to_bytes())
+        board_of({"state": str(folder)}).take("door", state(), state().to_bytes())
 
 
 @pytest.mark.parametrize(
