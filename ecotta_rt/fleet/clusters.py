@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ecotta_rt.errors import UsageError
+from ecotta_rt.errors import InputFileError, UsageError
 from ecotta_rt.fleet.flat import FlatState
 
 __all__ = ["MOST", "MOST_STATES", "WORTH", "Clusters", "clusters_of"]
@@ -58,12 +58,15 @@ def clusters_of(states: Sequence[FlatState]) -> Clusters:
 
     Raises:
         UsageError: More than `MOST_STATES`.
+        InputFileError: Statistics so large that no distances can be told.
     """
     count = len(states)
     if count > MOST_STATES:
         raise UsageError(f"{count} states are more than can be compared pair by pair; cluster at most {MOST_STATES}")
     points = _points(states)
     products = _products(points)
+    if not np.isfinite(products).all():
+        raise InputFileError(f"{states[0].name} and others: their statistics are too large to be compared")
     apart = _distances(products)
     if count < 3 or not apart.any():
         return Clusters(np.zeros(count, np.intp), 0.0, np.zeros((count, 2)))
@@ -97,7 +100,8 @@ def _points(states: Sequence[FlatState]) -> Floats:
 
 def _products(points: Floats) -> Doubles:
     """float64 `[n, n]`, of each two points, mean over the coordinates."""
-    products: Doubles = (points @ points.T).astype(np.float64) / max(1, points.shape[1])
+    with np.errstate(over="ignore", invalid="ignore"):  # what is too large is refused
+        products: Doubles = (points @ points.T).astype(np.float64) / max(1, points.shape[1])
     return products
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ecotta_rt.errors import InputFileError
 from ecotta_rt.fleet.sources import StateSource
-from ecotta_rt.state import AdaptState, FramesBehind
+from ecotta_rt.state import MAX_HEADER_BYTES, AdaptState, FramesBehind
 
 __all__ = ["Arrangement", "FlatState", "FlatStates"]
 
@@ -193,12 +193,15 @@ def _header(content: bytes) -> tuple[dict[str, Any], dict[str, str], int]:
     """Entries, metadata and where the data begin; nothing where this is no such file, which `AdaptState` then says."""
     begin = 8 + int.from_bytes(content[:8], "little")
     try:
-        entries = json.loads(content[8:begin]) if begin <= len(content) else {}
-        metadata = entries.pop("__metadata__", None) or {}
-    except (ValueError, AttributeError, RecursionError):
+        entries = json.loads(content[8:begin]) if begin <= MAX_HEADER_BYTES else None
+    except (ValueError, RecursionError):
+        entries = None
+    if not isinstance(entries, dict):
         return {}, {}, 0
-    texts = isinstance(metadata, dict) and all(isinstance(text, str) for text in metadata.values())
-    return entries, metadata if texts else {}, begin
+    metadata = entries.pop("__metadata__", None)
+    if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
+        return {}, {}, 0
+    return entries, metadata, begin
 
 
 def _arrays(named: tuple[tuple[str, tuple[int, ...]], ...], vector: Floats) -> dict[str, Floats]:

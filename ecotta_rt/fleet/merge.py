@@ -31,6 +31,7 @@ Report = Callable[[int, int, str], None]
 RULES = ("mean", "median", "trimmed-mean")
 _MIDDLES = {"median": median, "trimmed-mean": trimmed_mean}
 _MERGED_STATES, _MERGED_BY = "merged.states", "merged.rule"
+_MOST_FRAMES = 10**18  # more are not read back
 _SNAPSHOT = "snapshot."  # what a daemon says of a file, and not of what is in it
 
 
@@ -124,7 +125,7 @@ def merge(
     groups = []
     for label in range(int(labels.max()) + 1):
         members = [one for one, its in zip(usable, labels, strict=True) if its == label]
-        groups.append(_merged(members, rule, weigh))
+        groups.append(_merged(members, rule, weigh, trusted=not options.robust))
         if report is not None:
             report(label + 1, int(labels.max()) + 1, f"{sum(len(group.members) for group in groups)} states merged")
     if divided is not None:
@@ -193,20 +194,14 @@ def _as_given(members: Sequence[Surveyed]) -> _Weights:
     return _Weights(given, given)
 
 
-def _merged(members: Sequence[Surveyed], rule: str, weigh: _Weigher) -> MergedGroup:
+def _merged(members: Sequence[Surveyed], rule: str, weigh: _Weigher, trusted: bool) -> MergedGroup:
     states, weights = [one.state for one in members], weigh(members)
     vector = _pooled(states, weights) if rule == "mean" else middle_of(states, _MIDDLES[rule])
     with np.errstate(over="ignore"):
         merged = vector.astype(np.float32)
     if not np.isfinite(merged).all():
         raise InputFileError(f"{states[0].name} and others: their numbers are too large to be merged as float32")
-    counts = [state.behind for state in states]
-    behind = FramesBehind(
-        *(
-            None if None in its else sum(n or 0 for n in its)
-            for its in zip(*((b.followed, b.learned) for b in counts), strict=True)
-        )
-    )
+    behind = _behind([state.behind for state in states], trusted)
     metadata = {**_common(states), **behind.metadata(), _MERGED_STATES: str(len(states)), _MERGED_BY: rule}
     total = sum(weights.statistics)
     return MergedGroup(
@@ -227,6 +222,18 @@ def _pooled(states: Sequence[FlatState], weights: _Weights) -> Doubles:
     result = np.empty(arrangement.size)
     result[:count], result[means], result[variances] = parameters.value, moments.means, moments.variances
     return result
+
+
+def _behind(counts: Sequence[FramesBehind], trusted: bool) -> FramesBehind:
+    """The frames of all; where counts are not trusted each state counts as the one in the middle does."""
+
+    def total(each: Sequence[int | None]) -> int | None:
+        known = [count for count in each if count is not None]
+        if len(known) < len(each):
+            return None
+        return min(sum(known) if trusted else len(known) * sorted(known)[(len(known) - 1) // 2], _MOST_FRAMES)
+
+    return FramesBehind(total([one.followed for one in counts]), total([one.learned for one in counts]))
 
 
 def _common(states: Sequence[FlatState]) -> dict[str, str]:

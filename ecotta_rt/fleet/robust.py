@@ -32,6 +32,9 @@ TRIMMED_SHARE = 0.2
 FAR = 5.0
 """A state is out of all proportion when it is further from the middle than so many times the usual distance."""
 
+_MOST_SHARE = 0.75
+"""Nor may its parameters be further than this share of their size: of two that are far apart neither is usual."""
+
 _LEAST_SHARE = 0.1
 _LEAST_DEVIATIONS = 1.0
 """The usual distance is never taken for less than this share of the parameters' size, and so many standard deviations
@@ -89,7 +92,7 @@ class Distances:
     """How far states are from the median of all, each float64 `[n]`.
 
     Attributes:
-        parameters: Root of the mean square over the parameters, as a share of that of the median itself.
+        parameters: Root of the mean square over the parameters, as a share of the usual size of the states' own.
         statistics: Root of the mean square over means and standard deviations, in standard deviations of the median.
     """
 
@@ -99,11 +102,11 @@ class Distances:
     def why_far(self) -> dict[int, str]:
         """Which states are out of all proportion, and in what."""
         found: dict[int, str] = {}
-        for values, least, unit in (
-            (self.parameters, _LEAST_SHARE, "times the size of the parameters"),
-            (self.statistics, _LEAST_DEVIATIONS, "standard deviations"),
+        for values, least, most, unit in (
+            (self.parameters, _LEAST_SHARE, _MOST_SHARE, "times the size of the parameters"),
+            (self.statistics, _LEAST_DEVIATIONS, np.inf, "standard deviations"),
         ):
-            limit = FAR * max(float(np.median(values)), least)
+            limit = min(FAR * max(float(np.median(values)), least), most)
             for place in np.flatnonzero(values > limit):
                 why = f"{values[place]:.3g} {unit} from the median of all states, more than {limit:.3g}"
                 found.setdefault(int(place), why)
@@ -113,11 +116,10 @@ class Distances:
 def distances(states: Sequence[FlatState]) -> Distances:
     """How far each state is from the coordinate-wise median of all; at least one, all of one arrangement."""
     count, arrangement = len(states), states[0].arrangement
-    parameters, statistics, size = np.zeros(count), np.zeros(count), 0.0
+    parameters, statistics = np.zeros(count), np.zeros(count)
     with np.errstate(over="ignore"):  # too far to be told is far
         for _, values in _parameter_blocks(states):
             centre = median(_by_coordinate(values))
-            size += float(np.square(centre).sum())
             parameters += _squares(values, centre)
         for _, means, variances in _channel_blocks(states):
             deviations = np.sqrt(variances)
@@ -126,7 +128,9 @@ def distances(states: Sequence[FlatState]) -> Distances:
             statistics += _squares(means, median(_by_coordinate(means)), unit)
             statistics += _squares(deviations, usual, unit)
     channels = max(1, 2 * len(arrangement.means))
-    return Distances(np.sqrt(parameters / size) if size else parameters, np.sqrt(statistics / channels))
+    size = float(np.median([state.magnitudes[0] for state in states])) or 1.0
+    apart = np.sqrt(parameters / max(1, arrangement.parameter_count))
+    return Distances(apart / size, np.sqrt(statistics / channels))
 
 
 def _squares(values: Floats, centre: Doubles, unit: Doubles | None = None) -> Doubles:

@@ -110,11 +110,13 @@ def _of_other_networks(network_digest: str | None) -> Refusals:
 
 def _of_other_arrangements(states: Sequence[FlatState]) -> dict[int, str]:
     """A digest is a claim: states of one network have the same arrays."""
-    most = Counter(state.arrangement for state in states).most_common(1)
+    counted = Counter(state.arrangement for state in states)
+    first = {state.arrangement: min(s.digest for s in states if s.arrangement == state.arrangement) for state in states}
+    most = max(counted, key=lambda one: (counted[one], first[one]), default=None)  # the same in whatever order
     return {
         place: "its arrays are not those of most states of this network"
         for place, state in enumerate(states)
-        if state.arrangement != most[0][0]
+        if state.arrangement != most
     }
 
 

@@ -3,12 +3,14 @@
 import numpy as np
 import pytest
 
-from ecotta_rt.errors import UsageError
+from ecotta_rt.errors import InputFileError, UsageError
 from ecotta_rt.fleet import clusters as module
 from ecotta_rt.fleet.clusters import clusters_of
 from ecotta_rt.fleet.flat import FlatStates
 from ecotta_rt.fleet.merge import MergeOptions, merge
 from fleet.conftest import sent, state
+
+STILL = state().statistics
 
 
 def flat(*states):
@@ -76,3 +78,13 @@ def test_too_many_states_to_compare_are_refused(monkeypatch):
 
     with pytest.raises(UsageError, match="3 states are more than can be compared"):
         clusters_of(flat(*(state(seed) for seed in range(3))))
+
+
+def test_statistics_too_large_to_compare_are_refused():
+    huge = [
+        state(seed, statistics={n: a + np.float32(1e30 * seed * n.endswith("mean")) for n, a in STILL.items()})
+        for seed in range(4)
+    ]
+
+    with pytest.raises(InputFileError, match="too large to be compared"):
+        clusters_of(flat(*huge))

@@ -137,6 +137,8 @@ def hostile():
     yield "its arrays are not those", state(25, parameters={"w": np.ones(3, np.float32)}).to_bytes()
     yield "truncated", state(26).to_bytes()[:-3]
     yield "not a safetensors file", b"\xff" * 64
+    yield "not a safetensors file", (2).to_bytes(8, "little") + b"[]"
+    yield "not a safetensors file", (20).to_bytes(8, "little") + b'{"__metadata__": []}'
 
 
 @pytest.mark.parametrize(("said", "content"), list(hostile()))
@@ -171,6 +173,30 @@ def test_a_claim_of_countless_frames_does_not_count_in_a_robust_merge():
     assert max(boards[0].compare(plain)[f"statistics/{norm}.mean"] for norm in NORMS) < 1e-6
     assert robust.statistics.keys() == merged(boards, ROBUST).statistics.keys()
     assert all(np.array_equal(a, robust.statistics[n]) for n, a in merged(boards, ROBUST).statistics.items())
+
+
+def test_a_robust_merge_counts_each_state_as_the_one_in_the_middle():
+    counts = (100, 200, 300, 10**18, 10**18)
+    boards = [state(seed, followed=count, learned=0) for seed, count in enumerate(counts)]
+
+    assert merged(boards, ROBUST).behind.followed == 5 * 300
+    assert merged(boards).behind.followed == 10**18  # that of which no more can be read back
+
+
+def test_of_two_states_that_are_far_apart_neither_is_merged():
+    flipped = {name: -array for name, array in state(0).parameters.items()}
+
+    with pytest.raises(InputFileError, match=r"none of 2 states can be used.*times the size of the parameters"):
+        merge(sent(state(0), state(0, parameters=flipped)), ROBUST)
+
+
+def test_which_arrays_count_does_not_hang_on_the_order():
+    other = {"w": np.ones(3, np.float32)}
+    boards = sent(state(0), state(1, parameters=other), state(2), state(3, parameters=other))
+
+    contents = {merge(order, ROBUST).groups[0].state.to_bytes() for order in (boards, boards[::-1])}
+
+    assert len(contents) == 1
 
 
 def test_a_board_that_has_learned_is_no_stranger_among_boards_that_have_not():
