@@ -28,6 +28,7 @@ from ranking_tables import render_ranking
 from sign_tables import render_collapses, render_signs
 from slim_tables import render_slim
 from soak_tables import render_simulated_day, render_soak
+from story_tables import render_story
 from stream_tables import render_long_run, render_streams
 from student_tables import render_distil
 
@@ -169,6 +170,8 @@ def render(reports: dict[str, dict[str, Any]]) -> str:
         return render_merging(first)
     if first.get("measured") == "merging-origins":
         return render_origins(first)
+    if first.get("measured") == "student-story":
+        return render_story(first)
     if first.get("measured") == "student-slim":
         return render_slim(first)
     if str(first.get("measured")).startswith("fleet "):
