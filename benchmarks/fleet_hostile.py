@@ -13,7 +13,7 @@ import numpy as np
 from ecotta_rt import AdaptState
 from ecotta_rt.fleet.flat import FlatStates
 from ecotta_rt.fleet.merge import Merged, MergeOptions, merge
-from ecotta_rt.fleet.robust import FAR, distances
+from ecotta_rt.fleet.robust import distances
 from ecotta_rt.fleet.sources import StateBytes, StateFile
 from ecotta_rt.state import FramesBehind
 from fleet_trial import DOMAINS, Trial
@@ -127,10 +127,10 @@ def _as_far_as_allowed(section: str) -> Attack:
         far = distances(flat)
         middle = merge(honest, MergeOptions(rule="median")).groups[0].state
         if section == "parameters":
-            limit = NEAR * FAR * max(float(np.median(far.parameters)), 0.1)
+            limit = NEAR * far.limits[0]
             hostile = _times("parameters", 1 - limit)(middle)
         else:
-            limit = NEAR * FAR * max(float(np.median(far.statistics)), 1.0)
+            limit = NEAR * far.limits[1]
             statistics = dict(middle.statistics)
             for name in statistics:
                 if name.endswith(".mean"):

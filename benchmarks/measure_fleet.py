@@ -218,12 +218,17 @@ def how_states_lie(trial: Trial, boards: tuple[Board, ...]) -> Mapping[str, Any]
     """How far honest states are from their median, by what `--robust` measures."""
     reader = FlatStates()
     far = distances([reader.read(StateFile(trial.path(board.name))) for board in boards])
-    return {
-        "distances": {
-            name: {"median": round(float(np.median(values)), 4), "largest": round(float(values.max()), 4)}
-            for name, values in (("parameters", far.parameters), ("statistics", far.statistics))
+    found = {
+        name: {
+            "median": round(float(np.median(values)), 4),
+            "largest": round(float(values.max()), 4),
+            "limit": round(limit, 4),
         }
+        for name, values, limit in zip(
+            ("parameters", "statistics"), (far.parameters, far.statistics), far.limits, strict=True
+        )
     }
+    return {"distances": found}
 
 
 def add_held(trial: Trial, rows: Rows, name: str, by_domain: Mapping[str, AdaptState]) -> None:

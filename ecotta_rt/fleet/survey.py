@@ -18,8 +18,9 @@ __all__ = ["LeftOut", "Surveyed", "survey"]
 
 Report = Callable[[int, int, str], None]
 
-_MOST_TIMES = 100.0
-"""A state so many times the size of the others would be all that is left of them in a mean."""
+_MOST_TIMES = 10.0
+"""A state so many times the size of the others would be much of what is left of them in a mean. Those of boards in
+different places differed by a tenth (benchmarks/measure_fleet.py)."""
 
 Refusals = Callable[[Sequence[FlatState]], dict[int, str]]
 
