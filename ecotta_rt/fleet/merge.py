@@ -113,8 +113,11 @@ def merge(
     usable, left_out = survey(sources, given, options.network_digest, report)
     if left_out and not options.robust:
         raise InputFileError(f"{left_out[0].why}{_and_more(left_out)}; --robust leaves such states out")
+    middle = None
     if options.robust and usable:
-        far = distances([one.state for one in usable]).why_far()
+        found = distances([one.state for one in usable], None if options.clusters else _MIDDLES.get(rule))
+        far = found.why_far()
+        middle = None if far else found.middle
         left_out += [_far_away(usable[place].state, why) for place, why in far.items()]
         usable = [one for place, one in enumerate(usable) if place not in far]
     if not usable:
@@ -125,7 +128,7 @@ def merge(
     groups = []
     for label in range(int(labels.max()) + 1):
         members = [one for one, its in zip(usable, labels, strict=True) if its == label]
-        groups.append(_merged(members, rule, weigh, trusted=not options.robust))
+        groups.append(_merged(members, rule, weigh, middle, trusted=not options.robust))
         if report is not None:
             report(label + 1, int(labels.max()) + 1, f"{sum(len(group.members) for group in groups)} states merged")
     if divided is not None:
@@ -194,9 +197,15 @@ def _as_given(members: Sequence[Surveyed]) -> _Weights:
     return _Weights(given, given)
 
 
-def _merged(members: Sequence[Surveyed], rule: str, weigh: _Weigher, trusted: bool) -> MergedGroup:
+def _merged(
+    members: Sequence[Surveyed], rule: str, weigh: _Weigher, middle: Doubles | None, trusted: bool
+) -> MergedGroup:
+    """Of some states; their `middle` where it is known already."""
     states, weights = [one.state for one in members], weigh(members)
-    vector = _pooled(states, weights) if rule == "mean" else middle_of(states, _MIDDLES[rule])
+    if rule == "mean":
+        vector = _pooled(states, weights)
+    else:
+        vector = middle_of(states, _MIDDLES[rule]) if middle is None else middle
     with np.errstate(over="ignore"):
         merged = vector.astype(np.float32)
     if not np.isfinite(merged).all():

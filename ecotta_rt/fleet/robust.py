@@ -84,8 +84,7 @@ def middle_of(states: Sequence[FlatState], middle: Middle) -> Doubles:
         result[block] = middle(_by_coordinate(values))
     for channels, means, variances in _channel_blocks(states):
         result[arrangement.means[channels]] = centre = middle(_by_coordinate(means))
-        spread = np.square(means - centre)
-        result[arrangement.variances[channels]] = middle(_by_coordinate(variances + spread))
+        result[arrangement.variances[channels]] = _middle_variance(means, variances, centre, middle)
     return result
 
 
@@ -96,10 +95,12 @@ class Distances:
     Attributes:
         parameters: Root of the mean square over the parameters, as a share of the usual size of the states' own.
         statistics: Root of the mean square over means and standard deviations, in standard deviations of the median.
+        middle: What `middle_of` gives of the same states, where it was asked for.
     """
 
     parameters: Doubles
     statistics: Doubles
+    middle: Doubles | None = None
 
     @property
     def limits(self) -> tuple[float, float]:
@@ -118,24 +119,41 @@ class Distances:
         return found
 
 
-def distances(states: Sequence[FlatState]) -> Distances:
-    """How far each state is from the coordinate-wise median of all; at least one, all of one arrangement."""
+def distances(states: Sequence[FlatState], middle: Middle | None = None) -> Distances:
+    """How far each state is from the coordinate-wise median of all.
+
+    Args:
+        states: At least one, all of one arrangement.
+        middle: Take the middle of all on the way, for the case that none is too far: to read and sort them is the work.
+    """
     count, arrangement = len(states), states[0].arrangement
     parameters, statistics = np.zeros(count), np.zeros(count)
+    result = None if middle is None else np.empty(arrangement.size)
     with np.errstate(over="ignore"):  # too far to be told is far
-        for _, values in _parameter_blocks(states):
-            centre = median(_by_coordinate(values))
+        for block, values in _parameter_blocks(states):
+            ordered = _by_coordinate(values)
+            centre = median(ordered)
             parameters += _squares(values, centre)
-        for _, means, variances in _channel_blocks(states):
-            deviations = np.sqrt(variances)
+            if middle is not None and result is not None:
+                result[block] = middle(ordered)
+        for channels, means, variances in _channel_blocks(states):
+            ordered, deviations = _by_coordinate(means), np.sqrt(variances)
             usual = median(_by_coordinate(deviations))
             unit = np.sqrt(np.square(usual) + _EPSILON)
-            statistics += _squares(means, median(_by_coordinate(means)), unit)
+            statistics += _squares(means, median(ordered), unit)
             statistics += _squares(deviations, usual, unit)
-    channels = max(1, 2 * len(arrangement.means))
+            if middle is not None and result is not None:
+                result[arrangement.means[channels]] = centre = middle(ordered)
+                result[arrangement.variances[channels]] = _middle_variance(means, variances, centre, middle)
+    coordinates = max(1, 2 * len(arrangement.means))
     size = float(np.median([state.magnitudes[0] for state in states])) or 1.0
     apart = np.sqrt(parameters / max(1, arrangement.parameter_count))
-    return Distances(apart / size, np.sqrt(statistics / channels))
+    return Distances(apart / size, np.sqrt(statistics / coordinates), result)
+
+
+def _middle_variance(means: Floats, variances: Floats, centre: Doubles, middle: Middle) -> Doubles:
+    """float64 `[B]`, of means and variances `[n, B]` around a middle of the means `[B]`."""
+    return middle(_by_coordinate(variances + np.square(means - centre)))
 
 
 def _squares(values: Floats, centre: Doubles, unit: Doubles | None = None) -> Doubles:

@@ -122,6 +122,16 @@ def test_robust_rules_are_taken_coordinate_by_coordinate(rule):
         np.testing.assert_allclose(result.statistics[f"{norm}.variance"], middle(joined), rtol=1e-6)
 
 
+@pytest.mark.parametrize("rule", ["median", "trimmed-mean"])
+def test_where_nobody_is_left_out_a_robust_merge_is_that_of_its_rule(rule):
+    boards = sent(*(state(seed) for seed in range(7)))
+
+    robust, plain = merge(boards, MergeOptions(rule, robust=True)), merge(boards, MergeOptions(rule))
+
+    assert not robust.left_out
+    assert robust.groups[0].state.to_bytes() == plain.groups[0].state.to_bytes()
+
+
 def hostile():
     """One of each kind, by what the sentence says of it."""
     nan = state(20).to_bytes()
