@@ -115,7 +115,7 @@ TRIALS = {
     "pacs": Trial(
         pairs=(("photo", ("art_painting",)), ("art_painting", ("cartoon",))),
         rows=(*PEERS, Row("student, KD-STDA", "kd-stda", TAUGHT)),
-        size=24,
+        size=16,
         epochs=12,
         tuned_in="pacs",
         augment="flip:0.5,shift:0.125",
