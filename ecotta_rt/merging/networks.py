@@ -159,6 +159,7 @@ def merge_networks(
         state = inner(one.member.open()).state_dict()
         sums.add(state, one.member)
         heads[one.place] = {key: value.clone() for key, value in state.items() if not is_shared(key, head)}
+        del state  # before the next one is opened
     parts = tuple(Part(one.digest, one.member.weight / whole, one.member.count) for one in order)
     in_order = tuple(heads[place] for place in range(len(members)))
     return MergedNetworks(sums.result(), in_order, parts, counted if looked[0].norms else None)
@@ -262,11 +263,14 @@ class _Sums:
             self._tracked[key] += int(state[key])
 
     def result(self) -> dict[str, Tensor]:
-        found = {key: mean / self._whole for key, mean in self._means.items()}
+        """The merged tensors; what was summed up is given away."""
+        found: dict[str, Tensor] = {}
+        for key in list(self._means):
+            found[key] = self._means.pop(key).div_(self._whole).to(self._like.kinds[key][1])
         for norm, pool in self._pools.items():
-            found[f"{norm}{_MEAN}"], found[f"{norm}{_VAR}"] = pool.mean, pool.variance
-        merged = {key: value.to(self._like.kinds[key][1]) for key, value in found.items()}
-        return merged | dict(self._like.fixed) | {key: torch.tensor(count) for key, count in self._tracked.items()}
+            for name, value in ((_MEAN, pool.mean), (_VAR, pool.variance)):
+                found[f"{norm}{name}"] = value.to(self._like.kinds[f"{norm}{name}"][1])
+        return found | dict(self._like.fixed) | {key: torch.tensor(count) for key, count in self._tracked.items()}
 
 
 def _listed(keys: Sequence[str]) -> str:
