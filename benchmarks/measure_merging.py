@@ -29,6 +29,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from distil_trials import DIGITS
 from ecotta_rt.bench.environment import read_environment
 from ecotta_rt.bundle import FrameSpec
 from ecotta_rt.files.atomic import write_atomic
@@ -43,7 +44,7 @@ from ecotta_rt.student.named_data import find_labelled
 from ecotta_rt.student.progressive import distil
 from ecotta_rt.student.slimmable.recalibrate import recalibrate_on
 from ecotta_rt.student.training import TrainingOptions
-from measure_distil import DIGITS, convolutions, errors, read_rows
+from measure_distil import convolutions, errors
 
 START, TARGETS = "mnist", ("usps", "mnistm", "street")
 CLASSES = tuple("0123456789")
@@ -305,6 +306,17 @@ def about(trial: Trial | None) -> dict[str, Any]:
     }
     limits = {"least_cosine": LEAST_COSINE, "highest_barrier": HIGHEST_BARRIER}
     return {**same, "joint_epochs": JOINT_EPOCHS, **(limits if trial is None else asdict(trial))}
+
+
+def read_rows(out: Path, origin: dict[str, Any]) -> dict[str, Any]:
+    """What is there already; figures of other conditions are not mixed with ours."""
+    if not out.exists():
+        return {}
+    report: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
+    if report["about"] != origin:
+        raise SystemExit(f"{out} holds figures of other conditions ({report['about']}); --out names another file")
+    rows: dict[str, Any] = report["rows"]
+    return rows
 
 
 def keep(out: Path, what: str, origin: dict[str, Any], name: str, measured: dict[str, Any]) -> None:
