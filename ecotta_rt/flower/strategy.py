@@ -20,6 +20,7 @@ __all__ = ["MergeStates", "Round"]
 _LOOK_EVERY_S = 1.0
 _MIB = 1 << 20
 _LONGEST_REASON = 300
+_LONGEST_NAME = 200
 
 _log = getLogger("flwr")
 
@@ -196,7 +197,9 @@ class MergeStates(Strategy):
                 found.missing[_label(node, name)] = why
             for name, content in contents_in(reply.content).items():
                 found.states += 1
-                if len(content) > self._most_bytes:
+                if len(name) > _LONGEST_NAME:
+                    found.left_out[_label(node, name[:_LONGEST_NAME])] = f"its name has {len(name)} characters"
+                elif len(content) > self._most_bytes:
                     found.left_out[_label(node, name)] = f"{len(content)} bytes, more than {self._most_bytes}"
                 else:
                     states.append(StateBytes(_label(node, name), content))

@@ -15,9 +15,9 @@ from fixtures.flower import Nodes, require_flwr
 
 require_flwr()
 
-from flwr.app import Array, ArrayRecord, ConfigRecord  # noqa: E402
+from flwr.app import Array, ArrayRecord, ConfigRecord, Context, RecordDict  # noqa: E402
 
-from ecotta_rt.flower.server import strategy_of  # noqa: E402
+from ecotta_rt.flower.server import merge_rounds, strategy_of  # noqa: E402
 from ecotta_rt.flower.strategy import MergeStates  # noqa: E402
 
 NETWORK = "ab" * 32
@@ -181,13 +181,19 @@ def test_a_round_in_which_nothing_can_be_merged_changes_nothing(nodes, files, tm
     assert (found.merged, found.lost) == (None, [*files])
 
 
-def test_a_state_longer_than_allowed_is_left_out(nodes, files, tmp_path):
-    nodes.replies = {1: hostile(Array("uint8", (2 << 20,), "ecotta.state", bytes(2 << 20)))}
+def test_a_state_or_a_name_longer_than_allowed_is_left_out(nodes, files, tmp_path):
+    nodes.replies = {
+        1: hostile(Array("uint8", (2 << 20,), "ecotta.state", bytes(2 << 20))),
+        2: lambda content: content.update(states=ArrayRecord({"x" * 5000: state_bytes(state(2))})),
+    }
 
     (found,) = rounds_of(nodes, tmp_path / "out", **{"most-mib": 1})
 
-    assert found.left_out == {"1/board": f"{2 << 20} bytes, more than {1 << 20}"}
-    assert written(tmp_path / "out") == expected(path for node, path in files.items() if node != 1)
+    assert found.left_out == {
+        "1/board": f"{2 << 20} bytes, more than {1 << 20}",
+        f"2/{'x' * 200}": "its name has 5000 characters",
+    }
+    assert written(tmp_path / "out") == expected(path for node, path in files.items() if node > 2)
 
 
 def test_replies_of_any_shape_end_no_round(nodes, files, tmp_path):
@@ -244,3 +250,25 @@ def test_a_run_configuration_that_cannot_be_meant_is_refused(tmp_path, config, e
         return
     with pytest.raises(error, match=said):
         strategy_of({"out": str(tmp_path), **config})
+
+
+def test_a_merged_state_that_a_board_refuses_is_told(nodes, files, tmp_path, caplog, monkeypatch):
+    nodes.configs[1]["merged"] = str(tmp_path / "merged")
+    foreign = state(1, network="cd" * 32).to_bytes()
+    monkeypatch.setattr("ecotta_rt.flower.strategy._contents", lambda merged: {"1": foreign})
+
+    with caplog.at_level(logging.WARNING, logger="flwr"):
+        (found,) = rounds_of(nodes, tmp_path / "out")
+
+    assert found.taken == 0
+    assert "1: not taken: merged state for 1: it belongs to another network" in caplog.text
+    assert not (tmp_path / "merged").exists()
+
+
+def test_the_server_app_runs_the_rounds_of_its_configuration(nodes, files, tmp_path):
+    config = {"out": str(tmp_path / "out"), "rounds": 2, "timeout-s": 1, "least-nodes": BOARDS}
+
+    merge_rounds(nodes, Context(1, 0, {}, RecordDict(), config))
+
+    assert json.loads((tmp_path / "out" / "round.json").read_text())["round"] == 2
+    assert written(tmp_path / "out") == expected(files.values())
