@@ -8,8 +8,8 @@
 
 MNIST to USPS at 16 x 16 with benchmarks/small_networks.py:wrn_10_1. Everything has the same number of epochs, batch and
 data; errors are those of the last epoch on USPS's test digits, with norms recalibrated on the same unlabelled training
-digits. `tune` tries the same number of settings for both and goes by the error on 4,000 training digits of MNIST that
-nothing learns from: no label of USPS and no test digit takes part.
+digits. `tune` tries the same number of settings for both, in shorter runs, and goes by the error on 4,000 training
+digits of MNIST that nothing learns from: no label of USPS and no test digit takes part.
 
 Rows go one by one to benchmarks/results/student-slim.json, so it can be interrupted; training goes on after its last
 whole epoch. Seconds are of the processor, not of a clock: other work may run beside it.
@@ -63,11 +63,11 @@ STEP_BATCH = 768
 """Frames a step in `boards`: with few frames of 16 x 16 this network fits every board whole."""
 
 CHANGES: Mapping[str, Sequence[Mapping[str, Any]]] = {
-    "bank": ({}, {"lr": 0.05}, {"rate": "cosine"}, {"confidence": "operations"}),
-    "alone": ({}, {"lr": 0.2}, {"rate": "cosine"}, {"temperature": 1.0}),
+    "bank": ({}, {"lr": 0.05}),
+    "alone": ({}, {"lr": 0.2}),
 }
 """Tried one after the other, each from the best so far. A bank's gradients are those of four widths, so its step size
-is tried smaller; that of a network alone larger, and its confidence is in itself only.
+is tried smaller; that of a network alone larger.
 """
 
 
@@ -121,7 +121,7 @@ def chosen(path: Path, kind: str) -> Setting:
 def ablate(args: argparse.Namespace) -> None:
     """Test errors of the banks that `tune` tried, and of the other confidences and temperature."""
     trial, best = Trial(args.data, args.work, TUNING_SEED, TUNING_EPOCHS), chosen(args.out, "bank")
-    more = [replace(best, confidence=each) for each in CONFIDENCES] + [replace(best, temperature=t) for t in (0.5, 1.0)]
+    more = [*(replace(best, confidence=each) for each in CONFIDENCES), replace(best, temperature=1.0)]
     tried = [Setting(**row["setting"]) for row in rows_of(args.out, "tune", kind="bank")]
     test = trial.test()
     for setting in dict.fromkeys([best, *more, *tried]):
