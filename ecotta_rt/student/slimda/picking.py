@@ -101,10 +101,12 @@ def pick(
             report(place, total, "measuring widths to learn what they cost")
             if not any(one.widths == widths for one in made):
                 made.append(bundles.measure(widths, folder / str(len(made))))
+        # By these alone: with what was tried besides, each board's search would come to other widths, not yet measured.
+        learned = [next(one for one in made if one.widths == widths) for widths in wanted]
         found = search(
             groups,
             Upem(bank.slimmable, bank.floats()[:SEARCH_FRAMES]),
-            fitted(groups, made),
+            fitted(groups, learned),
             bank.least,
             tries=tries,
             seed=seed,

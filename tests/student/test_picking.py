@@ -1,0 +1,90 @@
+"""The pick of a board, with widths whose cost is a formula: nothing is exported here."""
+
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+
+from ecotta_rt.bundle import FrameSpec
+from ecotta_rt.prepare.networks.wide_resnet import WideResNet
+from ecotta_rt.student.slimda.bank import Bank
+from ecotta_rt.student.slimda.device_cost import Cost, Made
+from ecotta_rt.student.slimda.picking import pick
+from ecotta_rt.student.slimmable.slimmable import Slimmable
+from ecotta_rt.student.slimmable.widths import operations
+
+FRAME = FrameSpec(3, 8, 8, "stretch")
+
+
+@dataclass
+class Formula:
+    """Stands for `Bundles`: memory is convex in the operations, so that a straight line through three is too low."""
+
+    bank: Bank
+    limit: float
+    wish: SimpleNamespace = field(init=False)
+    device: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(name="a board"))
+    parts: int = 1
+    asked: list = field(default_factory=list)
+
+    def __post_init__(self):
+        self.wish = SimpleNamespace(limit_bytes=self.limit)
+
+    def measure(self, widths, stem):
+        self.asked.append(("measure", widths))
+        return self.planned(widths)
+
+    def make(self, widths, stem, ms=None):
+        self.asked.append(("make", widths))
+        for suffix in (".safetensors", ".ecotta"):
+            stem.with_name(f"{stem.name}{suffix}").write_bytes(b"x")
+        return self.planned(widths, stem.with_name(f"{stem.name}.ecotta"))
+
+    def planned(self, widths, bundle=None):
+        groups = self.bank.slimmable.groups
+        share = operations(groups, widths) / operations(groups, groups.whole())
+        peak = 100 + 100 * share**0.5
+        plan = SimpleNamespace(fits=peak <= self.limit, limit_bytes=self.limit, largest_tenant="live tensors")
+        return Made(dict(widths), Cost(peak, share), plan, None, bundle)
+
+
+def picked(bank, limit, out, known=()):
+    formula = Formula(bank, limit)
+    found = pick(formula, out, ms=float("inf"), tries=3, seed=0, report=lambda *_: None, known=known)
+    return formula, found
+
+
+def test_the_next_board_is_picked_for_without_measuring_anything(tmp_path):
+    """Also what was tried and did not fit is known, since the search comes to the same widths."""
+    torch.manual_seed(0)
+    frames = np.random.default_rng(0).integers(0, 256, (8, 8, 8, 3), np.uint8)
+    slimmable = Slimmable(WideResNet(10, 1, 3), torch.zeros(1, 3, 8, 8))
+    bank = Bank(slimmable, "x.py:y", ("a", "b", "c"), FRAME, 0.125, frames)
+
+    first_asked, first = picked(bank, 172, tmp_path / "first")
+    planned_again = [Formula(bank, 172).planned(one.widths) for one in first.made]
+    again_asked, again = picked(bank, 172, tmp_path / "again", planned_again)
+
+    assert [what for what, _ in first_asked.asked].count("measure") == 3
+    assert first.measured > 3 and again.measured == 0
+    assert again_asked.asked == [("make", first.chosen.widths)]
+    assert again.chosen.widths == first.chosen.widths and again.chosen.plan.fits
+    assert not any(one.plan.fits for one in first.made if one.cost.peak_bytes > first.chosen.cost.peak_bytes)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "again.ecotta",
+        "again.safetensors",
+        "first.ecotta",
+        "first.safetensors",
+    ]
+
+
+def test_where_nothing_fits_the_nearest_is_told_and_nothing_is_written(tmp_path):
+    torch.manual_seed(0)
+    frames = np.random.default_rng(0).integers(0, 256, (8, 8, 8, 3), np.uint8)
+    bank = Bank(Slimmable(WideResNet(10, 1, 3), torch.zeros(1, 3, 8, 8)), "x.py:y", ("a",), FRAME, 0.125, frames)
+
+    asked, found = picked(bank, 50, tmp_path / "none")
+
+    assert found.chosen is None and found.refusal.need_bytes == int(min(one.cost.peak_bytes for one in found.made))
+    assert not any(what == "make" for what, _ in asked.asked) and not list(tmp_path.iterdir())
