@@ -109,7 +109,8 @@ def _tuned(trial: Trial) -> list[tuple[float, dict[str, int]]]:
 def _signs(trial: Trial, kind: str, share: float, widths: Any, setting: Setting, held_out: Any) -> dict[str, float]:
     bank = kind == "bank"
     trained = trial.bank(setting) if bank else trial.trained_alone(share, widths, setting)
-    return signs(trained[0], trained[1], widths if bank else trained[0].groups.whole(), trial, held_out)
+    found = signs(trained[0], trained[1], widths if bank else trained[0].groups.whole(), trial, held_out)
+    return {**found, "training_cpu_s": trained[2]}
 
 
 def chosen(path: Path, kind: str) -> Setting:

@@ -181,13 +181,12 @@ def _boards(report: dict[str, Any]) -> list[str]:
         cells += [f"{row['planned_bytes'] / _MIB:.1f}", measured, str(row["kills"]), wider, f"{row['ms_a_frame']:.2f}"]
         lines.append(f"| {' | '.join(cells)} |")
     first, others = rows[0]["pick_cpu_s"], [row["pick_cpu_s"] for row in rows[1:]]
-    shares = [f"{100 * spent / rows[0]['training_cpu_s']:.0f} %" for spent in (first, statistics.mean(others))]
     return [
         *lines,
         "",
         f"`ecotta student pick` with {_STEP_BATCH} frames a step, so that not every board takes the whole network; "
         "each bundle then learned from one batch in a memory control group of the board's limit. The first pick, "
-        f"which measures three widths, took {first:.0f} seconds of a core, {shares[0]} of the bank's training; the "
-        f"others, which measure nothing that it did, {min(others):.0f} to {max(others):.0f}, {shares[1]} in the mean. "
-        "Times are of this machine, beside other work; `python benchmarks/measure_slim.py boards`.",
+        f"which measures three widths and what it tries, took {first:.0f} seconds of a core; the others, which find "
+        f"that measured, {min(others):.0f} to {max(others):.0f}. All times beside a dozen other processes on two "
+        "cores; `python benchmarks/measure_slim.py boards`.",
     ]
