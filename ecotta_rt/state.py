@@ -20,7 +20,16 @@ from ecotta_rt.files.atomic import write_atomic
 from ecotta_rt.files.kinds import open_regular
 from ecotta_rt.files.names import readable_name
 
-__all__ = ["MAX_HEADER_BYTES", "MOST_BYTES", "SECTIONS", "AdaptState", "FramesBehind", "state_content"]
+__all__ = [
+    "MAX_HEADER_BYTES",
+    "MERGED",
+    "MOST_BYTES",
+    "SECTIONS",
+    "AdaptState",
+    "FramesBehind",
+    "read_header",
+    "state_content",
+]
 
 Array = NDArray[np.float32]
 Arrays = Mapping[str, Array]
@@ -40,6 +49,12 @@ MOST_BYTES = 1 << 30
 
 _FOLLOWED, _LEARNED = "frames.followed", "frames.learned"
 _MAX_AXES = 8
+_MOST_METADATA = 1 << 18
+"""Characters; ours have 2,000."""
+
+MERGED = "merged."
+"""Names in the metadata of a merged state begin so: how many states, by which rule."""
+
 _LARGE_BYTES = 16 << 20
 _LONGEST_COUNT = 20
 
@@ -67,6 +82,14 @@ class FramesBehind:
     def plus(self, followed: int, learned: int) -> "FramesBehind":
         """With so many more; a count that nobody has begun begins here."""
         return FramesBehind((self.followed or 0) + followed, (self.learned or 0) + learned)
+
+    @classmethod
+    def begun_from(cls, metadata: Mapping[str, str]) -> "FramesBehind":
+        """What a run that goes on from a state has behind it: of a merged one none of the frames are its own.
+
+        Did it count them, each board of a fleet that merges again and again would claim the frames of all.
+        """
+        return cls(0, 0) if any(name.startswith(MERGED) for name in metadata) else cls.of(metadata)
 
     def metadata(self) -> dict[str, str]:
         """As `AdaptState.metadata` has it."""
@@ -161,22 +184,12 @@ class AdaptState:
 
         if len(content) > MOST_BYTES:
             raise InputFileError(f"{origin}: {len(content)} bytes, more than the {MOST_BYTES} a state may have")
-        if (length := int.from_bytes(content[:8], "little")) > MAX_HEADER_BYTES:
-            raise InputFileError(
-                f"{origin}: not a safetensors file, or one with a header of {length} bytes; a state's has at most "
-                f"{MAX_HEADER_BYTES}"
-            )
+        described, header, _ = read_header(content, origin)
+        sections = _READ_IN[header.pop("format")]
         try:
             entries = deserialize(content)  # type: ignore[no-untyped-call]
         except SafetensorError as error:
             raise InputFileError(f"{origin}: not a safetensors file, or a truncated one ({error})") from error
-        described, _ = _header(content)
-        header: dict[str, str] = described.get("__metadata__") or {}
-        sections = _READ_IN.get(header.pop("format", ""))
-        if sections is None or "network_digest" not in header:
-            raise InputFileError(
-                f"{origin}: no {' or '.join(_READ_IN)} file; adapted states are written by ecotta_rt itself"
-            )
         # `deserialize` gives another order every time.
         entries.sort(key=lambda entry: (described[entry[0]]["data_offsets"], entry[0]))
         arrays = _arrays(origin, entries, sections)
@@ -218,16 +231,56 @@ def state_content(path: str | Path, most_bytes: int = MOST_BYTES) -> bytes:
         raise InputFileError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
-def _header(content: bytes) -> tuple[dict[str, Any], int]:
-    """The JSON at the beginning of a safetensors file, and where the data begin. The library hands out neither."""
-    start = 8 + int.from_bytes(content[:8], "little")
-    header: dict[str, Any] = json.loads(content[8:start])
-    return header, start
+def read_header(content: bytes, origin: str) -> tuple[dict[str, Any], dict[str, str], int]:
+    """What the JSON at the beginning of a state's file says; the library hands out none of it.
+
+    Args:
+        content: Of the file.
+        origin: Its name, for messages.
+
+    Returns:
+        Type, shape and place of each array by name, the metadata with `format` and `network_digest`, and where the
+        data begin.
+
+    Raises:
+        InputFileError: It is none of a state.
+    """
+    start = 8 + (length := int.from_bytes(content[:8], "little"))
+    if length > MAX_HEADER_BYTES:
+        raise InputFileError(
+            f"{origin}: not a safetensors file, or one with a header of {length} bytes; a state's has at most "
+            f"{MAX_HEADER_BYTES}"
+        )
+    try:
+        described = json.loads(content[8:start].decode("utf-8"), object_pairs_hook=_without_twins)
+    except (ValueError, RecursionError) as error:
+        raise InputFileError(f"{origin}: not a safetensors file, or a truncated one ({error!s:.200})") from error
+    metadata = described.pop("__metadata__", None) if isinstance(described, dict) else None
+    metadata = metadata if isinstance(metadata, dict) else {}
+    if metadata.get("format") not in _READ_IN or "network_digest" not in metadata:
+        raise InputFileError(
+            f"{origin}: no {' or '.join(_READ_IN)} file; adapted states are written by ecotta_rt itself"
+        )
+    if (
+        any(not isinstance(text, str) for text in metadata.values())
+        or sum(map(len, metadata.values())) > _MOST_METADATA
+    ):
+        raise InputFileError(f"{origin}: its metadata are no texts, or of more than {_MOST_METADATA} characters")
+    return described, metadata, start
+
+
+def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """JSON readers disagree which of two equal names counts."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name stands in it twice")
+    return found
 
 
 def _with_sorted_metadata(content: bytes) -> bytes:
     """The same file, with the metadata not in the order of the library's hash table: equal states, equal bytes."""
-    header, start = _header(content)
+    start = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:start])
     header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
     text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)

@@ -99,13 +99,14 @@ def run(args: argparse.Namespace) -> int:
     from ecotta_rt.cli.progress import WorkProgress
     from ecotta_rt.fleet.merge import MergeOptions, merge
 
-    files = [file for path in args.states for file in _files(path)]
+    files = _each_once([file for path in args.states for file in _files(path)])
+    _require_free(args.out, files, args)
     options = MergeOptions(args.rule, args.weights, args.robust, args.clusters, _network(args.bundle))
     with WorkProgress(_TITLE) as progress:
         merged = merge(files, options, progress.update)
     paths = _outputs(args.out, len(merged.groups)) if args.clusters else [args.out]
     for path in paths:
-        _require_new(path, args)
+        _require_free(path, files, args)
     for path, group in zip(paths, merged.groups, strict=True):
         group.state.save(path)
     if args.plot is not None and merged.clusters is not None:
@@ -139,19 +140,40 @@ def _check(args: argparse.Namespace) -> None:
         from ecotta_rt.files.figure import check_figure
 
         check_figure(args.plot)
-    check_json(args.json, *args.states)
+    check_json(args.json, *args.states, args.out, *([] if args.plot is None else [args.plot]))
+    outputs = [path for path in (args.out, args.plot, args.json) if path not in (None, STDOUT)]
+    if len({Path(path).resolve() for path in outputs}) < len(outputs):
+        raise UsageError("--out, --plot and --json name one file; give each its own")
     for path in args.states:
         if not path.exists():
             raise InputFileError(f"{path}: no such file or folder")
-    if not args.clusters:
-        _require_new(args.out, args)
+        if path.is_dir() and path.resolve() == args.out.parent.resolve():
+            raise UsageError(
+                f"--out {args.out} would be merged itself the next time: it lies in {path}; give another folder"
+            )
     check_target(args.out)
 
 
-def _require_new(path: Path, args: argparse.Namespace) -> None:
-    if any(path.exists() and path.samefile(read) for read in args.states):
+def _each_once(files: Sequence[Path]) -> Sequence[Path]:
+    seen: set[tuple[int, int]] = set()
+    for file in files:
+        try:
+            status = file.stat()
+        except OSError:
+            continue  # it is named where it is read
+        if (status.st_dev, status.st_ino) in seen:
+            raise UsageError(f"{file} is named twice; each state counts once, and --weights gives one more weight")
+        seen.add((status.st_dev, status.st_ino))
+    return files
+
+
+def _require_free(path: Path, files: Sequence[Path], args: argparse.Namespace) -> None:
+    """Refuse to write over a state that is merged, or over what the user has not given up."""
+    if not path.exists() or (args.clusters and path == args.out):
+        return
+    if any(file.exists() and path.samefile(file) for file in files):
         raise UsageError(f"--out {path} is one of the states themselves; choose another name")
-    if path.exists() and not args.force:
+    if not args.force:
         raise UsageError(f"{path} exists; --force replaces it, --out chooses another name")
 
 
@@ -165,7 +187,7 @@ def _outputs(out: Path, count: int) -> list[Path]:
 
 
 def _files(path: Path) -> Sequence[Path]:
-    """The states that a path names.
+    """The states that a path names; a camera that its owner has let begin anew has learned nothing yet.
 
     Raises:
         InputFileError: It is a folder without any, or a camera has no valid one.
@@ -173,9 +195,15 @@ def _files(path: Path) -> Sequence[Path]:
     if not path.is_dir():
         return [path]
     from ecotta_rt.daemon.saving.kept_states import cameras_in
+    from ecotta_rt.daemon.saving.snapshot_files import is_source
     from ecotta_rt.fleet.folder import STATE_SUFFIX, states_in
 
-    found = [camera.newest().snapshot.path for camera in cameras_in(path)] or list(states_in(path).values())
+    newest = [camera.newest() for camera in cameras_in(path)]
+    found = [kept.snapshot.path for kept in newest if kept.state is not None and not is_source(kept.state)]
+    found = found or list(states_in(path).values())
+    for kept in newest:
+        if kept.snapshot.path not in found:
+            tell(_TITLE, f"passed over: {kept.snapshot.path} stands for the source")
     if not found:
         raise InputFileError(
             f"{path}: no states in it; they are called NAME{STATE_SUFFIX}, or lie in a folder a camera"

@@ -138,10 +138,10 @@ def _silhouette(apart: Doubles, labels: NDArray[np.intp]) -> float:
 
 def _picture(products: Doubles) -> Doubles:
     """The two principal components, from the products: there are more channels than states."""
-    from scipy.sparse.linalg import eigsh
+    from scipy.linalg import eigh
 
     count = len(products)
     centred = products - products.mean(axis=0) - products.mean(axis=1)[:, None] + products.mean()
-    values, vectors = eigsh(centred, 2, v0=np.arange(count) / count)  # a start of its own choice is another every time
+    values, vectors = eigh(centred, subset_by_index=(count - 2, count - 1))
     found: Doubles = vectors[:, ::-1] * np.sqrt(np.maximum(values[::-1], 0))
     return found

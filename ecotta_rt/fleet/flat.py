@@ -6,7 +6,6 @@ decides how long a thousand take.
 """
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 
 from ecotta_rt.errors import InputFileError
 from ecotta_rt.fleet.sources import StateSource
-from ecotta_rt.state import MAX_HEADER_BYTES, AdaptState, FramesBehind
+from ecotta_rt.state import AdaptState, FramesBehind, read_header
 
 __all__ = ["Arrangement", "FlatState", "FlatStates"]
 
@@ -132,7 +131,7 @@ class FlatStates:
     def read(self, source: StateSource) -> FlatState:
         """Read and check one; raises `InputFileError` as `AdaptState.load` does."""
         content = source.content()
-        entries, metadata, begin = _header(content)
+        entries, metadata, begin = read_header(content, source.name)
         known = next((one for one in self._known if _described_so(one, entries, metadata, len(content) - begin)), None)
         if known is None:
             known = self._described(source.name, content, entries, metadata, begin)
@@ -175,33 +174,15 @@ class FlatStates:
             arrangement = Arrangement(*map(tuple, shapes))
         except ValueError as error:
             raise InputFileError(f"{name}: {error}; this state cannot be used") from error
+        if not arrangement.size:
+            raise InputFileError(f"{name}: there is nothing in it: it stands for the source")
         found = _Description(entries, metadata["format"], len(content) - begin, arrangement, start)
         self._known = [*self._known[-_MOST_DESCRIPTIONS + 1 :], found]
         return found
 
 
 def _described_so(known: _Description, entries: Mapping[str, Any], metadata: Mapping[str, str], size: int) -> bool:
-    return (
-        known.size == size
-        and known.entries == entries
-        and known.format == metadata.get("format")
-        and "network_digest" in metadata
-    )
-
-
-def _header(content: bytes) -> tuple[dict[str, Any], dict[str, str], int]:
-    """Entries, metadata and where the data begin; nothing where this is no such file, which `AdaptState` then says."""
-    begin = 8 + int.from_bytes(content[:8], "little")
-    try:
-        entries = json.loads(content[8:begin]) if begin <= MAX_HEADER_BYTES else None
-    except (ValueError, RecursionError):
-        entries = None
-    if not isinstance(entries, dict):
-        return {}, {}, 0
-    metadata = entries.pop("__metadata__", None)
-    if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
-        return {}, {}, 0
-    return entries, metadata, begin
+    return known.size == size and known.entries == entries and known.format == metadata["format"]
 
 
 def _arrays(named: tuple[tuple[str, tuple[int, ...]], ...], vector: Floats) -> dict[str, Floats]:

@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecotta_rt.errors import InputFileError, UsageError
-from ecotta_rt.fleet.clusters import Clusters, clusters_of
+from ecotta_rt.fleet.clusters import MOST_STATES, Clusters, clusters_of
 from ecotta_rt.fleet.flat import FlatState
 from ecotta_rt.fleet.pooling import PooledMoments, WeightedMean
-from ecotta_rt.fleet.robust import distances, median, middle_of, trimmed_mean
+from ecotta_rt.fleet.robust import Middle, distances, median, middle_of, trimmed_mean
 from ecotta_rt.fleet.sources import StateSource, as_source
 from ecotta_rt.fleet.survey import LeftOut, Surveyed, survey
-from ecotta_rt.state import AdaptState, FramesBehind
+from ecotta_rt.state import MERGED, AdaptState, FramesBehind
 
 __all__ = ["RULES", "MergeOptions", "Merged", "MergedGroup", "merge"]
 
@@ -30,7 +30,10 @@ Report = Callable[[int, int, str], None]
 
 RULES = ("mean", "median", "trimmed-mean")
 _MIDDLES = {"median": median, "trimmed-mean": trimmed_mean}
-_MERGED_STATES, _MERGED_BY = "merged.states", "merged.rule"
+_WILD = 10.0
+"""Times what is out of all proportion: so far from all kinds of places that it is none of them."""
+
+_MERGED_STATES, _MERGED_BY = f"{MERGED}states", f"{MERGED}rule"
 _MOST_FRAMES = 10**18  # more are not read back
 _SNAPSHOT = "snapshot."  # what a daemon says of a file, and not of what is in it
 
@@ -113,28 +116,45 @@ def merge(
     usable, left_out = survey(sources, given, options.network_digest, report)
     if left_out and not options.robust:
         raise InputFileError(f"{left_out[0].why}{_and_more(left_out)}; --robust leaves such states out")
-    middle = None
-    if options.robust and usable:
-        found = distances([one.state for one in usable], None if options.clusters else _MIDDLES.get(rule))
-        far = found.why_far()
-        middle = None if far else found.middle
-        left_out += [_far_away(usable[place].state, why) for place, why in far.items()]
-        usable = [one for place, one in enumerate(usable) if place not in far]
-    if not usable:
-        raise InputFileError(f"none of {len(states)} states can be used; the first: {left_out[0].why}")
-    weigh = _weigher(options, rule)
-    divided = clusters_of([one.state for one in usable]) if options.clusters else None
+    if options.robust and options.clusters and usable:
+        # What is wild would be a kind of its own, and all the rest one; what is far is told in each kind.
+        usable, wild, _ = _without_far(usable, None, times=_WILD)
+        left_out += wild
+    divided = clusters_of([one.state for one in usable]) if options.clusters and usable else None
     labels = np.zeros(len(usable), np.intp) if divided is None else divided.labels
-    groups = []
-    for label in range(int(labels.max()) + 1):
-        members = [one for one, its in zip(usable, labels, strict=True) if its == label]
-        groups.append(_merged(members, rule, weigh, middle, trusted=not options.robust))
+    groups, weigh = [], _weigher(options, rule)
+    for label in sorted({*labels.tolist()}):
+        members, middle = [one for one, its in zip(usable, labels, strict=True) if its == label], None
+        if options.robust:
+            members, far, middle = _without_far(members, _MIDDLES.get(rule))
+            left_out += far
+        if members:
+            groups.append(_merged(members, rule, weigh, middle, trusted=not options.robust))
         if report is not None:
             report(label + 1, int(labels.max()) + 1, f"{sum(len(group.members) for group in groups)} states merged")
+    if not groups:
+        raise InputFileError(f"none of {len(states)} states can be used; the first: {left_out[0].why}")
     if divided is not None:
-        order = np.argsort(labels, kind="stable")
-        divided = Clusters(labels[order], divided.silhouette, divided.picture[order])
+        divided = _in_order(divided, [one.state.name for one in usable], groups)
     return Merged(tuple(groups), tuple(left_out), rule, divided)
+
+
+def _without_far(
+    usable: Sequence[Surveyed], middle: Middle | None, times: float = 1.0
+) -> tuple[list[Surveyed], list[LeftOut], Doubles | None]:
+    """Those that are not out of all proportion, those that are, and the middle of all where none is."""
+    found = distances([one.state for one in usable], middle)
+    far = found.why_far(times)
+    left_out = [LeftOut(usable[at].state.name, f"{usable[at].state.name}: {why}") for at, why in far.items()]
+    return [one for at, one in enumerate(usable) if at not in far], left_out, None if far else found.middle
+
+
+def _in_order(divided: Clusters, names: Sequence[str], groups: Sequence[MergedGroup]) -> Clusters:
+    """A division in the order of the members of all groups."""
+    at = {name: place for place, name in enumerate(names)}
+    order = np.array([at[name] for group in groups for name in group.members], np.intp)
+    labels = np.repeat(np.arange(len(groups)), [len(group.members) for group in groups])
+    return Clusters(labels, divided.silhouette, divided.picture[order])
 
 
 @dataclass(frozen=True)
@@ -154,6 +174,8 @@ def _checked(options: MergeOptions, count: int) -> tuple[str, Sequence[float] | 
     weights = options.weights
     if not count:
         raise UsageError("no states to merge; name at least one")
+    if options.clusters and count > MOST_STATES:
+        raise UsageError(f"{count} states are more than can be compared pair by pair; cluster at most {MOST_STATES}")
     if rule not in RULES:
         raise UsageError(f"no rule {rule!r}; there are {', '.join(RULES)}")
     if rule != "mean" and weights not in (None, "equal"):
@@ -162,6 +184,8 @@ def _checked(options: MergeOptions, count: int) -> tuple[str, Sequence[float] | 
         if weights not in (None, "equal", "counts"):
             raise UsageError(f"weights {weights!r}: counts, equal, or a number for each state")
         return rule, None
+    if sum(weights) > _MOST_FRAMES:
+        raise UsageError(f"weights that sum to {sum(weights):g}: at most {_MOST_FRAMES:g}; they count as proportions")
     if len(weights) != count:
         raise UsageError(f"{len(weights)} weights for {count} states; give one for each")
     if not all(np.isfinite(weight) and weight >= 0 for weight in weights) or not any(weights):
@@ -251,11 +275,9 @@ def _common(states: Sequence[FlatState]) -> dict[str, str]:
     for state in states[1:]:
         common = {name: text for name, text in common.items() if state.metadata.get(name) == text}
     counts = FramesBehind(0, 0).metadata()
-    return {name: text for name, text in common.items() if name not in counts and not name.startswith(_SNAPSHOT)}
-
-
-def _far_away(state: FlatState, why: str) -> LeftOut:
-    return LeftOut(state.name, f"{state.name}: {why}")
+    return {
+        name: text for name, text in common.items() if name not in counts and not name.startswith((_SNAPSHOT, MERGED))
+    }
 
 
 def _and_more(left_out: Sequence[LeftOut]) -> str:

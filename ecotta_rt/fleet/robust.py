@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from ecotta_rt.fleet.flat import FlatState
 
-__all__ = ["FAR", "TRIMMED_SHARE", "Distances", "distances", "median", "middle_of", "trimmed_mean"]
+__all__ = ["FAR", "TRIMMED_SHARE", "Distances", "Middle", "distances", "median", "middle_of", "trimmed_mean"]
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
@@ -108,11 +108,12 @@ class Distances:
         usual = float(np.median(self.parameters)), float(np.median(self.statistics))
         return min(FAR * max(usual[0], _LEAST_SHARE), _MOST_SHARE), FAR * max(usual[1], _LEAST_DEVIATIONS)
 
-    def why_far(self) -> dict[int, str]:
-        """Which states are out of all proportion, and in what."""
+    def why_far(self, times: float = 1.0) -> dict[int, str]:
+        """Which states are out of all proportion, and in what; in statistics `times` as far as the limit."""
         found: dict[int, str] = {}
         units = "times the size of the parameters", "standard deviations"
-        for values, limit, unit in zip((self.parameters, self.statistics), self.limits, units, strict=True):
+        limits = self.limits[0], times * self.limits[1]
+        for values, limit, unit in zip((self.parameters, self.statistics), limits, units, strict=True):
             for place in np.flatnonzero(values > limit):
                 why = f"{values[place]:.3g} {unit} from the median of all states, more than {limit:.3g}"
                 found.setdefault(int(place), why)

@@ -89,4 +89,4 @@ def _identity(path: Path) -> tuple[int, ...]:
 
 
 def _identity_of(status: os.stat_result) -> tuple[int, ...]:
-    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)

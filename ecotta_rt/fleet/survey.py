@@ -86,7 +86,13 @@ def survey(
             LeftOut(found[place].state.name, f"{found[place].state.name}: {text}") for place, text in why.items()
         ]
         found = [one for place, one in enumerate(found) if place not in why]
-    return sorted(found, key=lambda one: (one.state.digest, one.weight)), left_out
+    return sorted(found, key=_place), left_out
+
+
+def _place(one: Surveyed) -> tuple[bytes, int, int, float, str]:
+    """By all that counts in a merge, so that the same states come in the same order, and then by name."""
+    behind = one.state.behind
+    return one.state.digest, behind.followed or -1, behind.learned or -1, one.weight, one.state.name
 
 
 def _of_other_networks(network_digest: str | None) -> Refusals:

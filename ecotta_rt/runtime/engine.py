@@ -398,7 +398,7 @@ class Runtime:
         if self._vectors.go_on_from(vectors):
             self._graphs.close_fixed()
             self._graphs.open(self.level)
-        self.stream.metadata, self.stream.behind = dict(state.metadata), state.behind
+        self.stream.begin_from(state.metadata)
         return whole
 
     @_one_at_a_time

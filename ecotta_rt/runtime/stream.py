@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ecotta_rt.adapt.adaptation import Adaptation
 from ecotta_rt.records import Prediction
-from ecotta_rt.state import FramesBehind
+from ecotta_rt.state import MERGED, FramesBehind
 
 if TYPE_CHECKING:
     from ecotta_rt.runtime.vectors import StateVectors, Vectors
@@ -34,9 +34,13 @@ class Stream:
 
     def __init__(self, adaptation: Adaptation, vectors: "Vectors", metadata: Mapping[str, str]) -> None:
         self.adaptation = adaptation
-        self.metadata = dict(metadata)
-        self.behind = FramesBehind.of(metadata)
         self._vectors = vectors
+        self.begin_from(metadata)
+
+    def begin_from(self, metadata: Mapping[str, str]) -> None:
+        """Take over what a state's metadata say."""
+        self.metadata = {name: text for name, text in metadata.items() if not name.startswith(MERGED)}
+        self.behind = FramesBehind.begun_from(metadata)
 
     def count(self, prediction: Prediction, frames: int) -> None:
         """Note that so many frames, answered by this, were followed, and learned from where they were."""

@@ -28,7 +28,7 @@ def boards(tmp_path, bundle):
     folder.mkdir()
     source = read_bundle(bundle).initial_state()
     for number in range(6):
-        moved = 3.0 * (number > 3) + 0.1 * number
+        moved = 0.8 * (number > 3) + 0.01 * number
         statistics = {n: a + np.float32(moved * n.endswith(".mean")) for n, a in source.statistics.items()}
         counts = FramesBehind(100 + number, number).metadata()
         replace(source, statistics=statistics, metadata=counts).save(folder / f"{number}.state.safetensors")
@@ -51,7 +51,9 @@ def test_the_files_of_a_folder_are_merged_and_the_outcome_runs(boards, bundle, t
     assert AdaptState.load(out).to_bytes() == merge(sorted(boards.iterdir())).groups[0].state.to_bytes()
     runtime = Runtime.load(bundle)
     runtime.restore(out)
-    assert runtime.state.behind == FramesBehind(615, 15)
+    assert AdaptState.load(out).behind == FramesBehind(615, 15)
+    assert runtime.state.behind == FramesBehind(0, 0)  # of its own
+    assert not any(name.startswith("merged.") for name in runtime.state.metadata)
 
 
 def test_each_kind_of_place_has_its_own(boards, tmp_path, capsys):
@@ -124,7 +126,10 @@ def test_a_robust_merge_says_what_it_leaves_out(boards, tmp_path, capsys):
     ("arguments", "code", "said"),
     [
         (["BOARDS", "-o", "all.pt"], 2, "give a .safetensors file"),
-        (["BOARDS", "-o", "BOARDS/0.state.safetensors"], 2, "exists"),
+        (["BOARDS", "-o", "BOARDS/0.state.safetensors", "--force"], 2, "lies in BOARDS"),
+        (["BOARDS", "BOARDS/0.state.safetensors", "-o", "all.safetensors"], 2, "named twice"),
+        (["BOARDS", "-o", "all.safetensors", "--json", "all.safetensors"], 2, "name one file"),
+        (["BOARDS", "-o", "all.safetensors", "--clusters", "--plot", "a.svg", "--json", "a.svg"], 2, "name one file"),
         (["BOARDS/0.state.safetensors", "-o", "BOARDS/0.state.safetensors", "--force"], 2, "one of the states"),
         (["nowhere", "-o", "all.safetensors"], 4, "nowhere: no such file or folder"),
         (["EMPTY", "-o", "all.safetensors"], 4, "no states in it"),
@@ -158,3 +163,26 @@ def test_clusters_do_not_replace_what_is_there(boards, tmp_path, capsys):
     assert code == 2
     assert "all-2.safetensors exists" in said
     assert not (tmp_path / "all-1.safetensors").exists()
+
+
+def test_a_camera_that_begins_anew_is_passed_over(bundle, tmp_path, capsys):
+    source = read_bundle(bundle).initial_state()
+    for camera in ("door", "yard"):
+        snapshots = Snapshots(camera_folder(tmp_path / "state", camera), source.network_digest)
+        snapshots.write(replace(source, metadata=FramesBehind(5, 0).metadata()), "every 300 s")
+    snapshots.write_source("reset")
+
+    code, text, said = run(capsys, tmp_path / "state", "-o", tmp_path / "all.safetensors")
+
+    assert code == 0
+    assert "1 state of" in text
+    assert "stands for the source" in said
+
+
+def test_an_old_outcome_is_replaced_where_it_is_said(boards, tmp_path, capsys):
+    out = tmp_path / "all.safetensors"
+
+    assert run(capsys, boards, "-o", out)[0] == 0
+    code, _, said = run(capsys, boards, "-o", out)
+    assert (code, "exists; --force replaces it" in said) == (2, True)
+    assert run(capsys, boards, "-o", out, "--force")[0] == 0

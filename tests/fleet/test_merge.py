@@ -56,7 +56,11 @@ def test_the_order_of_the_states_changes_nothing(data):
     weights = data.draw(st.lists(st.integers(1, 9), min_size=count, max_size=count))
     order = data.draw(st.permutations(range(count)))
     rule, clusters = data.draw(st.sampled_from(RULES)), data.draw(st.booleans())
-    boards = [state(seed, place=5.0 * (seed % 2), followed=1 + seed, learned=seed) for seed in seeds]
+    counts = data.draw(st.lists(st.integers(1, 400), min_size=count, max_size=count))
+    boards = [
+        state(seed, place=5.0 * (seed % 2), followed=behind, learned=seed)
+        for seed, behind in zip(seeds, counts, strict=True)
+    ]
     given_weights = tuple(map(float, weights)) if rule == "mean" and data.draw(st.booleans()) else None
 
     def contents(places):
@@ -147,8 +151,8 @@ def hostile():
     yield "its arrays are not those", state(25, parameters={"w": np.ones(3, np.float32)}).to_bytes()
     yield "truncated", state(26).to_bytes()[:-3]
     yield "not a safetensors file", b"\xff" * 64
-    yield "not a safetensors file", (2).to_bytes(8, "little") + b"[]"
-    yield "not a safetensors file", (20).to_bytes(8, "little") + b'{"__metadata__": []}'
+    yield "no ecotta-state-1", (2).to_bytes(8, "little") + b"[]"
+    yield "no ecotta-state-1", (20).to_bytes(8, "little") + b'{"__metadata__": []}'
 
 
 @pytest.mark.parametrize(("said", "content"), list(hostile()))
@@ -207,6 +211,50 @@ def test_which_arrays_count_does_not_hang_on_the_order():
     contents = {merge(order, ROBUST).groups[0].state.to_bytes() for order in (boards, boards[::-1])}
 
     assert len(contents) == 1
+
+
+def headers():
+    """Headers that one reader takes and another does not, each in a file that is otherwise sound."""
+    content = state(30).to_bytes()
+    begin = 8 + int.from_bytes(content[:8], "little")
+    text, data = content[8:begin].decode().rstrip(), content[begin:]
+    twin = text.replace('{"__metadata__"', '{"__metadata__":{"format":"x"},"__metadata__"')
+    large = text.replace('"board":"30"', '"board":"' + 300_000 * "x" + '"')
+    for header in (f"\ufeff{text}".encode(), text.encode("utf-16"), twin.encode(), large.encode()):
+        yield len(header).to_bytes(8, "little") + header + data
+
+
+@pytest.mark.parametrize("content", list(headers()))
+@pytest.mark.parametrize("first", [True, False])
+def test_a_header_that_can_be_read_in_two_ways_is_refused_wherever_it_comes(content, first):
+    honest = sent(*(state(seed) for seed in range(4)))
+    bad = replace(honest[0], name="bad", data=content)
+
+    result = merge([bad, *honest] if first else [*honest, bad], ROBUST)
+
+    assert [one.name for one in result.left_out] == ["bad"]
+
+
+def test_the_rarer_kind_of_place_is_no_outlier_where_kinds_are_asked_for():
+    boards = [state(seed, place=8.0 * (seed > 8)) for seed in range(12)]
+
+    result = merge(sent(*boards), replace(ROBUST, clusters=True))
+
+    assert [len(group.members) for group in result.groups] == [9, 3]
+    assert not result.left_out
+
+
+def test_a_hostile_state_is_left_out_of_its_kind():
+    flipped = {name: -array for name, array in state(3).parameters.items()}
+    wild = {name: array + np.float32(1000 * name.endswith("mean")) for name, array in state(4).statistics.items()}
+    boards = [state(seed, place=8.0 * (seed % 2)) for seed in range(10)]
+
+    result = merge(
+        sent(*boards, state(3, 8.0, parameters=flipped), state(4, statistics=wild)), replace(ROBUST, clusters=True)
+    )
+
+    assert [len(group.members) for group in result.groups] == [5, 5]
+    assert {one.name for one in result.left_out} == {"board-10", "board-11"}
 
 
 def test_a_board_that_has_learned_is_no_stranger_among_boards_that_have_not():
