@@ -3,18 +3,18 @@
     python benchmarks/measure_distil.py tune digits     choose each method's constants
     python benchmarks/measure_distil.py run digits      mnist -> usps, mnist -> mnistm, usps -> mnist
 
-and the same with `targets` (mnist -> usps, mnistm and street digits, all three at once) and `pacs` (photo ->
-art_painting, art_painting -> cartoon).
+and the same with `targets` (mnist -> usps, mnistm and street digits, all three at once), `targets-longer` (the
+students with teachers in three times the epochs) and `pacs` (photo -> art_painting, art_painting -> cartoon).
 
 Small networks and few epochs: made for two cores. The student of every row begins with the same weights, trained
 on the source, and takes as many steps; so do teachers, which learn in the run, and are measured as they are at its end.
 
 `tune` looks at no test picture and at no label of a target: every method tries as many settings as any other with a
 seed that is not reported, on a source of which some training frames are held out, and takes the one whose student errs
-least on these: on the first pair of a trial, for all its pairs; `targets` takes what `digits` chose. `run` measures
-the networks of the last epoch on test pictures that nothing has seen; every row also after its norms were measured
-again on unlabelled training frames, of source and target or of the target alone. Times are processor time. All is
-written to benchmarks/results/student-distil-TRIAL.json row by row, and what is there already is not run again.
+least on these: on the first pair of a trial, for all its pairs; those of targets take what `digits` chose. `run`
+measures the networks of the last epoch on test pictures that nothing has seen; every row also after its norms were
+measured again on unlabelled training frames, of source and target or of the target alone. Times are processor time.
+All is written to benchmarks/results/student-distil-TRIAL.json row by row, and what is there already is not run again.
 """
 
 import argparse

