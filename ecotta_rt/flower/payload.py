@@ -19,6 +19,7 @@ STATES = "states"
 
 _KIND = "ecotta.state"
 _LONGEST_TEXT = 1000
+_MOST_TEXTS = 10_000
 
 
 def record_of(contents: Mapping[str, bytes]) -> ArrayRecord:
@@ -38,4 +39,5 @@ def texts_in(content: RecordDict, key: str) -> Sequence[str]:
     """A list of texts of the board's own record, from anybody's message."""
     record = content.get(BOARD)
     value = record.get(key) if isinstance(record, ConfigRecord) else None
-    return [text[:_LONGEST_TEXT] for text in value if isinstance(text, str)] if isinstance(value, list) else []
+    texts = value[:_MOST_TEXTS] if isinstance(value, list) else []
+    return [text[:_LONGEST_TEXT] for text in texts if isinstance(text, str)]

@@ -15,9 +15,12 @@ The run's configuration (`[tool.flwr.app.config]` of the app, or `flwr run --run
     wait-s = 300            for them
     timeout-s = 600         for their answers; who is later is asked again in the next round
     most-mib = 64           a longer state is left out
+    most-states = 1         so many of a node count; a robust merge counts states, so more is more weight
+    gateways = ""           nodes that are trusted with more: "NODE=20, NODE=5", by their ids
 """
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -35,6 +38,8 @@ __all__ = ["app", "merge_rounds", "strategy_of", "write_round"]
 
 _ROUND = "round.json"
 _DAY_S = 86_400
+_MOST_STATES = 10_000
+_MERGED = re.compile(r"merged-[1-9][0-9]*", re.ASCII)
 
 T = TypeVar("T", str, bool)
 
@@ -83,6 +88,8 @@ def strategy_of(config: Mapping[str, object]) -> MergeStates:
         least_nodes=_count(config, "least-nodes", 2, 1_000_000),
         wait_s=_seconds(config, "wait-s", 300.0),
         most_mib=_count(config, "most-mib", 64, 1024),
+        most_states=_count(config, "most-states", 1, _MOST_STATES),
+        gateways=_gateways(config),
         done=lambda found: write_round(found, out),
     )
 
@@ -107,7 +114,7 @@ def write_round(found: Round, out: Path) -> None:
             written.append(state_path(out, f"merged-{number}"))
             write_atomic(written[-1], group.state.to_bytes())
         for name, path in states_in(out).items():
-            if name.startswith("merged-") and path not in written:  # of a round with more groups
+            if _MERGED.fullmatch(name) and path not in written:  # of a round with more groups
                 path.unlink(missing_ok=True)
     write_atomic(out / _ROUND, f"{json.dumps(facts, indent=2)}\n".encode())
 
@@ -125,6 +132,20 @@ def _count(config: Mapping[str, object], name: str, default: int, most: int) -> 
     if type(value) is not int or not 1 <= value <= most:
         raise ConfigurationError(f"run configuration: {name} = {value!r}: expected a whole number, 1 to {most}")
     return value
+
+
+def _gateways(config: Mapping[str, object]) -> dict[int, int]:
+    """How many states of which node count."""
+    text, found = _value(config, "gateways", ""), {}
+    for entry in filter(None, text.replace(" ", "").split(",")):
+        match = re.fullmatch(r"([0-9]{1,20})=([0-9]{1,5})", entry, re.ASCII)
+        if match is None or not 1 <= int(match[2]) <= _MOST_STATES:
+            raise ConfigurationError(
+                f'run configuration: gateways = "{text[:200]}": expected ids of nodes, and how many states of each '
+                f'count, 1 to {_MOST_STATES}: "1234567890=20, 987654321=5"'
+            )
+        found[int(match[1])] = int(match[2])
+    return found
 
 
 def _seconds(config: Mapping[str, object], name: str, default: float) -> float:

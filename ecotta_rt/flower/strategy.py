@@ -1,6 +1,6 @@
 """The Strategy: ask all nodes for their states, merge those that can be used, send merged ones to those that asked."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from logging import INFO, WARNING, getLogger
 
@@ -21,6 +21,7 @@ _LOOK_EVERY_S = 1.0
 _MIB = 1 << 20
 _LONGEST_REASON = 300
 _LONGEST_NAME = 200
+_MOST_NAMED = 100  # states of one node that are left out by name; of more it is said how many
 
 _log = getLogger("flwr")
 
@@ -53,14 +54,17 @@ class Round:
 class MergeStates(Strategy):
     """Merges adapted states as `ecotta_rt.fleet.merge` does, so with the result of `ecotta merge` on the same files.
 
-    A state that merge refuses, or that is far from all others, is left out and named. Nothing global is kept between
-    rounds: a board that is late, or lost, is asked again in the next one.
+    A state that merge refuses, or that is far from all others, is left out and named. A robust merge counts states, so
+    one node has one, or as many as it is given here: else whoever has one key could be most of the fleet. Nothing
+    global is kept between rounds: a board that is late, or lost, is asked again in the next one.
 
     Args:
         options: Of the merge; `robust` is on, since anybody may send anything.
         least_nodes: So many have to be connected before a round begins.
         wait_s: Seconds to wait for them.
         most_mib: A state that is longer is left out.
+        most_states: So many of a node count, the first by name; further ones are left out.
+        gateways: By the id of a node how many of its count instead.
         done: Is given each round, when its states are merged.
         clock: Waits for nodes.
 
@@ -75,11 +79,14 @@ class MergeStates(Strategy):
         least_nodes: int = 2,
         wait_s: float = 300.0,
         most_mib: int = 64,
+        most_states: int = 1,
+        gateways: Mapping[int, int] | None = None,
         done: Callable[[Round], None] = lambda _: None,
         clock: Clock | None = None,
     ) -> None:
         self._options, self._done, self._clock = options, done, clock or SystemClock()
         self._least_nodes, self._wait_s, self._most_bytes = least_nodes, wait_s, most_mib * _MIB
+        self._most_states, self._gateways = most_states, dict(gateways or {})
         self._asked: list[int] = []
         self.rounds: list[Round] = []
 
@@ -195,18 +202,34 @@ class MergeStates(Strategy):
             answered.add(node)
             for name, why in zip(texts_in(reply.content, "missing"), texts_in(reply.content, "why"), strict=False):
                 found.missing[_label(node, name)] = why
-            for name, content in contents_in(reply.content).items():
-                found.states += 1
-                if len(name) > _LONGEST_NAME:
-                    found.left_out[_label(node, name[:_LONGEST_NAME])] = f"its name has {len(name)} characters"
-                elif len(content) > self._most_bytes:
-                    found.left_out[_label(node, name)] = f"{len(content)} bytes, more than {self._most_bytes}"
-                else:
-                    states.append(StateBytes(_label(node, name), content))
+            states += self._of_node(found, node, contents_in(reply.content))
             found.asked[node] = [*texts_in(reply.content, "asks")]
         found.lost = [node for node in self._asked if node not in answered]
         if found.lost:
             _log.log(WARNING, "\t%d of %d nodes did not answer", len(found.lost), len(self._asked))
+        return states
+
+    def _of_node(self, found: Round, node: int, contents: Mapping[str, bytes]) -> list[StateBytes]:
+        """Those of a node's states that count."""
+        most, named = self._gateways.get(node, self._most_states), 0
+        states: list[StateBytes] = []
+        found.states += len(contents)
+        for name in sorted(contents):
+            label, size = _label(node, name), len(contents[name])
+            if len(name) > _LONGEST_NAME:
+                why = f"its name has {len(name)} characters"
+            elif size > self._most_bytes:
+                why = f"{size} bytes, more than {self._most_bytes}"
+            elif len(states) >= most:
+                why = f"a node has {most} here; a gateway is given more (`gateways`)"
+            else:
+                states.append(StateBytes(label, contents[name]))
+                continue
+            named += 1
+            if named <= _MOST_NAMED:
+                found.left_out[label] = why
+        if named > _MOST_NAMED:
+            found.left_out[_label(node, "...")] = f"and {named - _MOST_NAMED} more states of this node"
         return states
 
     def _merge(self, found: Round, states: list[StateBytes]) -> None:
@@ -227,7 +250,7 @@ def _last_line(reason: str | None) -> str:
 
 def _label(node: int, name: str) -> str:
     """What a state is called in this round: names are their senders', and two may have the same."""
-    return f"{node}/{name}"
+    return f"{node}/{name[:_LONGEST_NAME]}"
 
 
 def _contents(merged: Merged) -> dict[str, bytes]:

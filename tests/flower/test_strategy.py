@@ -150,6 +150,53 @@ def test_a_board_that_asked_and_no_other_gets_the_state_of_its_own_cluster(tmp_p
     assert sorted(message.metadata.dst_node_id for message in told) == [3, 4]
 
 
+def test_who_sends_many_states_does_not_outvote_the_others(nodes, files, tmp_path):
+    own = AdaptState.load(files[1])
+    near = {name: 1.4 * array for name, array in own.parameters.items()}
+
+    def many(content):
+        states = {f"{n:03d}": state_bytes(replace(own, parameters=near)) for n in range(140)}
+        content["states"] = ArrayRecord({"x" * 1000: state_bytes(own), **states})
+
+    nodes.replies = {1: many}
+    changed = tmp_path / "000"
+    replace(own, parameters=near).save(changed)
+
+    (found,) = rounds_of(nodes, tmp_path / "out")
+
+    assert written(tmp_path / "out") == expected([changed, *(path for node, path in files.items() if node != 1)])
+    assert found.states == 141 + BOARDS - 1
+    assert found.left_out["1/001"] == "a node has 1 here; a gateway is given more (`gateways`)"
+    assert found.left_out["1/..."] == "and 40 more states of this node"
+    assert max(map(len, found.left_out)) <= 210
+
+
+def test_many_states_of_another_network_do_not_choose_the_network(nodes, files, tmp_path):
+    def many(content):
+        content["states"] = ArrayRecord({str(n): state_bytes(state(n, network="cd" * 32)) for n in range(12)})
+
+    nodes.replies = {1: many}
+
+    (found,) = rounds_of(nodes, tmp_path / "out")
+
+    assert written(tmp_path / "out") == expected(path for node, path in files.items() if node != 1)
+    assert "cdcdcdcdcdcd" in found.left_out["1/0"]
+
+
+def test_names_of_strangers_are_cut(nodes, files, tmp_path):
+    def named(content):
+        content["states"] = ArrayRecord({"x" * 100_000: state_bytes(state(1))})
+        content["board"] = ConfigRecord({"asks": [], "missing": ["y" * 100_000], "why": ["z" * 100_000]})
+
+    nodes.replies = {1: named}
+
+    (found,) = rounds_of(nodes, tmp_path / "out")
+
+    assert found.left_out == {f"1/{'x' * 200}": "its name has 100000 characters"}
+    assert found.missing == {f"1/{'y' * 200}": "z" * 1000}
+    assert (tmp_path / "out" / "round.json").stat().st_size < 5000
+
+
 def test_a_gateway_gives_many_and_takes_each_group_once(tmp_path):
     for board in ("a", "b", "c"):
         (tmp_path / "drop").mkdir(exist_ok=True)
@@ -157,7 +204,7 @@ def test_a_gateway_gives_many_and_takes_each_group_once(tmp_path):
     (tmp_path / "drop" / "torn.state.safetensors").write_bytes(b"")
     nodes = Nodes({4: {"drop": str(tmp_path / "drop"), "merged": str(tmp_path / "merged")}})
 
-    (found,) = rounds_of(nodes, tmp_path / "out", **{"least-nodes": 1})
+    (found,) = rounds_of(nodes, tmp_path / "out", **{"least-nodes": 1, "gateways": "4=3, 5=2"})
 
     assert (found.states, found.taken, [*found.missing]) == (3, 3, ["4/torn"])
     files = sorted((tmp_path / "merged").iterdir())
@@ -215,10 +262,12 @@ def test_groups_of_an_earlier_round_do_not_stay(tmp_path, nodes):
     out = tmp_path / "out"
     out.mkdir()
     (out / "merged-2.state.safetensors").write_bytes(b"old")
+    (out / "merged-by-hand.state.safetensors").write_bytes(b"somebody's")
 
     rounds_of(nodes, out)
 
-    assert [path.name for path in sorted(out.iterdir())] == ["merged-1.state.safetensors", "round.json"]
+    names = ["merged-1.state.safetensors", "merged-by-hand.state.safetensors", "round.json"]
+    assert [path.name for path in sorted(out.iterdir())] == names
 
 
 def test_too_few_nodes_are_waited_for_and_then_it_is_said(nodes):
@@ -232,23 +281,23 @@ def test_too_few_nodes_are_waited_for_and_then_it_is_said(nodes):
 
 
 @pytest.mark.parametrize(
-    ("config", "error", "said"),
+    ("config", "said"),
     [
-        ({"rounds": 0}, None, None),  # read by the ServerApp alone
-        ({"clusters": 1}, ConfigurationError, "clusters: expected bool"),
-        ({"least-nodes": 0}, ConfigurationError, "expected a whole number, 1 to"),
-        ({"most-mib": "64"}, ConfigurationError, "expected a whole number"),
-        ({"wait-s": -1}, ConfigurationError, "expected seconds"),
-        ({"rule": "best"}, ConfigurationError, "rules are mean, median, trimmed-mean"),
-        ({"rule": "mean", "weights": "mine"}, ConfigurationError, "weights counts and equal"),
-        ({"weights": "counts"}, ConfigurationError, "go with rule"),
+        ({"clusters": 1}, "clusters: expected bool"),
+        ({"least-nodes": 0}, "expected a whole number, 1 to"),
+        ({"most-mib": "64"}, "expected a whole number"),
+        ({"wait-s": -1}, "expected seconds"),
+        ({"rule": "best"}, "rules are mean, median, trimmed-mean"),
+        ({"rule": "mean", "weights": "mine"}, "weights counts and equal"),
+        ({"weights": "counts"}, "go with rule"),
+        ({"most-states": 0}, "expected a whole number, 1 to"),
+        ({"gateways": "door=3"}, "expected ids of nodes"),
+        ({"gateways": "4=0"}, "expected ids of nodes"),
+        ({"gateways": 4}, "gateways: expected str"),
     ],
 )
-def test_a_run_configuration_that_cannot_be_meant_is_refused(tmp_path, config, error, said):
-    if error is None:
-        assert strategy_of({"out": str(tmp_path), **config}).rounds == []
-        return
-    with pytest.raises(error, match=said):
+def test_a_run_configuration_that_cannot_be_meant_is_refused(tmp_path, config, said):
+    with pytest.raises(ConfigurationError, match=said):
         strategy_of({"out": str(tmp_path), **config})
 
 
@@ -265,10 +314,26 @@ def test_a_merged_state_that_a_board_refuses_is_told(nodes, files, tmp_path, cap
     assert not (tmp_path / "merged").exists()
 
 
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"rounds": 0}, "rounds = 0: expected a whole number, 1 to"),
+        ({"timeout-s": "soon"}, "timeout-s = 'soon': expected seconds"),
+    ],
+)
+def test_the_server_app_refuses_a_run_before_it_asks_anybody(nodes, tmp_path, config, said):
+    with pytest.raises(ConfigurationError, match=said):
+        merge_rounds(nodes, context_of({"out": str(tmp_path / "out"), **config}))
+
+    assert nodes.sent == []
+
+
 def test_the_server_app_runs_the_rounds_of_its_configuration(nodes, files, tmp_path):
-    config = {"out": str(tmp_path / "out"), "rounds": 2, "timeout-s": 1, "least-nodes": BOARDS}
+    merge_rounds(nodes, context_of({"out": str(tmp_path / "out"), "rounds": 2, "wait-s": 0.0, "timeout-s": 1}))
 
-    merge_rounds(nodes, Context(1, 0, {}, RecordDict(), config))
-
-    assert json.loads((tmp_path / "out" / "round.json").read_text())["round"] == 2
+    assert [message.metadata.group_id for message in nodes.sent] == ["1"] * BOARDS + ["2"] * BOARDS
     assert written(tmp_path / "out") == expected(files.values())
+
+
+def context_of(config):
+    return Context(1, 0, {}, RecordDict(), config)
