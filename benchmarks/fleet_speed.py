@@ -1,4 +1,7 @@
-"""What merging a thousand states takes: processor seconds and the peak of memory, each way in a process of its own."""
+"""What merging a thousand states takes: processor seconds and the peak of memory, each way in processes of its own.
+
+Processor seconds grow by half and more where other work shares caches and cores, so the least of three stands.
+"""
 
 import json
 import subprocess
@@ -15,7 +18,7 @@ from ecotta_rt.state import AdaptState, FramesBehind
 
 __all__ = ["measure"]
 
-COUNT = 1000
+COUNT, TIMES = 1000, 3
 WAYS: Mapping[str, Mapping[str, Any]] = {
     "mean": {},
     "median": {"rule": "median"},
@@ -75,8 +78,12 @@ def moved(state: AdaptState, number: int) -> AdaptState:
 
 
 def merged_in_a_process(folder: Path, options: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Processor seconds of the merge alone and the peak of the whole process."""
+    """Processor seconds of the merge alone, the least of `TIMES`, and the peak of the whole process, the largest."""
     command = [sys.executable, "-c", _CHILD, str(folder), json.dumps(options)]
-    answer = subprocess.run(command, capture_output=True, text=True, check=True)
-    found: Mapping[str, Any] = json.loads(answer.stdout)
-    return found
+    answers = [subprocess.run(command, capture_output=True, text=True, check=True).stdout for _ in range(TIMES)]
+    found = [json.loads(answer) for answer in answers]
+    return {
+        "cpu_s": min(one["cpu_s"] for one in found),
+        "peak_mib": max(one["peak_mib"] for one in found),
+        "groups": found[0]["groups"],
+    }

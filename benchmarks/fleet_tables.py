@@ -156,19 +156,29 @@ def _of_attacks(report: dict[str, Any]) -> list[str]:
         same = [each for each in rows if (each["attack"], each["robust"]) == (row["attack"], row["robust"])]
         if same[0] is not row:
             continue
-        more = []
-        for each in same:
-            without = next(r for r in rows if r["attack"] == "none" and r["robust"] and r["seed"] == each["seed"])
-            more.append(_mean(each["errors_percent"], domains) - _mean(without["errors_percent"], domains))
+        errors = [_mean(each["errors_percent"], domains) for each in same if each["errors_percent"]]
         cells = [
             "robust" if row["robust"] else "mean, not robust",
             ", ".join(str(each["left_out"]) for each in same),
             ", ".join(str(each["honest_left_out"]) for each in same),
-            _spread([_mean(each["errors_percent"], domains) for each in same]),
-            "0, to the bit" if all(each["same_to_the_bit"] for each in same) else _spread(more, "+.1f"),
+            _spread(errors) or "refused by boards",
+            _more(same, rows, domains),
         ]
         lines.append(f"| {' | '.join([row['attack'], *cells])} |")
     return lines
+
+
+def _more(same: Sequence[Row], rows: Sequence[Row], domains: Sequence[str]) -> str:
+    """Points more than a robust merge without attack."""
+    if all(each["same_to_the_bit"] for each in same):
+        return "0, to the bit"
+    without = {
+        each["seed"]: _mean(each["errors_percent"], domains)
+        for each in rows
+        if each["attack"] == "none" and each["robust"]
+    }
+    tried = [each for each in same if each["errors_percent"]]
+    return _spread([_mean(each["errors_percent"], domains) - without[each["seed"]] for each in tried], "+.1f")
 
 
 def _of_speed(report: dict[str, Any]) -> list[str]:

@@ -162,7 +162,7 @@ def without_spread(trial: Trial, mean: AdaptState) -> AdaptState:
     """Variances averaged, without the part that comes from boards having different means."""
     states = [trial.board_state(board) for board in FIVE]
     variances = {
-        name: np.mean([state.statistics[name] for state in states], axis=0).astype(np.float32)
+        name: np.mean([state.statistics[name] for state in states], axis=0, dtype=np.float64).astype(np.float32)
         for name in mean.statistics
         if name.endswith(".variance")
     }

@@ -36,7 +36,7 @@ _MOST_SHARE = 0.75
 """Nor may its parameters be further than this share of their size: of two that are far apart neither is usual."""
 
 _LEAST_SHARE = 0.1
-_LEAST_DEVIATIONS = 0.2
+_LEAST_DEVIATIONS = 0.1
 """The usual distance is never taken for less than this share of the parameters' size, and so many standard deviations
 of the statistics: where most boards have not moved yet, one that has learned is no stranger. Boards of ResNet-20 and
 WRN-40-2, each for 300 frames in another corruption at severity 5, were 0.01 of the size and 0.06 deviations away at
