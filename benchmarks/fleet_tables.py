@@ -152,7 +152,7 @@ def _of_attacks(report: dict[str, Any]) -> list[str]:
             "more than without, points",
         ]
     )
-    for row in rows:
+    for row in sorted(rows, key=lambda row: not row["robust"]):
         same = [each for each in rows if (each["attack"], each["robust"]) == (row["attack"], row["robust"])]
         if same[0] is not row:
             continue
@@ -229,11 +229,13 @@ def _note(report: dict[str, Any]) -> str:
     software = f"{environment['cpu']}, {software}."
     if "stream" not in about:
         return f"Of {about['bundle'].removesuffix('.ecotta')}, each way in a process of its own. {software}"
-    seeds = ", ".join(map(str, sorted({row["seed"] for row in report["rows"]})))
-    sizes = (
-        f"{about['stream']} frames a board; held: {about['held']} test images a domain; starts: {about['start']} frames"
+    seeds = sorted({row["seed"] for row in report["rows"]})
+    over = (
+        f"Mean ± standard deviation over seeds {', '.join(map(str, seeds))}" if len(seeds) > 1 else f"Seed {seeds[0]}"
     )
+    sizes = f"{about['stream']} frames a board; held: {about['held']} test images a domain"
+    sizes += f"; starts: {about['start']} frames" if report["measured"] == "fleet domains" else ""
     return (
-        f"Mean ± standard deviation over seeds {seeds}. {about['bundle'].removesuffix('.ecotta')}, CIFAR-10 (corrupted "
-        f"here), severity {about['severity']}; {sizes}. {software}"
+        f"{over}. {about['bundle'].removesuffix('.ecotta')}, CIFAR-10 (corrupted here), severity {about['severity']}; "
+        f"{sizes}. {software}"
     )
