@@ -22,6 +22,7 @@ __all__ = ["PooledMoments", "WeightedMean"]
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
+Reals = NDArray[np.floating]
 
 
 class WeightedMean:
@@ -68,12 +69,12 @@ class PooledMoments:
         self.variances: Doubles = np.zeros(size)
         self._total = 0.0
 
-    def add(self, means: Floats, variances: Floats, weight: float) -> None:
+    def add(self, means: Reals, variances: Reals, weight: float) -> None:
         """Take in those of some samples.
 
         Args:
-            means: float32 `[C]`, finite.
-            variances: float32 `[C]`, biased, 0 or more.
+            means: float `[C]`, finite.
+            variances: float `[C]`, biased, 0 or more.
             weight: How many samples they are, or in what proportion they are to count: 0 or more.
         """
         if weight:

@@ -242,13 +242,12 @@ def require_one_origin(
 
 
 def _weights(member: Member, head: str | None) -> dict[str, Tensor]:
-    """Convolutions and matrices alone: scales and variances of any two networks are alike."""
+    """Convolutions and matrices alone, where there are any: scales and variances of any two networks are alike."""
     state = inner(member.open()).state_dict()
-    return {
-        key: value
-        for key, value in state.items()
-        if value.is_floating_point() and value.ndim > 1 and is_shared(key, head)
-    }
+    found = {key: value for key, value in state.items() if value.is_floating_point() and is_shared(key, head)}
+    if not found:
+        raise InputFileError(f"{member.name}: there are no weights in it to compare")
+    return {key: value for key, value in found.items() if value.ndim > 1} or found
 
 
 def _cosine(one: Tensor, other: Tensor) -> float:

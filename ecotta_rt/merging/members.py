@@ -1,6 +1,5 @@
 """The networks that are to be merged: opened one at a time, and again for each pass over them."""
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from ecotta_rt.prepare.open_network import open_network
 __all__ = ["Member", "file_members", "inner"]
 
 _SUFFIX = ".safetensors"
+_LEAST, _MOST = 1e-9, 1e18
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,9 +26,9 @@ class Member:
     Attributes:
         name: What messages call it, such as its file.
         open: Gives it, in float32 and evaluation mode; called again for each pass.
-        weight: Of its parameters beside the others', above 0.
-        count: Frames or batches behind its norm statistics, above 0. None: what its norms say, `num_batches_tracked`;
-            where one of the members' does not say it, `weight`.
+        weight: Of its parameters beside the others', from 1e-9 to 1e18.
+        count: Frames or batches behind its norm statistics, in the same range. None: what its norms say,
+            `num_batches_tracked`; where one of the members' does not say it, `weight`.
     """
 
     name: str
@@ -38,8 +38,8 @@ class Member:
 
     def __post_init__(self) -> None:
         for what, value in (("weight", self.weight), ("count", self.count)):
-            if value is not None and not 0 < value < math.inf:
-                raise UsageError(f"{what} {value:g} of {self.name}: expected a finite number above 0")
+            if value is not None and not _LEAST <= value <= _MOST:
+                raise UsageError(f"{what} {value:g} of {self.name}: expected a number from {_LEAST:g} to {_MOST:g}")
 
 
 def file_members(

@@ -22,17 +22,21 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ecotta_rt.errors import CheckpointError, InputFileError, UsageError
+from ecotta_rt.fleet.pooling import PooledMoments
 from ecotta_rt.merging.members import Member, inner
 from ecotta_rt.prepare.snapshot import weights_digest
 
-__all__ = ["GaussianPool", "MergedNetworks", "Part", "find_head", "is_shared", "merge_networks"]
+__all__ = ["MergedNetworks", "Part", "find_head", "is_shared", "merge_networks"]
 
 _MEAN, _VAR, _TRACKED = "running_mean", "running_var", "num_batches_tracked"
 _LISTED = 3
+_MOST_TRACKED = 2**62  # more does not fit into the buffer
 _NONE = torch.tensor(0)
 
 Report = Callable[[int, int, str], None]
@@ -75,38 +79,6 @@ class MergedNetworks:
         """Put it into a network as the members are, in place, with the head of the member at `place`; returns it."""
         inner(network).load_state_dict({**self.shared, **self.heads[place]})
         return network
-
-
-class GaussianPool:
-    """Mean and variance of all samples behind several means and variances, taken in one after the other.
-
-    Each step is the pooling of two: stable where the means are large beside the deviations.
-
-    Attributes:
-        count: N so far.
-        mean: float64 `[C]`.
-        variance: float64 `[C]`, biased (1/N).
-
-    Source:
-        Chan, Golub, LeVeque 1983, Algorithms for computing the sample variance, The American Statistician 37(3), the
-        pairwise update.
-    """
-
-    def __init__(self) -> None:
-        self.count = 0.0
-        self.mean = self._squares = torch.zeros((), dtype=torch.float64)
-
-    def add(self, mean: Tensor, variance: Tensor, count: float) -> None:
-        """Take in `[C]`, `[C]` (biased) of `count` samples, above 0."""
-        difference = mean.double() - self.mean
-        total = self.count + count
-        self._squares = self._squares + variance.double() * count + difference**2 * (self.count * count / total)
-        self.mean = self.mean + difference * (count / total)
-        self.count = total
-
-    @property
-    def variance(self) -> Tensor:
-        return self._squares / self.count
 
 
 def find_head(network: nn.Module) -> str:
@@ -200,6 +172,9 @@ def _look(place: int, member: Member, head: str | None) -> _Looked:
     for key, value in state.items():
         if not bool(torch.isfinite(value).all()):
             raise InputFileError(f"{member.name}: '{key}' holds NaN or infinite values; leave this network out")
+    negative = next((key for key, value in shared.items() if key.endswith(_VAR) and bool((value < 0).any())), None)
+    if negative is not None:
+        raise InputFileError(f"{member.name}: '{negative}' holds a negative variance; leave this network out")
     norms = tuple(
         key.removesuffix(_MEAN)
         for key in shared
@@ -248,7 +223,7 @@ class _Sums:
             for key, (shape, dtype) in like.kinds.items()
             if dtype.is_floating_point and key not in statistics
         }
-        self._pools = {norm: GaussianPool() for norm in like.norms}
+        self._pools = {norm: PooledMoments(like.kinds[f"{norm}{_MEAN}"][0].numel()) for norm in like.norms}
         self._tracked = {key: 0 for key in like.kinds if key.endswith(_TRACKED)}
 
     def add(self, state: Mapping[str, Tensor], member: Member) -> None:
@@ -258,9 +233,9 @@ class _Sums:
             count = member.weight
             if self._counted:
                 count = float(state[f"{norm}{_TRACKED}"]) if member.count is None else member.count
-            pool.add(state[f"{norm}{_MEAN}"], state[f"{norm}{_VAR}"], count)
+            pool.add(_numbers(state[f"{norm}{_MEAN}"]), _numbers(state[f"{norm}{_VAR}"]), count)
         for key in self._tracked:
-            self._tracked[key] += int(state[key])
+            self._tracked[key] = min(self._tracked[key] + int(state[key]), _MOST_TRACKED)
 
     def result(self) -> dict[str, Tensor]:
         """The merged tensors; what was summed up is given away."""
@@ -268,9 +243,17 @@ class _Sums:
         for key in list(self._means):
             found[key] = self._means.pop(key).div_(self._whole).to(self._like.kinds[key][1])
         for norm, pool in self._pools.items():
-            for name, value in ((_MEAN, pool.mean), (_VAR, pool.variance)):
-                found[f"{norm}{name}"] = value.to(self._like.kinds[f"{norm}{name}"][1])
+            for name, values in ((_MEAN, pool.means), (_VAR, pool.variances)):
+                shape, dtype = self._like.kinds[f"{norm}{name}"]
+                found[f"{norm}{name}"] = torch.from_numpy(values).reshape(shape).to(dtype)
+        for key, value in found.items():
+            if not bool(torch.isfinite(value).all()):
+                raise InputFileError(f"{self._like.member.name} and others: '{key}' is too large to be merged")
         return found | dict(self._like.fixed) | {key: torch.tensor(count) for key, count in self._tracked.items()}
+
+
+def _numbers(tensor: Tensor) -> NDArray[np.float64]:
+    return tensor.double().flatten().numpy()
 
 
 def _listed(keys: Sequence[str]) -> str:

@@ -3,7 +3,6 @@
 import copy
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -12,7 +11,7 @@ from torch import nn
 
 from ecotta_rt.errors import CheckpointError, InputFileError, UsageError
 from ecotta_rt.merging.members import Member
-from ecotta_rt.merging.networks import GaussianPool, find_head, merge_networks
+from ecotta_rt.merging.networks import find_head, merge_networks
 
 
 def network(seed, classes=3, batches=1):
@@ -72,33 +71,6 @@ def test_where_a_network_has_no_counts_the_weights_stand_in_for_them():
     expected = (one[1].running_mean + 4 * other[1].running_mean) / 5
     torch.testing.assert_close(merged.shared["1.running_mean"], expected)
     assert merged.counted is False
-
-
-def test_pooled_statistics_are_the_moments_of_all_samples_taken_together():
-    """To 1e-6, whatever the samples' mean is beside their deviation, and however unequal the shards."""
-    rng = np.random.default_rng(0)
-    samples = rng.normal(rng.normal(0, 100, 5), rng.uniform(0.1, 5, 5), (3000, 5))
-    pool = GaussianPool()
-
-    for shard in np.split(samples, [7, 500, 1900]):
-        pool.add(torch.from_numpy(shard.mean(0)), torch.from_numpy(shard.var(0)), len(shard))
-
-    np.testing.assert_allclose(pool.mean.numpy(), samples.mean(0), rtol=1e-6)
-    np.testing.assert_allclose(pool.variance.numpy(), samples.var(0), rtol=1e-6)
-    assert pool.count == 3000
-
-
-@settings(max_examples=40)
-@given(st.lists(st.integers(2, 40), min_size=1, max_size=6), st.integers(0, 100), st.floats(-1e4, 1e4))
-def test_pooling_shards_of_any_sizes_gives_the_moments_of_the_whole(sizes, seed, centre):
-    samples = np.random.default_rng(seed).normal(centre, 1.0, (sum(sizes), 3))
-    pool = GaussianPool()
-
-    for shard in np.split(samples, np.cumsum(sizes)[:-1]):
-        pool.add(torch.from_numpy(shard.mean(0)), torch.from_numpy(shard.var(0)), len(shard))
-
-    np.testing.assert_allclose(pool.mean.numpy(), samples.mean(0), rtol=1e-9, atol=1e-9)
-    np.testing.assert_allclose(pool.variance.numpy(), samples.var(0), rtol=1e-6)
 
 
 FOUR = [network(seed, batches=1 + seed) for seed in range(4)]
@@ -204,3 +176,34 @@ def test_weights_counts_and_heads_that_cannot_be_meant_are_refused():
         replace(member, count=float("nan"))
     with pytest.raises(UsageError, match="--head fc: net-0.pt has no such module; it has 0, 1, 5"):
         merge_networks([member, member], head="fc")
+
+
+def test_a_negative_variance_is_refused():
+    bad = network(1)
+    bad[1].running_var[0] = -1.0
+
+    with pytest.raises(InputFileError, match=r"'1\.running_var' holds a negative variance"):
+        merge_networks(members(network(0), bad))
+
+
+def test_means_too_far_apart_to_pool_are_refused():
+    one, other = network(0), network(1)
+    one[1].running_mean += 1e30
+    other[1].running_mean -= 1e30
+
+    with pytest.raises(InputFileError, match=r"'1\.running_var' is too large to be merged"):
+        merge_networks(members(one, other))
+
+
+def test_counts_that_no_buffer_holds_stop_at_what_it_holds():
+    one, other = network(0), network(1)
+    for each in (one, other):
+        each[1].num_batches_tracked.fill_(2**62)
+
+    assert int(merge_networks(members(one, other)).shared["1.num_batches_tracked"]) == 2**62
+
+
+@pytest.mark.parametrize("weight", [0.0, 1e-300, 1e300, float("nan")])
+def test_weights_out_of_range_are_refused(weight):
+    with pytest.raises(UsageError, match="expected a number from 1e-09 to 1e"):
+        members(network(0), network(1), weight=[1.0, weight])
