@@ -3,6 +3,7 @@
 address   where to, and as whom
 http      PUT to a web server, GET from it
 mqtt      a retained message of a broker, one a board
+tls       whom it trusts
 sending   with tries, until it is there or cannot be
 """
 

@@ -2,12 +2,15 @@
 
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from typing import Literal
 from urllib.parse import unquote, urlsplit
 
 from ecotta_rt.errors import InputFileError, TransferError, UsageError
 from ecotta_rt.files.kinds import open_regular
+from ecotta_rt.fleet.drop.tls import tls_context
 from ecotta_rt.messages import mask
 
 __all__ = ["Address", "Unsent", "address_of"]
@@ -93,8 +96,8 @@ def address_of(
         timeout_s: As `Address` has it.
 
     Raises:
-        UsageError: It cannot be meant, or a file is missing.
-        InputFileError: `secret_file` has no secret.
+        UsageError: It cannot be meant, a file is missing, or a secret would go unencrypted to another machine.
+        InputFileError: `secret_file` has no secret; a certificate or key is none, or the key is encrypted.
     """
     parts = _parts(url)
     if not 0.1 <= timeout_s <= 3600:
@@ -111,6 +114,13 @@ def address_of(
         if path is not None and not (os.path.isfile(path) and os.access(path, os.R_OK)):
             raise UsageError(f"{path}: no such file, or none that may be read")
     scheme, host = parts.scheme, parts.host
+    if secret_file is not None and scheme not in _SECURE and not _is_here(host):
+        raise UsageError(
+            f"{scheme} is not encrypted, and all on the way to {host} could read the secret; use {scheme}s, or send "
+            "without --secret-file"
+        )
+    if ca_file or cert_file:
+        tls_context(ca_file, cert_file, key_file)
     secret = None if secret_file is None else _secret_in(secret_file)
     return Address(scheme, host, parts.port, parts.path, user, secret, ca_file, cert_file, key_file, timeout_s)
 
@@ -144,6 +154,13 @@ def _parts(url: str) -> _Parts:
     if not topic or parts.query:
         raise UsageError(f"{mask(url[:80])}: expected a topic after the host, as mqtts://HOST/boards/door")
     return _Parts(scheme, parts.hostname, port, topic)
+
+
+def _is_here(host: str) -> bool:
+    """Whether what is sent to that host does not leave this machine."""
+    with suppress(ValueError):
+        return ip_address(host).is_loopback
+    return host == "localhost"
 
 
 def _secret_in(path: str) -> str:

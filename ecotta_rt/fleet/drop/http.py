@@ -4,11 +4,11 @@ from typing import TYPE_CHECKING
 
 from ecotta_rt._version import __version__
 from ecotta_rt.fleet.drop.address import Address, Unsent
+from ecotta_rt.fleet.drop.tls import is_lasting, tls_context
 from ecotta_rt.messages import printable
 
 if TYPE_CHECKING:
     from http.client import HTTPConnection
-    from ssl import SSLContext
 
 __all__ = ["put"]
 
@@ -30,7 +30,8 @@ def put(address: Address, content: bytes) -> None:
     try:
         status, where = _put(address, content)
     except (OSError, HTTPException) as error:
-        raise Unsent(printable(f"{address}: {type(error).__name__}: {error}"), again=True) from error
+        again = not is_lasting(error)
+        raise Unsent(printable(f"{address}: {type(error).__name__}: {error}"), again=again) from error
     if not 200 <= status < 300:
         moved = f" to {where}; name that address" if 300 <= status < 400 else ""
         again = status >= 500 or status in _TRY_AGAIN
@@ -56,13 +57,5 @@ def _connection(address: Address) -> "HTTPConnection":
 
     if not address.is_secure:
         return HTTPConnection(address.host, address.port, timeout=address.timeout_s)
-    return HTTPSConnection(address.host, address.port, timeout=address.timeout_s, context=_context(address))
-
-
-def _context(address: Address) -> "SSLContext":
-    from ssl import create_default_context
-
-    context = create_default_context(cafile=address.ca_file)
-    if address.cert_file is not None:
-        context.load_cert_chain(address.cert_file, address.key_file)
-    return context
+    context = tls_context(address.ca_file, address.cert_file, address.key_file)
+    return HTTPSConnection(address.host, address.port, timeout=address.timeout_s, context=context)

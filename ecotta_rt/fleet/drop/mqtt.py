@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ecotta_rt.errors import Unavailable, UsageError
 from ecotta_rt.extras import missing_package
 from ecotta_rt.fleet.drop.address import Address, Unsent
+from ecotta_rt.fleet.drop.tls import is_lasting, tls_context
 from ecotta_rt.messages import printable
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def retained(
     Args:
         address: Of a broker, with a topic as its path; + and # stand for levels of it.
         hear: Is given topic and content.
-        quiet_s: Where nothing comes for so long, that was all.
+        quiet_s: Where nothing comes for so long, once the broker has said that we may read, that was all.
         most: Messages that are taken.
         most_bytes: A longer one is passed over, with no content.
 
@@ -71,28 +72,35 @@ def retained(
         Unavailable: paho-mqtt is not installed.
         Unsent: The broker cannot be reached, or does not want us.
     """
-    waiting: Queue[tuple[str, bytes] | None] = Queue(_MOST_WAITING)  # paho waits: they are not all in memory at once
-    count = 0
+    # A message, or whether we may read. paho waits: they are not all in memory at once.
+    waiting: Queue[tuple[str, bytes] | bool] = Queue(_MOST_WAITING)
+    count, answered = 0, False
 
     def take(client: "Client", userdata: Any, message: Any) -> None:
         if message.retain:
             waiting.put((message.topic, message.payload if len(message.payload) <= most_bytes else b""))
 
     def note(client: "Client", userdata: Any, number: int, codes: Any, properties: Any) -> None:
-        if any(code.is_failure for code in codes):
-            waiting.put(None)
+        waiting.put(not any(code.is_failure for code in codes))
 
     with _connected(address) as (client, over):
         client.on_message, client.on_subscribe = take, note
         client.subscribe(address.path, 1)
         try:
             while count < most:
-                try:
-                    found = waiting.get(timeout=quiet_s)
+                try:  # until the broker has answered nothing can be said to have come to an end
+                    found = waiting.get(timeout=quiet_s if answered else address.timeout_s)
                 except Empty:
-                    break
-                if found is None:
+                    if answered:
+                        break
+                    raise Unsent(
+                        f"{address} does not say within {address.timeout_s:g} s who may read", again=True
+                    ) from None
+                if found is False:
                     raise Unsent(f"{address}: it does not let this user read {address.path}", again=False)
+                if found is True:
+                    answered = True
+                    continue
                 count += 1
                 hear(*found)
         finally:
@@ -127,7 +135,7 @@ def _connected(address: Address) -> Iterator[tuple["Client", Flag]]:
         client.connect(address.host, address.port, _KEEPALIVE_S)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise Unsent(printable(f"{address} cannot be reached: {reason}"), again=True) from error
+        raise Unsent(printable(f"{address} cannot be reached: {reason}"), again=not is_lasting(error)) from error
     client.loop_start()
     try:
         if not answered.wait(address.timeout_s):
@@ -152,7 +160,7 @@ def _client(address: Address) -> "Client":
     if address.user is not None:
         client.username_pw_set(address.user, address.secret)
     if address.is_secure:
-        client.tls_set(address.ca_file, address.cert_file, address.key_file)
+        client.tls_set_context(tls_context(address.ca_file, address.cert_file, address.key_file))
     return client
 
 
