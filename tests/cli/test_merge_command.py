@@ -28,7 +28,7 @@ def boards(tmp_path, bundle):
     folder.mkdir()
     source = read_bundle(bundle).initial_state()
     for number in range(6):
-        moved = 0.8 * (number > 3) + 0.01 * number
+        moved = 0.4 * (number > 3) + 0.01 * number
         statistics = {n: a + np.float32(moved * n.endswith(".mean")) for n, a in source.statistics.items()}
         counts = FramesBehind(100 + number, number).metadata()
         replace(source, statistics=statistics, metadata=counts).save(folder / f"{number}.state.safetensors")

@@ -236,7 +236,7 @@ def test_a_header_that_can_be_read_in_two_ways_is_refused_wherever_it_comes(cont
 
 
 def test_the_rarer_kind_of_place_is_no_outlier_where_kinds_are_asked_for():
-    boards = [state(seed, place=8.0 * (seed > 8)) for seed in range(12)]
+    boards = [state(seed, place=3.0 * (seed > 8)) for seed in range(12)]
 
     result = merge(sent(*boards), replace(ROBUST, clusters=True))
 
@@ -247,10 +247,10 @@ def test_the_rarer_kind_of_place_is_no_outlier_where_kinds_are_asked_for():
 def test_a_hostile_state_is_left_out_of_its_kind():
     flipped = {name: -array for name, array in state(3).parameters.items()}
     wild = {name: array + np.float32(1000 * name.endswith("mean")) for name, array in state(4).statistics.items()}
-    boards = [state(seed, place=8.0 * (seed % 2)) for seed in range(10)]
+    boards = [state(seed, place=3.0 * (seed % 2)) for seed in range(10)]
 
     result = merge(
-        sent(*boards, state(3, 8.0, parameters=flipped), state(4, statistics=wild)), replace(ROBUST, clusters=True)
+        sent(*boards, state(3, 3.0, parameters=flipped), state(4, statistics=wild)), replace(ROBUST, clusters=True)
     )
 
     assert [len(group.members) for group in result.groups] == [5, 5]
