@@ -86,14 +86,21 @@ class StateLocation:
         return chosen(self.cameras, name, self.where)
 
     def camera_to_be(self, name: str | None) -> CameraStates:
-        """The one that is meant; below a state folder it may be one that has no states yet.
+        """The one that is meant; below a state folder without any it may be one that has no states yet.
 
         Raises:
-            UsageError: As `camera`; or that folder is one camera's, or not there.
+            UsageError: As `camera`; or that folder is one camera's, or not there, or has other cameras: then a new
+                name may be a slip, and only a configuration tells.
         """
         known = self.file is not None or any(name in (None, one.camera) for one in self.cameras)
         if name is None or known or not self.where.is_dir() or snapshots_in(self.where):
             return self.camera(name)
+        if self.cameras:
+            names = ", ".join(one.camera for one in self.cameras)
+            raise UsageError(
+                f"--camera {name}: there are no states of it in {self.where}, but of {names}; for a new camera name "
+                "the configuration in place of the folder"
+            )
         return CameraStates(name, camera_folder(self.where, name), _digest(self.bundle))
 
     def to_adopt(self, states: CameraStates, file: str) -> tuple[int | None, AdaptState]:
@@ -110,12 +117,17 @@ class StateLocation:
         state = AdaptState.load(file)
         if is_source(state):
             raise UsageError(f"{file} has no arrays and stands for the source: `ecotta state reset` begins there")
-        network = _digest(self.bundle) or next((one.network_digest for _, one in valid), None)
+        network = _digest(self.bundle) or next((one.network_digest for _, one in valid), None) or self._network()
         if network is not None and state.network_digest != network:
             raise InputFileError(f"{file}: {foreign(state.network_digest, network)}")
         if like is not None and (strange := _first_unlike(state, like)):
             raise InputFileError(f"{file}: {strange} is not as the camera's network has it; it cannot be gone on from")
         return (valid[0][0] if valid else None), state
+
+    def _network(self) -> str | None:
+        """The digest of the network that other cameras have; None: not known."""
+        every = (kept.state for camera in self.cameras for kept in camera.all())
+        return next((state.network_digest for state in every if state is not None), None)
 
     def state(self, camera: str | None, which: str | None) -> Named:
         """A state by a generation, a file's name or `source`; None: the newest valid one.

@@ -314,16 +314,30 @@ def test_what_was_learned_before_stays_however_much_is_learned_after_an_adoption
 
 
 def test_a_board_that_has_learned_nothing_yet_adopts_too(folder, bundle, merged, capsys):
+    shutil.rmtree(folder)
+    folder.mkdir()
+
     code, out, _ = state(capsys, "adopt", folder, merged, "--camera", "gate 2", "--json")
 
     facts = json.loads(out)
     assert (code, facts["camera"], facts["generation"], facts["adopted"]) == (0, "gate 2", 1, str(merged))
     snapshots = Snapshots(camera_folder(folder, "gate 2"), AdaptState.load(merged).network_digest)
     assert snapshots.newest().state.behind == FramesBehind(1400, 14)
+    shutil.rmtree(folder / snapshots.folder.name)
     out = state(capsys, "adopt", folder, merged, "--camera", "shed")[1]
     undo = out.splitlines()[-1].partition("ecotta state ")[2].split()
     assert undo == ["reset", str(folder), "--camera", "shed"]
     assert state(capsys, *undo)[0] == 0
+
+
+def test_a_camera_that_is_mistyped_adopts_nothing(folder, merged, capsys):
+    before = files_of(folder)
+
+    code, _, err = state(capsys, "adopt", folder, merged, "--camera", "dor")
+
+    assert code == 2
+    assert "no states of it" in err and "but of door, yard; for a new camera name the configuration" in err
+    assert files_of(folder) == before
 
 
 def test_what_the_network_cannot_go_on_from_is_not_adopted(folder, bundle, merged, tmp_path, capsys):
@@ -340,7 +354,7 @@ def test_what_the_network_cannot_go_on_from_is_not_adopted(folder, bundle, merge
         assert out == ""
         return code, err
 
-    for camera in ("door", "new"):  # that of a new one is known by its bundle
+    for camera in ("door", "yard"):
         code, err = refused("other", camera)
         assert (code, "belongs to network cdcdcdcdcdcd" in err) == (4, True)
         code, err = refused("shapes", camera)
