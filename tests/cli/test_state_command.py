@@ -340,6 +340,20 @@ def test_a_camera_that_is_mistyped_adopts_nothing(folder, merged, capsys):
     assert files_of(folder) == before
 
 
+def test_where_no_bundle_is_known_the_other_cameras_tell_the_network(folder, bundle, merged, tmp_path, capsys):
+    config = tmp_path / "door.toml"
+    cameras = "".join(f'[[camera]]\nname = "{name}"\nsource = "/dev/{name}"\n' for name in ("door", "gate"))
+    config.write_text(
+        f'config_version = 1\n[network]\nbundle = "{tmp_path / "away.ecotta"}"\n[state]\nfolder = "{folder}"\n{cameras}'
+    )
+    replace(AdaptState.load(merged), network_digest="cd" * 32).save(tmp_path / "other.safetensors")
+
+    code, _, err = state(capsys, "adopt", config, tmp_path / "other.safetensors", "--camera", "gate")
+
+    assert (code, "belongs to network cdcdcdcdcdcd" in err) == (4, True)
+    assert state(capsys, "adopt", config, merged, "--camera", "gate")[0] == 0
+
+
 def test_what_the_network_cannot_go_on_from_is_not_adopted(folder, bundle, merged, tmp_path, capsys):
     good = AdaptState.load(merged)
     replace(good, network_digest="cd" * 32).save(tmp_path / "other.safetensors")
