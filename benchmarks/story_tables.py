@@ -28,7 +28,7 @@ def render_story(report: Mapping[str, Any]) -> str:
         cells = [
             *(_spread([each[part] for each in shuffled]) for part in ("all", "seen", "new")),
             _spread([each["all"] for each in ordered]),
-            *(f"{row[way]['ms_per_frame']:.1f}" for way in ("follows", "learns")),
+            *(f"{row['ms_per_frame'][way]:.1f}" for way in ("follows", "learns")),
             f"{row['process_peak_bytes'] / _MIB:.0f}",
             _largest_batch(row["batches"]),
         ]
@@ -56,8 +56,8 @@ def _note(report: Mapping[str, Any]) -> str:
     return (
         f"Mean ± standard deviation over the streams' seeds {seeds}, 15 corruptions x 200 test images, severity 5, "
         f"unfiltered answers but in the column that says so, one frame at a time. Seen: {', '.join(about['seen'])}. "
-        f"Time, and batches: `ecotta run` over {about['frames']} frames of fog in a memory control group of "
-        f"{about['limit_bytes'] / 1e6:.0f} MB ({about['limit_bytes'] / _MIB:.0f} MiB), one thread, processor time. "
+        f"Batches: `ecotta run` over {about['frames']} frames of fog in a memory control group of "
+        f"{about['limit_bytes'] / 1e6:.0f} MB ({about['limit_bytes'] / _MIB:.0f} MiB). Time: of the processor. "
         f"Process: its peak while a stream is played. {environment['cpu']}, onnxruntime "
         f"{environment['versions']['onnxruntime']}, Python {environment['versions']['python']}."
     )
