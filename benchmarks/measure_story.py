@@ -14,6 +14,7 @@ FOLDER/NAME-batches.ecotta, which is made with `ecotta prepare --step-batch 64 9
         --network FOLDER/NAME.safetensors --engine onnx --batch 1 --data CIFAR --frames 200 --seeds 0,1,2 --threads 1 \
         --json FOLDER/NAME-streams.json
 
+and the process's peak is theirs, or that of FOLDER/NAME-peak.json where the errors were measured with earlier code.
 `device` runs `ecotta run` over 200 frames of fog in a memory control group of 200 MB, without gradients and with, and
 learning from the largest batch for which FOLDER/NAME-batches.ecotta has a graph that the group does not kill. `time`
 takes turns between all networks in one process: a frame each, processor time of the thread, and the tenth percentile of
@@ -118,7 +119,6 @@ def run(bundle: Path, data: Path, count: int, options: Sequence[str]) -> dict[st
         "group_peak_bytes": record.peak_bytes,
         "frames": len(answered),
         "updates": sum(line["adapted"] for line in answered),
-        "said": done.stderr.strip().splitlines()[-1:],
     }
 
 
@@ -153,10 +153,9 @@ def collected(folder: Path, name: str) -> dict[str, Any]:
     """Of one network: errors by protocol and seed, memory and time."""
     times = json.loads((folder / "times.json").read_text(encoding="utf-8"))[name]
     device = json.loads((folder / f"{name}-device.json").read_text(encoding="utf-8"))
-    streams = json.loads((folder / f"{name}-streams.json").read_text(encoding="utf-8"))
-    rows = [row for row in streams["rows"] if row["method"] == "ecotta-k4-followed"]
+    streams, peak = (folder / f"{name}-{kind}.json" for kind in ("streams", "peak"))
     errors: dict[str, dict[str, Any]] = {}
-    for row in rows:
+    for row in _rows(streams):
         for answer, found in row["answers"].items():
             by_name = found["by_corruption"]
             errors.setdefault(f"{row['protocol']}, {answer}", {})[str(row["seed"])] = {
@@ -168,12 +167,17 @@ def collected(folder: Path, name: str) -> dict[str, Any]:
     trained: Mapping[str, Any] = json.loads(told.read_text(encoding="utf-8")) if told.exists() else {}
     return {
         "errors": errors,
-        "process_peak_bytes": max(row["process_peak_bytes"] for row in rows),
+        "process_peak_bytes": max(row["process_peak_bytes"] for row in _rows(peak if peak.exists() else streams)),
         "agreement": trained["history"][-1].get("agreement") if trained else None,
         "epochs": trained.get("epochs"),
         "ms_per_frame": times,
         **device,
     }
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
+    return [row for row in rows if row["method"] == "ecotta-k4-followed"]
 
 
 if __name__ == "__main__":

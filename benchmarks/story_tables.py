@@ -57,7 +57,7 @@ def _note(report: Mapping[str, Any]) -> str:
         f"Mean ± standard deviation over the streams' seeds {seeds}, 15 corruptions x 200 test images, severity 5, "
         f"unfiltered answers but in the column that says so, one frame at a time. Seen: {', '.join(about['seen'])}. "
         f"Batches: `ecotta run` over {about['frames']} frames of fog in a memory control group of "
-        f"{about['limit_bytes'] / 1e6:.0f} MB ({about['limit_bytes'] / _MIB:.0f} MiB). Time: of the processor. "
-        f"Process: its peak while a stream is played. {environment['cpu']}, onnxruntime "
+        f"{about['limit_bytes'] / 1e6:.0f} MB ({about['limit_bytes'] / _MIB:.0f} MiB). Time: of the "
+        f"processor, turn by turn. Process: its peak while a stream is played. {environment['cpu']}, onnxruntime "
         f"{environment['versions']['onnxruntime']}, Python {environment['versions']['python']}."
     )
