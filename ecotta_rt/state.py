@@ -49,6 +49,7 @@ MOST_BYTES = 1 << 30
 
 _FOLLOWED, _LEARNED = "frames.followed", "frames.learned"
 _MAX_AXES = 8
+_ZIP_MARK = b"PK\x03\x04"
 _MOST_METADATA = 1 << 18
 """Characters; ours have 2,000."""
 
@@ -245,6 +246,8 @@ def read_header(content: bytes, origin: str) -> tuple[dict[str, Any], dict[str, 
     Raises:
         InputFileError: It is none of a state.
     """
+    if content.startswith(_ZIP_MARK):
+        raise InputFileError(f"{origin}: a zip file, such as a bundle, and no state")
     start = 8 + (length := int.from_bytes(content[:8], "little"))
     if length > MAX_HEADER_BYTES:
         raise InputFileError(

@@ -8,7 +8,8 @@ Momentum, the filter of answers and the memory of places begin anew. Order and n
 A state that is damaged, of another network, or of numbers out of all proportion ends the merge with exit code 4, and
 nothing is written; with --robust it is named and left out, and a few hostile states cannot turn the rest.
 
-What the merged state is worth is told by trying it: `ecotta run --state OUT`. The boards' own states stay.
+What the merged state is worth is told by trying it: `ecotta run --state OUT --no-adapt`; without --no-adapt the file
+becomes that run's own. The boards' own states stay.
 
 With --networks STATE is a whole network: network files of ours; or, with --checkpoint, the one network that all these
 files belong to, a model id or FILE.py:FACTORY. They have to be fine-tuned or adapted from one checkpoint: others end
@@ -54,6 +55,7 @@ _TITLE = "ecotta merge"
 _SUFFIX = ".safetensors"
 _RULES = ("mean", "median", "trimmed-mean")
 _WEIGHTS = ("counts", "equal")
+_SHOWN = 24
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -80,8 +82,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--weights",
         type=_weights,
         metavar="W",
-        help="of the mean: counts, of the frames behind each state; equal; or a number for each, as 3,1,1 (default: "
-        "counts, with --robust equal, since a state may claim any count)",
+        help="of the mean: counts, of the frames behind each state; equal; or a number for each, as 3,1,1, as they are "
+        "named and in a folder by name (default: counts, with --robust equal, since a state may claim any count)",
     )
     add("--bundle", type=Path, metavar="FILE", help="the network that all have to belong to (default: that of most)")
     add("--plot", type=Path, metavar="FILE", help="with --clusters: draw how the states lie (.png or .svg)")
@@ -117,7 +119,7 @@ def run(args: argparse.Namespace) -> int:
         tell(_TITLE, f"left out: {one.why}")
     write_json(args.json, _facts(merged, paths))
     if args.json != STDOUT:
-        show(_text(merged, paths))
+        show(_text(merged, paths, by_hand=isinstance(args.weights, tuple)))
     return 0
 
 
@@ -226,7 +228,7 @@ def _facts(merged: "Merged", paths: Sequence[Path]) -> dict[str, Any]:
             "frames_followed": group.state.behind.followed,
             "frames_learned": group.state.behind.learned,
             "members": [
-                {"name": name, "share": share} for name, share in zip(group.members, group.shares, strict=True)
+                {"name": name, "share": share} for name, share in sorted(zip(group.members, group.shares, strict=True))
             ],
         }
         for path, group in zip(paths, merged.groups, strict=True)
@@ -241,7 +243,7 @@ def _facts(merged: "Merged", paths: Sequence[Path]) -> dict[str, Any]:
     }
 
 
-def _text(merged: "Merged", paths: Sequence[Path]) -> str:
+def _text(merged: "Merged", paths: Sequence[Path], by_hand: bool) -> str:
     rows: list[Sequence[str]] = [("", "states", "followed", "learned", "largest share")]
     rows += [_row(path, group) for path, group in zip(paths, merged.groups, strict=True)]
     count = sum(len(group.members) for group in merged.groups)
@@ -249,12 +251,21 @@ def _text(merged: "Merged", paths: Sequence[Path]) -> str:
     heading = f"{count} state{'s' * (count != 1)} of network {digest} merged by {merged.rule}"
     if merged.clusters is not None:
         kinds = len(merged.groups)
-        heading += (
-            f", {kinds} kinds of place (silhouette {merged.clusters.silhouette:.2f})" if kinds > 1 else ", one kind"
-        )
+        heading += f", {kinds} kinds of place" if kinds > 1 else ", one kind of place"
+        heading += f" (best division: silhouette {merged.clusters.silhouette:.2f})"
     left_out = len(merged.left_out)
     heading += f"; {left_out} left out" if left_out else ""
-    return f"{heading}\n{in_columns(rows, right={1, 2, 3, 4})}"
+    text = f"{heading}\n{in_columns(rows, right={1, 2, 3, 4})}"
+    if len(merged.groups) > 1 or by_hand:
+        text += "".join(f"\n{path}: {_members(group)}" for path, group in zip(paths, merged.groups, strict=True))
+    return text
+
+
+def _members(group: "MergedGroup") -> str:
+    """Names and shares, the first dozens."""
+    named = sorted(zip(group.members, group.shares, strict=True))
+    more = f" and {len(named) - _SHOWN} more, see --json" if len(named) > _SHOWN else ""
+    return ", ".join(f"{name} ({100 * share:.0f} %)" for name, share in named[:_SHOWN]) + more
 
 
 def _row(path: Path, group: "MergedGroup") -> tuple[str, ...]:

@@ -155,6 +155,10 @@ def _check(args: argparse.Namespace, names: Sequence[str], outs: Sequence[Path])
     for checkpoint in args.checkpoint:
         require_network("", checkpoint)
     inputs = [*names, *args.checkpoint]
+    files = args.checkpoint or [Path(name) for name in names]
+    twice = next((file for at, file in enumerate(files) if any(file.samefile(other) for other in files[:at])), None)
+    if twice is not None:
+        raise UsageError(f"{twice} is named twice; --weights gives one network more weight")
     for out in outs:
         check_output("--out", out, *inputs)
         if out.exists() and not args.force:

@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
     if args.action == "adopt" and len(args.which) != 1:
         raise UsageError(f"adopt takes the file of one state; {len(args.which)} are given")
     if len(args.which) > most:
-        raise UsageError(f"{args.action} takes up to {most} generations; {len(args.which)} are given")
+        raise UsageError(f"{args.action} takes at most {most} after WHERE; {' '.join(args.which)} is too much")
     text, facts = action(state_location(args.where, args.bundle), args.camera, args.which)
     write_json(args.json, finite({"schema": SCHEMA, "action": args.action, "where": str(args.where), **facts}))
     if args.json != STDOUT:

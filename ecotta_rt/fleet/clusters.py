@@ -41,7 +41,8 @@ class Clusters:
 
     Attributes:
         labels: int `[n]`, which cluster each is in; 0 is the largest.
-        silhouette: Of the division in [-1, 1], mean over the states; 0 for one cluster.
+        silhouette: Of the best division in [-1, 1], mean over the states; of two clusters and more even where there is
+            one, since none was worth it. 0 where nothing can be divided.
         picture: float64 `[n, 2]`, where each stands along the two directions in which states differ most.
     """
 
@@ -78,9 +79,9 @@ def clusters_of(states: Sequence[FlatState]) -> Clusters:
     for clusters in range(2, min(MOST, count - 1) + 1):
         labels = _largest_first(fcluster(tree, clusters, "maxclust"))
         silhouette = _silhouette(apart, labels)
-        if silhouette >= WORTH and silhouette > best.silhouette:
+        if silhouette > best.silhouette:
             best = Clusters(labels, silhouette, best.picture)
-    return best
+    return best if best.silhouette >= WORTH else Clusters(np.zeros(count, np.intp), best.silhouette, best.picture)
 
 
 def _points(states: Sequence[FlatState]) -> Floats:

@@ -115,7 +115,8 @@ def merge(
     sources = [as_source(state) for state in states]
     usable, left_out = survey(sources, given, options.network_digest, report)
     if left_out and not options.robust:
-        raise InputFileError(f"{left_out[0].why}{_and_more(left_out)}; --robust leaves such states out")
+        advice = "; --robust leaves such states out" if usable else "; no state can be used: is this the right network?"
+        raise InputFileError(f"{left_out[0].why}{_and_more(left_out)}{advice}")
     if options.robust and options.clusters and usable:
         # What is wild would be a kind of its own, and all the rest one; what is far is told in each kind.
         usable, wild, _ = _without_far(usable, None, times=_WILD)

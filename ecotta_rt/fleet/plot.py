@@ -28,7 +28,7 @@ def draw_clusters(clusters: Clusters, path: Path) -> None:
     for label in range(count):
         inside = clusters.labels == label
         size = int(inside.sum())
-        name = f"cluster {label + 1}, {size} state{'s' * (size != 1)}"
+        name = f"kind {label + 1}, {size} state{'s' * (size != 1)}"
         first, second = clusters.picture[inside].T
         axes.scatter(first, second, s=28, color=_COLOURS[label % len(_COLOURS)], label=name)
     axes.set_xlabel("first principal component of the norm statistics (standard deviations)")
@@ -37,6 +37,7 @@ def draw_clusters(clusters: Clusters, path: Path) -> None:
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
-    kinds = f"{count} clusters, silhouette {clusters.silhouette:.2f}" if count > 1 else "one cluster"
+    kinds = f"{count} kinds of place" if count > 1 else "one kind of place"
+    kinds += f" (best division: silhouette {clusters.silhouette:.2f})"
     figure.suptitle(f"{len(clusters.labels)} states: {kinds}", fontsize=11)
     save_figure(figure, path)

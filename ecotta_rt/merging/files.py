@@ -1,4 +1,4 @@
-"""Merged networks as files that `ecotta prepare` and `plan` take like those that went in."""
+"""Merged networks as files that `ecotta prepare` takes like those that went in."""
 
 import json
 from collections.abc import Mapping

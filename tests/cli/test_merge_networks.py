@@ -239,3 +239,10 @@ def test_files_that_are_there_are_replaced_only_where_that_is_asked(folder, tmp_
     assert "--force replaces it" in capsys.readouterr().err
     assert merge(*words, "--force") == 0
     assert merge(folder / "one.safetensors", out, "-o", out, "--force") == 2
+
+
+def test_a_network_that_is_named_twice_is_refused(folder, tmp_path, capsys):
+    one = folder / "one.safetensors"
+
+    assert merge(one, folder / ".." / folder.name / "one.safetensors", "-o", tmp_path / "out.safetensors") == 2
+    assert "is named twice" in capsys.readouterr().err

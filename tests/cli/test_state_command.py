@@ -330,6 +330,18 @@ def test_a_board_that_has_learned_nothing_yet_adopts_too(folder, bundle, merged,
     assert state(capsys, *undo)[0] == 0
 
 
+def test_what_others_have_seen_does_not_push_out_what_a_camera_has_learned(folder, merged, capsys):
+    of_many = AdaptState.load(merged)
+    claims = {**of_many.metadata, **FramesBehind(10**9, 0).metadata(), "merged.states": "40"}
+    replace(of_many, metadata=claims).save(merged)
+    state(capsys, "adopt", folder, merged, "--camera", "door")
+
+    state(capsys, "reset", folder, "--camera", "door")
+
+    rows = json.loads(state(capsys, "list", folder, "--camera", "door", "--json")[1])["cameras"][0]["snapshots"]
+    assert [row["generation"] for row in rows if row["pinned"]] == [3]  # its own newest
+
+
 def test_a_camera_that_is_mistyped_adopts_nothing(folder, merged, capsys):
     before = files_of(folder)
 
@@ -406,7 +418,7 @@ def test_what_changes_states_is_refused_while_a_daemon_runs(folder, merged, caps
         (["rollback", "net.state", "--camera", "yard"], "none before the newest"),
         (["rollback", "net.state", "x", "--camera", "yard"], "give the number of a generation"),
         (["diff", "net.state", "--camera", "yard"], "'yard' has 1 valid states"),
-        (["diff", "net.state", "1", "2", "3"], "up to 2 generations; 3 are given"),
+        (["diff", "net.state", "1", "2", "3"], "diff takes at most 2 after WHERE; 1 2 3 is too much"),
         (["list", "net.ecotta"], "is a bundle"),
         (["list", "nosuch"], "there is no such file or folder"),
         (["adopt", "net.state", "--camera", "door"], "adopt takes the file of one state; 0 are given"),

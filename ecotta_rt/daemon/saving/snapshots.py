@@ -37,7 +37,7 @@ from ecotta_rt.errors import InputFileError, TransferError, UsageError
 from ecotta_rt.files.atomic import write_atomic
 from ecotta_rt.files.lock import locked
 from ecotta_rt.files.temporary import remove_stale
-from ecotta_rt.state import MOST_BYTES, AdaptState
+from ecotta_rt.state import MOST_BYTES, AdaptState, FramesBehind
 
 __all__ = ["Found", "Refused", "Snapshots", "folder_locked"]
 
@@ -256,4 +256,4 @@ def folder_locked(folder: str | Path, hint: str = _STOP_IT, wait_s: float = 0.0)
 
 
 def _frames(state: AdaptState) -> int:
-    return state.behind.followed or 0
+    return FramesBehind.begun_from(state.metadata).followed or 0  # what others have seen is not lost with this file
