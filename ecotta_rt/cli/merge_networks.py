@@ -155,8 +155,8 @@ def _check(args: argparse.Namespace, names: Sequence[str], outs: Sequence[Path])
     for checkpoint in args.checkpoint:
         require_network("", checkpoint)
     inputs = [*names, *args.checkpoint]
-    files = args.checkpoint or [Path(name) for name in names]
-    twice = next((file for at, file in enumerate(files) if any(file.samefile(other) for other in files[:at])), None)
+    files = [Path(file).resolve() for file in args.checkpoint or names]
+    twice = next((file for at, file in enumerate(files) if file.is_file() and file in files[:at]), None)
     if twice is not None:
         raise UsageError(f"{twice} is named twice; --weights gives one network more weight")
     for out in outs:

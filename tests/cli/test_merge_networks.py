@@ -1,6 +1,7 @@
 """`ecotta merge --networks`: from network files and checkpoints to a file that opens again, and what is refused."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -152,12 +153,13 @@ def test_networks_that_are_not_connected_are_refused_by_pictures(folder, tmp_pat
     from ecotta_rt.merging import connectivity
 
     monkeypatch.setattr(connectivity, "HIGHEST_BARRIER", -1.0)
-    words = [folder / "one.safetensors", folder / "one.safetensors", "-o", tmp_path / "out.safetensors"]
+    same = shutil.copy(folder / "one.safetensors", tmp_path / "same.safetensors")
+    words = [folder / "one.safetensors", same, "-o", tmp_path / "out.safetensors"]
 
     assert merge(*words, "--data", folder / "frames.npy") == 4
 
     assert "are not connected: the network half-way between them has gone 0.00" in capsys.readouterr().err
-    assert not list(tmp_path.iterdir())
+    assert [path.name for path in tmp_path.iterdir()] == ["same.safetensors"]
 
 
 def test_pictures_on_which_networks_do_not_agree_tell_nothing_and_that_is_said(folder, tmp_path, capsys):
