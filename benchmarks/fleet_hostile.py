@@ -6,7 +6,7 @@ seed: run `domains` and `kinds` first.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -17,10 +17,8 @@ from ecotta_rt.fleet.merge import Merged, MergeOptions, merge
 from ecotta_rt.fleet.robust import distances
 from ecotta_rt.fleet.sources import StateBytes, StateFile
 from ecotta_rt.state import FramesBehind
+from fleet_rows import Rows
 from fleet_trial import DOMAINS, Trial
-
-if TYPE_CHECKING:
-    from measure_fleet import Rows
 
 __all__ = ["measure"]
 
@@ -28,7 +26,7 @@ HONEST, HOSTILE = 18, 2
 HUGE, NEAR = 1e3, 0.95
 
 
-def measure(trial: Trial, rows: "Rows") -> None:
+def measure(trial: Trial, rows: Rows) -> None:
     """A row without attack, one for each attack, and one for all of them together."""
     honest = chosen(trial)
     without = merge(honest, MergeOptions(robust=True))

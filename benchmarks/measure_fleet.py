@@ -20,10 +20,9 @@ minutes of a core for each seed and way of a WRN-40-2.
 """
 
 import argparse
-import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +31,12 @@ import numpy as np
 import fleet_hostile
 import fleet_speed
 from ecotta_rt import AdaptState
-from ecotta_rt.bench.environment import read_environment
-from ecotta_rt.bench.network_files import sha256_of
-from ecotta_rt.files.atomic import write_atomic
 from ecotta_rt.fleet.flat import FlatStates
 from ecotta_rt.fleet.merge import Merged, MergeOptions, merge
 from ecotta_rt.fleet.robust import distances
 from ecotta_rt.fleet.sources import StateFile
-from fleet_trial import CLEAN, DOMAINS, KINDS, SEVERITY, WAYS, Board, Sizes, Trial
+from fleet_rows import Rows
+from fleet_trial import CLEAN, DOMAINS, KINDS, WAYS, Board, Sizes, Trial
 
 __all__ = ["main"]
 
@@ -77,49 +74,6 @@ def main(argv: list[str] | None = None) -> int:
         for seed in args.seeds:
             stages[args.stage](Trial(args.bundle, args.data, args.work, way, seed, sizes), rows)
     return 0
-
-
-class Rows:
-    """The rows of a stage, in a file that is written after each.
-
-    Args:
-        path: Of the file.
-        stage: What they are of.
-        args: What was asked for.
-
-    Raises:
-        SystemExit: The file has rows of another network or of other sizes.
-    """
-
-    def __init__(self, path: Path, stage: str, args: argparse.Namespace) -> None:
-        self._path, self._measures = path, args.measures
-        about: dict[str, Any] = {"bundle": args.bundle.name, "sha256": sha256_of(args.bundle)}
-        if stage != "speed":
-            sizes = asdict(Sizes(args.stream, args.held, args.start))
-            about |= {"severity": SEVERITY, "domains": list(DOMAINS), **sizes}
-        self._report: dict[str, Any] = {"measured": f"fleet {stage}", "about": about}
-        self._report |= {"environment": asdict(read_environment(1)), "rows": []}
-        if path.exists():
-            earlier = json.loads(path.read_text(encoding="utf-8"))
-            if earlier["about"] != about:
-                raise SystemExit(f"{path} was measured with {earlier['about']}, not {about}; name another --out")
-            self._report["rows"] = earlier["rows"]
-
-    def add(self, about: Mapping[str, Any], measured: Callable[[], Mapping[str, Any]]) -> None:
-        """Measure a row and keep it, unless it is there.
-
-        Args:
-            about: What tells it from the others.
-            measured: Makes the rest of it.
-        """
-        if about.get("measure") not in (None, *self._measures):
-            return
-        if any(about.items() <= row.items() for row in self._report["rows"]):
-            return
-        row = {**about, **measured()}
-        self._report["rows"].append(row)
-        write_atomic(self._path, (json.dumps(self._report, indent=1) + "\n").encode())
-        print(json.dumps(row), flush=True)
 
 
 def in_domains(trial: Trial, rows: Rows) -> None:
