@@ -80,18 +80,26 @@ def batches(
 
 
 def frame_batches(domains: Sequence[Domain], size: int = 128) -> Iterator[Tensor]:
-    """Frames as they are, of each domain as many as the smallest has: for statistics of norms, see `recalibrate`.
+    """Frames as they are, of each domain as many as the largest has: for statistics of norms, see `recalibrate`.
+
+    A domain that is smaller begins again in a new order, so that none is cut and each counts as much as another.
 
     Args:
-        domains: At least one.
+        domains: At least one, each with a frame or more.
         size: Frames in a batch, about: they are split evenly, each batch the same mixture of all domains.
     """
-    shortest = min(len(domain.frames) for domain in domains)
-    parts = max(1, shortest * len(domains) // size)
-    orders = [np.random.default_rng(0).permutation(len(domain.frames))[:shortest] for domain in domains]
+    longest = max(len(domain.frames) for domain in domains)
+    parts = min(longest, max(1, longest * len(domains) // size))
+    orders = [_cycled(len(domain.frames), longest) for domain in domains]
     for places in zip(*(np.array_split(order, parts) for order in orders), strict=True):
         frames = [domain.frames[chosen] for domain, chosen in zip(domains, places, strict=True)]
         yield torch.from_numpy(np.concatenate(frames)).permute(0, 3, 1, 2) / 255
+
+
+def _cycled(there: int, wanted: int) -> NDArray[np.int64]:
+    """`wanted` places of one random order after another, the same in each run."""
+    generator = np.random.default_rng(0)
+    return np.concatenate([generator.permutation(there) for _ in range(-(-wanted // there))])[:wanted]
 
 
 def _places(there: int, size: int, generator: torch.Generator) -> Iterator[NDArray[np.int64]]:

@@ -167,7 +167,7 @@ def test_the_generator_decides_batches_and_augmentation():
 
 @pytest.mark.parametrize("size", [2, 8, 100])
 def test_frame_batches_mix_domains_evenly(size):
-    """Each frame at most once, of each domain as many as the smallest has, in batches of about one size."""
+    """All frames of all, of each domain as many as the largest has, in batches of about one size."""
     of_each = [numbered(13), numbered(6, 100), numbered(40, 200)]
 
     found = [(batch[:, 0, 0, 0] * 255).round().int().tolist() for batch in frame_batches(of_each, size)]
@@ -175,8 +175,17 @@ def test_frame_batches_mix_domains_evenly(size):
     assert all([number // 100 for number in batch] == sorted(number // 100 for number in batch) for batch in found)
     assert all(len({sum(n // 100 == k for n in batch) for k in range(3)}) == 1 for batch in found)
     numbers = [number for batch in found for number in batch]
-    assert len(set(numbers)) == len(numbers) == 18
-    assert max(map(len, found)) - min(map(len, found)) <= 3
+    assert len(numbers) == 3 * 40 and len(set(numbers)) == 13 + 6 + 40
+    counts = [numbers.count(number) for number in set(numbers) if number < 200]
+    assert set(counts[:13]) | set(counts[13:]) <= {40 // 13, 40 // 13 + 1, 40 // 6, 40 // 6 + 1}
+    assert max(map(len, found)) - min(map(len, found)) <= 3 and min(map(len, found)) >= 2
+
+
+def test_one_large_domain_is_not_cut_to_a_small_one():
+    found = list(frame_batches([numbered(200), numbered(5, 200)]))
+
+    assert sum(map(len, found)) == 400
+    assert len({number for batch in found for number in (batch[:, 0, 0, 0] * 255).round().int().tolist()}) == 205
 
 
 @pytest.mark.parametrize("size", [1, 14])

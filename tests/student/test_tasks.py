@@ -97,6 +97,20 @@ def test_arrays_and_networks_are_distilled_in_place_with_nothing_written(tmp_pat
     assert made.files == () and list(tmp_path.iterdir()) == []
 
 
+_FEW = "5 pictures of night; statistics need 16"
+
+
+@pytest.mark.parametrize(("norms", "why"), [("all", _FEW), ("targets", _FEW), ("bogus", "choose trained")])
+def test_norms_of_too_few_pictures_are_refused_before_anything_is_decoded(norms, why, monkeypatch):
+    monkeypatch.setattr("ecotta_rt.student.tasks.distil.decoded", None)
+    targets = {"fog": coloured(seed=2)[0], "night": coloured(5, seed=1)[0]}
+
+    with pytest.raises(UsageError, match=why):
+        student.distil(small(), coloured(), targets, teachers=[small()], training=TRAINING, norms=norms)
+    with pytest.raises(UsageError, match="no target"):
+        student.distil(small(), coloured(), options=student.DistilOptions("source-only"), norms="targets")
+
+
 def test_one_network_may_teach_every_target_as_copies():
     teacher = small(seed=1)
     targets = {"night": coloured(seed=1)[0], "fog": coloured(seed=2)[0]}

@@ -31,6 +31,9 @@ Norms = Literal["trained", "all", "targets"]
 
 _NONE: Mapping[str, Any] = MappingProxyType({})
 
+_LEAST_PICTURES = 16
+"""Of a domain, for statistics of norms: of fewer the channels of a last layer, of few places each, are noise."""
+
 
 @dataclass(frozen=True, eq=False)
 class Student:
@@ -101,7 +104,7 @@ def distil(
         teacher_epochs: Train teachers on the source first.
         keep_teachers: With `out`: write adapted teachers, too.
         norms: Statistics of the student's norms in the end: as it was trained, or measured again on pictures of all
-            domains alike, or of the targets alone.
+            domains alike, or of the targets alone; each domain counts as much as another and needs 16 pictures.
         tests: Labelled pictures by name, whose error is told; nothing is chosen by them.
         out: Where to write the network, without suffix; a run that was interrupted then goes on after its last whole
             epoch. None: nothing is written.
@@ -117,6 +120,7 @@ def distil(
     options = options or DistilOptions("mt-mtda" if len(targets) > 1 else "kd-stda")
     found = pictures.find(source, targets, training.seed)
     member = Member.of(student, checkpoint)
+    _check_norms(norms, found.source.count, {name: target.count for name, target in found.targets.items()})
     networks: Teachers
     if isinstance(options, RankedOptions):
         if teacher_checkpoints or teacher_epochs or keep_teachers:
@@ -170,9 +174,24 @@ def distil(
 
 def _measured_on(norms: Norms, domains: Domains) -> tuple[Domain, ...]:
     """Whose pictures the norms are measured on again; none where they stay."""
-    if norms not in get_args(Norms):
-        raise UsageError(f"norms={norms!r}: choose {', '.join(get_args(Norms))}")
-    if norms == "targets" and sum(len(target.frames) for target in domains.targets) < 2:
-        raise UsageError("--norms targets: no target, or one picture, which has no statistics")
+    # Once more: pictures that cannot be used were left out since.
+    _check_norms(norms, len(domains.source.frames), {each.name: len(each.frames) for each in domains.targets})
     source = () if norms == "targets" else (domains.source,)
     return () if norms == "trained" else (*source, *domains.targets)
+
+
+def _check_norms(norms: Norms, source: int, targets: Mapping[str, int]) -> None:
+    """Refuse, with a UsageError, a choice that is none, or domains of so few pictures that statistics are noise."""
+    if norms not in get_args(Norms):
+        raise UsageError(f"norms={norms!r}: choose {', '.join(get_args(Norms))}")
+    if norms == "trained":
+        return
+    if norms == "targets" and not targets:
+        raise UsageError("--norms targets: there is no target to measure them on")
+    counts = {**({} if norms == "targets" else {"the source": source}), **targets}
+    for name, count in counts.items():
+        if count < _LEAST_PICTURES:
+            raise UsageError(
+                f"--norms {norms}: {count} pictures of {name}; statistics need {_LEAST_PICTURES} of each domain or "
+                "more. Give more pictures, or leave the norms as they are trained"
+            )
