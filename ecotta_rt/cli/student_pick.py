@@ -36,6 +36,7 @@ from ecotta_rt.files.atomic import check_target
 from ecotta_rt.files.figure import check_figure
 from ecotta_rt.files.sizes import byte_size
 from ecotta_rt.messages import in_columns, show
+from ecotta_rt.student.pick_request import check_pick
 
 if TYPE_CHECKING:
     from ecotta_rt.student.slimda.device_cost import Made
@@ -47,7 +48,6 @@ __all__ = ["NAME", "add_arguments", "run"]
 NAME = "pick"
 
 _TITLE = "ecotta student pick"
-_SUFFIX = ".safetensors"
 _MIB = 1 << 20
 
 
@@ -119,20 +119,11 @@ def _check(args: argparse.Namespace) -> None:
     """Refuse what can be refused before torch is imported."""
     if not args.bank.is_file():
         raise InputFileError(f"{args.bank}: no such file")
-    if args.out.suffix != _SUFFIX:
-        raise UsageError(f"--out {args.out}: give a {_SUFFIX} file")
-    if args.ms is not None and not 0 < args.ms < math.inf:
-        raise UsageError(f"--ms {args.ms:g}: milliseconds, above 0")
-    if args.tries < 0:
-        raise UsageError(f"--tries {args.tries}: 0 or more")
-    if args.parts < 1:
-        raise UsageError(f"--parts {args.parts}: at least 1")
-    stem: Path = args.out.with_name(args.out.name.removesuffix(_SUFFIX))
+    ms = math.inf if args.ms is None else args.ms
+    stem = check_pick(args.bank, args.out, ms=ms, tries=args.tries, parts=args.parts)
     for path in (args.out, stem.with_name(f"{stem.name}.ecotta")):
         if path.exists() and not args.force:
             raise UsageError(f"{path} exists; --force replaces it, --out chooses another name")
-        if path.resolve() == args.bank.resolve():
-            raise UsageError(f"--out {path} is the bank itself; choose another name")
         check_target(path)
     check_json(args.json, args.bank, args.out)
 

@@ -182,6 +182,26 @@ def test_a_bank_of_arrays_is_picked_from(tmp_path):
     }
 
 
+@pytest.mark.parametrize(
+    ("out", "options", "why"),
+    [
+        ("bank.safetensors", {}, "is the bank itself"),
+        ("out.pt", {}, "give a .safetensors file"),
+        ("out.safetensors", {"parts": 0}, "parts 0: at least 1"),
+        ("out.safetensors", {"tries": -1}, "tries -1: 0 or more"),
+        ("out.safetensors", {"ms": float("nan")}, "ms nan"),
+        ("out.safetensors", {"ms": -1}, "ms -1"),
+    ],
+)
+def test_a_pick_that_cannot_be_is_refused_and_keeps_the_bank(tmp_path, out, options, why):
+    (tmp_path / "bank.safetensors").write_bytes(b"kept")
+
+    with pytest.raises(UsageError, match=why):
+        student.pick(tmp_path / "bank.safetensors", "raspberry-pi-4-2gb", tmp_path / out, **options)
+    assert [path.name for path in tmp_path.iterdir()] == ["bank.safetensors"]
+    assert (tmp_path / "bank.safetensors").read_bytes() == b"kept"
+
+
 def test_slimming_leaves_a_network_in_memory_as_it_was():
     network = small()
     before = {name: value.clone() for name, value in network.state_dict().items()}

@@ -8,6 +8,7 @@ from ecotta_rt.exporter.request import ExportOptions
 from ecotta_rt.machine.device import load_device
 from ecotta_rt.plan.budget import Wish
 from ecotta_rt.prepare.pipeline import default_kernel
+from ecotta_rt.student.pick_request import check_pick
 from ecotta_rt.student.slimda import picking
 from ecotta_rt.student.slimda.bank import Bank, load_bank
 from ecotta_rt.student.slimda.device_cost import Bundles, Made
@@ -53,19 +54,20 @@ def pick(
         What was found; where nothing fits, `chosen` is None and `refusal` says why, with the nearest.
 
     Raises:
-        UsageError: An unknown device, or a bank of a network that is not given.
+        UsageError: An unknown device, a bank of a network that is not given, options that cannot be, or an `out` that
+            is the bank.
         InputFileError: No bank, or one that cannot be used.
         NetworkError: It cannot be cut into so many parts, or exported.
         TransferError: A file cannot be written.
     """
-    watch, path = watch or Watch(), Path(out)
+    watch = watch or Watch()
+    stem = check_pick(None if isinstance(bank, Bank) else Path(bank), Path(out), ms=ms, tries=tries, parts=parts)
     if not isinstance(bank, Bank):
         costs = costs or costs_path(Path(bank))
         bank = load_bank(Path(bank), network, watch.tell)
     export = ExportOptions(bank.network, classes=bank.classes, frame=bank.frame, batches=(step_batch,))
     wish = Wish(batch=step_batch, adapt=True, limit_bytes=limit_bytes)
     bundles = Bundles(bank, load_device(device), wish, export, parts, default_kernel(bank.network))
-    stem = path.with_name(path.name.removesuffix(".safetensors"))
     with watch.work("picking a width") as report:
         known = [] if costs is None else _known(costs, bundles, watch)
         picked = picking.pick(bundles, stem, ms=ms, tries=tries, seed=seed, report=report, known=known)
