@@ -155,7 +155,7 @@ class OwnTeachers:
         return {}
 
     def keep(self, out: Path, recipe: Mapping[str, Any], frame: FrameSpec) -> tuple[Path, ...]:
-        about = {**recipe, "method": f"teacher of {recipe['method']}"}
+        about = {**recipe, "method": f"teacher of {recipe['method']}", "norms": "trained"}  # the student's alone change
         paths = tuple(beside(out, f"teacher-{place + 1}", "safetensors") for place in range(len(self.teachers)))
         for network, path, teacher in zip(self.teachers, paths, self._teachers, strict=True):
             save_student(network, path, teacher, about, frame=frame)

@@ -15,10 +15,13 @@ from ecotta_rt import student
 from ecotta_rt.cli.main import main
 from ecotta_rt.errors import NetworkError, UsageError
 from ecotta_rt.prepare.augment import Augmentation
-from ecotta_rt.prepare.checkpoint import load_network
+from ecotta_rt.prepare.checkpoint import load_network, read_network_file
 from ecotta_rt.student.slimda.bank import save_bank
 
 TRAINING = student.TrainingOptions(epochs=1, batch=8, augmentation=Augmentation(()), seed=3)
+
+
+_KEPT = ("small.safetensors", "small.teacher-1.safetensors")
 
 
 def coloured(count=24, seed=0):
@@ -118,6 +121,33 @@ def test_one_network_may_teach_every_target_as_copies():
     made = student.distil(small(), coloured(), targets, teachers=[teacher], training=TRAINING)
 
     assert made.recipe["method"] == "mt-mtda" and made.recipe["targets"] == ["night", "fog"]
+
+
+def test_a_network_does_not_teach_itself():
+    network, targets = small(), {"night": coloured(seed=1)[0], "fog": coloured(seed=2)[0]}
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+
+    with pytest.raises(UsageError, match="the student is among its teachers"):
+        student.distil(network, coloured(), targets, teachers=[network], training=TRAINING)
+    with pytest.raises(UsageError, match="two teachers are the same object; give it once"):
+        student.distil(small(), coloured(), targets, teachers=[network, network], training=TRAINING)
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+def test_teachers_that_are_kept_do_not_claim_the_norms_of_the_student(tmp_path):
+    student.distil(
+        "resnet-8",
+        coloured(),
+        {"night": coloured(seed=1)[0]},
+        teachers=["resnet-8"],
+        training=TRAINING,
+        norms="targets",
+        out=tmp_path / "small",
+        keep_teachers=True,
+    )
+
+    said = [read_network_file(tmp_path / name).recipe["norms"] for name in _KEPT]
+    assert said == ["targets", "trained"]
 
 
 def test_the_command_and_the_function_make_the_same_student(tmp_path, monkeypatch):
@@ -238,6 +268,8 @@ def test_what_does_not_go_together_is_refused():
         student.slim(small(), coloured(), {})
     with pytest.raises(UsageError, match="leaves teachers as they are"):
         student.distil(small(), coloured(), options=student.RankedOptions(), teacher_epochs=1)
+    with pytest.raises(UsageError, match="not a network in memory; save it"):
+        student.distil(small(), coloured(), teachers=[small()], options=student.RankedOptions())
     with pytest.raises(UsageError, match="nearest, weighted"):
         student.RankedOptions("best")
     with pytest.raises(UsageError, match="above 0"):

@@ -95,7 +95,8 @@ def distil(
             in place.
         source: Labelled pictures: a path, or frames uint8 `[N, H, W, C]` and labels int64 `[N]`.
         targets: Pictures without labels by the name of the place: paths, or frames.
-        teachers: As `student`; with `RankedOptions` folders and files as for `rank`.
+        teachers: As `student`; with `RankedOptions` folders and files as for `rank`. A network learns in place where
+            the method has its teachers learn. One for several targets learns the first; copies learn the others.
         options: Method and constants; None: MT-MTDA for several targets, KD-STDA for one.
         training: The recipe.
         pictures: How they are looked at.
@@ -122,10 +123,16 @@ def distil(
     member = Member.of(student, checkpoint)
     _check_norms(norms, found.source.count, {name: target.count for name, target in found.targets.items()})
     networks: Teachers
+    _require_different(student, teachers)
     if isinstance(options, RankedOptions):
         if teacher_checkpoints or teacher_epochs or keep_teachers:
             raise UsageError(
                 f"{options.method} leaves teachers as they are: none of their epochs, checkpoints or files"
+            )
+        if any(isinstance(place, nn.Module) for place in teachers):
+            raise UsageError(
+                f"{options.method} takes teachers from folders and files, as rank does, not a network in memory; save "
+                "it, and give its file"
             )
         places = [str(place) for place in teachers]
         networks = RankedTeachers(member, places, options, found, training, watch=watch)
@@ -170,6 +177,17 @@ def distil(
     if base is not None:
         networks.tidy(base)
     return replace(made, error_percent=errors, files=tuple(files))
+
+
+def _require_different(student: str | nn.Module, teachers: Sequence[str | Path | nn.Module]) -> None:
+    """Refuse, with a UsageError, one network in memory in two places: it would be taught by itself."""
+    networks = [each for each in teachers if isinstance(each, nn.Module)]
+    if any(each is student for each in networks):
+        raise UsageError("the student is among its teachers, as the same object; give a copy.deepcopy of it")
+    if len({id(each) for each in networks}) < len(networks):
+        raise UsageError(
+            "two teachers are the same object; give it once, and each target has a copy of it, or give a copy.deepcopy"
+        )
 
 
 def _measured_on(norms: Norms, domains: Domains) -> tuple[Domain, ...]:
