@@ -6,8 +6,8 @@ for those that answer most like the whole network and cost no more than one rati
 with one thread. The widest that is planned within the limit is exported, planned and timed itself; where that does not
 fit after all, the next one is tried. Exit code 3 when no width fits, with the nearest.
 
-What was measured is kept in BANK.costs.json, so that a pick for the next board takes a part of the time; remove it to
-measure anew, say after the machine was busy.
+What was measured is kept in BANK.costs.json, so that a pick for the next board takes a part of the time. With --ms all
+is measured anew, since times of a busy machine are no limit; and so is where by that file nothing would fit.
 
 BANK is from `ecotta student slim`. It holds frames of the target, so no pictures are needed. For a bank of a network of
 your own name its factory, --network FILE.py:FACTORY: that code is run.

@@ -137,13 +137,17 @@ def test_the_next_pick_uses_what_was_measured_and_takes_no_harm_of_a_bad_file(fo
     costs, told = bank.with_name("bank.safetensors.costs.json"), tmp_path / "told.json"
     costs.unlink(missing_ok=True)
 
-    def measured(device):
-        given = ["--device", device, "--json", str(told), "--force"]
+    def measured(device, *more):
+        given = ["--device", device, "--json", str(told), "--force", *more]
         assert main(pick(folder, bank, tmp_path / "door.safetensors", *given)) == 0
         return json.loads(told.read_text())["measured"]
 
     assert measured("raspberry-pi-zero-2w") == 3
     assert measured("raspberry-pi-4-2gb") == 0
+    capsys.readouterr()
+    of_before = json.loads(costs.read_text())
+    costs.write_text(json.dumps({**of_before, "widths": [{**one, "ms": 1e6} for one in of_before["widths"]]}))
+    assert measured("raspberry-pi-4-2gb", "--ms", "100000") == 3  # a busy machine's times are no limit
     capsys.readouterr()
     costs.write_text("{")
     assert measured("raspberry-pi-4-2gb") == 3

@@ -49,12 +49,12 @@ def text(bundles, measured, tmp_path_factory):
 
 
 def test_what_is_measured_is_planned_as_the_whole_bundle_is(bundles, measured, tmp_path):
-    whole = bundles.make(measured[1].widths, tmp_path / "whole", ms=3.5)
+    whole = bundles.make(measured[1].widths, tmp_path / "whole")
 
     kinds = [{graph.kind for graph in one.manifest.graphs} for one in (measured[1], whole)]
     assert kinds == [{"step"}, {"step", "predict", "observe"}]
     assert measured[1].plan == whole.plan
-    assert whole.cost.ms == 3.5 and measured[1].cost.ms > 0 and measured[1].bundle is None
+    assert whole.cost.ms > 0 and measured[1].cost.ms > 0 and measured[1].bundle is None
     assert read_bundle(whole.bundle).manifest == whole.manifest
 
 

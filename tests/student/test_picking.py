@@ -1,6 +1,6 @@
 """The pick of a board, with widths whose cost is a formula: nothing is exported here."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -35,7 +35,7 @@ class Formula:
         self.asked.append(("measure", widths))
         return self.planned(widths)
 
-    def make(self, widths, stem, ms=None):
+    def make(self, widths, stem):
         self.asked.append(("make", widths))
         for suffix in (".safetensors", ".ecotta"):
             stem.with_name(f"{stem.name}{suffix}").write_bytes(b"x")
@@ -49,6 +49,13 @@ class Formula:
         return Made(dict(widths), Cost(peak, share), plan, None, bundle)
 
 
+def small_bank():
+    torch.manual_seed(0)
+    frames = np.random.default_rng(0).integers(0, 256, (8, 8, 8, 3), np.uint8)
+    slimmable = Slimmable(WideResNet(10, 1, 3), torch.zeros(1, 3, 8, 8))
+    return Bank(slimmable, "x.py:y", ("a", "b", "c"), FRAME, 0.125, frames)
+
+
 def picked(bank, limit, out, known=()):
     formula = Formula(bank, limit)
     found = pick(formula, out, ms=float("inf"), tries=3, seed=0, report=lambda *_: None, known=known)
@@ -57,10 +64,7 @@ def picked(bank, limit, out, known=()):
 
 def test_the_next_board_is_picked_for_without_measuring_anything(tmp_path):
     """Also what was tried and did not fit is known, since the search comes to the same widths."""
-    torch.manual_seed(0)
-    frames = np.random.default_rng(0).integers(0, 256, (8, 8, 8, 3), np.uint8)
-    slimmable = Slimmable(WideResNet(10, 1, 3), torch.zeros(1, 3, 8, 8))
-    bank = Bank(slimmable, "x.py:y", ("a", "b", "c"), FRAME, 0.125, frames)
+    bank = small_bank()
 
     first_asked, first = picked(bank, 172, tmp_path / "first")
     planned_again = [Formula(bank, 172).planned(one.widths) for one in first.made]
@@ -79,10 +83,32 @@ def test_the_next_board_is_picked_for_without_measuring_anything(tmp_path):
     ]
 
 
+def test_a_time_of_before_is_not_told_as_one_of_now(tmp_path):
+    bank = small_bank()
+    _, first = picked(bank, 172, tmp_path / "first")
+
+    slow = [replace(one, cost=replace(one.cost, ms=1e5)) for one in first.made]
+    _, again = picked(bank, 172, tmp_path / "again", slow)
+
+    assert again.chosen.cost.ms == first.chosen.cost.ms < 2
+    assert next(one for one in again.made if one.widths == again.chosen.widths).cost.ms == first.chosen.cost.ms
+
+
+def test_costs_that_are_false_refuse_no_board(tmp_path):
+    """What is known says that nothing fits, where the whole network does."""
+    bank = small_bank()
+    _, true = picked(bank, 300, tmp_path / "true")
+    bad = SimpleNamespace(fits=False, limit_bytes=300, largest_tenant="live tensors")
+    false = [replace(one, cost=replace(one.cost, peak_bytes=9e9), plan=bad) for one in true.made]
+
+    asked, found = picked(bank, 300, tmp_path / "found", false)
+
+    assert found.chosen.widths == true.chosen.widths == bank.slimmable.groups.whole()
+    assert found.measured == 3 and [what for what, _ in asked.asked] == ["measure"] * 3 + ["make"]
+
+
 def test_where_nothing_fits_the_nearest_is_told_and_nothing_is_written(tmp_path):
-    torch.manual_seed(0)
-    frames = np.random.default_rng(0).integers(0, 256, (8, 8, 8, 3), np.uint8)
-    bank = Bank(Slimmable(WideResNet(10, 1, 3), torch.zeros(1, 3, 8, 8)), "x.py:y", ("a",), FRAME, 0.125, frames)
+    bank = small_bank()
 
     asked, found = picked(bank, 50, tmp_path / "none")
 

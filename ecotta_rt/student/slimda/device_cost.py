@@ -103,20 +103,19 @@ class Bundles:
         manifest = read_bundle(bundle).manifest
         return self.planned(widths, manifest, self._ms(bundle, self.way(manifest)))
 
-    def make(self, widths: Widths, stem: Path, ms: float | None = None) -> Made:
-        """Write `STEM.safetensors`, `STEM.ecotta-kK.safetensors` and `STEM.ecotta`, and plan.
+    def make(self, widths: Widths, stem: Path) -> Made:
+        """Write `STEM.safetensors`, `STEM.ecotta-kK.safetensors` and `STEM.ecotta`, plan, and take some steps.
 
         Args:
             widths: Its channels.
             stem: Where to, without suffix.
-            ms: Its time, where that was measured already.
 
         Raises:
             NetworkError, UsageError, TransferError: As `measure`.
         """
         bundle = self._written(widths, stem, self.options)
         manifest = read_bundle(bundle).manifest
-        found = self.planned(widths, manifest, self._ms(bundle, self.way(manifest)) if ms is None else ms)
+        found = self.planned(widths, manifest, self._ms(bundle, self.way(manifest)))
         return replace(found, bundle=bundle)
 
     def planned(self, widths: Widths, manifest: Manifest, ms: float) -> Made:

@@ -1,10 +1,13 @@
-"""What widths of a bank cost, kept beside it: the second board is picked for in seconds.
+"""What widths of a bank cost, kept beside it: the next board is picked for without measuring them again.
 
     BANK.safetensors   ->   BANK.safetensors.costs.json: of each width that was measured its manifest and milliseconds
 
 Plans need manifests only, and the time is this machine's, so neither is a board's own. What is kept counts for the same
-network, way of making bundles, code and machine; of anything else it is left aside and written anew. A file that says
-what is not so misleads the search, and no more: what is picked is exported and planned itself.
+network, way of making bundles, code and machine; of anything else it is left aside and written anew. Where a pick has a
+limit of time nothing of it is used: the machine may have been busy then.
+
+A file that says what is not so makes a pick narrower than it need be. It cannot bring one in that does not fit, since
+what is picked is exported, planned and timed itself, nor refuse a board: before that all is measured anew.
 """
 
 import json

@@ -85,11 +85,20 @@ def pick(
         tries: Random narrowings a budget.
         seed: Of the search.
         report: Hears what is done.
-        known: What was measured before: see `kept_costs`.
+        known: What was measured before: see `kept_costs`. Where by these nothing fits, all is measured anew.
 
     Raises:
         NetworkError, UsageError, TransferError: As `Bundles.measure`.
     """
+    picked = _picked(bundles, stem, ms, tries, seed, report, known)
+    if picked.chosen is None and known:
+        return _picked(bundles, stem, ms, tries, seed, report, ())
+    return picked
+
+
+def _picked(
+    bundles: Bundles, stem: Path, ms: float, tries: int, seed: int, report: Report, known: Sequence[Made]
+) -> Picked:
     bank, groups = bundles.bank, bundles.bank.slimmable.groups
     between = at_ratio(groups, max(bank.least, ratio_for(groups, _FITTED_SHARE)))
     wanted = [groups.whole(), between, at_ratio(groups, bank.least)]
@@ -136,9 +145,11 @@ def _first_that_fits(
         if widths in tried or (known is not None and not (known.plan.fits and known.cost.ms <= ms)):
             continue
         tried.append(widths)
-        whole = bundles.make(widths, folder / _WRITTEN, None if known is None else known.cost.ms)
+        whole = bundles.make(widths, folder / _WRITTEN)
         if known is None:
             made.append(whole)
+        else:
+            made[made.index(known)] = whole  # its time is of now
         if whole.plan.fits and whole.cost.ms <= ms:
             return whole
     return None

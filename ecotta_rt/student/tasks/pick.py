@@ -47,7 +47,8 @@ def pick(
         parts: K.
         tries: Random narrowings for each budget.
         seed: Of the search.
-        costs: Where measured costs are kept for the next board; None: beside the file of a bank, else nowhere.
+        costs: Where measured costs are kept for the next board; None: beside the file of a bank, else nowhere. Not read
+            where `ms` is a limit: times are then measured now.
         watch: Hears how far it is.
 
     Returns:
@@ -69,7 +70,8 @@ def pick(
     wish = Wish(batch=step_batch, adapt=True, limit_bytes=limit_bytes)
     bundles = Bundles(bank, load_device(device), wish, export, parts, default_kernel(bank.network))
     with watch.work("picking a width") as report:
-        known = [] if costs is None else _known(costs, bundles, watch)
+        # A time that was taken while the machine was busy shall refuse nothing.
+        known = [] if costs is None or ms < math.inf else _known(costs, bundles, watch)
         picked = picking.pick(bundles, stem, ms=ms, tries=tries, seed=seed, report=report, known=known)
     if costs is not None and picked.measured:
         try:
