@@ -248,7 +248,7 @@ def write_board(path: Path, facts: Mapping[str, Any], seed: int, training_s: flo
         "seed": seed,
         "limit_bytes": limit,
         "share": facts["candidates"][place]["share"],
-        "wider_bytes": [round(one["predicted_peak_bytes"]) for one in facts["candidates"][:place]][-1:],
+        **next_wider(facts["candidates"][:place]),
         "planned_bytes": chosen["peak_bytes"],
         "measured_bytes": told.get("peak_bytes"),
         "group_bytes": record.peak_bytes,
@@ -259,6 +259,17 @@ def write_board(path: Path, facts: Mapping[str, Any], seed: int, training_s: flo
         "training_cpu_s": round(training_s, 1),
     }
     write_row(path, "boards", row, ("device", "seed"))
+
+
+def next_wider(candidates: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What the narrowest of those that were not taken needs: as planned where it was exported, else as predicted."""
+    if not candidates:
+        return {"wider_bytes": [], "wider_planned": False}
+    last = candidates[-1]
+    return {
+        "wider_bytes": [round(last.get("peak_bytes", last["predicted_peak_bytes"]))],
+        "wider_planned": "peak_bytes" in last,
+    }
 
 
 if __name__ == "__main__":

@@ -171,11 +171,13 @@ def _boards(report: dict[str, Any]) -> list[str]:
     if not rows:
         return []
     lines = [
-        "| board | limit MiB | operations | planned MiB | measured MiB | killed | next wider, MiB | ms a frame |",
+        "| board | limit MiB | operations | planned MiB | measured MiB | killed "
+        "| next wider, planned MiB (~ predicted) | ms a frame |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for row in rows:
-        wider = f"{row['wider_bytes'][0] / _MIB:.0f}" if row["wider_bytes"] else "none"
+        about = "" if row.get("wider_planned") else "~"
+        wider = f"{about}{row['wider_bytes'][0] / _MIB:.1f}" if row["wider_bytes"] else "none"
         measured = "" if row["measured_bytes"] is None else f"{row['measured_bytes'] / _MIB:.1f}"
         cells = [row["device"], f"{row['limit_bytes'] / _MIB:.0f}", f"{row['share']:.2f}"]
         cells += [f"{row['planned_bytes'] / _MIB:.1f}", measured, str(row["kills"]), wider, f"{row['ms_a_frame']:.2f}"]

@@ -47,3 +47,24 @@ def test_no_board_was_over_its_limit(report, render_slim):
     for board in report["boards"]:
         assert board["measured_bytes"] < board["limit_bytes"] and board["kills"] == 0
     assert "| raspberry-pi-zero-2w | 191 |" in render_slim(report)
+
+
+def test_the_next_wider_one_does_not_fit_and_is_marked_where_it_is_a_prediction(report, render_slim):
+    refused = [board for board in report["boards"] if board["wider_bytes"]]
+    assert refused and all(board["wider_planned"] for board in refused)
+    assert all(board["wider_bytes"][0] > board["limit_bytes"] for board in refused)
+
+    predicted = {**refused[0], "wider_planned": False}
+    tables = [render_slim({**report, "boards": [board]}).splitlines() for board in (refused[0], predicted)]
+    cells = [next(line for line in table if line.startswith("| raspberry")).split(" | ")[6] for table in tables]
+    assert cells[1] == f"~{cells[0]}"
+
+
+def test_what_an_exported_candidate_was_planned_with_is_kept(checkout, monkeypatch):
+    monkeypatch.syspath_prepend(str(checkout / "benchmarks"))
+    from measure_slim import next_wider
+
+    guessed, exported = {"predicted_peak_bytes": 183.4}, {"predicted_peak_bytes": 183.4, "peak_bytes": 214}
+    assert next_wider([guessed, exported]) == {"wider_bytes": [214], "wider_planned": True}
+    assert next_wider([exported, guessed]) == {"wider_bytes": [183], "wider_planned": False}
+    assert next_wider([]) == {"wider_bytes": [], "wider_planned": False}
