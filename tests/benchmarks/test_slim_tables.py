@@ -22,7 +22,14 @@ def render_slim(checkout):
 
 
 def row(kind, share, seed, error):
-    return {"kind": kind, "share": share, "seed": seed, "error_percent": error, "training_cpu_s": 10.0}
+    return {
+        "kind": kind,
+        "share": share,
+        "seed": seed,
+        "error_percent": error,
+        "training_cpu_s": 10.0,
+        "setting": {"lr": 0.1},
+    }
 
 
 def test_a_bank_stands_beside_widths_that_were_trained_alone(report, render_slim):
@@ -39,7 +46,7 @@ def test_a_bank_stands_beside_widths_that_were_trained_alone(report, render_slim
         "| mean of widths | 5.0 | 6.0 ± 1.4 |",
     ]
     assert "(1 of bank, 2 of alone, 0 of source only; one seed is a check)" in found[6]
-    assert "bank 10, alone 20" in found[6]
+    assert "Seconds of a core: bank 10;" in found[6]
 
 
 def test_no_board_was_over_its_limit(report, render_slim):
@@ -55,7 +62,8 @@ def test_the_next_wider_one_does_not_fit_and_is_marked_where_it_is_a_prediction(
     assert all(board["wider_bytes"][0] > board["limit_bytes"] for board in refused)
 
     predicted = {**refused[0], "wider_planned": False}
-    tables = [render_slim({**report, "boards": [board]}).splitlines() for board in (refused[0], predicted)]
+    rows = ([board, *report["boards"][1:]] for board in (refused[0], predicted))
+    tables = [render_slim({**report, "boards": boards}).splitlines() for boards in rows]
     cells = [next(line for line in table if line.startswith("| raspberry")).split(" | ")[6] for table in tables]
     assert cells[1] == f"~{cells[0]}"
 
