@@ -247,7 +247,7 @@ def read_header(content: bytes, origin: str) -> tuple[dict[str, Any], dict[str, 
         InputFileError: It is none of a state.
     """
     if content.startswith(_ZIP_MARK):
-        raise InputFileError(f"{origin}: a zip file, such as a bundle, and no state")
+        raise InputFileError(f"{origin}: not a safetensors file but a zip, such as a bundle, and no state")
     start = 8 + (length := int.from_bytes(content[:8], "little"))
     if length > MAX_HEADER_BYTES:
         raise InputFileError(

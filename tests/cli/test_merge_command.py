@@ -158,7 +158,7 @@ def test_what_cannot_be_meant_is_refused(arguments, code, said, boards, tmp_path
 
 def test_a_bundle_for_a_state_and_another_networks_bundle_are_told(boards, bundle, checkout, tmp_path, capsys):
     code, _, said = run(capsys, boards, bundle, "-o", tmp_path / "all.safetensors")
-    assert (code, "a zip file, such as a bundle, and no state" in said) == (4, True)
+    assert (code, "a zip, such as a bundle, and no state" in said) == (4, True)
 
     for file in boards.iterdir():
         replace(AdaptState.load(file), network_digest="cd" * 32).save(file)
