@@ -19,6 +19,7 @@ from ecotta_rt.errors import InputFileError, UsageError
 from ecotta_rt.files.atomic import write_atomic
 from ecotta_rt.files.kinds import open_regular
 from ecotta_rt.files.names import readable_name
+from ecotta_rt.files.stored_zip import ARCHIVE_MARK
 
 __all__ = [
     "MAX_HEADER_BYTES",
@@ -49,7 +50,6 @@ MOST_BYTES = 1 << 30
 
 _FOLLOWED, _LEARNED = "frames.followed", "frames.learned"
 _MAX_AXES = 8
-_ZIP_MARK = b"PK\x03\x04"
 _MOST_METADATA = 1 << 18
 """Characters; ours have 2,000."""
 
@@ -246,7 +246,7 @@ def read_header(content: bytes, origin: str) -> tuple[dict[str, Any], dict[str, 
     Raises:
         InputFileError: It is none of a state.
     """
-    if content.startswith(_ZIP_MARK):
+    if content.startswith(ARCHIVE_MARK):
         raise InputFileError(f"{origin}: not a safetensors file but a zip, such as a bundle, and no state")
     start = 8 + (length := int.from_bytes(content[:8], "little"))
     if length > MAX_HEADER_BYTES:

@@ -19,14 +19,14 @@ from numpy.typing import NDArray
 from ecotta_rt.errors import InputFileError, UsageError
 from ecotta_rt.fleet.flat import FlatState
 
-__all__ = ["MOST", "MOST_STATES", "WORTH", "Clusters", "clusters_of"]
+__all__ = ["MOST", "MOST_STATES", "WORTH", "Clusters", "clusters_of", "require_few"]
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 
 MOST = 8
 MOST_STATES = 4000
-"""Distances of all pairs are held: of so many they take 122 MiB."""
+"""Distances of all pairs are held: a table of so many takes 122 MiB, and there are a few of them."""
 
 WORTH = 0.4
 """The least silhouette of a division. On ResNet-20 seven boards, three of them in noise, had 0.50 to 0.52 for that
@@ -61,9 +61,7 @@ def clusters_of(states: Sequence[FlatState]) -> Clusters:
         UsageError: More than `MOST_STATES`.
         InputFileError: Statistics so large that no distances can be told.
     """
-    count = len(states)
-    if count > MOST_STATES:
-        raise UsageError(f"{count} states are more than can be compared pair by pair; cluster at most {MOST_STATES}")
+    require_few(count := len(states))
     points = _points(states)
     products = _products(points)
     if not np.isfinite(products).all():
@@ -82,6 +80,12 @@ def clusters_of(states: Sequence[FlatState]) -> Clusters:
         if silhouette > best.silhouette:
             best = Clusters(labels, silhouette, best.picture)
     return best if best.silhouette >= WORTH else Clusters(np.zeros(count, np.intp), best.silhouette, best.picture)
+
+
+def require_few(count: int) -> None:
+    """Raise `UsageError` for more than `MOST_STATES`."""
+    if count > MOST_STATES:
+        raise UsageError(f"{count} states are more than can be compared pair by pair; cluster at most {MOST_STATES}")
 
 
 def _points(states: Sequence[FlatState]) -> Floats:

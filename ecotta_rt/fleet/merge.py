@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecotta_rt.errors import InputFileError, UsageError
-from ecotta_rt.fleet.clusters import MOST_STATES, Clusters, clusters_of
+from ecotta_rt.fleet.clusters import Clusters, clusters_of, require_few
 from ecotta_rt.fleet.flat import FlatState
 from ecotta_rt.fleet.pooling import PooledMoments, WeightedMean
 from ecotta_rt.fleet.robust import Middle, distances, median, middle_of, trimmed_mean
@@ -175,8 +175,8 @@ def _checked(options: MergeOptions, count: int) -> tuple[str, Sequence[float] | 
     weights = options.weights
     if not count:
         raise UsageError("no states to merge; name at least one")
-    if options.clusters and count > MOST_STATES:
-        raise UsageError(f"{count} states are more than can be compared pair by pair; cluster at most {MOST_STATES}")
+    if options.clusters:
+        require_few(count)
     if rule not in RULES:
         raise UsageError(f"no rule {rule!r}; there are {', '.join(RULES)}")
     if rule != "mean" and weights not in (None, "equal"):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ecotta_rt.errors import InputFileError
-from ecotta_rt.fleet.flat import FlatState, FlatStates
+from ecotta_rt.fleet.flat import Arrangement, FlatState, FlatStates
 from ecotta_rt.fleet.sources import StateSource
 
 __all__ = ["LeftOut", "Surveyed", "survey"]
@@ -117,9 +117,11 @@ def _of_other_networks(network_digest: str | None) -> Refusals:
 
 def _of_other_arrangements(states: Sequence[FlatState]) -> dict[int, str]:
     """A digest is a claim: states of one network have the same arrays."""
-    counted = Counter(state.arrangement for state in states)
-    first = {state.arrangement: min(s.digest for s in states if s.arrangement == state.arrangement) for state in states}
-    most = max(counted, key=lambda one: (counted[one], first[one]), default=None)  # the same in whatever order
+    digests: dict[Arrangement, list[bytes]] = {}
+    for state in states:
+        digests.setdefault(state.arrangement, []).append(state.digest)
+    # Where as many have one as the other, the digests decide: the same in whatever order.
+    most = max(digests, key=lambda one: (len(digests[one]), min(digests[one])), default=None)
     return {
         place: "its arrays are not those of most states of this network"
         for place, state in enumerate(states)

@@ -7,11 +7,10 @@ from typing import Any, Literal
 
 from ecotta_rt.errors import InputFileError, UsageError
 from ecotta_rt.files.atomic import check_target
+from ecotta_rt.fleet.folder import STATE_SUFFIX
 from ecotta_rt.options import AnswerKind
 
 __all__ = ["STATE_SUFFIX", "RunOptions"]
-
-STATE_SUFFIX = ".state.safetensors"
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from ecotta_rt.bundle import read_bundle
+from ecotta_rt.cli import merge as command
 from ecotta_rt.cli.main import main
 from ecotta_rt.daemon.saving.snapshot_files import camera_folder
 from ecotta_rt.daemon.saving.snapshots import Snapshots
-from ecotta_rt.fleet.merge import merge
+from ecotta_rt.fleet.merge import RULES, merge
 from ecotta_rt.runtime.engine import Runtime
 from ecotta_rt.state import AdaptState, FramesBehind
 
@@ -197,3 +198,7 @@ def test_an_old_outcome_is_replaced_where_it_is_said(boards, tmp_path, capsys):
     code, _, said = run(capsys, boards, "-o", out)
     assert (code, "exists; --force replaces it" in said) == (2, True)
     assert run(capsys, boards, "-o", out, "--force")[0] == 0
+
+
+def test_the_command_offers_the_rules_there_are():
+    assert command._RULES == RULES  # written twice, since --help needs no numpy
