@@ -55,9 +55,10 @@ from ecotta_rt.cli.parser import MOST_FRAMES, batch_size, integer, integer_up_to
 from ecotta_rt.cli.signals import ENDING, ended_by_signals, stopped_by_signals
 from ecotta_rt.errors import EXIT_INTERRUPTED
 from ecotta_rt.files.sizes import byte_size
+from ecotta_rt.fleet.folder import STATE_SUFFIX
 from ecotta_rt.messages import tell
 from ecotta_rt.options import ANSWERS
-from ecotta_rt.run.options import STATE_SUFFIX, RunOptions
+from ecotta_rt.run.options import RunOptions
 
 if TYPE_CHECKING:
     from ecotta_rt.runtime.engine import Runtime

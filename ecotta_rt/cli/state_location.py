@@ -11,7 +11,7 @@ from ecotta_rt.daemon.configuration.tables import STATE_SUFFIX as FOLDER_SUFFIX
 from ecotta_rt.daemon.saving.kept_states import CameraStates, KeptState, cameras_in, chosen
 from ecotta_rt.daemon.saving.snapshot_files import camera_folder, foreign, is_source, snapshots_in
 from ecotta_rt.errors import ConfigurationError, EcottaError, InputFileError, UsageError
-from ecotta_rt.run.options import STATE_SUFFIX as FILE_SUFFIX
+from ecotta_rt.fleet.folder import STATE_SUFFIX as FILE_SUFFIX
 from ecotta_rt.state import SECTIONS, AdaptState
 
 __all__ = ["StateLocation", "state_location"]

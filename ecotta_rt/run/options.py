@@ -10,7 +10,7 @@ from ecotta_rt.files.atomic import check_target
 from ecotta_rt.fleet.folder import STATE_SUFFIX
 from ecotta_rt.options import AnswerKind
 
-__all__ = ["STATE_SUFFIX", "RunOptions"]
+__all__ = ["RunOptions"]
 
 
 @dataclass(frozen=True)
