@@ -6,7 +6,8 @@ valid state of each camera, of another folder all *.state.safetensors in it. No 
 Parameters are averaged, and the statistics of norms pooled as moments, in proportion to the frames behind each state.
 Momentum, the filter of answers and the memory of places begin anew. Order and names of the states change nothing.
 A state that is damaged, of another network, or of numbers out of all proportion ends the merge with exit code 4, and
-nothing is written; with --robust it is named and left out, and a few hostile states cannot turn the rest.
+nothing is written; with --robust it is named and left out, and a few hostile states cannot turn the rest. Where more
+than --most-left-out of them would be left out, that ends with exit code 4, too.
 
 What the merged state is worth is told by trying it: `ecotta run --state OUT --no-adapt`; without --no-adapt the file
 becomes that run's own. The boards' own states stay.
@@ -22,6 +23,8 @@ examples:
   ecotta merge /var/lib/ecotta -o all.state.safetensors --bundle net.ecotta
   ecotta merge from-boards/ -o all.state.safetensors --robust                   some boards may be broken or hostile
   ecotta merge from-boards/ -o all.state.safetensors --clusters --plot kinds.svg    all-1..., all-2...: day, night, ...
+  ecotta merge from-boards/ -o all.state.safetensors --clusters 3                   three kinds of place
+  ecotta merge from-boards/ -o all.state.safetensors --bundle net.ecotta --source-share 0.5
   ecotta merge a.state.safetensors b.state.safetensors -o ab.state.safetensors --weights 3,1
   ecotta merge from-boards/ -o all.state.safetensors --rule median --json report.json
   ecotta merge --networks night.safetensors day.safetensors -o both.safetensors
@@ -31,18 +34,19 @@ examples:
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ecotta_rt.cli import merge_networks
 from ecotta_rt.cli.json_option import STDOUT, add_json, check_json, write_json
 from ecotta_rt.errors import InputFileError, UsageError
 from ecotta_rt.files.atomic import check_target
-from ecotta_rt.messages import in_columns, show, tell
+from ecotta_rt.messages import show, tell
 
 if TYPE_CHECKING:  # they need numpy, which --help does not
-    from ecotta_rt.fleet.merge import Merged, MergedGroup
+    from ecotta_rt.fleet.bundle_state import BundleState
+    from ecotta_rt.fleet.merge import Merged
 
 __all__ = ["NAME", "SCHEMA", "add_arguments", "run"]
 
@@ -53,9 +57,8 @@ SCHEMA = 1
 
 _TITLE = "ecotta merge"
 _SUFFIX = ".safetensors"
-_RULES = ("mean", "median", "trimmed-mean")
+_RULES = ("mean", "median", "trimmed-mean", "clipped-mean")
 _WEIGHTS = ("counts", "equal")
-_SHOWN = 24
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -71,12 +74,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the merged state; with --clusters OUT-1, OUT-2, ...",
     )
     add("--robust", action="store_true", help="leave out what cannot be used or is out of all proportion, and say so")
-    add("--clusters", action="store_true", help="one state for each kind of place, by norm statistics; finds how many")
+    add(
+        "--most-left-out",
+        type=float,
+        metavar="SHARE",
+        help="with --robust: where a larger share of the states is left out, exit code 4 and nothing is written (0.5)",
+    )
+    add(
+        "--clusters",
+        type=_kinds,
+        nargs="?",
+        const=True,
+        default=False,
+        metavar="N",
+        help="one state for each kind of place, by norm statistics; N says how many, without it they are found",
+    )
+    add(
+        "--source-share",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="draw what is merged towards the source, the own state of --bundle, as if that were so large a share of "
+        "the boards: less is lost on pictures like those of the training, and less gained far from them (0)",
+    )
     add(
         "--rule",
         choices=_RULES,
-        help="mean; or coordinate by coordinate the median, or the mean without a fifth at either end (default: mean, "
-        "with --robust trimmed-mean)",
+        help="mean; by coordinate the median, or the mean without a fifth at either end; or clipped-mean, of states "
+        "that are drawn in to the usual distance from the median (default: mean, with --robust clipped-mean)",
     )
     add(
         "--weights",
@@ -98,12 +123,22 @@ def run(args: argparse.Namespace) -> int:
         return merge_networks.run(args)
     merge_networks.refuse_options(args)
     _check(args)
+    from ecotta_rt.cli.merge_text import merge_facts, merge_text
     from ecotta_rt.cli.progress import WorkProgress
-    from ecotta_rt.fleet.merge import MergeOptions, merge
+    from ecotta_rt.fleet.merge import merge
+    from ecotta_rt.fleet.options import MergeOptions
 
     files = _each_once([file for path in args.states for file in _files(path)])
     _require_free(args.out, files, args)
-    options = MergeOptions(args.rule, args.weights, args.robust, args.clusters, _network(args.bundle))
+    options = MergeOptions(
+        rule=args.rule,
+        weights=args.weights,
+        robust=args.robust,
+        clusters=args.clusters,
+        bundle=_bundle_state(args.bundle),
+        source_share=args.source_share,
+        **({} if args.most_left_out is None else {"most_left_out": args.most_left_out}),
+    )
     with WorkProgress(_TITLE) as progress:
         merged = merge(files, options, progress.update)
     paths = _outputs(args.out, len(merged.groups)) if args.clusters else [args.out]
@@ -117,9 +152,11 @@ def run(args: argparse.Namespace) -> int:
         draw_clusters(merged.clusters, args.plot)
     for one in merged.left_out:
         tell(_TITLE, f"left out: {one.why}")
-    write_json(args.json, _facts(merged, paths))
+    for note in _notes(args, merged, paths):
+        tell(_TITLE, note)
+    write_json(args.json, {"schema": SCHEMA, **merge_facts(merged, paths)})
     if args.json != STDOUT:
-        show(_text(merged, paths, by_hand=isinstance(args.weights, tuple)))
+        show(merge_text(merged, paths, by_hand=isinstance(args.weights, tuple), asked=args.clusters is not True))
     return 0
 
 
@@ -132,10 +169,20 @@ def _weights(text: str) -> str | tuple[float, ...]:
         raise argparse.ArgumentTypeError(f"{text!r}: counts, equal, or a number for each state as 3,1,1") from None
 
 
+def _kinds(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r}: how many kinds of place, or nothing; name the states before it")
+    return int(text)
+
+
 def _check(args: argparse.Namespace) -> None:
     """Refuse what can be refused before anything is read."""
     if args.out.suffix != _SUFFIX:
         raise UsageError(f"--out {args.out}: give a {_SUFFIX} file")
+    if args.most_left_out is not None and not args.robust:
+        raise UsageError("--most-left-out goes with --robust; without that a state that cannot be used ends the merge")
+    if args.source_share and args.bundle is None:
+        raise UsageError("--source-share needs --bundle: the source is the bundle's own state")
     if args.plot is not None:
         if not args.clusters:
             raise UsageError("--plot draws clusters; give --clusters too")
@@ -213,62 +260,19 @@ def _files(path: Path) -> Sequence[Path]:
     return found
 
 
-def _network(bundle: Path | None) -> str | None:
+def _bundle_state(bundle: Path | None) -> "BundleState | None":
     if bundle is None:
         return None
     from ecotta_rt.bundle import read_bundle
+    from ecotta_rt.fleet.bundle_state import BundleState
 
-    return read_bundle(bundle, verify=False).manifest.network_digest
-
-
-def _facts(merged: "Merged", paths: Sequence[Path]) -> dict[str, Any]:
-    groups = [
-        {
-            "path": str(path),
-            "frames_followed": group.state.behind.followed,
-            "frames_learned": group.state.behind.learned,
-            "members": [
-                {"name": name, "share": share} for name, share in sorted(zip(group.members, group.shares, strict=True))
-            ],
-        }
-        for path, group in zip(paths, merged.groups, strict=True)
-    ]
-    return {
-        "schema": SCHEMA,
-        "network_digest": merged.groups[0].state.network_digest,
-        "rule": merged.rule,
-        "silhouette": None if merged.clusters is None else merged.clusters.silhouette,
-        "groups": groups,
-        "left_out": [{"name": one.name, "why": one.why} for one in merged.left_out],
-    }
+    return BundleState.of(read_bundle(bundle, verify=False))
 
 
-def _text(merged: "Merged", paths: Sequence[Path], by_hand: bool) -> str:
-    rows: list[Sequence[str]] = [("", "states", "followed", "learned", "largest share")]
-    rows += [_row(path, group) for path, group in zip(paths, merged.groups, strict=True)]
-    count = sum(len(group.members) for group in merged.groups)
-    digest = merged.groups[0].state.network_digest[:12]
-    heading = f"{count} state{'s' * (count != 1)} of network {digest} merged by {merged.rule}"
-    if merged.clusters is not None:
-        kinds = len(merged.groups)
-        heading += f", {kinds} kinds of place" if kinds > 1 else ", one kind of place"
-        heading += f" (best division: silhouette {merged.clusters.silhouette:.2f})"
-    left_out = len(merged.left_out)
-    heading += f"; {left_out} left out" if left_out else ""
-    text = f"{heading}\n{in_columns(rows, right={1, 2, 3, 4})}"
-    if len(merged.groups) > 1 or by_hand:
-        text += "".join(f"\n{path}: {_members(group)}" for path, group in zip(paths, merged.groups, strict=True))
-    return text
-
-
-def _members(group: "MergedGroup") -> str:
-    """Names and shares, the first dozens."""
-    named = sorted(zip(group.members, group.shares, strict=True))
-    more = f" and {len(named) - _SHOWN} more, see --json" if len(named) > _SHOWN else ""
-    return ", ".join(f"{name} ({100 * share:.0f} %)" for name, share in named[:_SHOWN]) + more
-
-
-def _row(path: Path, group: "MergedGroup") -> tuple[str, ...]:
-    behind = group.state.behind
-    counts = ("?" if count is None else f"{count:,}" for count in (behind.followed, behind.learned))
-    return (str(path), f"{len(group.members):,}", *counts, f"{100 * max(group.shares):.0f} %")
+def _notes(args: argparse.Namespace, merged: "Merged", paths: Sequence[Path]) -> Iterator[str]:
+    """What the user may not expect."""
+    for path, group in zip(paths, merged.groups, strict=True):
+        if args.robust and len(group.members) < 3:
+            yield f"{path}: of {len(group.members)} none can be told from the rest; --robust compares three or more"
+    if args.clusters and (more := _outputs(args.out, len(paths) + 1)[-1]).exists():
+        yield f"{more} is of an earlier merge, which had more kinds of place"

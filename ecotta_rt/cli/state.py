@@ -4,10 +4,11 @@ WHERE is one of
   FOLDER        the state folder of `ecotta serve`, or the folder of one camera in it
   CONFIG.toml   a configuration of `ecotta serve`
   FILE          one state, such as `ecotta run` keeps it (list, show, check and diff)
+  FOLDER        of states of boards, NAME.state.safetensors, as gateways have them (the same four)
 
 list       every generation: when, why, frames behind it, size, and whether it can be gone on from
 show       what is in one: frames, distance from the source by norm, the filter, the memory of places
-check      read all that is there, or in a folder of NAME.state.safetensors; exit code 4 where one cannot be used
+check      read all that is there; exit code 4 where one cannot be used
 diff       how far two of them are apart, by part, relative to the larger magnitude
 rollback   make an older one the newest, as a new generation; so this can be undone in the same way
 adopt      make a state's file the newest, such as one merged from many boards; what was learned before is kept, too
@@ -16,12 +17,15 @@ send       send the newest one to a gateway: `ecotta state send --help`
 collect    take from a broker what boards have sent: `ecotta state collect --help`
 
 A generation is the number that `list` shows. Without one, show takes the newest valid one, diff the two newest, and
-rollback the one before the newest. For diff and show it may also be a state's file, or `source` for the bundle's own.
+rollback the one before the newest. For diff and show it may also be a state's file, or `source` for the bundle's own;
+in a folder of states of boards it is a board's name.
 rollback, adopt and reset are refused while a daemon runs on the folder: stop it first.
 
 examples:
   ecotta state list /var/lib/ecotta
   ecotta state show door.toml --camera front-door
+  ecotta state list from-boards/
+  ecotta state show from-boards/ door                               that of one board
   ecotta state check from-boards/ --bundle net.ecotta               also whether they are of this network
   ecotta state diff /var/lib/ecotta 41 42 --camera front-door
   ecotta state diff /var/lib/ecotta source --bundle net.ecotta      what the newest has learned
@@ -103,11 +107,14 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _list(location: "StateLocation", camera: str | None, which: Sequence[str]) -> Report:
-    from ecotta_rt.cli.state_text import camera_facts, camera_text, file_facts, file_text
+    from ecotta_rt.cli.state_text import camera_facts, camera_text, file_facts, file_text, files_text
 
     if location.file is not None:
         facts = file_facts(location.file)
         return file_text(facts), {"file": facts}
+    if location.boards and camera is None:
+        files = [file_facts(path) for path in location.boards.values()]
+        return files_text(files, location.boards), {"files": files}
     cameras = location.cameras if camera is None else [location.camera(camera)]
     found = [camera_facts(one) for one in cameras]
     text = "\n\n".join(map(camera_text, found)) or f"{location.where}: no states{location.hint}"
@@ -175,10 +182,10 @@ def _adopt(location: "StateLocation", camera: str | None, which: Sequence[str]) 
         snapshots.keep_before_reset()
         new = snapshots.write(state, f"adopted {Path(which[0]).name}")
     facts = {"camera": states.camera, "adopted": which[0], "generation": new.generation, "path": str(new.path)}
-    text = f"{states.camera}: {new} is {which[0]}, and the next start goes on from it; what was learned is kept\n"
+    text = f"{states.camera}: {new} is {which[0]}, and the next start goes on from it"
     if newest is None:
-        return text + f"to undo it: ecotta state reset {location.where} --camera {states.camera}", facts
-    return text + _undo(location, states.camera, newest), facts
+        return text + f"\nto undo it: ecotta state reset {location.where} --camera {states.camera}", facts
+    return f"{text}; what was learned is kept\n{_undo(location, states.camera, newest)}", facts
 
 
 def _reset(location: "StateLocation", camera: str | None, which: Sequence[str]) -> Report:

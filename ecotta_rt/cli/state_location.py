@@ -1,10 +1,13 @@
 """What the WHERE of `ecotta state` leads to: cameras with generations, or a single file; and their bundle."""
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
+
+import numpy as np
 
 from ecotta_rt.bundle import Bundle, read_bundle
 from ecotta_rt.daemon.configuration.tables import STATE_SUFFIX as FOLDER_SUFFIX
@@ -12,12 +15,14 @@ from ecotta_rt.daemon.saving.kept_states import CameraStates, KeptState, cameras
 from ecotta_rt.daemon.saving.snapshot_files import camera_folder, foreign, is_source, snapshots_in
 from ecotta_rt.errors import ConfigurationError, EcottaError, InputFileError, UsageError
 from ecotta_rt.fleet.folder import STATE_SUFFIX as FILE_SUFFIX
+from ecotta_rt.fleet.folder import states_in
 from ecotta_rt.state import SECTIONS, AdaptState
 
 __all__ = ["StateLocation", "state_location"]
 
 _BUNDLE_SUFFIX = ".ecotta"
 SOURCE = "source"
+_NAMED = 12
 
 Named = tuple[str, AdaptState]
 """A state, and what to call it."""
@@ -32,6 +37,7 @@ class StateLocation:
         bundle: The network's; None: not known.
         cameras: Those that have states there.
         file: A single state; then there are no cameras.
+        boards: Files of single states in a folder that has no cameras, by their boards' names.
         hint: What to try where there is nothing.
     """
 
@@ -39,6 +45,7 @@ class StateLocation:
     bundle: Bundle | None
     cameras: tuple[CameraStates, ...] = ()
     file: Path | None = None
+    boards: Mapping[str, Path] = field(default_factory=dict)
     hint: str = ""
 
     @cached_property
@@ -55,6 +62,18 @@ class StateLocation:
         asked = _digest(self.bundle)
         if asked not in (None, state.network_digest):
             raise InputFileError(f"{name}: belongs to network {state.network_digest[:12]}, not to {asked[:12]}")
+
+    def require_held(self, state: AdaptState, name: str) -> None:
+        """Raise `InputFileError` where norms that boards hold are not the bundle's: a run would refuse the state."""
+        if self.bundle is None or (source := self.source_of(state)) is None or is_source(state):
+            return
+        for array in self.bundle.manifest.layout.held:
+            found = state.statistics.get(array.name)
+            if found is None or not np.array_equal(found, source.statistics[array.name]):
+                raise InputFileError(
+                    f"{name}: its {array.name} is not the bundle's: a norm that boards hold, so they refuse the state; "
+                    "it comes from another warm-up"
+                )
 
     @property
     def why_no_source(self) -> str:
@@ -74,12 +93,17 @@ class StateLocation:
         """The one that is meant.
 
         Raises:
-            UsageError: None of that name, several and no name, or a single file.
+            UsageError: None of that name, several and no name, or single files.
         """
         if self.file is not None:
             raise UsageError(
                 f"{self.file} is a single state and has no generations; `ecotta run --fresh` begins at the source, and "
                 "a copy of the file put back is a rollback"
+            )
+        if self.boards:
+            raise UsageError(
+                f"{self.where} has states of boards, each a file without generations: {_some(self.boards)}; name one, "
+                f"such as `ecotta state show {self.where} {next(iter(self.boards))}`"
             )
         if not self.cameras:
             raise UsageError(f"{self.where}: no states{self.hint}")
@@ -122,6 +146,7 @@ class StateLocation:
             raise InputFileError(f"{file}: {foreign(state.network_digest, network)}")
         if like is not None and (strange := _first_unlike(state, like)):
             raise InputFileError(f"{file}: {strange} is not as the camera's network has it; it cannot be gone on from")
+        self.require_held(state, file)
         return (valid[0][0] if valid else None), state
 
     def _network(self) -> str | None:
@@ -130,7 +155,7 @@ class StateLocation:
         return next((state.network_digest for state in every if state is not None), None)
 
     def state(self, camera: str | None, which: str | None) -> Named:
-        """A state by a generation, a file's name or `source`; None: the newest valid one.
+        """A state by a generation, a board's name, a file's or `source`; None: the newest valid one.
 
         Raises:
             UsageError: There is no such thing.
@@ -140,11 +165,15 @@ class StateLocation:
             return SOURCE, self._require_source()
         if which is None and self.file is not None:
             return str(self.file), AdaptState.load(self.file)
+        board = which if which is not None else camera
+        if board is not None and board in self.boards:
+            return board, AdaptState.load(self.boards[board])
         if which is None or which.isdecimal():
             states = self.camera(camera)
             return self._named(states, states.newest() if which is None else states.of(int(which)))
         if not os.path.lexists(which):
-            raise UsageError(f"{which}: neither a generation, nor a state's file, nor `{SOURCE}`")
+            known = f"; the boards are {_some(self.boards)}" if self.boards else ""
+            raise UsageError(f"{which}: neither a generation, nor a state's file, nor `{SOURCE}`{known}")
         return which, AdaptState.load(which)
 
     def pair(self, camera: str | None, which: Sequence[str]) -> tuple[Named, Named]:
@@ -170,9 +199,7 @@ class StateLocation:
         states = self.camera(camera)
         valid = [kept for kept in states.all() if kept.state is not None]
         if len(valid) < 2:
-            raise UsageError(
-                f"{states.camera!r} has {len(valid)} valid states; two are compared, or one with `{SOURCE}`"
-            )
+            raise UsageError(f"{states.camera!r} has {_count(valid)}; two are compared, or one with `{SOURCE}`")
         return self._named(states, valid[1]), self._named(states, valid[0])
 
     def rollback_from(self, states: CameraStates, which: str | None) -> tuple[int, KeptState]:
@@ -191,7 +218,7 @@ class StateLocation:
             return newest, states.of(int(which))
         if len(valid) < 2:
             raise UsageError(
-                f"{states.camera!r} has {len(valid)} valid states and so none before the newest; `ecotta state reset` "
+                f"{states.camera!r} has {_count(valid)} and so none before the newest; `ecotta state reset` "
                 "begins at the source"
             )
         return newest, valid[1]
@@ -227,7 +254,8 @@ def state_location(where: Path, bundle: Path | None) -> StateLocation:
     if where.is_dir():
         found = given or _beside(where.with_suffix(_BUNDLE_SUFFIX) if where.suffix == FOLDER_SUFFIX else None)
         hint = "; `ecotta serve` keeps them in the folder that its configuration names"
-        return StateLocation(where, found, tuple(cameras_in(where, _digest(found))), hint=hint)
+        cameras = tuple(cameras_in(where, _digest(found)))
+        return StateLocation(where, found, cameras, boards={} if cameras else states_in(where), hint=hint)
     if not os.path.lexists(where):
         raise UsageError(f"{where}: there is no such file or folder")
     if where.suffix == _BUNDLE_SUFFIX:
@@ -268,6 +296,16 @@ def _first_unlike(state: AdaptState, like: AdaptState) -> str | None:
             if found.get(name) != expected.get(name):
                 return f"{section}/{name}"
     return None
+
+
+def _count(valid: Sequence[KeptState]) -> str:
+    return f"{len(valid)} valid state{'s' * (len(valid) != 1)}"
+
+
+def _some(names: Iterable[str]) -> str:
+    """The first dozen."""
+    first = [*islice(names, _NAMED + 1)]
+    return ", ".join(first[:_NAMED]) + ", ..." * (len(first) > _NAMED)
 
 
 def _digest(bundle: Bundle | None) -> str | None:

@@ -1,7 +1,7 @@
 """What `ecotta state` says, for people and as JSON."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from ecotta_rt.daemon.saving.snapshot_files import is_source
 from ecotta_rt.errors import InputFileError, UsageError
 from ecotta_rt.fleet.folder import STATE_SUFFIX, states_in
 from ecotta_rt.messages import in_columns
-from ecotta_rt.state import AdaptState
+from ecotta_rt.state import MERGED, AdaptState
 
 __all__ = [
     "camera_facts",
@@ -21,6 +21,7 @@ __all__ = [
     "differences_text",
     "file_facts",
     "file_text",
+    "files_text",
     "finite",
     "state_text",
 ]
@@ -60,7 +61,21 @@ def file_facts(path: Path) -> dict[str, Any]:
         return {**facts, "refused": f"{path}: cannot be read ({error.strerror or error})"}
     except InputFileError as error:
         return {**facts, "refused": str(error)}
-    return {**facts, "network_digest": state.network_digest, **_behind(state)}
+    merged = {name.removeprefix(MERGED): text for name, text in state.metadata.items() if name.startswith(MERGED)}
+    return {**facts, "network_digest": state.network_digest, **_behind(state), "merged": merged or None}
+
+
+def files_text(facts: Sequence[Mapping[str, Any]], names: Iterable[str]) -> str:
+    """`file_facts` of a folder's files as a table."""
+    rows = [("", "network", "followed", "learned", "KiB")]
+    for one, name in zip(facts, names, strict=True):
+        counts = () if one["refused"] else (_count(one["frames_followed"]), _count(one["frames_learned"]))
+        size = "?" if one["bytes"] is None else f"{one['bytes'] / _KIB:,.0f}"
+        rows.append((name, (one["network_digest"] or "")[:12], *(counts or ("", "")), size))
+    refused = [f"  cannot be used: {one['refused']}" for one in facts if one["refused"]]
+    count = len(facts)
+    heading = f"{count} state{'s' * (count != 1)} of boards, each a file without generations"
+    return "\n".join([heading, in_columns(rows, {2, 3, 4}), *refused])
 
 
 def file_text(facts: Mapping[str, Any]) -> str:
@@ -68,8 +83,11 @@ def file_text(facts: Mapping[str, Any]) -> str:
     if facts["refused"]:
         return f"a state that cannot be used: {facts['refused']}"
     counts = f"{_count(facts['frames_followed'])} frames followed, {_count(facts['frames_learned'])} learned from"
+    merged = facts["merged"]
+    of = f", merged of {merged.get('states', '?')} by {merged.get('rule', '?')}" if merged else ""
     return (
-        f"{facts['path']}: a valid state of network {facts['network_digest'][:12]}, {counts}, {facts['bytes']:,} bytes"
+        f"{facts['path']}: a valid state of network {facts['network_digest'][:12]}{of}, {counts}, "
+        f"{facts['bytes']:,} bytes"
     )
 
 
@@ -87,6 +105,7 @@ def checked_files(location: StateLocation) -> tuple[list[str], list[dict[str, st
         try:
             state = AdaptState.load(path)
             location.require_network(state, str(path))
+            location.require_held(state, str(path))
             digests.append(state.network_digest)
         except InputFileError as error:
             refused.append({"path": str(path), "why": str(error)})

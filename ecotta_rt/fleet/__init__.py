@@ -13,7 +13,11 @@ merging, ECCV 2024, arXiv 2407.13771).
     survey    which of them can be used, and which are of one kind
     pooling   weighted means and pooled moments, one state after the other
     robust    medians, trimmed means and states that are far from all others
+    clipping  the mean of states that are drawn in to the usual distance from the median
+    bundle_state  where all states began, and what of it no board moves
+    shrinkage     a merged state drawn towards that
     clusters  states of one kind of place
+    options   how they are to be merged
     merge     all of it
     folder    where the states of boards lie, one file a board
     drop      how they get there from boards that are too small for more

@@ -1,8 +1,8 @@
 """Which states come from the same kind of place: those whose norm statistics are alike.
 
 Two states are as far apart as their means and standard deviations are, in standard deviations of the median state, root
-of the mean square over all channels. How many kinds there are is found: of 1 to `MOST` clusters of average linkage
-those with the best silhouette, and one where no division is worth that name.
+of the mean square over all channels. How many kinds there are is found, unless it is said: of 1 to `MOST` clusters of
+average linkage those with the best silhouette, and one where no division is worth that name.
 
 Source:
     Sokal and Michener 1958, A statistical method for evaluating systematic relationships, for average linkage (UPGMA).
@@ -10,7 +10,7 @@ Source:
     substantial structure, above 0.5 a reasonable one, between them a weak one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,14 +51,15 @@ class Clusters:
     picture: Doubles
 
 
-def clusters_of(states: Sequence[FlatState]) -> Clusters:
+def clusters_of(states: Sequence[FlatState], asked: int | None = None) -> Clusters:
     """Divide the states.
 
     Args:
         states: At least one, all of one arrangement.
+        asked: How many clusters, 2 or more; None: find out.
 
     Raises:
-        UsageError: More than `MOST_STATES`.
+        UsageError: More than `MOST_STATES`, or states that cannot be divided into so many.
         InputFileError: Statistics so large that no distances can be told.
     """
     require_few(count := len(states))
@@ -67,19 +68,37 @@ def clusters_of(states: Sequence[FlatState]) -> Clusters:
     if not np.isfinite(products).all():
         raise InputFileError(f"{states[0].name} and others: their statistics are too large to be compared")
     apart = _distances(products)
+    if asked is not None:
+        return _so_many(apart, asked, _picture(products))
     if count < 3 or not apart.any():
         return Clusters(np.zeros(count, np.intp), 0.0, np.zeros((count, 2)))
     best = Clusters(np.zeros(count, np.intp), 0.0, _picture(products))
-    from scipy.cluster.hierarchy import fcluster, linkage
-    from scipy.spatial.distance import squareform
-
-    tree = linkage(squareform(apart, checks=False), "average")
+    divided = _divider(apart)
     for clusters in range(2, min(MOST, count - 1) + 1):
-        labels = _largest_first(fcluster(tree, clusters, "maxclust"))
+        labels = divided(clusters)
         silhouette = _silhouette(apart, labels)
         if silhouette > best.silhouette:
             best = Clusters(labels, silhouette, best.picture)
     return best if best.silhouette >= WORTH else Clusters(np.zeros(count, np.intp), best.silhouette, best.picture)
+
+
+def _so_many(apart: Doubles, asked: int, picture: Doubles) -> Clusters:
+    """A division into as many clusters as are asked for."""
+    labels = _divider(apart)(asked) if len(apart) > 1 else np.zeros(1, np.intp)
+    if (found := int(labels.max()) + 1) < asked:
+        raise UsageError(
+            f"{asked} kinds of place: these {len(labels)} states divide into {found}; ask for another number"
+        )
+    return Clusters(labels, _silhouette(apart, labels), picture)
+
+
+def _divider(apart: Doubles) -> Callable[[int], NDArray[np.intp]]:
+    """Labels by the number of clusters, at most so many, by average linkage."""
+    from scipy.cluster.hierarchy import fcluster, linkage
+    from scipy.spatial.distance import squareform
+
+    tree = linkage(squareform(apart, checks=False), "average")
+    return lambda clusters: _largest_first(fcluster(tree, clusters, "maxclust"))
 
 
 def require_few(count: int) -> None:

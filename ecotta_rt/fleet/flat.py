@@ -17,10 +17,11 @@ from ecotta_rt.errors import InputFileError
 from ecotta_rt.fleet.sources import StateSource
 from ecotta_rt.state import AdaptState, FramesBehind, read_header
 
-__all__ = ["Arrangement", "FlatState", "FlatStates"]
+__all__ = ["Arrangement", "Digests", "FlatState", "FlatStates"]
 
 Floats = NDArray[np.float32]
 Places = NDArray[np.intp]
+Digests = NDArray[np.uint64]
 
 _FLOAT_BYTES = 4
 _MOST_DESCRIPTIONS = 8
@@ -40,6 +41,7 @@ class Arrangement:
     statistics: tuple[tuple[str, tuple[int, ...]], ...]
     parameter_count: int = field(init=False, compare=False)
     size: int = field(init=False, compare=False)
+    statistic_bytes: tuple[tuple[int, int], ...] = field(init=False, compare=False, repr=False)
     means: Places = field(init=False, compare=False, repr=False)
     variances: Places = field(init=False, compare=False, repr=False)
 
@@ -58,6 +60,7 @@ class Arrangement:
             found = [np.arange(*spans[norm + kind]) for norm in norms]
             object.__setattr__(self, attribute, np.concatenate(found) if found else np.zeros(0, np.intp))
         object.__setattr__(self, "parameter_count", count)
+        object.__setattr__(self, "statistic_bytes", tuple((4 * a, 4 * b) for a, b in spans.values()))
         object.__setattr__(self, "size", start)
 
     def state(self, vector: Floats, network_digest: str, metadata: Mapping[str, str]) -> AdaptState:
@@ -83,6 +86,7 @@ class FlatState:
         network_digest: The network's.
         metadata: As `AdaptState.metadata`.
         magnitudes: Root of the mean square of its parameters, and of its statistics.
+        statistic_digests: uint64, of each array of the statistics the begin of its SHA-256.
         start: Of its vector in the source, in bytes.
     """
 
@@ -92,6 +96,7 @@ class FlatState:
     network_digest: str
     metadata: Mapping[str, str]
     magnitudes: tuple[float, float]
+    statistic_digests: Digests
     start: int
 
     @property
@@ -148,7 +153,10 @@ class FlatStates:
         digest = hashlib.sha256(memoryview(content)[start : start + vector.nbytes]).digest()
         parts = vector[: arrangement.parameter_count], vector[arrangement.parameter_count :]
         magnitudes = (_magnitude(parts[0]), _magnitude(parts[1]))
-        return FlatState(source, arrangement, digest, metadata["network_digest"], rest, magnitudes, start)
+        array = memoryview(content)[start:]
+        begins = [hashlib.sha256(array[a:b]).digest()[:8] for a, b in arrangement.statistic_bytes]
+        digests = np.frombuffer(b"".join(begins), np.uint64)
+        return FlatState(source, arrangement, digest, metadata["network_digest"], rest, magnitudes, digests, start)
 
     def _described(
         self, name: str, content: bytes, entries: Mapping[str, Any], metadata: Mapping[str, str], begin: int

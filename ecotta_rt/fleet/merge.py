@@ -15,49 +15,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecotta_rt.errors import InputFileError, UsageError
-from ecotta_rt.fleet.clusters import Clusters, clusters_of, require_few
+from ecotta_rt.fleet.clipping import clipped_mean
+from ecotta_rt.fleet.clusters import Clusters, clusters_of
 from ecotta_rt.fleet.flat import FlatState
+from ecotta_rt.fleet.options import MOST_FRAMES, MergeOptions, checked
 from ecotta_rt.fleet.pooling import PooledMoments, WeightedMean
-from ecotta_rt.fleet.robust import Middle, distances, median, middle_of, trimmed_mean
+from ecotta_rt.fleet.robust import Distances, Middle, distances, median, middle_of, trimmed_mean
+from ecotta_rt.fleet.shrinkage import shrunk
 from ecotta_rt.fleet.sources import StateSource, as_source
 from ecotta_rt.fleet.survey import LeftOut, Surveyed, survey
 from ecotta_rt.state import MERGED, AdaptState, FramesBehind
 
-__all__ = ["RULES", "MergeOptions", "Merged", "MergedGroup", "merge"]
+__all__ = ["SOURCE_SHARE", "Merged", "MergedGroup", "merge"]
 
 Doubles = NDArray[np.float64]
 Report = Callable[[int, int, str], None]
 
-RULES = ("mean", "median", "trimmed-mean")
 _MIDDLES = {"median": median, "trimmed-mean": trimmed_mean}
 _WILD = 10.0
 """Times what is out of all proportion: so far from all kinds of places that it is none of them."""
 
+SOURCE_SHARE = f"{MERGED}source_share"
+"""Metadata of a merged state that was drawn towards the source."""
+
 _MERGED_STATES, _MERGED_BY = f"{MERGED}states", f"{MERGED}rule"
-_MOST_FRAMES = 10**18  # more are not read back
 _SNAPSHOT = "snapshot."  # what a daemon says of a file, and not of what is in it
-
-
-@dataclass(frozen=True)
-class MergeOptions:
-    """How to merge.
-
-    Attributes:
-        rule: `mean` pools linearly, `median` and `trimmed-mean` hold against a few hostile states; None: the mean, or
-            the trimmed mean with `robust`.
-        weights: `counts`: statistics by the frames they have followed, parameters by those they have learned from.
-            `equal`, or a number for each state. None: `counts` for the mean; the other rules and `robust` believe no
-            counts, and weigh all alike.
-        robust: Leave out what cannot be used or is out of all proportion, and say so, rather than refuse all.
-        clusters: One state for each kind of place.
-        network_digest: Of the network that all have to belong to; None: of the one that most belong to.
-    """
-
-    rule: str | None = None
-    weights: str | Sequence[float] | None = None
-    robust: bool = False
-    clusters: bool = False
-    network_digest: str | None = None
 
 
 @dataclass(frozen=True)
@@ -82,7 +64,7 @@ class Merged:
     Attributes:
         groups: One, or one for each kind of place, the largest first.
         left_out: Of a robust merge.
-        rule: One of `RULES`.
+        rule: One of `options.RULES`.
         clusters: How they were divided, in the order of the members of all groups; None: they were not to be.
     """
 
@@ -107,13 +89,13 @@ def merge(
 
     Raises:
         UsageError: Nothing to merge, or options that contradict each other.
-        InputFileError: A state cannot be used, and the merge is not robust; or none can.
+        InputFileError: A state cannot be used, and the merge is not robust; or none can, or too few.
         TransferError: A file was changed meanwhile.
     """
     options = options or MergeOptions()
-    rule, given = _checked(options, len(states))
+    rule, given = checked(options, len(states))
     sources = [as_source(state) for state in states]
-    usable, left_out = survey(sources, given, options.network_digest, report)
+    usable, left_out = survey(sources, given, options.network_digest, report, options.bundle)
     if left_out and not options.robust:
         advice = "; --robust leaves such states out" if usable else "; no state can be used: is this the right network?"
         raise InputFileError(f"{left_out[0].why}{_and_more(left_out)}{advice}")
@@ -121,20 +103,26 @@ def merge(
         # What is wild would be a kind of its own, and all the rest one; what is far is told in each kind.
         usable, wild, _ = _without_far(usable, None, times=_WILD)
         left_out += wild
-    divided = clusters_of([one.state for one in usable]) if options.clusters and usable else None
+    count = None if isinstance(options.clusters, bool) else options.clusters
+    divided = clusters_of([one.state for one in usable], count) if options.clusters and usable else None
     labels = np.zeros(len(usable), np.intp) if divided is None else divided.labels
     groups, weigh = [], _weigher(options, rule)
     for label in sorted({*labels.tolist()}):
-        members, middle = [one for one, its in zip(usable, labels, strict=True) if its == label], None
+        members, found = [one for one, its in zip(usable, labels, strict=True) if its == label], None
         if options.robust:
-            members, far, middle = _without_far(members, _MIDDLES.get(rule))
+            members, far, found = _without_far(members, _MIDDLES.get(rule))
             left_out += far
         if members:
-            groups.append(_merged(members, rule, weigh, middle, trusted=not options.robust))
+            groups.append(_merged(members, rule, weigh, found, options))
         if report is not None:
             report(label + 1, int(labels.max()) + 1, f"{sum(len(group.members) for group in groups)} states merged")
     if not groups:
         raise InputFileError(f"none of {len(states)} states can be used; the first: {left_out[0].why}")
+    if len(left_out) > options.most_left_out * len(states):
+        raise InputFileError(
+            f"{len(left_out)} of {len(states)} states would be left out, more than {options.most_left_out:.0%} "
+            f"(--most-left-out); the first: {left_out[0].why}"
+        )
     if divided is not None:
         divided = _in_order(divided, [one.state.name for one in usable], groups)
     return Merged(tuple(groups), tuple(left_out), rule, divided)
@@ -142,12 +130,12 @@ def merge(
 
 def _without_far(
     usable: Sequence[Surveyed], middle: Middle | None, times: float = 1.0
-) -> tuple[list[Surveyed], list[LeftOut], Doubles | None]:
-    """Those that are not out of all proportion, those that are, and the middle of all where none is."""
+) -> tuple[list[Surveyed], list[LeftOut], Distances | None]:
+    """Those that are not out of all proportion, those that are, and the distances of all where none is."""
     found = distances([one.state for one in usable], middle)
     far = found.why_far(times)
     left_out = [LeftOut(usable[at].state.name, f"{usable[at].state.name}: {why}") for at, why in far.items()]
-    return [one for at, one in enumerate(usable) if at not in far], left_out, None if far else found.middle
+    return [one for at, one in enumerate(usable) if at not in far], left_out, None if far else found
 
 
 def _in_order(divided: Clusters, names: Sequence[str], groups: Sequence[MergedGroup]) -> Clusters:
@@ -167,31 +155,6 @@ class _Weights:
 
 
 _Weigher = Callable[[Sequence[Surveyed]], _Weights]
-
-
-def _checked(options: MergeOptions, count: int) -> tuple[str, Sequence[float] | None]:
-    """The rule, and the weights that were given as numbers."""
-    rule = options.rule or ("trimmed-mean" if options.robust else "mean")
-    weights = options.weights
-    if not count:
-        raise UsageError("no states to merge; name at least one")
-    if options.clusters:
-        require_few(count)
-    if rule not in RULES:
-        raise UsageError(f"no rule {rule!r}; there are {', '.join(RULES)}")
-    if rule != "mean" and weights not in (None, "equal"):
-        raise UsageError(f"rule {rule}: all states count alike, so no weights can be given; rule mean takes them")
-    if weights is None or isinstance(weights, str):
-        if weights not in (None, "equal", "counts"):
-            raise UsageError(f"weights {weights!r}: counts, equal, or a number for each state")
-        return rule, None
-    if sum(weights) > _MOST_FRAMES:
-        raise UsageError(f"weights that sum to {sum(weights):g}: at most {_MOST_FRAMES:g}; they count as proportions")
-    if len(weights) != count:
-        raise UsageError(f"{len(weights)} weights for {count} states; give one for each")
-    if not all(np.isfinite(weight) and weight >= 0 for weight in weights) or not any(weights):
-        raise UsageError(f"weights {', '.join(f'{weight:g}' for weight in weights)}: 0 or more, and not all 0")
-    return rule, weights
 
 
 def _weigher(options: MergeOptions, rule: str) -> _Weigher:
@@ -223,20 +186,28 @@ def _as_given(members: Sequence[Surveyed]) -> _Weights:
 
 
 def _merged(
-    members: Sequence[Surveyed], rule: str, weigh: _Weigher, middle: Doubles | None, trusted: bool
+    members: Sequence[Surveyed], rule: str, weigh: _Weigher, found: Distances | None, options: MergeOptions
 ) -> MergedGroup:
-    """Of some states; their `middle` where it is known already."""
+    """Of some states; their distances where these are known already."""
     states, weights = [one.state for one in members], weigh(members)
     if rule == "mean":
         vector = _pooled(states, weights)
+    elif rule == "clipped-mean":
+        vector = clipped_mean(states, found)
+    elif found is not None and found.middle is not None:
+        vector = found.middle
     else:
-        vector = middle_of(states, _MIDDLES[rule]) if middle is None else middle
+        vector = middle_of(states, _MIDDLES[rule])
+    if options.bundle is not None and options.source_share:
+        vector = shrunk(vector, options.bundle.flat.vector(), states[0].arrangement, options.source_share)
     with np.errstate(over="ignore"):
         merged = vector.astype(np.float32)
     if not np.isfinite(merged).all():
         raise InputFileError(f"{states[0].name} and others: their numbers are too large to be merged as float32")
-    behind = _behind([state.behind for state in states], trusted)
+    behind = _behind([state.behind for state in states], trusted=not options.robust)
     metadata = {**_common(states), **behind.metadata(), _MERGED_STATES: str(len(states)), _MERGED_BY: rule}
+    if options.source_share:
+        metadata[SOURCE_SHARE] = f"{options.source_share:g}"
     total = sum(weights.statistics)
     return MergedGroup(
         state=states[0].arrangement.state(merged, states[0].network_digest, metadata),
@@ -265,7 +236,7 @@ def _behind(counts: Sequence[FramesBehind], trusted: bool) -> FramesBehind:
         known = [count for count in each if count is not None]
         if len(known) < len(each):
             return None
-        return min(sum(known) if trusted else len(known) * sorted(known)[(len(known) - 1) // 2], _MOST_FRAMES)
+        return min(sum(known) if trusted else len(known) * sorted(known)[(len(known) - 1) // 2], MOST_FRAMES)
 
     return FramesBehind(total([one.followed for one in counts]), total([one.learned for one in counts]))
 

@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 
 __all__ = ["PooledMoments", "WeightedMean"]
 
-Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 Reals = NDArray[np.floating]
 
@@ -39,11 +38,11 @@ class WeightedMean:
         self.value: Doubles = np.zeros(size)
         self._total, self._difference = 0.0, np.empty(size)
 
-    def add(self, vector: Floats, weight: float) -> None:
+    def add(self, vector: Reals, weight: float) -> None:
         """Take one in.
 
         Args:
-            vector: float32 `[P]`, finite.
+            vector: float `[P]`, finite.
             weight: 0 or more.
         """
         if weight:

@@ -95,11 +95,13 @@ class Distances:
     Attributes:
         parameters: Root of the mean square over the parameters, as a share of the usual size of the states' own.
         statistics: Root of the mean square over means and standard deviations, in standard deviations of the median.
+        centre: float64 `[size]`, the coordinate-wise median that they are measured from.
         middle: What `middle_of` gives of the same states, where it was asked for.
     """
 
     parameters: Doubles
     statistics: Doubles
+    centre: Doubles
     middle: Doubles | None = None
 
     @property
@@ -111,11 +113,13 @@ class Distances:
     def why_far(self, times: float = 1.0) -> dict[int, str]:
         """Which states are out of all proportion, and in what; in statistics `times` as far as the limit."""
         found: dict[int, str] = {}
-        units = "times the size of the parameters", "standard deviations"
+        units = "of their own size", "standard deviations"
         limits = self.limits[0], times * self.limits[1]
-        for values, limit, unit in zip((self.parameters, self.statistics), limits, units, strict=True):
+        every = zip(("parameters", "statistics"), (self.parameters, self.statistics), limits, units, strict=True)
+        for what, values, limit, unit in every:
             for place in np.flatnonzero(values > limit):
-                why = f"{values[place]:.3g} {unit} from the median of all states, more than {limit:.3g}"
+                far = f"{values[place]:.3g} {unit} from the median of all states"
+                why = f"its {what} are {far}; half of all are within {np.median(values):.2g}, the limit is {limit:.3g}"
                 found.setdefault(int(place), why)
         return found
 
@@ -129,27 +133,30 @@ def distances(states: Sequence[FlatState], middle: Middle | None = None) -> Dist
     """
     count, arrangement = len(states), states[0].arrangement
     parameters, statistics = np.zeros(count), np.zeros(count)
+    median_state = np.empty(arrangement.size)
     result = None if middle is None else np.empty(arrangement.size)
     with np.errstate(over="ignore"):  # too far to be told is far
         for block, values in _parameter_blocks(states):
             ordered = _by_coordinate(values)
-            centre = median(ordered)
+            median_state[block] = centre = median(ordered)
             parameters += _squares(values, centre)
             if middle is not None and result is not None:
                 result[block] = middle(ordered)
         for channels, means, variances in _channel_blocks(states):
-            ordered, deviations = _by_coordinate(means), np.sqrt(variances)
-            usual = median(_by_coordinate(deviations))
+            ordered, ordered_variances = _by_coordinate(means), _by_coordinate(variances)
+            median_state[arrangement.means[channels]] = centre = median(ordered)
+            median_state[arrangement.variances[channels]] = median(ordered_variances)
+            usual = median(np.sqrt(ordered_variances[:, (count - 1) // 2 : count // 2 + 1]))
             unit = np.sqrt(np.square(usual) + _EPSILON)
-            statistics += _squares(means, median(ordered), unit)
-            statistics += _squares(deviations, usual, unit)
+            statistics += _squares(means, centre, unit)
+            statistics += _squares(np.sqrt(variances), usual, unit)
             if middle is not None and result is not None:
                 result[arrangement.means[channels]] = centre = middle(ordered)
                 result[arrangement.variances[channels]] = _middle_variance(means, variances, centre, middle)
     coordinates = max(1, 2 * len(arrangement.means))
     size = float(np.median([state.magnitudes[0] for state in states])) or 1.0
     apart = np.sqrt(parameters / max(1, arrangement.parameter_count))
-    return Distances(apart / size, np.sqrt(statistics / coordinates), result)
+    return Distances(apart / size, np.sqrt(statistics / coordinates), median_state, result)
 
 
 def _middle_variance(means: Floats, variances: Floats, centre: Doubles, middle: Middle) -> Doubles:

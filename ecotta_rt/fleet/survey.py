@@ -7,10 +7,12 @@ the same states give the same merged one, to the last bit, on a command line and
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from ecotta_rt.errors import InputFileError
+from ecotta_rt.fleet.bundle_state import BundleState, of_other_held
 from ecotta_rt.fleet.flat import Arrangement, FlatState, FlatStates
 from ecotta_rt.fleet.sources import StateSource
 
@@ -56,6 +58,7 @@ def survey(
     weights: Sequence[float] | None = None,
     network_digest: str | None = None,
     report: Report | None = None,
+    bundle: BundleState | None = None,
 ) -> tuple[list[Surveyed], list[LeftOut]]:
     """Read and check them all.
 
@@ -64,10 +67,12 @@ def survey(
         weights: Of each; None: 1.
         network_digest: Of the network that they have to belong to; None: of the one that most belong to.
         report: Told how many are read, of how many, and how that is to be called.
+        bundle: Of that network; None: what most states have tells what boards hold.
 
     Returns:
         Those that can be merged, in the order of their digests, and those that cannot: not to be read, of another
-        network, of another arrangement, or of a size out of all proportion.
+        network, of another arrangement, with other numbers in norms that boards hold, or of a size out of all
+        proportion.
 
     Raises:
         InputFileError: As many belong to one network as to another, and it is not said which is meant.
@@ -80,7 +85,13 @@ def survey(
             left_out.append(LeftOut(source.name, str(error)))
         if report is not None:
             report(place + 1, len(sources), f"{place + 1} of {len(sources)} states read")
-    for refusals in (_of_other_networks(network_digest), _of_other_arrangements, _of_unusual_size):
+    every: tuple[Refusals, ...] = (
+        _of_other_networks(network_digest if bundle is None else bundle.flat.network_digest),
+        partial(_of_other_arrangements, bundle=bundle),
+        partial(of_other_held, bundle=bundle),
+        _of_unusual_size,
+    )
+    for refusals in every:
         why = refusals([one.state for one in found])
         left_out += [
             LeftOut(found[place].state.name, f"{found[place].state.name}: {text}") for place, text in why.items()
@@ -115,8 +126,11 @@ def _of_other_networks(network_digest: str | None) -> Refusals:
     return refusals
 
 
-def _of_other_arrangements(states: Sequence[FlatState]) -> dict[int, str]:
+def _of_other_arrangements(states: Sequence[FlatState], bundle: BundleState | None) -> dict[int, str]:
     """A digest is a claim: states of one network have the same arrays."""
+    if bundle is not None:
+        why = "its arrays are not those of the bundle"
+        return {place: why for place, state in enumerate(states) if state.arrangement != bundle.flat.arrangement}
     digests: dict[Arrangement, list[bytes]] = {}
     for state in states:
         digests.setdefault(state.arrangement, []).append(state.digest)

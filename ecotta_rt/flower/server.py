@@ -7,10 +7,13 @@ The run's configuration (`[tool.flwr.app.config]` of the app, or `flwr run --run
 
     rounds = 1              how many
     out = "merged"          the folder
-    rule = ""               "mean", "median", "trimmed-mean"; "": that of a robust merge, the trimmed mean
+    rule = ""               "mean", "median", "trimmed-mean", "clipped-mean"; "": that of a robust merge, the last
     weights = ""            with the mean: "counts", by the frames behind each state; "": all alike
-    clusters = false        states of one kind of place are merged with each other
+    clusters = false        true, or how many: states of one kind of place are merged with each other
     network = ""            digest of the network; "": that of most states
+    bundle = ""             in its place the network's bundle: then it is known which norms boards hold
+    source-share = 0.0      draw what is merged towards the bundle's own state
+    most-left-out = 0.5     a round that leaves out a larger share of the states merges nothing
     least-nodes = 2         so many have to be connected
     wait-s = 300            for them
     timeout-s = 600         for their answers; who is later is asked again in the next round
@@ -28,10 +31,13 @@ from typing import TypeVar
 from flwr.app import ArrayRecord, Context
 from flwr.serverapp import Grid, ServerApp
 
+from ecotta_rt.bundle import read_bundle
 from ecotta_rt.errors import ConfigurationError
 from ecotta_rt.files.atomic import check_target, write_atomic
+from ecotta_rt.fleet.bundle_state import BundleState
+from ecotta_rt.fleet.clusters import MOST_STATES
 from ecotta_rt.fleet.folder import state_path, states_in
-from ecotta_rt.fleet.merge import RULES, MergeOptions
+from ecotta_rt.fleet.options import RULES, MergeOptions
 from ecotta_rt.flower.strategy import MergeStates, Round
 
 __all__ = ["app", "merge_rounds", "strategy_of", "write_round"]
@@ -64,6 +70,7 @@ def strategy_of(config: Mapping[str, object]) -> MergeStates:
 
     Raises:
         ConfigurationError: A value of another kind, out of range, or that does not go with another one.
+        InputFileError: The bundle cannot be read.
         TransferError: The folder cannot be written.
     """
     out = Path(_value(config, "out", "merged"))
@@ -79,8 +86,11 @@ def strategy_of(config: Mapping[str, object]) -> MergeStates:
         rule=rule or None,
         weights=weights or None,
         robust=True,
-        clusters=_value(config, "clusters", False),
+        clusters=_clusters(config),
         network_digest=_value(config, "network", "") or None,
+        bundle=_bundle_state(config),
+        source_share=_share(config, "source-share", 0.0),
+        most_left_out=_share(config, "most-left-out", 0.5),
     )
     check_target(out / _ROUND)
     return MergeStates(
@@ -132,6 +142,29 @@ def _count(config: Mapping[str, object], name: str, default: int, most: int) -> 
     if type(value) is not int or not 1 <= value <= most:
         raise ConfigurationError(f"run configuration: {name} = {value!r}: expected a whole number, 1 to {most}")
     return value
+
+
+def _clusters(config: Mapping[str, object]) -> bool | int:
+    """Whether there are to be any, or how many."""
+    if isinstance(config.get("clusters", False), bool):
+        return _value(config, "clusters", False)
+    return _count(config, "clusters", 2, MOST_STATES)
+
+
+def _share(config: Mapping[str, object], name: str, default: float) -> float:
+    value = config.get(name, default)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise ConfigurationError(f"run configuration: {name} = {value!r}: expected a share, 0 to 1")
+    return float(value)
+
+
+def _bundle_state(config: Mapping[str, object]) -> BundleState | None:
+    path = _value(config, "bundle", "")
+    if not path and config.get("source-share"):
+        raise ConfigurationError("run configuration: source-share needs bundle: the source is the bundle's own state")
+    if path and config.get("network"):
+        raise ConfigurationError("run configuration: network and bundle both say which network; give one of them")
+    return BundleState.of(read_bundle(path, verify=False)) if path else None
 
 
 def _gateways(config: Mapping[str, object]) -> dict[int, int]:

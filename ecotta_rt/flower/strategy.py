@@ -9,7 +9,8 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
 from ecotta_rt.errors import EcottaError, TransferError
-from ecotta_rt.fleet.merge import Merged, MergeOptions, merge
+from ecotta_rt.fleet.merge import Merged, merge
+from ecotta_rt.fleet.options import MergeOptions
 from ecotta_rt.fleet.sources import StateBytes
 from ecotta_rt.flower.payload import BOARD, CONFIG, STATES, contents_in, record_of, texts_in
 from ecotta_rt.machine.clock import Clock, SystemClock
@@ -93,7 +94,7 @@ class MergeStates(Strategy):
     def summary(self) -> None:
         """Say what it does."""
         options = self._options
-        rule, weights = options.rule or "trimmed-mean", options.weights or "equal"
+        rule, weights = options.rule or "clipped-mean", options.weights or "equal"
         _log.log(INFO, "\t├── merge: %s, weights %s", rule, weights)
         _log.log(INFO, "\t└── clusters: %s; at least %d nodes", options.clusters, self._least_nodes)
 

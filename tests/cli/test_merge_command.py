@@ -12,7 +12,8 @@ from ecotta_rt.cli import merge as command
 from ecotta_rt.cli.main import main
 from ecotta_rt.daemon.saving.snapshot_files import camera_folder
 from ecotta_rt.daemon.saving.snapshots import Snapshots
-from ecotta_rt.fleet.merge import RULES, merge
+from ecotta_rt.fleet.merge import merge
+from ecotta_rt.fleet.options import RULES
 from ecotta_rt.runtime.engine import Runtime
 from ecotta_rt.state import AdaptState, FramesBehind
 
@@ -124,9 +125,59 @@ def test_a_robust_merge_says_what_it_leaves_out(boards, tmp_path, capsys):
     assert "1 left out" in text
 
 
+def test_as_many_kinds_as_are_asked_for(boards, tmp_path, capsys):
+    code, text, _ = run(capsys, boards, "-o", tmp_path / "all.state.safetensors", "--clusters", "3")
+
+    assert code == 0
+    assert "3 kinds of place (silhouette 0." in text
+    assert len(list(tmp_path.glob("all-?.state.safetensors"))) == 3
+
+
+def test_what_an_owner_may_not_expect_is_said(boards, tmp_path, capsys):
+    (tmp_path / "all-3.state.safetensors").write_bytes(b"of an earlier merge")
+
+    code, _, said = run(capsys, boards, "-o", tmp_path / "all.state.safetensors", "--robust", "--clusters")
+
+    assert code == 0
+    assert "all-2.state.safetensors: of 2 none can be told from the rest" in said
+    assert "all-3.state.safetensors is of an earlier merge" in said
+
+
+def test_a_robust_merge_that_leaves_out_many_ends_with_4_and_writes_nothing(boards, tmp_path, capsys):
+    for number in (2, 3):
+        (boards / f"{number}.state.safetensors").write_bytes(b"rubbish")
+    out = tmp_path / "all.safetensors"
+
+    code, text, said = run(capsys, boards, "-o", out, "--robust", "--most-left-out", "0.2")
+
+    assert (code, text) == (4, "")
+    assert "2 of 6 states would be left out, more than 20% (--most-left-out); the first: " in said
+    assert not out.exists()
+    assert run(capsys, boards, "-o", out, "--robust")[0] == 0
+
+
+def test_drawn_to_the_source_a_merged_state_lies_between(boards, bundle, tmp_path, capsys):
+    plain, half = tmp_path / "plain.safetensors", tmp_path / "half.safetensors"
+    assert run(capsys, boards, "-o", plain, "--bundle", bundle)[0] == 0
+
+    code, text, _ = run(capsys, boards, "-o", half, "--bundle", bundle, "--source-share", "0.5")
+
+    assert code == 0
+    assert "50 % of it the source" in text
+    source = read_bundle(bundle).initial_state().statistics["norm.mean"]
+    merged, drawn = (AdaptState.load(path).statistics["norm.mean"] for path in (plain, half))
+    np.testing.assert_allclose(drawn, (source + merged) / 2, rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
+        (["BOARDS", "-o", "all.safetensors", "--clusters", "1"], 2, "1 kinds of place of 6 states: give 2 or more"),
+        (["BOARDS", "-o", "all.safetensors", "--clusters", "7"], 2, "7 kinds of place of 6 states"),
+        (["-o", "all.safetensors", "--clusters", "BOARDS"], 2, "name the states before it"),
+        (["BOARDS", "-o", "all.safetensors", "--source-share", "0.5"], 2, "--source-share needs --bundle"),
+        (["BOARDS", "-o", "all.safetensors", "--most-left-out", "0.5"], 2, "goes with --robust"),
+        (["BOARDS", "-o", "all.safetensors", "--robust", "--most-left-out", "2"], 2, "left out at most: 0 to 1"),
         (["BOARDS", "-o", "all.pt"], 2, "give a .safetensors file"),
         (["BOARDS", "-o", "BOARDS/0.state.safetensors", "--force"], 2, "lies in BOARDS"),
         (["BOARDS", "BOARDS/0.state.safetensors", "-o", "all.safetensors"], 2, "named twice"),

@@ -9,6 +9,7 @@ import pytest
 
 from ecotta_rt.adapt.filter import AnswerFilter
 from ecotta_rt.bundle import read_bundle
+from ecotta_rt.bundle.layout import StateLayout
 from ecotta_rt.cli.main import main
 from ecotta_rt.daemon.saving.snapshot_files import camera_folder
 from ecotta_rt.daemon.saving.snapshots import Snapshots, folder_locked
@@ -417,7 +418,7 @@ def test_what_changes_states_is_refused_while_a_daemon_runs(folder, merged, caps
         (["show", "net.state", "nosuch", "--camera", "door"], "neither a generation, nor a state's file"),
         (["rollback", "net.state", "--camera", "yard"], "none before the newest"),
         (["rollback", "net.state", "x", "--camera", "yard"], "give the number of a generation"),
-        (["diff", "net.state", "--camera", "yard"], "'yard' has 1 valid states"),
+        (["diff", "net.state", "--camera", "yard"], "'yard' has 1 valid state;"),
         (["diff", "net.state", "1", "2", "3"], "diff takes at most 2 after WHERE; 1 2 3 is too much"),
         (["list", "net.ecotta"], "is a bundle"),
         (["list", "nosuch"], "there is no such file or folder"),
@@ -492,6 +493,80 @@ def test_check_reads_a_folder_of_files_and_a_file(folder, bundle, tmp_path, caps
     assert f"belongs to network cdcdcdcdcdcd, not to {DIGEST}" in said
     assert state(capsys, "check", boards / "a.state.safetensors")[0] == 0
     assert state(capsys, "check", tmp_path / "net.state" / "door")[0] == 0
+
+
+@pytest.fixture
+def from_boards(folder, tmp_path):
+    """A folder as a gateway has it: two boards' states, and a broken one."""
+    boards = tmp_path / "from-boards"
+    boards.mkdir()
+    for name, generation in (("door", 1), ("yard", 2)):
+        newest = sorted((folder / "door").glob("*.safetensors"))[generation]
+        shutil.copy(newest, boards / f"{name}.state.safetensors")
+    (boards / "gate.state.safetensors").write_bytes(b"rubbish")
+    return boards
+
+
+def test_states_of_boards_are_listed(from_boards, capsys):
+    code, out, _ = state(capsys, "list", from_boards)
+
+    assert code == 0
+    assert "3 states of boards" in out
+    lines = {line.split()[0]: line.split()[1:] for line in out.splitlines() if line.strip()}
+    assert lines["door"][:3] == [DIGEST, "2,000", "2"]
+    assert lines["yard"][:3] == [DIGEST, "3,000", "3"]
+    assert "gate.state.safetensors: not a safetensors file" in out
+    files = json.loads(state(capsys, "list", from_boards, "--json")[1])["files"]
+    assert [one.get("frames_followed") for one in files] == [2000, None, 3000]
+
+
+def test_one_of_them_is_shown_by_its_boards_name_and_two_are_compared(from_boards, capsys):
+    code, out, _ = state(capsys, "show", from_boards, "yard")
+    assert (code, "3,000 followed" in in_words(out)) == (0, True)
+    assert "3,000 followed" in in_words(state(capsys, "show", from_boards, "--camera", "yard")[1])
+    code, out, _ = state(capsys, "diff", from_boards, "door", "yard")
+    assert (code, "door against yard" in out) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["show", "from-boards"], "states of boards, each a file without generations: door, gate, yard; name one"),
+        (["show", "from-boards", "attic"], "the boards are door, gate, yard"),
+        (["rollback", "from-boards"], "each a file without generations"),
+        (["list", "from-boards", "--camera", "attic"], "each a file without generations"),
+    ],
+)
+def test_what_boards_have_not_is_refused(from_boards, tmp_path, monkeypatch, capsys, arguments, said):
+    monkeypatch.chdir(tmp_path)
+
+    code, out, err = state(capsys, *arguments)
+
+    assert (code, out) == (2, "")
+    assert said in err
+
+
+def test_a_state_with_another_held_norm_is_named_and_not_adopted(folder, bundle, tmp_path, monkeypatch, capsys):
+    held = read_bundle(bundle)
+    source = held.initial_state()
+    layout = StateLayout.of(source, ("norm",))
+    held.manifest = replace(held.manifest, layout=layout)
+    monkeypatch.setattr("ecotta_rt.cli.state_location.read_bundle", lambda path, verify: held)
+    learned(source, 1).save(tmp_path / "moved.safetensors")
+
+    for arguments in (["check", tmp_path / "moved.safetensors"], ["adopt", folder, tmp_path / "moved.safetensors"]):
+        where = [] if arguments[0] == "check" else ["--camera", "door"]
+        code, _, err = state(capsys, *arguments, *where, "--bundle", bundle)
+        assert code == 4
+        assert "its norm.mean is not the bundle's: a norm that boards hold" in err
+
+
+def test_of_a_merged_state_it_is_said_of_how_many(folder, tmp_path, capsys):
+    given = AdaptState.load(sorted((folder / "door").glob("*.safetensors"))[0])
+    said = {**given.metadata, "merged.states": "6", "merged.rule": "mean"}
+    replace(given, metadata=said).save(tmp_path / "all.safetensors")
+
+    assert ", merged of 6 by mean, " in state(capsys, "list", tmp_path / "all.safetensors")[1]
 
 
 def test_check_of_a_folder_without_states_is_refused(tmp_path, capsys):

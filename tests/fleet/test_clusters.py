@@ -7,7 +7,8 @@ from ecotta_rt.errors import InputFileError, UsageError
 from ecotta_rt.fleet import clusters as module
 from ecotta_rt.fleet.clusters import clusters_of
 from ecotta_rt.fleet.flat import FlatStates
-from ecotta_rt.fleet.merge import MergeOptions, merge
+from ecotta_rt.fleet.merge import merge
+from ecotta_rt.fleet.options import MergeOptions
 from fleet.conftest import sent, state
 
 STILL = state().statistics
@@ -88,3 +89,28 @@ def test_statistics_too_large_to_compare_are_refused():
 
     with pytest.raises(InputFileError, match="too large to be compared"):
         clusters_of(flat(*huge))
+
+
+@pytest.mark.parametrize("asked", [2, 3, 6])
+def test_as_many_kinds_are_made_as_are_asked_for(asked):
+    boards = sent(*(state(seed) for seed in range(6)))
+
+    result = merge(boards, MergeOptions(clusters=asked))
+
+    assert len(result.groups) == asked
+    assert sorted(name for group in result.groups for name in group.members) == sorted(one.name for one in boards)
+    reversed_too = merge(boards[::-1], MergeOptions(clusters=asked))
+    assert [group.members for group in result.groups] == [group.members for group in reversed_too.groups]
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"), [(1, "1 kinds of place of 3 states: give 2 or more"), (4, "4 kinds of place of 3 states")]
+)
+def test_a_number_of_kinds_that_cannot_be_is_refused(asked, said):
+    with pytest.raises(UsageError, match=said):
+        merge(sent(*(state(seed) for seed in range(3))), MergeOptions(clusters=asked))
+
+
+def test_equal_states_are_not_divided():
+    with pytest.raises(UsageError, match="these 3 states divide into 1; ask for another number"):
+        merge(sent(state(), state(), state()), MergeOptions(clusters=2))

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from ecotta_rt.fleet.merge import MergeOptions, merge
+from ecotta_rt.fleet.merge import merge
+from ecotta_rt.fleet.options import MergeOptions
 from fleet.conftest import state
 
 NUMBERS = 8_000

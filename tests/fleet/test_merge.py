@@ -8,7 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ecotta_rt.errors import InputFileError, TransferError, UsageError
-from ecotta_rt.fleet.merge import RULES, MergeOptions, merge
+from ecotta_rt.fleet.bundle_state import BundleState
+from ecotta_rt.fleet.flat import FlatStates
+from ecotta_rt.fleet.merge import merge
+from ecotta_rt.fleet.options import RULES, MergeOptions
 from ecotta_rt.fleet.sources import StateFile
 from ecotta_rt.state import AdaptState
 from fleet.conftest import NETWORK, NORMS, sent, state
@@ -56,6 +59,8 @@ def test_the_order_of_the_states_changes_nothing(data):
     weights = data.draw(st.lists(st.integers(1, 9), min_size=count, max_size=count))
     order = data.draw(st.permutations(range(count)))
     rule, clusters = data.draw(st.sampled_from(RULES)), data.draw(st.booleans())
+    share = data.draw(st.sampled_from([0.0, 0.3]))
+    source = BundleState(FlatStates().read(sent(state(9))[0]))
     counts = data.draw(st.lists(st.integers(1, 400), min_size=count, max_size=count))
     boards = [
         state(seed, place=5.0 * (seed % 2), followed=behind, learned=seed)
@@ -65,7 +70,7 @@ def test_the_order_of_the_states_changes_nothing(data):
 
     def contents(places):
         its = None if given_weights is None else tuple(given_weights[place] for place in places)
-        options = MergeOptions(rule, its, clusters=clusters)
+        options = MergeOptions(rule, its, clusters=clusters, bundle=source, source_share=share)
         return [group.state.to_bytes() for group in merge(sent(*(boards[place] for place in places)), options).groups]
 
     assert contents(order) == contents(range(count))
@@ -126,7 +131,7 @@ def test_robust_rules_are_taken_coordinate_by_coordinate(rule):
         np.testing.assert_allclose(result.statistics[f"{norm}.variance"], middle(joined), rtol=1e-6)
 
 
-@pytest.mark.parametrize("rule", ["median", "trimmed-mean"])
+@pytest.mark.parametrize("rule", ["median", "trimmed-mean", "clipped-mean"])
 def test_where_nobody_is_left_out_a_robust_merge_is_that_of_its_rule(rule):
     boards = sent(*(state(seed) for seed in range(7)))
 
@@ -200,7 +205,7 @@ def test_a_robust_merge_counts_each_state_as_the_one_in_the_middle():
 def test_of_two_states_that_are_far_apart_neither_is_merged():
     flipped = {name: -array for name, array in state(0).parameters.items()}
 
-    with pytest.raises(InputFileError, match=r"none of 2 states can be used.*times the size of the parameters"):
+    with pytest.raises(InputFileError, match=r"none of 2 states can be used.*of their own size from the median"):
         merge(sent(state(0), state(0, parameters=flipped)), ROBUST)
 
 
@@ -263,13 +268,26 @@ def test_a_board_that_has_learned_is_no_stranger_among_boards_that_have_not():
     assert not merge(sent(*still, state(1)), ROBUST).left_out
 
 
+def test_a_robust_merge_that_leaves_out_too_many_is_refused():
+    bad = [replace(one, data=b"rubbish") for one in sent(*(state(seed) for seed in range(9)))]
+    honest = sent(*(state(seed) for seed in range(4)))
+
+    with pytest.raises(InputFileError, match=r"5 of 9 states would be left out, more than 50% \(--most-left-out\)"):
+        merge([*honest, *bad[4:]], ROBUST)
+
+    assert len(merge([*honest, *bad[4:]], replace(ROBUST, most_left_out=0.6)).left_out) == 5
+    assert len(merge([*honest, *bad[4:8]], ROBUST).left_out) == 4
+
+
 def test_as_many_of_one_network_as_of_another_are_not_merged():
     with pytest.raises(InputFileError, match=r"board-1: belongs to network cdcdcdcdcdcd, board-0 to abababababab"):
         merge(sent(state(0), state(1, network="cd" * 32)), ROBUST)
 
 
 def test_the_network_asked_for_counts_and_not_that_of_most():
-    result = merge(sent(state(0), state(1, network="cd" * 32), state(2)), replace(ROBUST, network_digest="cd" * 32))
+    options = replace(ROBUST, network_digest="cd" * 32, most_left_out=0.7)
+
+    result = merge(sent(state(0), state(1, network="cd" * 32), state(2)), options)
 
     assert result.groups[0].members == ("board-1",)
 
@@ -294,6 +312,7 @@ def test_states_that_do_not_say_their_frames_need_weights():
         (MergeOptions(weights=(1.0, -1.0)), "0 or more"),
         (MergeOptions(weights=(0.0, 0.0)), "not all 0"),
         (MergeOptions(weights=(1.0, float("nan"))), "0 or more"),
+        (MergeOptions(most_left_out=1.5), "left out at most: 0 to 1"),
     ],
 )
 def test_options_that_cannot_be_meant_are_refused(options, said):

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from ecotta_rt.errors import ConfigurationError, TransferError
-from ecotta_rt.fleet.merge import MergeOptions, merge
+from ecotta_rt.fleet.merge import merge
+from ecotta_rt.fleet.options import MergeOptions
 from ecotta_rt.machine.clock import ManualClock
 from ecotta_rt.state import AdaptState, FramesBehind
 from fixtures.flower import Nodes, require_flwr
@@ -283,11 +284,16 @@ def test_too_few_nodes_are_waited_for_and_then_it_is_said(nodes):
 @pytest.mark.parametrize(
     ("config", "said"),
     [
-        ({"clusters": 1}, "clusters: expected bool"),
+        ({"clusters": "two"}, "clusters = 'two': expected a whole number, 2 to"),
+        ({"clusters": 1}, "clusters = 1: expected a whole number, 2 to"),
+        ({"source-share": 0.5}, "source-share needs bundle"),
+        ({"source-share": 1.5, "bundle": "net.ecotta"}, "source-share = 1.5: expected a share"),
+        ({"most-left-out": "half"}, "most-left-out = 'half': expected a share"),
+        ({"bundle": "net.ecotta", "network": "ab"}, "give one of them"),
         ({"least-nodes": 0}, "expected a whole number, 1 to"),
         ({"most-mib": "64"}, "expected a whole number"),
         ({"wait-s": -1}, "expected seconds"),
-        ({"rule": "best"}, "rules are mean, median, trimmed-mean"),
+        ({"rule": "best"}, "rules are mean, median, trimmed-mean, clipped-mean"),
         ({"rule": "mean", "weights": "mine"}, "weights counts and equal"),
         ({"weights": "counts"}, "go with rule"),
         ({"most-states": 0}, "expected a whole number, 1 to"),

@@ -1,0 +1,61 @@
+"""Centred clipping: the mean of states of which none is further from the median of all than is usual.
+
+With the coordinate-wise median m of the states x_j, their distances d_j from it (see `robust`), and the median r of
+these distances, half of the states are drawn in,
+
+    x_j' = m + min(1, r / d_j) (x_j - m)
+
+and the x_j' averaged and pooled as states that count alike. So a state that is rare weighs less, and is not cut off as
+at the ends of a trimmed mean; and hostile ones, a share h of all, move the result by about h r at most, wherever they
+are. Parameters and statistics have a radius each.
+
+Source:
+    Karimireddy et al. 2021, Learning from history for Byzantine robust optimization, ICML, equation 5; there the centre
+    is the last step's, here, where there is none, the median.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ecotta_rt.fleet.flat import FlatState
+from ecotta_rt.fleet.pooling import PooledMoments, WeightedMean
+from ecotta_rt.fleet.robust import Distances, distances
+
+__all__ = ["clipped_mean"]
+
+Doubles = NDArray[np.float64]
+
+
+def clipped_mean(states: Sequence[FlatState], far: Distances | None = None) -> Doubles:
+    """The clipped mean of the states' vectors.
+
+    Args:
+        states: At least one, all of one arrangement.
+        far: `distances(states)`, where they are known.
+
+    Returns:
+        float64 `[size]`; of equal states their own, of two their mean.
+    """
+    far = distances(states) if far is None else far
+    arrangement, centre = states[0].arrangement, far.centre
+    count, means, variances = arrangement.parameter_count, arrangement.means, arrangement.variances
+    parameters, moments = WeightedMean(count), PooledMoments(len(means))
+    of_parameters, of_statistics = _factors(far.parameters), _factors(far.statistics)
+    for state, for_parameters, for_statistics in zip(states, of_parameters, of_statistics, strict=True):
+        vector = state.vector()
+        parameters.add(vector[:count], for_parameters)
+        drawn = [centre[part] + for_statistics * (vector[part] - centre[part]) for part in (means, variances)]
+        moments.add(drawn[0], drawn[1], 1)
+    # The mean of m + f_j (x_j - m) is that of all x_j with weights f_j, and of m with what they lack of 1.
+    parameters.add(centre[:count], float((1 - of_parameters).sum()))
+    result = np.empty(arrangement.size)
+    result[:count], result[means], result[variances] = parameters.value, moments.means, moments.variances
+    return result
+
+
+def _factors(apart: Doubles) -> Doubles:
+    """float64 `[n]`: by how much each is drawn in; 1 of those that are no further than half of all."""
+    radius = np.median(apart)
+    return np.where(apart > radius, radius / np.where(apart > 0, apart, 1), 1.0)
