@@ -9,73 +9,100 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ecotta_rt import AdaptState
 from ecotta_rt.errors import InputFileError
 from ecotta_rt.fleet.flat import FlatStates
-from ecotta_rt.fleet.merge import Merged, MergeOptions, merge
+from ecotta_rt.fleet.merge import Merged, merge
+from ecotta_rt.fleet.options import MergeOptions
 from ecotta_rt.fleet.robust import distances
-from ecotta_rt.fleet.sources import StateBytes, StateFile
+from ecotta_rt.fleet.sources import StateBytes, StateFile, StateSource
 from ecotta_rt.state import FramesBehind
 from fleet_rows import Rows
 from fleet_trial import DOMAINS, Trial
 
-__all__ = ["measure"]
+__all__ = ["HOSTILE", "chosen", "measure", "two_more", "within_limits"]
+
+Attack = Callable[[Trial, Sequence[StateFile], int], StateBytes]
 
 HONEST, HOSTILE = 18, 2
 HUGE, NEAR = 1e3, 0.95
 
 
 def measure(trial: Trial, rows: Rows) -> None:
-    """A row without attack, one for each attack, and one for all of them together."""
-    honest = chosen(trial)
-    without = merge(honest, MergeOptions(robust=True))
-    about = {"way": trial.way, "seed": trial.seed}
+    """A row without attack, and one for each attack, by each rule.
 
-    def row(states: Sequence[StateBytes], robust: bool) -> Mapping[str, Any]:
-        result = merge([*honest, *states], MergeOptions(robust=robust))
-        left_out = {one.name for one in result.left_out}
-        hostile = {one.name for one in states}
-        same = same_numbers(result, without)
+    A state is tried where its numbers are not those without the attack. Each answer is set beside that without it.
+    """
+    honest, tried = chosen(trial), _Tried(trial)
+    for rule, attack in CASES:
+        robust = rule != "mean"
+        states = [] if attack == "none" else [ATTACKS[attack](trial, honest, place) for place in range(HOSTILE)]
+
+        def row(rule: str = rule, robust: bool = robust, states: Sequence[StateBytes] = states) -> Mapping[str, Any]:
+            options = MergeOptions(rule=rule, robust=robust)
+            without, result = merge(honest, options), merge([*honest, *states], options)
+            left_out = {one.name for one in result.left_out}
+            hostile = {one.name for one in states}
+            return {
+                "left_out": len(left_out & hostile),
+                "honest_left_out": len(left_out - hostile),
+                "same_to_the_bit": same_numbers(result, without),
+                **tried.beside(result.groups[0].state, without.groups[0].state),
+            }
+
+        rows.add({"way": trial.way, "seed": trial.seed, "attack": attack, "rule": rule}, row)
+
+
+class _Tried:
+    """Answers of states, each state tried once."""
+
+    def __init__(self, trial: Trial) -> None:
+        self._trial, self._known = trial, dict[bytes, dict[str, NDArray[np.bool_]] | None]()
+
+    def beside(self, state: AdaptState, other: AdaptState) -> Mapping[str, Any]:
+        """Errors of a state, and the pictures that only it, or only the other gets wrong, over all domains."""
+        its, others = self._wrong(state), self._wrong(other)
+        if its is None or others is None:
+            return {"errors_percent": None}
         return {
-            "left_out": len(left_out & hostile),
-            "honest_left_out": len(left_out - hostile),
-            "same_to_the_bit": same,
-            "errors_percent": errors(trial, (without if same else result).groups[0].state),
+            "errors_percent": {name: round(100 * float(wrong.mean()), 2) for name, wrong in its.items()},
+            "only_it_is_wrong": sum(int((its[name] & ~others[name]).sum()) for name in DOMAINS),
+            "only_without_is_wrong": sum(int((~its[name] & others[name]).sum()) for name in DOMAINS),
         }
 
-    known: dict[bytes, dict[str, float] | None] = {}
-
-    def errors(trial: Trial, state: AdaptState) -> dict[str, float] | None:
+    def _wrong(self, state: AdaptState) -> dict[str, NDArray[np.bool_]] | None:
         """None: boards refuse it, since statistics of norms that are held are no longer the bundle's."""
-        content = state.to_bytes()
-        if content not in known:
+        numbers = replace(state, metadata={}).to_bytes()
+        if numbers not in self._known:
             try:
-                known[content] = {name: round(trial.held_error(state, name), 2) for name in DOMAINS}
+                self._known[numbers] = {name: self._trial.held_wrong(state, name) for name in DOMAINS}
             except InputFileError:
-                known[content] = None
-        return known[content]
-
-    rows.add({**about, "attack": "none", "robust": True}, lambda: row([], True))
-    rows.add({**about, "attack": "none", "robust": False}, lambda: row([], False))
-    for name, make in ATTACKS.items():
-        states = [make(trial, honest, place) for place in range(HOSTILE)]
-        rows.add({**about, "attack": name, "robust": True}, lambda states=states: row(states, True))
-    for name in ("signs of parameters", "as far as the limit lets, statistics"):
-        states = [ATTACKS[name](trial, honest, place) for place in range(HOSTILE)]
-        rows.add({**about, "attack": name, "robust": False}, lambda states=states: row(states, False))
+                self._known[numbers] = None
+        return self._known[numbers]
 
 
 def chosen(trial: Trial) -> list[StateFile]:
     """`HONEST` states of boards of all seeds."""
+    return _honest(trial)[:HONEST]
+
+
+def two_more(trial: Trial, honest: Sequence[StateSource], place: int) -> StateBytes:
+    """Another honest board, for what two of twenty change that mean no harm."""
+    state = AdaptState.load(_honest(trial)[HONEST + place].path)
+    return StateBytes(f"hostile-{place}", state.to_bytes())
+
+
+def _honest(trial: Trial) -> list[StateFile]:
     files = sorted(
         path
         for path in trial.path("x").parent.parent.glob("*/*.state.safetensors")
         if not path.name.startswith("joint")
     )
-    if len(files) < HONEST:
-        raise SystemExit(f"{len(files)} states of boards in --work; {HONEST} are needed")
-    places = np.random.default_rng(trial.seed).permutation(len(files))[:HONEST]
+    if len(files) < HONEST + HOSTILE:
+        raise SystemExit(f"{len(files)} states of boards in --work; {HONEST + HOSTILE} are needed")
+    places = np.random.default_rng(trial.seed).permutation(len(files))
     return [StateFile(files[place]) for place in places]
 
 
@@ -88,9 +115,6 @@ def same_numbers(one: Merged, other: Merged) -> bool:
         for section in sections
         for name, array in getattr(second, section).items()
     )
-
-
-Attack = Callable[[Trial, Sequence[StateFile], int], StateBytes]
 
 
 def _changed(change: Callable[[AdaptState], AdaptState]) -> Attack:
@@ -121,33 +145,50 @@ def _countless(state: AdaptState) -> AdaptState:
     return replace(shifted, metadata={**state.metadata, **FramesBehind(10**15, 10**15).metadata()})
 
 
-def _as_far_as_allowed(section: str) -> Attack:
-    """Both go the same way, as far as is not out of all proportion: nothing that is sent is refused."""
+def within_limits(honest: Sequence[StateSource], place: int, what: str) -> StateBytes:
+    """A state as far from the median as is not out of all proportion; all that send it go the same way.
 
-    def attack(trial: Trial, honest: Sequence[StateFile], place: int) -> StateBytes:
-        reader = FlatStates()
-        flat = [reader.read(one) for one in honest]
-        far = distances(flat)
-        middle = merge(honest, MergeOptions(rule="median")).groups[0].state
-        if section == "parameters":
-            limit = NEAR * far.limits[0]
-            hostile = _times("parameters", 1 - limit)(middle)
-        else:
-            limit = NEAR * far.limits[1]
-            statistics = dict(middle.statistics)
-            for name in statistics:
-                if name.endswith(".mean"):
-                    deviation = np.sqrt(statistics[name.removesuffix("mean") + "variance"])
-                    statistics[name] = statistics[name] + np.sqrt(2).astype(np.float32) * np.float32(limit) * deviation
-            hostile = replace(middle, statistics=statistics)
-        tiny = np.float32(1 + 1e-6 * place)  # two boards do not send the very same
-        hostile = replace(hostile, statistics={n: array * tiny for n, array in hostile.statistics.items()})
-        return StateBytes(f"hostile-{place}", hostile.to_bytes())
+    Norms that all boards hold are left as they are: boards would refuse a merged state in which they are not.
 
-    return attack
+    Args:
+        honest: All other states.
+        place: Which of the hostile boards it is.
+        what: `parameters`; the means of `all norms` that boards move; or of `one norm`, the first of these, by as much
+            as all of them may be moved together.
+    """
+    reader = FlatStates()
+    flat = [reader.read(one) for one in honest]
+    far = distances(flat)
+    middle = merge(honest, MergeOptions(rule="median")).groups[0].state
+    # Two boards do not send the very same.
+    statistics = {n: array * np.float32(1 + 1e-6 * place) for n, array in middle.statistics.items()}
+    if what == "parameters":
+        factor = np.float32(1 - NEAR * far.limits[0])
+        parameters = {name: factor * array for name, array in middle.parameters.items()}
+        return StateBytes(f"hostile-{place}", replace(middle, parameters=parameters).to_bytes())
+    states = [AdaptState.from_bytes(one.content(), one.name) for one in honest]
+    norms = [name.removesuffix(".mean") for name in statistics if name.endswith(".mean") and _moves(states, name)]
+    norms = norms[:1] if what == "one norm" else norms
+    coordinates = 2 * len(flat[0].arrangement.means)
+    channels = sum(statistics[f"{norm}.mean"].size for norm in norms)
+    shift = NEAR * far.limits[1] * np.sqrt(coordinates / channels)
+    for norm in norms:
+        deviation = np.sqrt(statistics[f"{norm}.variance"])
+        statistics[f"{norm}.mean"] = statistics[f"{norm}.mean"] + np.float32(shift) * deviation
+    held = {n: array for n, array in middle.statistics.items() if not _moves(states, n)}
+    return StateBytes(f"hostile-{place}", replace(middle, statistics={**statistics, **held}).to_bytes())
+
+
+def _moves(states: Sequence[AdaptState], name: str) -> bool:
+    return any(not np.array_equal(state.statistics[name], states[0].statistics[name]) for state in states)
+
+
+def _as_far_as_allowed(what: str) -> Attack:
+    return lambda trial, honest, place: within_limits(honest, place, what)
 
 
 ATTACKS: Mapping[str, Attack] = {
+    "none, but two honest boards more": two_more,
     "not a number": _not_a_number,
     "huge parameters": _changed(_times("parameters", HUGE)),
     "huge statistics": _changed(_times("statistics", HUGE)),
@@ -164,5 +205,13 @@ ATTACKS: Mapping[str, Attack] = {
     ),
     "countless frames claimed": _changed(_countless),
     "as far as the limit lets, parameters": _as_far_as_allowed("parameters"),
-    "as far as the limit lets, statistics": _as_far_as_allowed("statistics"),
+    "as far as the limit lets, all norms": _as_far_as_allowed("all norms"),
+    "as far as the limit lets, one norm": _as_far_as_allowed("one norm"),
 }
+
+CASES = (
+    *(("clipped-mean", attack) for attack in ("none", *ATTACKS)),
+    *(("trimmed-mean", attack) for attack in ("none", *[*ATTACKS][-3:-1])),
+    *(("mean", attack) for attack in ("none", "signs of parameters", "as far as the limit lets, all norms")),
+)
+"""Rule and attack of each row: all attacks by the default rule of a robust merge, what is let through by others too."""

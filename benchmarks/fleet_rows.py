@@ -10,7 +10,7 @@ from typing import Any
 from ecotta_rt.bench.environment import read_environment
 from ecotta_rt.bench.network_files import sha256_of
 from ecotta_rt.files.atomic import write_atomic
-from fleet_trial import DOMAINS, SEVERITY, Sizes
+from fleet_trial import CHOOSING, DOMAINS, SEVERITY, Sizes
 
 __all__ = ["Rows"]
 
@@ -32,7 +32,8 @@ class Rows:
         about: dict[str, Any] = {"bundle": args.bundle.name, "sha256": sha256_of(args.bundle)}
         if stage != "speed":
             sizes = asdict(Sizes(args.stream, args.held, args.start))
-            about |= {"severity": SEVERITY, "domains": list(DOMAINS), **sizes}
+            domains = [board.domain for board in CHOOSING] if stage.startswith("choose") else [*DOMAINS]
+            about |= {"severity": SEVERITY, "domains": domains, **sizes}
         self._report: dict[str, Any] = {"measured": f"fleet {stage}", "about": about}
         self._report |= {"environment": asdict(read_environment(1)), "rows": []}
         if path.exists():

@@ -23,6 +23,7 @@ WAYS: Mapping[str, Mapping[str, Any]] = {
     "mean": {},
     "median": {"rule": "median"},
     "robust": {"robust": True},
+    "robust, by trimmed mean": {"robust": True, "rule": "trimmed-mean"},
     "clusters": {"clusters": True},
 }
 
@@ -30,7 +31,8 @@ WAYS: Mapping[str, Mapping[str, Any]] = {
 _CHILD = """
 import json, sys, time
 from pathlib import Path
-from ecotta_rt.fleet.merge import MergeOptions, merge
+from ecotta_rt.fleet.merge import merge
+from ecotta_rt.fleet.options import MergeOptions
 states, options = sorted(Path(sys.argv[1]).glob("*.state.safetensors")), json.loads(sys.argv[2])
 began = time.process_time()
 merged = merge(states, MergeOptions(**options))

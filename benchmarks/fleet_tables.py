@@ -4,6 +4,8 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from fleet_paired_tables import attacks_table, movement_table, shares_table
+
 __all__ = ["render_fleet"]
 
 Row = Mapping[str, Any]
@@ -18,7 +20,10 @@ def render_fleet(report: dict[str, Any]) -> str:
     tables: Mapping[str, Callable[[dict[str, Any]], list[str]]] = {
         "domains": _of_domains,
         "kinds": _of_kinds,
-        "hostile": _of_attacks,
+        "hostile": attacks_table,
+        "movement": movement_table,
+        "shares": shares_table,
+        "choose-share": shares_table,
         "speed": _of_speed,
     }
     return "\n".join([*tables[stage](report), "", _note(report), ""])
@@ -140,47 +145,6 @@ def _of_kinds(report: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _of_attacks(report: dict[str, Any]) -> list[str]:
-    domains, rows = report["about"]["domains"], report["rows"]
-    lines = _head(
-        [
-            "attack by 2 of 20",
-            "merge",
-            "left out of the 2",
-            "honest left out",
-            "mean of domains, error %",
-            "more than without, points",
-        ]
-    )
-    for row in sorted(rows, key=lambda row: not row["robust"]):
-        same = [each for each in rows if (each["attack"], each["robust"]) == (row["attack"], row["robust"])]
-        if same[0] is not row:
-            continue
-        errors = [_mean(each["errors_percent"], domains) for each in same if each["errors_percent"]]
-        cells = [
-            "robust" if row["robust"] else "mean, not robust",
-            ", ".join(str(each["left_out"]) for each in same),
-            ", ".join(str(each["honest_left_out"]) for each in same),
-            _spread(errors) or "refused by boards",
-            _more(same, rows, domains),
-        ]
-        lines.append(f"| {' | '.join([row['attack'], *cells])} |")
-    return lines
-
-
-def _more(same: Sequence[Row], rows: Sequence[Row], domains: Sequence[str]) -> str:
-    """Points more than a robust merge without attack."""
-    if all(each["same_to_the_bit"] for each in same):
-        return "0, to the bit"
-    without = {
-        each["seed"]: _mean(each["errors_percent"], domains)
-        for each in rows
-        if each["attack"] == "none" and each["robust"]
-    }
-    tried = [each for each in same if each["errors_percent"]]
-    return _spread([_mean(each["errors_percent"], domains) - without[each["seed"]] for each in tried], "+.1f")
-
-
 def _of_speed(report: dict[str, Any]) -> list[str]:
     lines = _head(["1,000 states", "processor seconds", "peak of the process, MiB"])
     return [*lines, *(f"| {row['way']} | {row['cpu_s']:.1f} | {row['peak_mib']:.0f} |" for row in report["rows"])]
@@ -230,10 +194,14 @@ def _note(report: dict[str, Any]) -> str:
     if "stream" not in about:
         return f"Of {about['bundle'].removesuffix('.ecotta')}, each way in a process of its own. {software}"
     seeds = sorted({row["seed"] for row in report["rows"]})
+    spread = report["measured"] in ("fleet domains", "fleet kinds", "fleet hostile")
     over = (
-        f"Mean ± standard deviation over seeds {', '.join(map(str, seeds))}" if len(seeds) > 1 else f"Seed {seeds[0]}"
+        f"Mean{' ± standard deviation' * spread} over seeds {', '.join(map(str, seeds))}"
+        if len(seeds) > 1
+        else f"Seed {seeds[0]}"
     )
-    sizes = f"{about['stream']} frames a board; held: {about['held']} test images a domain"
+    sizes = f"{about['stream']} frames a board"
+    sizes += "" if report["measured"] == "fleet movement" else f"; held: {about['held']} test images a domain"
     sizes += f"; starts: {about['start']} frames" if report["measured"] == "fleet domains" else ""
     return (
         f"{over}. {about['bundle'].removesuffix('.ecotta')}, CIFAR-10 (corrupted here), severity {about['severity']}; "

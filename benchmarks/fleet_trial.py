@@ -1,7 +1,8 @@
 """Boards of a fleet for measure_fleet.py: which pictures each sees, what it learns from them, and how a state does.
 
 The test images are divided once for all seeds: some are only tested on, and boards see only others. A seed chooses
-among either. So a state of one seed can be tried on the test images of another.
+among either. So a state of one seed can be tried on the test images of another. What is chosen by measurement is chosen
+without those that are tested on, and on corruptions that are not among the 15 of the test: see `choosing`.
 """
 
 from collections.abc import Sequence
@@ -14,8 +15,9 @@ from numpy.typing import NDArray
 from ecotta_rt import AdaptState, Runtime
 from ecotta_rt.data.image_sets import ImageSet, find_image_set
 from ecotta_rt.fleet.shared import shared
+from other_corruptions import OTHER_CORRUPTIONS, corrupt_otherwise
 
-__all__ = ["CLEAN", "DOMAINS", "KINDS", "SEVERITY", "WAYS", "Board", "Sizes", "Trial"]
+__all__ = ["CHOOSING", "CLEAN", "DOMAINS", "KINDS", "SEVERITY", "WAYS", "Board", "Sizes", "Trial"]
 
 CLEAN, SEVERITY = "clean", 5
 WAYS = ("follow", "learn")
@@ -61,6 +63,9 @@ KINDS = {
 
 BOARDS = tuple(dict.fromkeys([*(Board(name, name) for name in DOMAINS), *KINDS["noise"], *KINDS["veiled"]]))
 
+CHOOSING = tuple(Board(name, name) for name in OTHER_CORRUPTIONS)
+"""Boards in other corruptions than those of the test."""
+
 
 @dataclass(frozen=True)
 class Sizes:
@@ -87,20 +92,27 @@ class Trial:
         way: One of `WAYS`.
         seed: Of which pictures are seen where.
         sizes: How many.
+        choosing: Have the boards of `CHOOSING`, and test images that are none of the test's.
     """
 
-    def __init__(self, bundle: Path, data: Path, work: Path, way: str, seed: int, sizes: Sizes) -> None:
+    def __init__(
+        self, bundle: Path, data: Path, work: Path, way: str, seed: int, sizes: Sizes, choosing: bool = False
+    ) -> None:
         self.way, self.seed, self.sizes = way, seed, sizes
         self._bundle, self._work = bundle, work
+        self._folder = work / ("choosing" if choosing else "states") / way
         self._images: ImageSet = find_image_set(str(data), work / "pictures")
         division = np.random.default_rng(DIVISION_SEED).permutation(self._images.count)
         generator = np.random.default_rng(seed)
+        boards = CHOOSING if choosing else BOARDS
+        division = division[TESTED_ON:] if choosing else division
         tested, seen = (generator.permutation(part) for part in np.split(division, [TESTED_ON]))
-        if sizes.held + sizes.start > len(tested) or sizes.stream * len(BOARDS) > len(seen):
+        if sizes.held + sizes.start > len(tested) or sizes.stream * len(boards) > len(seen):
             raise SystemExit(f"{self._images.count} test images are too few for {sizes}")
         self._held, self._start = tested[: sizes.held], tested[sizes.held : sizes.held + sizes.start]
-        streams = np.split(seen[: sizes.stream * len(BOARDS)], len(BOARDS))
-        self._streams = dict(zip(BOARDS, streams, strict=True))
+        streams = np.split(seen[: sizes.stream * len(boards)], len(boards))
+        self._streams = dict(zip(boards, streams, strict=True))
+        self._of_source: dict[str, NDArray[np.bool_]] = {}
         self._adapting: Runtime | None = None
         self._holding: Runtime | None = None
 
@@ -121,15 +133,26 @@ class Trial:
 
     def path(self, name: str) -> Path:
         """Where a state of this trial lies."""
-        return self._work / "states" / self.way / str(self.seed) / f"{name}.state.safetensors"
+        return self._folder / str(self.seed) / f"{name}.state.safetensors"
 
     def held_error(self, state: AdaptState, domain: str) -> float:
         """Wrong answers in percent on the test images of a domain, or clean ones, while nothing moves."""
+        return 100 * float(self.held_wrong(state, domain).mean())
+
+    def source_wrong(self, domain: str) -> NDArray[np.bool_]:
+        """`held_wrong` of the bundle's own state."""
+        if domain not in self._of_source:
+            self._of_source[domain] = self.held_wrong(self.source, domain)
+        return self._of_source[domain]
+
+    def held_wrong(self, state: AdaptState, domain: str) -> NDArray[np.bool_]:
+        """Which answers are wrong, bool `[held]`, on the test images of a domain or clean ones; nothing moves."""
         runtime = self._held_runtime()
         runtime.restore(shared(state))
         frames, labels = self._read(domain, self._held)
         answers = [runtime.predict(frame[None], hold_statistics=True).unfiltered[0].argmax() for frame in frames]
-        return 100 * float((np.array(answers) != labels).mean())
+        wrong: NDArray[np.bool_] = np.array(answers) != labels
+        return wrong
 
     def start_wrong(self, state: AdaptState, domain: str) -> NDArray[np.bool_]:
         """Which answers are wrong, bool `[start]`, of a board that starts at a state and goes on adapting."""
@@ -160,6 +183,8 @@ class Trial:
         labels = self._images.labels[places]
         if domain == CLEAN:
             return self._images.clean(places), labels
+        if domain in OTHER_CORRUPTIONS:
+            return corrupt_otherwise(self._images.clean(places), domain, PIXEL_SEED), labels
         return self._images.read(domain, SEVERITY, places, PIXEL_SEED)[0], labels
 
     def _adapting_runtime(self) -> Runtime:

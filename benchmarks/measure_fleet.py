@@ -4,12 +4,20 @@
     python benchmarks/measure_fleet.py rules   net.ecotta --data $ECOTTA_DATA/cifar-10-batches-bin --work boards
     python benchmarks/measure_fleet.py kinds   net.ecotta --data $ECOTTA_DATA/cifar-10-batches-bin --work boards
     python benchmarks/measure_fleet.py hostile net.ecotta --data $ECOTTA_DATA/cifar-10-batches-bin --work boards
+    python benchmarks/measure_fleet.py shares  net.ecotta --data $ECOTTA_DATA/cifar-10-batches-bin --work boards
+    python benchmarks/measure_fleet.py choose-share net.ecotta --data $ECOTTA_DATA/cifar-10-batches-bin --work boards
+    python benchmarks/measure_fleet.py movement net.ecotta --data $ECOTTA_DATA/cifar-10-batches-bin --work boards
     python benchmarks/measure_fleet.py speed   net.ecotta --work boards
 
 domains   five boards in five places: each board's own state everywhere, merged ones, joint adaptation (one board that
           saw all streams in turn), the bundle's own state; held, and as the start of a board that goes on adapting
 rules     the same boards merged by other rules; rows beside those of `domains`
 kinds     eight boards in two kinds of place: does `--clusters` find them, and is a state for each kind better
+shares    the same boards merged and drawn towards the source, by more images, each answer beside the source's
+choose-share
+          six boards in corruptions that are not among those of the test, on images that are none of the test's, with
+          a seed of its own (100): by how much to draw towards the source
+movement  how far two hostile states of twenty move what each robust rule makes, in standard deviations; no pictures
 hostile   twenty boards, two of them hostile: what a robust merge leaves out, and what is left of the attack
 speed     seconds of the processor and the peak of memory of a fresh process that merges 1,000 states
 
@@ -21,20 +29,22 @@ minutes of a core for each seed and way of a WRN-40-2.
 
 import argparse
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+import fleet_choosing
 import fleet_hostile
+import fleet_movement
 import fleet_speed
 from ecotta_rt import AdaptState
 from ecotta_rt.fleet.flat import FlatStates
-from ecotta_rt.fleet.merge import Merged, MergeOptions, merge
 from ecotta_rt.fleet.robust import distances
 from ecotta_rt.fleet.sources import StateFile
+from fleet_merging import add_held, drawn, merged, state_for, without_spread
 from fleet_rows import Rows
 from fleet_trial import CLEAN, DOMAINS, KINDS, WAYS, Board, Sizes, Trial
 
@@ -49,11 +59,11 @@ FIRST = 100
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("stage", choices=("domains", "rules", "kinds", "hostile", "speed"))
+    parser.add_argument("stage", choices=(*STAGES, "speed"))
     parser.add_argument("bundle", type=Path, help="of the network that all boards have")
     parser.add_argument("--data", type=Path, help="the binary version of CIFAR-10; all stages but speed need it")
     parser.add_argument("--work", type=Path, required=True, help="folder for pictures and states; it may be kept")
-    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
+    parser.add_argument("--seeds", type=int, nargs="*", help="(0 1 2; of choose-share 100)")
     parser.add_argument("--ways", nargs="*", choices=WAYS, default=["follow"], help="follow (default), learn")
     parser.add_argument("--stream", type=int, default=300, help="frames a board adapts to (300)")
     parser.add_argument("--held", type=int, default=100, help="test images a domain, for states that are held (100)")
@@ -68,18 +78,17 @@ def main(argv: list[str] | None = None) -> int:
     if args.stage == "speed":
         fleet_speed.measure(args.bundle, args.work, rows.add)
         return 0
-    stages = {"domains": in_domains, "rules": by_other_rules, "kinds": in_kinds, "hostile": fleet_hostile.measure}
-    sizes = Sizes(args.stream, args.held, args.start)
+    sizes, choosing = Sizes(args.stream, args.held, args.start), args.stage.startswith("choose")
     for way in args.ways:
-        for seed in args.seeds:
-            stages[args.stage](Trial(args.bundle, args.data, args.work, way, seed, sizes), rows)
+        for seed in args.seeds or (fleet_choosing.SEEDS if choosing else (0, 1, 2)):
+            STAGES[args.stage](Trial(args.bundle, args.data, args.work, way, seed, sizes, choosing), rows)
     return 0
 
 
 def in_domains(trial: Trial, rows: Rows) -> None:
     """Five boards in five domains, each state everywhere."""
     own = {board.domain: trial.board_state(board) for board in FIVE}
-    pooled = merged(trial)
+    pooled = merged(trial, FIVE)
     source, mean, joint = trial.source, pooled.groups[0].state, trial.joint_state(FIVE)
     states = {"source": source, "mean": mean, "joint": joint, **{f"own {name}": own[name] for name in DOMAINS}}
     if trial.way == "learn":
@@ -96,52 +105,25 @@ def in_domains(trial: Trial, rows: Rows) -> None:
 
 def by_other_rules(trial: Trial, rows: Rows) -> None:
     """Other ways to merge the same boards."""
-    mean = merged(trial).groups[0].state
+    mean = merged(trial, FIVE).groups[0].state
     for name, state in others(trial, trial.source, mean):
         add_held(trial, rows, name, dict.fromkeys((*DOMAINS, CLEAN), state))
-    parted = merged(trial, clusters=True)
+    parted = merged(trial, FIVE, clusters=True)
     if len(parted.groups) > 1:
         add_held(trial, rows, "clusters", {name: state_for(parted, trial, name) for name in DOMAINS})
 
 
+def with_shares_of_the_source(trial: Trial, rows: Rows) -> None:
+    """The merged state with other shares of the source."""
+    fleet_choosing.add_shares(trial, rows, FIVE)
+
+
 def others(trial: Trial, source: AdaptState, mean: AdaptState) -> Iterator[tuple[str, AdaptState]]:
     """Their names and what they make."""
+    yield "mean, halfway to source", drawn(mean, source, 0.5)
     for rule in ("median", "trimmed-mean"):
-        yield rule, merged(trial, rule=rule).groups[0].state
-    yield "mean, no spread between boards", without_spread(trial, mean)
-    yield "mean, halfway to source", halfway(mean, source)
-
-
-def without_spread(trial: Trial, mean: AdaptState) -> AdaptState:
-    """Variances averaged, without the part that comes from boards having different means."""
-    states = [trial.board_state(board) for board in FIVE]
-    variances = {
-        name: np.mean([state.statistics[name] for state in states], axis=0, dtype=np.float64).astype(np.float32)
-        for name in mean.statistics
-        if name.endswith(".variance")
-    }
-    return replace(mean, statistics={**mean.statistics, **variances})
-
-
-def halfway(one: AdaptState, other: AdaptState) -> AdaptState:
-    """The mean of both, number by number."""
-    sections = {
-        section: {name: (array + getattr(other, section)[name]) / 2 for name, array in getattr(one, section).items()}
-        for section in ("parameters", "statistics")
-    }
-    return replace(one, **sections)
-
-
-def merged(trial: Trial, boards: tuple[Board, ...] = FIVE, **options: Any) -> Merged:
-    """As `ecotta merge` does it, of states whose files are there."""
-    for board in boards:
-        trial.board_state(board)
-    return merge([trial.path(board.name) for board in boards], MergeOptions(**options))
-
-
-def state_for(parted: Merged, trial: Trial, board: str) -> AdaptState:
-    """The state of the group that a board is in."""
-    return next(group.state for group in parted.groups if str(trial.path(board)) in group.members)
+        yield rule, merged(trial, FIVE, rule=rule).groups[0].state
+    yield "mean, no spread between boards", without_spread(trial, mean, FIVE)
 
 
 def in_kinds(trial: Trial, rows: Rows) -> None:
@@ -185,16 +167,6 @@ def how_states_lie(trial: Trial, boards: tuple[Board, ...]) -> Mapping[str, Any]
     return {"distances": found}
 
 
-def add_held(trial: Trial, rows: Rows, name: str, by_domain: Mapping[str, AdaptState]) -> None:
-    """A row of a state that is held, with its error in each domain."""
-    rows.add(
-        {"way": trial.way, "seed": trial.seed, "measure": "held", "state": name},
-        lambda: {
-            "errors_percent": {domain: round(trial.held_error(state, domain), 2) for domain, state in by_domain.items()}
-        },
-    )
-
-
 def add_start(trial: Trial, rows: Rows, name: str, by_domain: Mapping[str, AdaptState]) -> None:
     """A row of a state that boards start from: errors over the first frames and over all."""
 
@@ -208,6 +180,16 @@ def add_start(trial: Trial, rows: Rows, name: str, by_domain: Mapping[str, Adapt
 
     rows.add({"way": trial.way, "seed": trial.seed, "measure": "start", "state": name}, measured)
 
+
+STAGES: Mapping[str, Callable[[Trial, Rows], None]] = {
+    "domains": in_domains,
+    "rules": by_other_rules,
+    "shares": with_shares_of_the_source,
+    "kinds": in_kinds,
+    "hostile": fleet_hostile.measure,
+    "choose-share": fleet_choosing.choose_share,
+    "movement": fleet_movement.measure,
+}
 
 if __name__ == "__main__":
     sys.exit(main())
