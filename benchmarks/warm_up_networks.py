@@ -5,7 +5,7 @@ r"""Make what the benchmark needs beside a trained network: warmed-up meta group
         --statistics-frames 5000 --fine-tune-lr 0.005
 
 All of them see the same frames in the same order with the same augmentation and number of steps; the seed is the same.
-What exists already is left alone, and an interrupted run goes on after its last whole epoch.
+What exists already is left alone, and an interrupted run goes on after the last whole tenth of an epoch.
 """
 
 import argparse

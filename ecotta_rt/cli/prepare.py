@@ -13,7 +13,7 @@ they start as an identity: the bundle is there at once, changes nothing but whos
 
 Writes OUT.ecotta-kK.safetensors, the warmed-up meta groups with the statistics of the source data; OUT.ecotta, the
 bundle; and, for a model id with a checkpoint, OUT.safetensors: the frozen network that they fit. A run that was
-interrupted goes on after its last whole epoch, and a warmed-up state that exists is exported as it is.
+interrupted goes on after the last whole tenth of an epoch, and a warmed-up state that exists is exported as it is.
 
 examples:
   ecotta prepare my_net.py:make --checkpoint my_net.pt --size 96 --classes names.txt
@@ -203,7 +203,7 @@ def _warm_up(
                 held_out=held_out,
             )
     except KeyboardInterrupt:  # to be gone on with, as after a kill
-        _tell("the same command goes on after the last whole epoch")
+        _tell("the same command goes on after the last whole tenth of an epoch")
         raise
     except BaseException:
         remove_store(store)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
     from ecotta_rt.machine.clock import Clock
-    from ecotta_rt.prepare.warmup import WarmUpProgress
+    from ecotta_rt.prepare.epochs import WarmUpProgress
     from ecotta_rt.sinks.tally import Tally
 
 __all__ = ["RunProgress", "StreamProgress", "TrainingProgress", "WorkProgress"]

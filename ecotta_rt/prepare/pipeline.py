@@ -27,6 +27,7 @@ from ecotta_rt.method.torch_engine import TorchEngine
 from ecotta_rt.options import StepOptions
 from ecotta_rt.prepare.calibrate import frozen_answers
 from ecotta_rt.prepare.checkpoint import load_network, read_network_file, save_network
+from ecotta_rt.prepare.epochs import WarmUpCallback
 from ecotta_rt.prepare.held_out import HeldOut
 from ecotta_rt.prepare.identity import identity_state
 from ecotta_rt.prepare.matching import KeyMapping
@@ -34,7 +35,7 @@ from ecotta_rt.prepare.narrowed import channels_in
 from ecotta_rt.prepare.networks import MODELS
 from ecotta_rt.prepare.open_network import open_network
 from ecotta_rt.prepare.recipe import following, with_class_tables
-from ecotta_rt.prepare.warmup import Labels, WarmUpCallback, WarmUpOptions, warm_up
+from ecotta_rt.prepare.warmup import Labels, WarmUpOptions, warm_up
 from ecotta_rt.state import AdaptState
 
 __all__ = [

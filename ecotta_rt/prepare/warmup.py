@@ -13,28 +13,25 @@ Source:
 """
 
 import math
-import time
-from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
-from ecotta_rt.errors import InputFileError, UsageError
+from ecotta_rt.errors import UsageError
 from ecotta_rt.method.attach import momenta_note
 from ecotta_rt.method.ecotta import AdaptableNetwork
 from ecotta_rt.method.state import initial_state, to_adapt_state
-from ecotta_rt.prepare.augment import Augmentation, augmented
+from ecotta_rt.prepare.augment import Augmentation
 from ecotta_rt.prepare.calibrate import match_frozen_features, measure_statistics
-from ecotta_rt.prepare.snapshot import RunIdentity, array_digest, read_snapshot, save_snapshot, weights_digest
+from ecotta_rt.prepare.epochs import WarmUpCallback, train
+from ecotta_rt.prepare.snapshot import RunIdentity, array_digest, weights_digest
 from ecotta_rt.state import AdaptState
 
-__all__ = ["WarmUpOptions", "WarmUpProgress", "fine_tune", "warm_up"]
+__all__ = ["WarmUpOptions", "fine_tune", "run_identity", "warm_up"]
 
 _MATCHING_FRAMES = 256
 """For one mean and deviation a channel: enough, and at 224x224 still no more than a gigabyte of features."""
@@ -90,22 +87,6 @@ class WarmUpOptions:
             raise UsageError(f"precision={self.precision!r}: choose float32 or bfloat16")
 
 
-@dataclass(frozen=True)
-class WarmUpProgress:
-    """Where a training run stands; handed to the `report` callback after each step."""
-
-    step: int
-    steps: int
-    epoch: int
-    epochs: int
-    loss: float  # mean over the epoch so far
-    error_percent: float  # on the training frames of the epoch so far
-    seconds: float
-
-
-WarmUpCallback = Callable[[WarmUpProgress], None]
-
-
 def warm_up(
     network: AdaptableNetwork,
     frames: Frames,
@@ -123,7 +104,8 @@ def warm_up(
         labels: int64 `[N]`; or float32 `[N, classes]`, a probability for each class.
         options: Recipe.
         report: Called after each step.
-        snapshot: File that is written after each epoch. If it exists, training resumes from it. It is not removed here.
+        snapshot: File that is written after each tenth of an epoch. If it exists, training resumes from it. It is not
+            removed here.
 
     Returns:
         The warmed-up state: parameters, no momentum, statistics of the source data.
@@ -140,8 +122,8 @@ def warm_up(
     order = np.random.default_rng(options.seed).permutation(len(frames))
     if options.matched_start and not (snapshot and snapshot.exists()):
         match_frozen_features(network, frames[order[:_MATCHING_FRAMES]])
-    run = _identity(options, frames, labels, network.digest())
-    _train(network.groups, network, frames, labels, options, report, snapshot, run)
+    run = run_identity(options, frames, labels, network.digest())
+    train(network.groups, network, frames, labels, options, run=run, report=report, snapshot=snapshot)
     state = initial_state(network)
     statistics = measure_statistics(network, state, frames, options.batch, order[: options.statistics_frames])
     warmed = to_adapt_state(state._replace(statistics=statistics), network.digest())
@@ -170,108 +152,12 @@ def fine_tune(
     options = options or WarmUpOptions()
     labels = _checked_labels(frames, labels, options)
     network.requires_grad_(True).train()
-    run = _identity(options, frames, labels, weights_digest(network))
-    _train(network, network, frames, labels, options, report, snapshot, run)
+    run = run_identity(options, frames, labels, weights_digest(network))
+    train(network, network, frames, labels, options, run=run, report=report, snapshot=snapshot)
     return network.eval()
 
 
-def _train(
-    trained: nn.Module,
-    forward: Callable[[Tensor], Tensor],
-    frames: Frames,
-    labels: Labels,
-    options: WarmUpOptions,
-    report: WarmUpCallback | None,
-    snapshot: Path | None,
-    run: RunIdentity,
-) -> None:
-    """SGD by cross-entropy over `trained`'s parameters."""
-    began = time.monotonic()
-    optimiser = torch.optim.SGD(trained.parameters(), lr=options.lr, momentum=options.momentum)
-    generator = torch.Generator().manual_seed(options.seed)
-    per_epoch = len(labels) // options.batch
-    steps = options.epochs * per_epoch
-    first = _resume(snapshot, trained, optimiser, generator, run)
-    for epoch in range(first, options.epochs):
-        loss_sum, wrong = 0.0, 0
-        for index, (batch, target) in enumerate(_batches(frames, labels, options, generator)):
-            step = epoch * per_epoch + index
-            for settings in optimiser.param_groups:
-                settings["lr"] = _rate(step, steps, options)
-            with torch.autocast("cpu", torch.bfloat16, enabled=options.precision == "bfloat16"):
-                logits = forward(batch)
-            _require_known(labels, logits)
-            loss = F.cross_entropy(logits.float(), target)  # of classes or of soft answers
-            loss_sum += loss.item()
-            if not math.isfinite(loss_sum):
-                raise UsageError(f"the loss is {loss.item()} in step {step + 1}: give a smaller lr than {options.lr}")
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
-            wrong += int((logits.argmax(1) != (target.argmax(1) if target.dim() == 2 else target)).sum())
-            if report:
-                seen = index + 1
-                error = 100 * wrong / seen / options.batch
-                seconds = time.monotonic() - began
-                report(WarmUpProgress(step + 1, steps, epoch + 1, options.epochs, loss_sum / seen, error, seconds))
-        _save_snapshot(snapshot, trained, optimiser, generator, run, epoch + 1)
-
-
-def _rate(step: int, steps: int, options: WarmUpOptions) -> float:
-    ramp = max(1, steps // 10)
-    if step < ramp:
-        return options.lr * (step + 1) / ramp
-    return options.lr * options.decay ** sum(step >= share * steps for share in options.milestones)
-
-
-def _batches(
-    frames: Frames, labels: Labels, options: WarmUpOptions, generator: torch.Generator
-) -> Iterator[tuple[Tensor, Tensor]]:
-    order = torch.randperm(len(labels), generator=generator).numpy()
-    for start in range(0, len(order) - options.batch + 1, options.batch):
-        chosen = order[start : start + options.batch]
-        yield augmented(frames[chosen], options.augmentation, generator), torch.from_numpy(labels[chosen])
-
-
-def _save_snapshot(
-    path: Path | None,
-    trained: nn.Module,
-    optimiser: torch.optim.SGD,
-    generator: torch.Generator,
-    run: RunIdentity,
-    epochs_done: int,
-) -> None:
-    saved: dict[str, Any] = {
-        "weights": trained.state_dict(),
-        "optimiser": optimiser.state_dict(),
-        "generator": generator.get_state(),
-        "epochs_done": epochs_done,
-    }
-    save_snapshot(path, run, saved)
-
-
-def _resume(
-    path: Path | None,
-    trained: nn.Module,
-    optimiser: torch.optim.SGD,
-    generator: torch.Generator,
-    run: RunIdentity,
-) -> int:
-    saved = read_snapshot(path, run)
-    if saved is None:
-        return 0
-    try:
-        trained.load_state_dict(saved["weights"])
-        optimiser.load_state_dict(saved["optimiser"])
-    except (RuntimeError, ValueError) as error:
-        raise InputFileError(
-            f"{path}: snapshot of a run with other meta groups or another network; remove it to start again"
-        ) from error
-    generator.set_state(saved["generator"])
-    return int(saved["epochs_done"])
-
-
-def _identity(options: WarmUpOptions, frames: Frames, labels: Labels, network: str) -> RunIdentity:
+def run_identity(options: WarmUpOptions, frames: Frames, labels: Labels, network: str) -> RunIdentity:
     """What must not have changed when a run is taken up again; the labels stand for the data and its order."""
     # Of soft answers the classes: their last bits depend on the number of threads.
     kind, classes = ("labels", labels) if labels.ndim == 1 else ("own answers", labels.argmax(1))
@@ -283,19 +169,6 @@ def _identity(options: WarmUpOptions, frames: Frames, labels: Labels, network: s
         "data": f"{kind} {digest}",
         "network": network[:12],
     }
-
-
-def _require_known(labels: Labels, logits: Tensor) -> None:
-    if labels.ndim == 2:
-        if labels.shape[1] != logits.shape[1]:
-            raise UsageError(f"answers {list(labels.shape)} for a network of {logits.shape[1]} classes")
-        return
-    low, high, classes = int(labels.min()), int(labels.max()), logits.shape[1]
-    if low < 0 or high >= classes:
-        raise UsageError(
-            f"labels go from {low} to {high}, but the network has {classes} classes, 0 to {classes - 1}: "
-            "give the data that it was trained on"
-        )
 
 
 def _checked_labels(frames: Frames, labels: Labels, options: WarmUpOptions) -> Labels:

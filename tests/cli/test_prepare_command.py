@@ -118,7 +118,7 @@ def test_who_interrupts_a_warm_up_hears_how_it_goes_on(network_file, monkeypatch
     monkeypatch.setattr("ecotta_rt.prepare.pipeline.prepare", interrupted)
 
     assert main(["prepare", str(network_file), *TINY]) == 130
-    assert "the same command goes on after the last whole epoch" in capsys.readouterr().err
+    assert "the same command goes on after the last whole tenth of an epoch" in capsys.readouterr().err
 
 
 def test_a_damaged_state_is_not_exported(network_file, capsys):

@@ -3,7 +3,7 @@ import sys
 import pytest
 
 from ecotta_rt.cli.progress import RunProgress, TrainingProgress, WorkProgress
-from ecotta_rt.prepare.warmup import WarmUpProgress
+from ecotta_rt.prepare.epochs import WarmUpProgress
 
 
 class Wait:

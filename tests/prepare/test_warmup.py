@@ -13,9 +13,10 @@ from ecotta_rt.method.torch_engine import TorchEngine
 from ecotta_rt.options import StepOptions
 from ecotta_rt.prepare.augment import Augmentation
 from ecotta_rt.prepare.calibrate import match_frozen_features, measure_statistics
+from ecotta_rt.prepare.epochs import _rate
 from ecotta_rt.prepare.networks.wide_resnet import WideResNet
 from ecotta_rt.prepare.pipeline import _snapshot_beside, prepare
-from ecotta_rt.prepare.warmup import WarmUpOptions, _rate, fine_tune, warm_up
+from ecotta_rt.prepare.warmup import WarmUpOptions, fine_tune, warm_up
 
 QUICK = WarmUpOptions(epochs=2, batch=16, lr=0.02)
 
@@ -96,6 +97,73 @@ def test_an_interrupted_run_ends_where_an_uninterrupted_one_does(source, tmp_pat
 
     assert {p.epoch for p in seen} == {2}
     assert set(whole.compare(resumed).values()) == {0.0}
+
+
+class Noisy(nn.Module):
+    """Draws from torch's own generator at each step."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner, self.dropout = small_network(), nn.Dropout(0.3)
+
+    def forward(self, frames):
+        return self.inner(self.dropout(frames))
+
+
+def test_fine_tuning_that_is_killed_inside_an_epoch_ends_where_an_undisturbed_one_does(source, tmp_path):
+    options = WarmUpOptions(epochs=2, batch=4, lr=0.02)  # 24 steps an epoch, a snapshot after each third one
+
+    def run(report=None, snapshot=None):
+        torch.manual_seed(len(str(report)))  # another state of torch's generator in every process
+        return fine_tune(Noisy(), *source, options, report=report, snapshot=snapshot).state_dict()
+
+    def killed_at(step):
+        def report(progress):
+            if progress.step == step:
+                raise KeyboardInterrupt
+
+        return report
+
+    seen = []
+    whole = run(seen.append)
+    for step in (2, 11, 41):
+        with pytest.raises(KeyboardInterrupt):
+            run(killed_at(step), tmp_path / "run.snapshot")
+    again = []
+    resumed = run(again.append, tmp_path / "run.snapshot")
+
+    assert again[0].step == 40
+    assert [(p.loss, p.error_percent) for p in again] == [(p.loss, p.error_percent) for p in seen[39:]]
+    assert all(torch.equal(value, resumed[name]) for name, value in whole.items())
+
+
+def test_a_snapshot_that_an_older_version_left_after_an_epoch_goes_on(source, tmp_path):
+    options = WarmUpOptions(epochs=2, batch=16, lr=0.02)
+    whole = fine_tune(small_network(), *source, options).state_dict()
+    path = tmp_path / "run.snapshot"
+
+    def stop(progress):
+        if progress.epoch == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fine_tune(small_network(), *source, options, report=stop, snapshot=path)
+    old = torch.load(path, weights_only=True)
+    del old["torch_generator"]
+    torch.save(old, path)
+
+    resumed = fine_tune(small_network(), *source, options, snapshot=path).state_dict()
+    assert all(torch.equal(value, resumed[name]) for name, value in whole.items())
+
+
+def test_training_leaves_torchs_own_generator_as_it_was(source):
+    network = Noisy()
+    torch.manual_seed(7)
+    before = torch.get_rng_state()
+
+    fine_tune(network, *source, QUICK)
+
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_the_snapshot_that_an_older_version_left_is_taken_up(tmp_path):
