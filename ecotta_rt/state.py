@@ -19,6 +19,7 @@ from ecotta_rt.errors import InputFileError, UsageError
 from ecotta_rt.files.atomic import write_atomic
 from ecotta_rt.files.kinds import open_regular
 from ecotta_rt.files.names import readable_name
+from ecotta_rt.files.sorted_metadata import with_sorted_metadata
 from ecotta_rt.files.stored_zip import ARCHIVE_MARK
 
 __all__ = [
@@ -171,7 +172,7 @@ class AdaptState:
         metadata = {key: readable_name(value) for key, value in self.metadata.items()}
         written_as = _FORMAT_WITH_ADAPTATION if self.adaptation else _FORMAT
         header = {**metadata, "format": written_as, "network_digest": self.network_digest}
-        return _with_sorted_metadata(save(tensors, header))
+        return with_sorted_metadata(save(tensors, header))
 
     @classmethod
     def from_bytes(cls, content: bytes, origin: str) -> "AdaptState":
@@ -278,16 +279,6 @@ def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         raise ValueError("a name stands in it twice")
     return found
-
-
-def _with_sorted_metadata(content: bytes) -> bytes:
-    """The same file, with the metadata not in the order of the library's hash table: equal states, equal bytes."""
-    start = 8 + int.from_bytes(content[:8], "little")
-    header = json.loads(content[8:start])
-    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
-    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    return len(text).to_bytes(8, "little") + text + content[start:]
 
 
 def _arrays(

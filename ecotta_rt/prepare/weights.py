@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from ecotta_rt.errors import InputFileError, UsageError
 from ecotta_rt.files.atomic import write_atomic
+from ecotta_rt.files.sorted_metadata import with_sorted_metadata
 from ecotta_rt.method.cut.one_line import one_line
 
 __all__ = ["has_safetensors", "read_safetensors", "read_tensors", "stored_tensors", "write_safetensors"]
@@ -109,9 +110,13 @@ def stored_tensors(network: nn.Module) -> dict[str, Tensor]:
 
 
 def write_safetensors(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write a .safetensors file whole or not at all. Raises TransferError as `write_atomic`."""
+    """Write a .safetensors file whole or not at all: the same bytes for the same content.
+
+    Raises:
+        TransferError: As `write_atomic`.
+    """
     content = save({name: value.detach().contiguous() for name, value in tensors.items()}, dict(metadata))
-    write_atomic(path, content)
+    write_atomic(path, with_sorted_metadata(content) if metadata else content)
 
 
 def _regular_file(path: str | os.PathLike[str]) -> Path:
