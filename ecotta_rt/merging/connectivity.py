@@ -31,8 +31,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ecotta_rt.errors import InputFileError
-from ecotta_rt.merging.members import Member, inner
+from ecotta_rt.merging.members import Member
 from ecotta_rt.merging.networks import Report, is_shared, merge_networks
+from ecotta_rt.prepare.storing import inner
 from ecotta_rt.student.evaluate import logits_of
 
 __all__ = [

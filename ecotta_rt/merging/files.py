@@ -7,11 +7,11 @@ from typing import Any
 
 from torch import nn
 
-from ecotta_rt.merging.members import inner
 from ecotta_rt.merging.networks import MergedNetworks
 from ecotta_rt.prepare.checkpoint import read_network_file, save_network
 from ecotta_rt.prepare.narrowed import channels_in
 from ecotta_rt.prepare.networks import MODELS
+from ecotta_rt.prepare.storing import inner
 from ecotta_rt.prepare.weights import has_safetensors, read_safetensors, write_safetensors
 
 __all__ = ["save_merged"]

@@ -7,13 +7,12 @@ from pathlib import Path
 from torch import nn
 
 from ecotta_rt.errors import InputFileError, UsageError
-from ecotta_rt.method.cut.normalise import Normalised
 from ecotta_rt.prepare.checkpoint import NetworkFile, read_network_file
 from ecotta_rt.prepare.matching import KeyMapping
 from ecotta_rt.prepare.networks import MODELS
 from ecotta_rt.prepare.open_network import open_network
 
-__all__ = ["Member", "file_members", "inner"]
+__all__ = ["Member", "file_members"]
 
 _SUFFIX = ".safetensors"
 _LEAST, _MOST = 1e-9, 1e18
@@ -121,11 +120,6 @@ def file_members(
         Member(name, opener(place), *(weights[place : place + 1] or (1.0,)), *(counts[place : place + 1]))
         for place, name in enumerate(files)
     )
-
-
-def inner(network: nn.Module) -> nn.Module:
-    """The network whose tensors are those of its file: without the layer that normalises its frames (--mean)."""
-    return network.network if isinstance(network, Normalised) else network
 
 
 def _require_alike(files: Sequence[tuple[str, NetworkFile]], own_heads: bool) -> None:

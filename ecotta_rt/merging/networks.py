@@ -29,8 +29,9 @@ from torch import Tensor, nn
 
 from ecotta_rt.errors import CheckpointError, InputFileError, UsageError
 from ecotta_rt.fleet.pooling import PooledMoments
-from ecotta_rt.merging.members import Member, inner
+from ecotta_rt.merging.members import Member
 from ecotta_rt.prepare.snapshot import weights_digest
+from ecotta_rt.prepare.storing import inner
 
 __all__ = ["MergedNetworks", "Part", "find_head", "is_shared", "merge_networks"]
 

@@ -11,11 +11,10 @@ from torch import nn
 
 from ecotta_rt.bundle import FrameSpec
 from ecotta_rt.errors import CheckpointError, NetworkError, UsageError
-from ecotta_rt.prepare.checkpoint import read_network_file, save_network
-from ecotta_rt.prepare.narrowed import channels_in, save_narrowed
+from ecotta_rt.prepare.checkpoint import read_network_file
 from ecotta_rt.prepare.networks import MODELS
 from ecotta_rt.prepare.open_network import made_for, open_network
-from ecotta_rt.prepare.weights import stored_tensors, write_safetensors
+from ecotta_rt.prepare.storing import save_like
 from ecotta_rt.student.feature_tap import FeatureTap
 
 __all__ = ["Member", "open_member", "require_takes", "save_student"]
@@ -137,13 +136,4 @@ def save_student(
         UsageError: It holds NaN.
         TransferError: It cannot be written.
     """
-    name = member.called
-    origin = Path(name) if name.endswith(_SUFFIX) else member.checkpoint
-    channels = None if origin is None else channels_in(origin)
-    if name in MODELS or name.endswith(_SUFFIX):
-        model = name if name in MODELS else read_network_file(name).model
-        save_network(network, path, model=model, recipe=recipe, channels=channels)
-    elif channels is not None:
-        save_narrowed(network, path, channels=channels, frame=(frame.channels, *frame.size), more={"factory": name})
-    else:
-        write_safetensors(path, stored_tensors(network), {"factory": name})
+    save_like(network, path, name=member.called, checkpoint=member.checkpoint, recipe=recipe, frame=frame)

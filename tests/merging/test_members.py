@@ -6,9 +6,10 @@ from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from ecotta_rt.merging.files import save_merged
-from ecotta_rt.merging.members import file_members, inner
+from ecotta_rt.merging.members import file_members
 from ecotta_rt.merging.networks import merge_networks
 from ecotta_rt.prepare.open_network import open_network
+from ecotta_rt.prepare.storing import inner
 
 FACTORY = """
 from torch import nn
