@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from ecotta_rt.bench.tuning.pictures import Pictures
 from ecotta_rt.bundle import FrameSpec
-from ecotta_rt.data.corruptions import SMALLEST_SIDE, corrupt
+from ecotta_rt.data.corruptions import SMALLEST_SIDE
+from ecotta_rt.data.corruptions.any_shape import corrupt_any
 from ecotta_rt.errors import InputFileError, UsageError
 
 __all__ = ["ORDERS", "RUN", "Played", "make_streams", "require_corruptible"]
@@ -97,7 +98,7 @@ def make_streams(
             at = np.searchsorted(places, piece)
             at = at[there[at]]
             pixels = clean[(np.cumsum(there) - 1)[at]]
-            pieces.append(_corrupted(pixels, name, severity, seed, places[at]))
+            pieces.append(corrupt_any(pixels, name, severity=severity, seed=seed, indices=places[at]))
             labels.append(pictures.labels[places[at]])
         streams.append(Played(order, np.concatenate(pieces), np.concatenate(labels)))
     return tuple(streams)
@@ -114,15 +115,3 @@ def _in_runs(labels: NDArray[np.int64], count: int, generator: np.random.Generat
     of_class = {label: np.flatnonzero(labels == label) for label in np.unique(turns)}
     drawn = [generator.choice(of_class[label], RUN, replace=len(of_class[label]) < RUN) for label in turns]
     return np.concatenate(drawn)[:count]
-
-
-def _corrupted(frames: Frames, name: str, severity: int, seed: int, indices: Places) -> Frames:
-    """As `corrupt`, for frames of any shape: mirrored at their edges to a square; grey ones as colour, and back."""
-    height, width, channels = frames.shape[1:]
-    side = max(height, width)
-    top, left = (side - height) // 2, (side - width) // 2
-    edges = ((0, 0), (top, side - height - top), (left, side - width - left), (0, 0))
-    square = np.pad(frames, edges, mode="symmetric") if height != width else frames
-    colour = np.ascontiguousarray(np.broadcast_to(square, (*square.shape[:3], 3)))
-    made = corrupt(colour, name, severity=severity, seed=seed, indices=indices)
-    return np.ascontiguousarray(made[:, top : top + height, left : left + width, :channels])

@@ -12,6 +12,7 @@ from ecotta_rt.bench.tuning.measuring import difference, mean_error
 from ecotta_rt.bench.tuning.streams import RUN, make_streams, require_corruptible
 from ecotta_rt.bundle import FrameSpec
 from ecotta_rt.data.corruptions import corrupt
+from ecotta_rt.data.corruptions.any_shape import corrupt_any
 from ecotta_rt.errors import InputFileError, UsageError
 
 NAMES = ("fog", "contrast")
@@ -37,7 +38,7 @@ def made(pictures, count=60, frame=None, seed=0):
 @pytest.fixture
 def uncorrupted(monkeypatch):
     """The pictures as they are, so that one can tell which they were."""
-    monkeypatch.setattr(streams, "corrupt", lambda frames, *_, **__: frames)
+    monkeypatch.setattr(streams, "corrupt_any", lambda frames, *_, **__: frames)
 
 
 @settings(max_examples=20)
@@ -45,7 +46,7 @@ def uncorrupted(monkeypatch):
 def test_one_order_is_at_random_and_one_in_runs_whatever_the_number_of_classes(classes, each, count, seed):
     labels = np.tile(np.arange(classes), each)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(streams, "corrupt", lambda frames, *_, **__: frames)
+        patched.setattr(streams, "corrupt_any", lambda frames, *_, **__: frames)
         shuffled, in_runs = made(Numbered(labels), count, seed=seed)
 
     assert len(shuffled.labels) == len(in_runs.labels) == 2 * count
@@ -78,7 +79,7 @@ def test_grey_and_oblong_frames_are_corrupted_too():
         assert stream.frames.shape[1:] == (8, 12, 1)
 
     frames = np.random.default_rng(0).integers(0, 256, (2, 12, 12, 3), np.uint8)
-    square = streams._corrupted(frames, "fog", 5, 0, np.arange(2))
+    square = corrupt_any(frames, "fog", severity=5, seed=0)
     assert np.array_equal(square, corrupt(frames, "fog"))
 
 
