@@ -102,11 +102,18 @@ class TrainingProgress(WorkProgress):
     def __init__(self, title: str, wrong: str = "error") -> None:
         super().__init__(title)
         self._wrong = wrong
+        self._first: int | None = None  # of this process: what a snapshot had took no time of it
 
     def __call__(self, progress: "WarmUpProgress") -> None:
         """Show one step."""
         epoch = f"epoch {progress.epoch}/{progress.epochs}  loss {progress.loss:.3f}"
-        self.update(progress.step, progress.steps, f"{epoch}  {self._wrong} {progress.error_percent:.1f} %")
+        state = f"{epoch}  {self._wrong} {progress.error_percent:.1f} %"
+        if self._first is None:
+            self._first = progress.step
+        if not self._bar and progress.step < progress.steps:  # a bar tells it itself
+            left_s = progress.seconds / (progress.step - self._first + 1) * (progress.steps - progress.step)
+            state += f"  about {left_s / 60:.0f} min to go" if left_s > 90 else f"  about {left_s:.0f} s to go"
+        self.update(progress.step, progress.steps, state)
         if progress.step % max(1, progress.steps // progress.epochs) == 0:
             self.show_line()
 

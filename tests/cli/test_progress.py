@@ -76,6 +76,16 @@ def test_training_tells_each_epoch(capsys):
     assert [line.split("  ")[0] for line in lines] == ["warm-up: epoch 1/2", "warm-up: epoch 2/2"]
 
 
+def test_training_tells_how_long_it_takes_by_the_steps_of_this_process(capsys):
+    with TrainingProgress("warm-up") as report:
+        for step, seconds in ((7, 30.0), (8, 60.0), (9, 90.0)):  # six were there already
+            report(WarmUpProgress(step, 12, 1, 1, 0.5, 12.5, seconds))
+            report.show_line()
+
+    shown = [line.split("  ")[3] for line in capsys.readouterr().err.splitlines()]
+    assert shown == ["about 2 min to go", "about 2 min to go", "about 90 s to go"]
+
+
 def test_on_a_terminal_there_is_a_bar_and_lines_stay_above_it(monkeypatch, capsys):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
 
