@@ -34,10 +34,11 @@ from ecotta_rt.files.atomic import write_atomic
 from ecotta_rt.method.attach import attach
 from ecotta_rt.method.cut.partition import partition
 from ecotta_rt.prepare.calibrate import frozen_answers
+from ecotta_rt.prepare.epochs import WarmUpOptions
 from ecotta_rt.prepare.identity import identity_state
 from ecotta_rt.prepare.open_network import open_network
 from ecotta_rt.prepare.pipeline import default_kernel
-from ecotta_rt.prepare.warmup import WarmUpOptions, warm_up
+from ecotta_rt.prepare.warmup import warm_up
 from ecotta_rt.state import AdaptState
 
 STARTS = ("source", "batch statistics", "identity", "self-distilled", "labelled")

@@ -39,8 +39,9 @@ from ecotta_rt.method.cut.partition import partition
 from ecotta_rt.method.torch_engine import TorchEngine
 from ecotta_rt.options import StepOptions
 from ecotta_rt.prepare.augment import Augmentation
+from ecotta_rt.prepare.epochs import WarmUpOptions
 from ecotta_rt.prepare.open_network import open_network
-from ecotta_rt.prepare.warmup import WarmUpOptions, fine_tune, warm_up
+from ecotta_rt.prepare.warmup import fine_tune, warm_up
 from other_corruptions import OTHER_CORRUPTIONS, corrupt_otherwise
 
 SPLIT_SEED, HELD_OUT = 1000, 5000

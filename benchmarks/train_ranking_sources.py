@@ -14,8 +14,9 @@ import torch
 
 from ecotta_rt.prepare.augment import Augmentation
 from ecotta_rt.prepare.checkpoint import save_network
+from ecotta_rt.prepare.epochs import WarmUpOptions
 from ecotta_rt.prepare.networks import build_network
-from ecotta_rt.prepare.warmup import WarmUpOptions, fine_tune
+from ecotta_rt.prepare.warmup import fine_tune
 from ecotta_rt.student.evaluate import error_percent
 from ranking_cases import SOURCES
 

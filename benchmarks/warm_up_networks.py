@@ -19,8 +19,9 @@ from ecotta_rt.data.stream import source_frames
 from ecotta_rt.machine.this_machine import require_bfloat16
 from ecotta_rt.prepare.augment import Augmentation
 from ecotta_rt.prepare.checkpoint import load_network, read_network_file, save_network
+from ecotta_rt.prepare.epochs import WarmUpOptions
 from ecotta_rt.prepare.pipeline import default_kernel, prepare, warmed_path
-from ecotta_rt.prepare.warmup import WarmUpOptions, fine_tune
+from ecotta_rt.prepare.warmup import fine_tune
 
 
 def main(argv: list[str] | None = None) -> int:

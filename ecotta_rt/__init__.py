@@ -45,8 +45,9 @@ if TYPE_CHECKING:
     from ecotta_rt.method.tent import Tent
     from ecotta_rt.method.torch_engine import TorchEngine
     from ecotta_rt.options import SessionOptions, StepOptions
+    from ecotta_rt.prepare.epochs import WarmUpOptions
     from ecotta_rt.prepare.open_network import open_network
-    from ecotta_rt.prepare.warmup import WarmUpOptions, warm_up
+    from ecotta_rt.prepare.warmup import fine_tune, warm_up
     from ecotta_rt.profile.profiler import ActivationProfiler
     from ecotta_rt.records import Frame, Prediction
     from ecotta_rt.runtime.engine import Runtime
@@ -81,6 +82,7 @@ __all__ = [
     "attach",
     "device_ids",
     "export",
+    "fine_tune",
     "load_device",
     "open_network",
     "open_source",
@@ -101,10 +103,11 @@ _HOMES = {
     "StepOptions": "ecotta_rt.options",
     "Tent": "ecotta_rt.method.tent",
     "TorchEngine": "ecotta_rt.method.torch_engine",
-    "WarmUpOptions": "ecotta_rt.prepare.warmup",
+    "WarmUpOptions": "ecotta_rt.prepare.epochs",
     "attach": "ecotta_rt.method.attach",
     "device_ids": "ecotta_rt.machine.device",
     "export": "ecotta_rt.exporter.export",
+    "fine_tune": "ecotta_rt.prepare.warmup",
     "load_device": "ecotta_rt.machine.device",
     "open_network": "ecotta_rt.prepare.open_network",
     "open_source": "ecotta_rt.sources.opening",

@@ -52,7 +52,10 @@ def open_data(args: argparse.Namespace) -> LabelledSet | None:
     frames, labels = source_frames(args.data, args.frames, args.seed)
     if args.unlabelled:
         return UnlabelledArrays(frames, names or classes)
-    return LabelledArrays(frames, labels, names or classes, share=args.held_out or 0.0, seed=args.seed)
+    share = args.held_out
+    if share is None:
+        share = 0.0 if args.fine_tune is None else _SHARE_OF_PICTURES
+    return LabelledArrays(frames, labels, names or classes, share=share, seed=args.seed)
 
 
 def require_a_batch(data: LabelledSet, batch: int) -> None:

@@ -15,7 +15,7 @@ from ecotta_rt.options import COUPLED, NORMALISATIONS, NORMS_STEP, ON_DEVICE
 
 if TYPE_CHECKING:
     from ecotta_rt.exporter.request import ExportOptions
-    from ecotta_rt.prepare.warmup import WarmUpOptions
+    from ecotta_rt.prepare.epochs import WarmUpOptions
 
 __all__ = [
     "USUAL_AUGMENTATION",
@@ -54,6 +54,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--kernel", type=integer, metavar="N", help="side of the meta convolutions (default 3; 1 for resnet-50)")
     add("--frames", type=integer, metavar="N", help="source frames to use, chosen at random (default: all)")
     add("--epochs", type=integer, default=10, help="passes over them (default 10)")
+    add(
+        "--fine-tune",
+        type=integer,
+        metavar="EPOCHS",
+        help="train the whole network first, for so many passes over labelled --data, and keep that where held-out "
+        "pictures, clean and corrupted, say that it is no worse; 1 is usual (default: the network stays as it is)",
+    )
+    add("--fine-tune-lr", type=float, metavar="LR", help="peak step size of it (default 0.01)")
     add("--batch", type=batch_size, default=64, help="frames a step (default 64)")
     add("--lr", type=float, default=0.05, help="peak step size (default 0.05)")
     add("--momentum", type=float, default=0.9, help="momentum of SGD (default 0.9)")
@@ -127,7 +135,8 @@ def _add_pictures(group: "argparse._ArgumentGroup") -> None:
         type=float,
         metavar="SHARE",
         help="of each class, not learned from, whose error is told before "
-        "and after (default: a folder val, valid, validation or test beside train; else 0.1 of pictures, 0 of CIFAR)",
+        "and after (default: a folder val, valid, validation or test beside train; else 0.1 of pictures, 0 of CIFAR "
+        "without --fine-tune)",
     )
 
 
@@ -235,7 +244,7 @@ def export_options(args: argparse.Namespace, norms_learn: bool) -> "ExportOption
 def warm_up_options(args: argparse.Namespace) -> "WarmUpOptions":
     """The warm-up's recipe."""
     from ecotta_rt.prepare.augment import Augmentation
-    from ecotta_rt.prepare.warmup import WarmUpOptions
+    from ecotta_rt.prepare.epochs import WarmUpOptions
 
     if args.precision == "bfloat16":
         require_bfloat16()

@@ -8,9 +8,9 @@ is seeded here and given back.
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -19,19 +19,63 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ecotta_rt.errors import InputFileError, UsageError
-from ecotta_rt.prepare.augment import augmented
+from ecotta_rt.prepare.augment import Augmentation, augmented
 from ecotta_rt.prepare.snapshot import RunIdentity, read_snapshot, save_snapshot
 
-if TYPE_CHECKING:
-    from ecotta_rt.prepare.warmup import WarmUpOptions
-
-__all__ = ["WarmUpProgress", "train"]
+__all__ = ["WarmUpOptions", "WarmUpProgress", "train"]
 
 _SNAPSHOTS = 10
 """In an epoch: one epoch of a large set can take an hour."""
 
 Frames = NDArray[np.uint8]
 Labels = NDArray[np.int64] | NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class WarmUpOptions:
+    """Options of `warm_up` and `fine_tune`.
+
+    Attributes:
+        epochs: Passes over the source data.
+        batch: Frames a step.
+        lr: Peak step size of SGD; reached linearly over the first tenth of the steps.
+        momentum: Momentum of SGD.
+        decay: Factor on the step size at each milestone.
+        milestones: When, as shares of all steps: epochs 3, 6 and 8 of 10.
+        augmentation: What is done to the frames, by name and strength.
+        matched_start: Set BN_k to the mean and deviation of the part's own output first, so that the network starts as
+            the frozen one. Off: torch's usual start, as in the public code.
+        statistics_frames: Source frames for the statistics pass at the end; None: all.
+        precision: `float32`, or `bfloat16` autocast (about half the time on processors that have it).
+        seed: Of the order and the augmentation.
+    """
+
+    epochs: int = 10
+    batch: int = 64
+    lr: float = 0.05
+    momentum: float = 0.9
+    decay: float = 0.2
+    milestones: tuple[float, ...] = (0.3, 0.6, 0.8)
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    matched_start: bool = True
+    statistics_frames: int | None = None
+    precision: Literal["float32", "bfloat16"] = "float32"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.batch < 2:
+            raise UsageError(f"epochs={self.epochs}, batch={self.batch}: at least 1 epoch of batches of 2 frames")
+        if not 0 < self.lr < math.inf or not 0 <= self.momentum < 1 or not 0 < self.decay <= 1:
+            raise UsageError(
+                f"lr={self.lr}, momentum={self.momentum}, decay={self.decay}: "
+                "expected a finite lr > 0, momentum in [0, 1), decay in (0, 1]"
+            )
+        if not all(0.0 < share < 1.0 for share in self.milestones):
+            raise UsageError(f"milestones={self.milestones}: shares of the run, between 0 and 1; 0.3 is epoch 3 of 10")
+        if self.statistics_frames is not None and self.statistics_frames < 2:
+            raise UsageError(f"statistics_frames={self.statistics_frames}: at least 2, or None for all")
+        if self.precision not in ("float32", "bfloat16"):
+            raise UsageError(f"precision={self.precision!r}: choose float32 or bfloat16")
 
 
 @dataclass(frozen=True)
@@ -65,7 +109,7 @@ def train(
     forward: Callable[[Tensor], Tensor],
     frames: Frames,
     labels: Labels,
-    options: "WarmUpOptions",
+    options: WarmUpOptions,
     *,
     run: RunIdentity,
     report: WarmUpCallback | None = None,
@@ -131,7 +175,7 @@ def _step(
     target: Tensor,
     labels: Labels,
     optimiser: torch.optim.SGD,
-    options: "WarmUpOptions",
+    options: WarmUpOptions,
 ) -> tuple[Tensor, float]:
     with torch.autocast("cpu", torch.bfloat16, enabled=options.precision == "bfloat16"):
         logits = forward(batch)
@@ -144,7 +188,7 @@ def _step(
     return logits, loss.item()
 
 
-def _progress(place: _Place, per_epoch: int, options: "WarmUpOptions", seconds: float) -> WarmUpProgress:
+def _progress(place: _Place, per_epoch: int, options: WarmUpOptions, seconds: float) -> WarmUpProgress:
     return WarmUpProgress(
         step=place.epochs * per_epoch + place.steps,
         steps=options.epochs * per_epoch,
@@ -156,7 +200,7 @@ def _progress(place: _Place, per_epoch: int, options: "WarmUpOptions", seconds: 
     )
 
 
-def _rate(step: int, steps: int, options: "WarmUpOptions") -> float:
+def _rate(step: int, steps: int, options: WarmUpOptions) -> float:
     ramp = max(1, steps // 10)
     if step < ramp:
         return options.lr * (step + 1) / ramp

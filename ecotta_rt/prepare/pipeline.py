@@ -3,14 +3,15 @@
 network file or model id + checkpoint  ->  partition  ->  attach  ->  warm_up  ->  OUT.ecotta-kK.safetensors
 network, warmed-up state  ->  partition  ->  attach  ->  export  ->  OUT.ecotta
 
-Frames without labels are answered by the network itself first. Without frames the groups start as an identity.
+Frames without labels are answered by the network itself first. Without frames the groups start as an identity. All
+weights of the network may be trained a little before: see `fine_tuning`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -27,15 +28,15 @@ from ecotta_rt.method.torch_engine import TorchEngine
 from ecotta_rt.options import StepOptions
 from ecotta_rt.prepare.calibrate import frozen_answers
 from ecotta_rt.prepare.checkpoint import load_network, read_network_file, save_network
-from ecotta_rt.prepare.epochs import WarmUpCallback
-from ecotta_rt.prepare.held_out import HeldOut
+from ecotta_rt.prepare.epochs import WarmUpCallback, WarmUpOptions
+from ecotta_rt.prepare.held_out import GUESSES, HeldOut, is_guessing
 from ecotta_rt.prepare.identity import identity_state
 from ecotta_rt.prepare.matching import KeyMapping
 from ecotta_rt.prepare.narrowed import channels_in
 from ecotta_rt.prepare.networks import MODELS
 from ecotta_rt.prepare.open_network import open_network
 from ecotta_rt.prepare.recipe import following, with_class_tables
-from ecotta_rt.prepare.warmup import Labels, WarmUpOptions, warm_up
+from ecotta_rt.prepare.warmup import Labels, warm_up
 from ecotta_rt.state import AdaptState
 
 __all__ = [
@@ -50,9 +51,6 @@ __all__ = [
 ]
 
 _SUFFIX = ".safetensors"
-
-_GUESSING = 0.8
-"""Of the error of a network that guesses: from there on something about the data is not what it was trained on."""
 
 
 def warmed_path(out: Path, parts: int) -> Path:
@@ -153,6 +151,7 @@ def prepare(
     report: WarmUpCallback | None = None,
     tell: Callable[[str], None] | None = None,
     held_out: HeldOut | None = None,
+    record: Mapping[str, str] = MappingProxyType({}),
 ) -> AdaptState:
     """Cut, attach, warm up and save.
 
@@ -169,6 +168,7 @@ def prepare(
         report: Called after each step.
         tell: Called with a line for each error of the held-out frames.
         held_out: Keeps these errors, for a caller who wants them as numbers; made of `data` where it is None.
+        record: What was done to the network before, for the state's metadata: see `FineTuned.record`.
 
     Returns:
         The state that was saved.
@@ -184,16 +184,8 @@ def prepare(
     height, width, channels = frames.shape[1:]
     with torch.no_grad():
         error_percent = held_out.measure("before the warm-up", network)
-    if (
-        tell is not None
-        and data.held_out is not None
-        and error_percent is not None
-        and error_percent > _GUESSING * (100 - 100 / len(np.unique(data.held_out.labels)))
-    ):
-        tell(
-            "warning: the network is hardly better than guessing; is the order of the classes (--classes) that of its "
-            "outputs, and does it get its frames as it was trained (--mean, --std, --size)?"
-        )
+    if tell is not None and error_percent is not None and is_guessing(error_percent, data.held_out):
+        tell(GUESSES)
     pieces = partition(network, torch.zeros(1, channels, height, width), parts)
     adaptable = attach(pieces, kernel, norms_learn=norms_learn, seed=options.seed)
     target = warmed_path(out, parts)
@@ -206,7 +198,7 @@ def prepare(
     state = warm_up(adaptable, frames, labels, options, report=report, snapshot=snapshot)
     held_out.measure("after it", TorchEngine(adaptable, StepOptions(normalisation="source"), state).predict)
     how = {"data": origin, "labels": whose}
-    how |= {"parts": str(parts), "kernel": str(kernel), **held_out.record()}
+    how |= {"parts": str(parts), "kernel": str(kernel), **record, **held_out.record()}
     state = with_class_tables(adaptable, replace(state, metadata={**state.metadata, **how}), frames, labels)
     state.save(target)
     snapshot.unlink(missing_ok=True)

@@ -5,17 +5,15 @@
 Labels are classes, or the frozen network's own soft answers (`calibrate.frozen_answers`): from those the groups learn
 to answer an augmented picture as the network answers the clean one, which is self-distillation and needs no labels.
 
-`fine_tune` trains *all* weights of a plain network with the same data, augmentation, steps and rates: the control
-for how much of EcoTTA's lead is just extra training.
+`fine_tune` trains *all* weights of a plain network with the same data and augmentation: what `ecotta prepare
+--fine-tune` does first, and the control for how much of EcoTTA's lead is just extra training.
 
 Source:
     Song et al. 2023, EcoTTA, arXiv 2303.01904, section 3.1 (warm-up); rates and augmentation as in the public code.
 """
 
-import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,66 +23,18 @@ from ecotta_rt.errors import UsageError
 from ecotta_rt.method.attach import momenta_note
 from ecotta_rt.method.ecotta import AdaptableNetwork
 from ecotta_rt.method.state import initial_state, to_adapt_state
-from ecotta_rt.prepare.augment import Augmentation
 from ecotta_rt.prepare.calibrate import match_frozen_features, measure_statistics
-from ecotta_rt.prepare.epochs import WarmUpCallback, train
+from ecotta_rt.prepare.epochs import WarmUpCallback, WarmUpOptions, train
 from ecotta_rt.prepare.snapshot import RunIdentity, array_digest, weights_digest
 from ecotta_rt.state import AdaptState
 
-__all__ = ["WarmUpOptions", "fine_tune", "run_identity", "warm_up"]
+__all__ = ["fine_tune", "run_identity", "warm_up"]
 
 _MATCHING_FRAMES = 256
 """For one mean and deviation a channel: enough, and at 224x224 still no more than a gigabyte of features."""
 
 Frames = NDArray[np.uint8]  # [N, H, W, C], mapped from a file where the set is large
 Labels = NDArray[np.int64] | NDArray[np.float32]  # classes [N], or soft answers [N, classes]
-
-
-@dataclass(frozen=True)
-class WarmUpOptions:
-    """Options of `warm_up` and `fine_tune`.
-
-    Attributes:
-        epochs: Passes over the source data.
-        batch: Frames a step.
-        lr: Peak step size of SGD; reached linearly over the first tenth of the steps.
-        momentum: Momentum of SGD.
-        decay: Factor on the step size at each milestone.
-        milestones: When, as shares of all steps: epochs 3, 6 and 8 of 10.
-        augmentation: What is done to the frames, by name and strength.
-        matched_start: Set BN_k to the mean and deviation of the part's own output first, so that the network starts as
-            the frozen one. Off: torch's usual start, as in the public code.
-        statistics_frames: Source frames for the statistics pass at the end; None: all.
-        precision: `float32`, or `bfloat16` autocast (about half the time on processors that have it).
-        seed: Of the order and the augmentation.
-    """
-
-    epochs: int = 10
-    batch: int = 64
-    lr: float = 0.05
-    momentum: float = 0.9
-    decay: float = 0.2
-    milestones: tuple[float, ...] = (0.3, 0.6, 0.8)
-    augmentation: Augmentation = field(default_factory=Augmentation)
-    matched_start: bool = True
-    statistics_frames: int | None = None
-    precision: Literal["float32", "bfloat16"] = "float32"
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.epochs < 1 or self.batch < 2:
-            raise UsageError(f"epochs={self.epochs}, batch={self.batch}: at least 1 epoch of batches of 2 frames")
-        if not 0 < self.lr < math.inf or not 0 <= self.momentum < 1 or not 0 < self.decay <= 1:
-            raise UsageError(
-                f"lr={self.lr}, momentum={self.momentum}, decay={self.decay}: "
-                "expected a finite lr > 0, momentum in [0, 1), decay in (0, 1]"
-            )
-        if not all(0.0 < share < 1.0 for share in self.milestones):
-            raise UsageError(f"milestones={self.milestones}: shares of the run, between 0 and 1; 0.3 is epoch 3 of 10")
-        if self.statistics_frames is not None and self.statistics_frames < 2:
-            raise UsageError(f"statistics_frames={self.statistics_frames}: at least 2, or None for all")
-        if self.precision not in ("float32", "bfloat16"):
-            raise UsageError(f"precision={self.precision!r}: choose float32 or bfloat16")
 
 
 def warm_up(
@@ -145,9 +95,25 @@ def fine_tune(
     report: WarmUpCallback | None = None,
     snapshot: Path | None = None,
 ) -> nn.Module:
-    """Train all weights of a plain `network` in place with the warm-up's recipe; returns it in eval mode.
+    """Train all weights of a plain network with the warm-up's recipe, before it is cut and groups are attached.
 
-    Args, Raises: As for `warm_up`.
+    Args:
+        network: Frames float32 `[N, C, H, W]` in [0, 1] to logits; trained in place, weights that its code froze, too.
+            Not one that `attach` took over: its norms no longer follow anything.
+        frames: uint8 `[N, H, W, C]`, source data.
+        labels: int64 `[N]`; or float32 `[N, classes]`, a probability for each class.
+        options: Recipe; a trained network wants a tenth of the step size of new groups, and one or two epochs. What it
+            says of groups and their statistics does not count.
+        report: Called after each step.
+        snapshot: As for `warm_up`.
+
+    Returns:
+        `network`, in evaluation mode.
+
+    Raises:
+        UsageError: As for `warm_up`, and so are the other errors.
+        InputFileError: `snapshot` belongs to another run.
+        TransferError: `snapshot` cannot be written.
     """
     options = options or WarmUpOptions()
     labels = _checked_labels(frames, labels, options)

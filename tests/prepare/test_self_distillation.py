@@ -11,8 +11,9 @@ from ecotta_rt.errors import UsageError
 from ecotta_rt.method.torch_engine import TorchEngine
 from ecotta_rt.options import StepOptions
 from ecotta_rt.prepare.calibrate import frozen_answers
+from ecotta_rt.prepare.epochs import WarmUpOptions
 from ecotta_rt.prepare.identity import start_as_identity
-from ecotta_rt.prepare.warmup import WarmUpOptions, warm_up
+from ecotta_rt.prepare.warmup import warm_up
 
 QUICK = WarmUpOptions(epochs=4, batch=8, lr=0.02)
 

@@ -13,10 +13,10 @@ from ecotta_rt.method.torch_engine import TorchEngine
 from ecotta_rt.options import StepOptions
 from ecotta_rt.prepare.augment import Augmentation
 from ecotta_rt.prepare.calibrate import match_frozen_features, measure_statistics
-from ecotta_rt.prepare.epochs import _rate
+from ecotta_rt.prepare.epochs import WarmUpOptions, _rate
 from ecotta_rt.prepare.networks.wide_resnet import WideResNet
 from ecotta_rt.prepare.pipeline import _snapshot_beside, prepare
-from ecotta_rt.prepare.warmup import WarmUpOptions, fine_tune, warm_up
+from ecotta_rt.prepare.warmup import fine_tune, warm_up
 
 QUICK = WarmUpOptions(epochs=2, batch=16, lr=0.02)
 

@@ -6,8 +6,9 @@ import torch
 
 from ecotta_rt.bench.peers import build_method
 from ecotta_rt.errors import UsageError
+from ecotta_rt.prepare.epochs import WarmUpOptions
 from ecotta_rt.prepare.networks.wide_resnet import WideResNet
-from ecotta_rt.prepare.warmup import WarmUpOptions, fine_tune
+from ecotta_rt.prepare.warmup import fine_tune
 
 
 def _network(width: int = 1) -> WideResNet:
