@@ -5,9 +5,9 @@
 
 A table stands between `<!-- BEGIN RESULTS: NAME -->` and `<!-- END RESULTS: NAME -->` and comes from NAME.json, or from
 all files of a folder NAME: what `ecotta-bench --memory` or `--latency` wrote with `--json`, or measure_runs.py,
-measure_collapses.py, measure_distil.py, measure_fleet.py, measure_merging.py, measure_passes.py, measure_ranking.py,
-measure_sessions.py, measure_signs.py, measure_slim.py, measure_start.py, measure_starts.py, measure_warm_ups.py,
-profile_operators.py or compare_budgets.py.
+measure_collapses.py, measure_distil.py, measure_fine_tuning.py, measure_fleet.py, measure_merging.py,
+measure_passes.py, measure_ranking.py, measure_sessions.py, measure_signs.py, measure_slim.py, measure_start.py,
+measure_starts.py, measure_warm_ups.py, profile_operators.py or compare_budgets.py.
 The files of `streams/`, one a network, are from `ecotta-bench --stream`; see stream_tables.py.
 Runs of several seeds make the table of compare_seeds.py. `BEGIN RESULTS: NAME source,tent` makes a shorter table of
 these methods. A test fails when a table and its file differ.
@@ -22,6 +22,7 @@ from typing import Any
 
 import compare_seeds
 from daemon_tables import render_daemon
+from fine_tuning_tables import render_fine_tuning
 from fleet_tables import render_fleet
 from merging_tables import render_merging, render_origins
 from ranking_tables import render_ranking
@@ -160,6 +161,8 @@ def render(reports: dict[str, dict[str, Any]]) -> str:
         return render_ranking(first)
     if first.get("measured") == "daemon":
         return render_daemon(first)
+    if first.get("measured") == "fine-tuning":
+        return render_fine_tuning(first)
     if first.get("measured") == "warm-ups":
         return _render_warm_ups(first)
     if first.get("measured") == "operators":
