@@ -12,11 +12,16 @@ from ecotta_rt.data.corruptions import corrupt
 from ecotta_rt.data.corruptions.any_shape import SAMPLE
 from ecotta_rt.data.labelled import Labelled, SourceData, Unlabelled
 from ecotta_rt.errors import Unavailable, UsageError
+from ecotta_rt.method.width.groups import find_groups
+from ecotta_rt.method.width.narrow import narrow
 from ecotta_rt.prepare import looks as looks_module
+from ecotta_rt.prepare.checkpoint import load_network, read_network_file, save_network
 from ecotta_rt.prepare.epochs import WarmUpOptions
 from ecotta_rt.prepare.fine_tuning import Origin, fine_tuned, load_fine_tuned, require_free
 from ecotta_rt.prepare.looks import Looks, Seen
+from ecotta_rt.prepare.networks import build_network
 from ecotta_rt.prepare.networks.wide_resnet import WideResNet
+from ecotta_rt.prepare.open_network import made_for
 from ecotta_rt.prepare.snapshot import weights_digest
 from ecotta_rt.prepare.weights import read_safetensors
 
@@ -219,6 +224,25 @@ def test_norms_that_a_network_holds_stay_held_and_networks_without_norms_are_tra
         moved = not torch.equal(value, after[name])
         assert moved == (name in dict(held.named_parameters())), name
     assert weights_digest(trained[1].network) != weights_digest(plain)
+
+
+def test_a_narrower_network_stays_a_file_of_ours_that_says_how_narrow_it_is(source, tmp_path):
+    """As `ecotta student pick` takes them out of a bank."""
+    torch.manual_seed(0)
+    whole = build_network("resnet-8", classes=2)
+    widths = {"conv1": 4, "layer2.0.conv1": 2}
+    small = narrow(find_groups(whole, torch.zeros(1, 3, 16, 16)), widths).eval()
+    given, path = tmp_path / "small.safetensors", tmp_path / "small.fine-tuned.safetensors"
+    save_network(small, given, model="resnet-8", channels=widths)
+    small = load_network(given)
+
+    found = fine_tuned(small, source, path, QUICK, origin=Origin(str(given)), frame=FrameSpec(3, 16, 16))
+
+    assert_same_weights(load_network(path), found.network)
+    described = read_network_file(path)
+    assert described.channels == widths
+    assert described.recipe["fine_tuned_from"] == "small.safetensors"
+    assert made_for(str(path), small) == (16, 16)
 
 
 def batch_statistics(network):
