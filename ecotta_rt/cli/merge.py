@@ -24,7 +24,7 @@ examples:
   ecotta merge from-boards/ -o all.state.safetensors --robust                   some boards may be broken or hostile
   ecotta merge from-boards/ -o all.state.safetensors --clusters --plot kinds.svg    all-1..., all-2...: day, night, ...
   ecotta merge from-boards/ -o all.state.safetensors --clusters 3                   three kinds of place
-  ecotta merge from-boards/ -o all.state.safetensors --bundle net.ecotta --source-share 0.5
+  ecotta merge from-boards/ -o all.state.safetensors --bundle net.ecotta --source-share
   ecotta merge a.state.safetensors b.state.safetensors -o ab.state.safetensors --weights 3,1
   ecotta merge from-boards/ -o all.state.safetensors --rule median --json report.json
   ecotta merge --networks night.safetensors day.safetensors -o both.safetensors
@@ -91,11 +91,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--source-share",
-        type=float,
+        type=_share,
+        nargs="?",
+        const=0.25,
         default=0.0,
         metavar="SHARE",
         help="draw what is merged towards the source, the own state of --bundle, as if that were so large a share of "
-        "the boards: less is lost on pictures like those of the training, and less gained far from them (0)",
+        "the boards: less is lost on pictures like those of the training, and a little less gained far from them "
+        "(default: 0; without a number 0.25)",
     )
     add(
         "--rule",
@@ -173,6 +176,13 @@ def _kinds(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r}: how many kinds of place, or nothing; name the states before it")
     return int(text)
+
+
+def _share(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}: a share, or nothing; name the states before it") from None
 
 
 def _check(args: argparse.Namespace) -> None:

@@ -167,6 +167,8 @@ def test_drawn_to_the_source_a_merged_state_lies_between(boards, bundle, tmp_pat
     source = read_bundle(bundle).initial_state().statistics["norm.mean"]
     merged, drawn = (AdaptState.load(path).statistics["norm.mean"] for path in (plain, half))
     np.testing.assert_allclose(drawn, (source + merged) / 2, rtol=1e-5)
+    arguments = [boards, "-o", half, "--force", "--bundle", bundle, "--source-share"]
+    assert json.loads(run(capsys, *arguments, "--json")[1])["source_share"] == 0.25
 
 
 @pytest.mark.parametrize(
@@ -175,6 +177,7 @@ def test_drawn_to_the_source_a_merged_state_lies_between(boards, bundle, tmp_pat
         (["BOARDS", "-o", "all.safetensors", "--clusters", "1"], 2, "1 kinds of place of 6 states: give 2 or more"),
         (["BOARDS", "-o", "all.safetensors", "--clusters", "7"], 2, "7 kinds of place of 6 states"),
         (["-o", "all.safetensors", "--clusters", "BOARDS"], 2, "name the states before it"),
+        (["-o", "all.safetensors", "--source-share", "BOARDS"], 2, "a share, or nothing; name the states before it"),
         (["BOARDS", "-o", "all.safetensors", "--source-share", "0.5"], 2, "--source-share needs --bundle"),
         (["BOARDS", "-o", "all.safetensors", "--most-left-out", "0.5"], 2, "goes with --robust"),
         (["BOARDS", "-o", "all.safetensors", "--robust", "--most-left-out", "2"], 2, "left out at most: 0 to 1"),
