@@ -22,11 +22,11 @@ from ecotta_rt.state import FramesBehind
 from fleet_rows import Rows
 from fleet_trial import DOMAINS, Trial
 
-__all__ = ["HOSTILE", "chosen", "measure", "two_more", "within_limits"]
+__all__ = ["HOSTILE", "QUARTER", "chosen", "measure", "two_more", "within_limits"]
 
 Attack = Callable[[Trial, Sequence[StateFile], int], StateBytes]
 
-HONEST, HOSTILE = 18, 2
+HONEST, HOSTILE, QUARTER = 18, 2, 6
 HUGE, NEAR = 1e3, 0.95
 
 
@@ -38,7 +38,8 @@ def measure(trial: Trial, rows: Rows) -> None:
     honest, tried = chosen(trial), _Tried(trial)
     for rule, attack in CASES:
         robust = rule != "mean"
-        states = [] if attack == "none" else [ATTACKS[attack](trial, honest, place) for place in range(HOSTILE)]
+        count = 0 if attack == "none" else QUARTER if attack == BY_A_QUARTER else HOSTILE
+        states = [ATTACKS[attack](trial, honest, place) for place in range(count)]
 
         def row(rule: str = rule, robust: bool = robust, states: Sequence[StateBytes] = states) -> Mapping[str, Any]:
             options = MergeOptions(rule=rule, robust=robust)
@@ -187,6 +188,8 @@ def _as_far_as_allowed(what: str) -> Attack:
     return lambda trial, honest, place: within_limits(honest, place, what)
 
 
+BY_A_QUARTER = "as far as the limit lets, all norms, by 6 of 24"
+
 ATTACKS: Mapping[str, Attack] = {
     "none, but two honest boards more": two_more,
     "not a number": _not_a_number,
@@ -207,11 +210,13 @@ ATTACKS: Mapping[str, Attack] = {
     "as far as the limit lets, parameters": _as_far_as_allowed("parameters"),
     "as far as the limit lets, all norms": _as_far_as_allowed("all norms"),
     "as far as the limit lets, one norm": _as_far_as_allowed("one norm"),
+    BY_A_QUARTER: _as_far_as_allowed("all norms"),
 }
 
+_LET_THROUGH = [name for name in ATTACKS if name.startswith("as far") and not name.endswith("one norm")]
 CASES = (
     *(("clipped-mean", attack) for attack in ("none", *ATTACKS)),
-    *(("trimmed-mean", attack) for attack in ("none", *[*ATTACKS][-3:-1])),
+    *(("trimmed-mean", attack) for attack in ("none", *_LET_THROUGH)),
     *(("mean", attack) for attack in ("none", "signs of parameters", "as far as the limit lets, all norms")),
 )
 """Rule and attack of each row: all attacks by the default rule of a robust merge, what is let through by others too."""

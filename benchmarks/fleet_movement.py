@@ -15,16 +15,13 @@ from ecotta_rt.fleet.clipping import clipped_mean
 from ecotta_rt.fleet.flat import FlatState, FlatStates
 from ecotta_rt.fleet.pooling import PooledMoments
 from ecotta_rt.fleet.robust import Middle, median, middle_of
-from fleet_hostile import HOSTILE, chosen, two_more, within_limits
+from fleet_hostile import HOSTILE, QUARTER, chosen, two_more, within_limits
 from fleet_rows import Rows
 from fleet_trial import Trial
 
 __all__ = ["measure"]
 
 Doubles = NDArray[np.float64]
-
-QUARTER = 6
-"""Hostile states that are a quarter of all, with the eighteen honest ones."""
 
 WITHIN_LIMITS = ("parameters", "all norms", "one norm")
 
