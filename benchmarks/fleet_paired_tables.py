@@ -15,6 +15,7 @@ __all__ = ["attacks_table", "difference", "movement_table", "shares_table"]
 Row = Mapping[str, Any]
 
 _CLEAN = "clean"
+_RULES = ("clipped-mean", "trimmed-mean", "median", "mean")
 _DOMAINS = Path(__file__).parent / "results" / "fleet-domains.json"
 
 
@@ -94,7 +95,8 @@ def _ways(report: Mapping[str, Any], names: Sequence[str]) -> list[str]:
 
 def attacks_table(report: Mapping[str, Any]) -> list[str]:
     """What two hostile states of twenty change, by each rule."""
-    domains, rows, held = report["about"]["domains"], report["rows"], report["about"]["held"]
+    domains, held = report["about"]["domains"], report["about"]["held"]
+    rows = sorted(report["rows"], key=lambda row: (_RULES.index(row["rule"]), row["seed"]))
     pictures = held * len(domains)
     heads = ["rule", "attack by 2 of 20", "left out of the 2", "honest left out", "mean of domains, error %"]
     heads += ["more than without, points ± standard error", "by seed"]

@@ -82,6 +82,7 @@ def strategy_of(config: Mapping[str, object]) -> MergeStates:
         )
     if weights == "counts" and rule != "mean":
         raise ConfigurationError('run configuration: weights = "counts" go with rule = "mean"; others weigh all alike')
+    source_share, most_left_out = _share(config, "source-share", 0.0), _share(config, "most-left-out", 0.5)
     options = MergeOptions(
         rule=rule or None,
         weights=weights or None,
@@ -89,8 +90,8 @@ def strategy_of(config: Mapping[str, object]) -> MergeStates:
         clusters=_clusters(config),
         network_digest=_value(config, "network", "") or None,
         bundle=_bundle_state(config),
-        source_share=_share(config, "source-share", 0.0),
-        most_left_out=_share(config, "most-left-out", 0.5),
+        source_share=source_share,
+        most_left_out=most_left_out,
     )
     check_target(out / _ROUND)
     return MergeStates(
@@ -146,9 +147,12 @@ def _count(config: Mapping[str, object], name: str, default: int, most: int) -> 
 
 def _clusters(config: Mapping[str, object]) -> bool | int:
     """Whether there are to be any, or how many."""
-    if isinstance(config.get("clusters", False), bool):
-        return _value(config, "clusters", False)
-    return _count(config, "clusters", 2, MOST_STATES)
+    value = config.get("clusters", False)
+    if not isinstance(value, int) or not (isinstance(value, bool) or 2 <= value <= MOST_STATES):
+        raise ConfigurationError(
+            f"run configuration: clusters = {value!r}: expected true, false, or 2 to {MOST_STATES}"
+        )
+    return value
 
 
 def _share(config: Mapping[str, object], name: str, default: float) -> float:

@@ -7,7 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from ecotta_rt.bundle import read_bundle
 from ecotta_rt.errors import ConfigurationError, TransferError
+from ecotta_rt.fleet.bundle_state import BundleState
 from ecotta_rt.fleet.merge import merge
 from ecotta_rt.fleet.options import MergeOptions
 from ecotta_rt.machine.clock import ManualClock
@@ -284,8 +286,8 @@ def test_too_few_nodes_are_waited_for_and_then_it_is_said(nodes):
 @pytest.mark.parametrize(
     ("config", "said"),
     [
-        ({"clusters": "two"}, "clusters = 'two': expected a whole number, 2 to"),
-        ({"clusters": 1}, "clusters = 1: expected a whole number, 2 to"),
+        ({"clusters": "two"}, "clusters = 'two': expected true, false, or 2 to"),
+        ({"clusters": 1}, "clusters = 1: expected true, false, or 2 to"),
         ({"source-share": 0.5}, "source-share needs bundle"),
         ({"source-share": 1.5, "bundle": "net.ecotta"}, "source-share = 1.5: expected a share"),
         ({"most-left-out": "half"}, "most-left-out = 'half': expected a share"),
@@ -305,6 +307,34 @@ def test_too_few_nodes_are_waited_for_and_then_it_is_said(nodes):
 def test_a_run_configuration_that_cannot_be_meant_is_refused(tmp_path, config, said):
     with pytest.raises(ConfigurationError, match=said):
         strategy_of({"out": str(tmp_path), **config})
+
+
+def test_a_share_of_the_bundles_own_state_and_a_number_of_kinds(checkout, tmp_path):
+    bundle = str(checkout / "tests" / "hostile" / "small.ecotta")
+    source = read_bundle(bundle).initial_state()
+    paths = {}
+    for node in range(1, 7):
+        moved = {n: a + np.float32(node * n.endswith(".mean")) for n, a in source.statistics.items()}
+        paths[node] = tmp_path / f"{node}.state.safetensors"
+        replace(source, statistics=moved, metadata=FramesBehind(9, 0).metadata()).save(paths[node])
+    nodes = Nodes({node: {"state": str(path)} for node, path in paths.items()})
+
+    config = {"bundle": bundle, "source-share": 0.5, "clusters": 2, "most-left-out": 0.1}
+    rounds_of(nodes, tmp_path / "out", **config)
+
+    options = {"bundle": BundleState.of(read_bundle(bundle)), "source_share": 0.5, "clusters": 2}
+    assert len(written(tmp_path / "out")) == 2
+    assert written(tmp_path / "out") == expected(paths.values(), **options)
+
+
+def test_a_round_that_leaves_out_too_many_merges_nothing(nodes, files, tmp_path):
+    state(1, network="cd" * 32).save(files[1])
+
+    (only,) = rounds_of(nodes, tmp_path / "out", **{"most-left-out": 0.0})
+
+    assert only.merged is None
+    assert "would be left out, more than 0%" in next(iter(only.left_out.values()))
+    assert not written(tmp_path / "out")
 
 
 def test_a_merged_state_that_a_board_refuses_is_told(nodes, files, tmp_path, caplog, monkeypatch):
