@@ -110,7 +110,7 @@ def test_a_state_is_made_once_and_a_held_one_does_not_move(network, tmp_path):
 def test_stages_keep_each_row_and_measure_none_twice(network, tmp_path, capsys):
     words = ["net.ecotta", "--data", "x", "--seeds", "0", "--stream", "10", "--held", "20", "--start", "30"]
     words[0] = str(tmp_path / "net.ecotta")
-    for stage in ("domains", "rules", "kinds"):
+    for stage in ("domains", "rules", "shares", "kinds"):
         out = tmp_path / f"{stage}.json"
         call = [stage, *words, "--work", str(tmp_path / "work"), "--out", str(out)]
         measure_fleet.main(call)
