@@ -98,7 +98,13 @@ def attacks_table(report: Mapping[str, Any]) -> list[str]:
     domains, held = report["about"]["domains"], report["about"]["held"]
     rows = sorted(report["rows"], key=lambda row: (_RULES.index(row["rule"]), row["seed"]))
     pictures = held * len(domains)
-    heads = ["rule", "attack by 2 of 20", "left out of the 2", "honest left out", "mean of domains, error %"]
+    heads = [
+        "rule",
+        "attack, by 2 of 20 or as it says",
+        "hostile left out",
+        "honest left out",
+        "mean of domains, error %",
+    ]
     heads += ["more than without, points ± standard error", "by seed"]
     lines = [f"| {' | '.join(heads)} |", f"| --- | --- |{' ---: |' * (len(heads) - 2)}"]
     for rule, attack in dict.fromkeys((row["rule"], row["attack"]) for row in rows):

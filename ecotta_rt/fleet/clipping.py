@@ -6,8 +6,8 @@ these distances, half of the states are drawn in,
     x_j' = m + min(1, r / d_j) (x_j - m)
 
 and the x_j' averaged and pooled as states that count alike. So a state that is rare weighs less, and is not cut off as
-at the ends of a trimmed mean; and hostile ones, a share h of all, move the result by about h r at most, wherever they
-are. Parameters and statistics have a radius each.
+at the ends of a trimmed mean; and hostile ones, a share h of all, move the result by about h r, wherever they are, and
+by what they move the median. Parameters and statistics have a radius each.
 
 Source:
     Karimireddy et al. 2021, Learning from history for Byzantine robust optimization, ICML, equation 5; there the centre
