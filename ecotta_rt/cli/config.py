@@ -102,6 +102,8 @@ def _init(args: argparse.Namespace) -> None:
     if args.file.exists() and args.file.stat().st_size and not args.force:
         raise UsageError(f"{args.file} is there already; --force replaces it")
     write_output(args.file, text.encode())
+    if args.bundle and not os.path.exists(args.bundle):
+        tell("ecotta config", f"there is no {args.bundle} yet; `ecotta prepare` makes one")
     tell("ecotta config", f"wrote {args.file}; look it over with: ecotta config check {args.file}")
     if any(mask(source) != source and "${" not in source for source in cameras.values()):
         tell("ecotta config", f"{args.file} holds a password that all may read; write ${{NAME}} in its place")

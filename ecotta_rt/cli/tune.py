@@ -160,7 +160,7 @@ def _with_time_left(update: "Say") -> "Say":
 
     def say(done: int, total: int, what: str) -> None:
         left_s = (time.monotonic() - began_s) * (total - done) / max(done, 1)
-        update(done, total, f"{what}, about {left_s:.0f} s to go,")
+        update(done, total, f"{what}, about {left_s:.0f} s to go; so far")
 
     return say
 

@@ -142,21 +142,23 @@ class _Published:
 
 
 def assets_folder() -> Path:
-    """The folder that holds `networks/` and `data/`: `$ECOTTA_ASSETS`, else `benchmarks/` of the checkout we run from.
+    """The folder that holds `networks/` and `data/`.
 
-    The trained networks and the embedded sample are too heavy for a device, so they are never installed.
+    It is `$ECOTTA_ASSETS`; else `benchmarks/` of the checkout that we run from, or that we stand in. The trained
+    networks and the embedded sample are too heavy for a device, so they are never installed.
 
     Raises:
-        Unavailable: There is no such folder, as after an install without a checkout.
+        Unavailable: There is no such folder, as after an install, elsewhere than in a checkout.
     """
     chosen = os.environ.get(VARIABLE)
-    folder = Path(chosen) if chosen else Path(__file__).resolve().parents[2] / "benchmarks"
-    if (folder / "data").is_dir() or (folder / "networks").is_dir():
-        return folder
-    reason = f"${VARIABLE} names {folder}, which" if chosen else f"this install has no checkout around it, and {folder}"
+    here = Path(__file__).resolve().parents[2] / "benchmarks"
+    for folder in [Path(chosen)] if chosen else [here, Path.cwd() / "benchmarks"]:
+        if (folder / "data").is_dir() or (folder / "networks").is_dir():
+            return folder
+    reason = f"${VARIABLE} names {chosen}, which" if chosen else f"this install has no checkout around it, and {here}"
     raise Unavailable(
         f"the bench's sample images and trained networks are missing: {reason} has neither `data` nor `networks` in it;"
-        f" clone the repository and set {VARIABLE} to its folder `benchmarks`, or run `make bench` there. This install"
+        f" clone the repository and run this in it, or set {VARIABLE} to its folder `benchmarks`. This install"
         " can run `ecotta demo` as it is; or with data and a trained network of your own, see --data and --model"
     )
 

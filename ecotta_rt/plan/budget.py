@@ -25,6 +25,7 @@ _FLOAT_BYTES = 4
 _KEYS_OF_THE_PRESENT = 9  # its own, the trend, and the last seven
 _USUAL_THREADS = 2  # more has not been timed
 _TENSORS, _MAPPED = "live tensors", "weights, mapped"
+_OF_ANY_NETWORK = _INTERPRETER, _ONNXRUNTIME = "interpreter", "onnxruntime"
 
 # Time against the usual way (a graph that favours memory, all optimisations, arena), from
 # benchmarks/results/device-engine: only the order matters here.
@@ -209,10 +210,14 @@ def alternatives(manifest: Manifest, device: DeviceProfile, wish: Wish | None = 
 def _refusal(least: Plan) -> BudgetExceeded:
     when = "running" if least.run_peak_bytes >= least.load_peak_bytes else "loading"
     smaller = "a smaller batch, frame-by-frame graphs or " if least.batch > 1 and not least.frame_by_frame else ""
+    ways = f"Choose {smaller}a smaller network"
+    without = sum(part.bytes for part in least.parts if part.name in _OF_ANY_NETWORK)
+    if without >= least.limit_bytes:
+        ways = f"{without / _MIB:.0f} MiB of it are {' and '.join(_OF_ANY_NETWORK)}: no network fits, whatever its size"
     return BudgetExceeded(
         f"{least.device} allows {least.limit_bytes / _MIB:.0f} MiB, and the smallest way to run this bundle ("
         f"{' and '.join(least.graphs)}, {least.optimisation}, {least.memory}) needs {least.peak_bytes / _MIB:.0f} MiB "
-        f"while {when}; the largest part: {least.largest_tenant}. Choose {smaller}a smaller network; `ecotta plan` "
+        f"while {when}; the largest part: {least.largest_tenant}. {ways}; `ecotta plan` "
         "shows all parts",
         need_bytes=least.peak_bytes,
         limit_bytes=least.limit_bytes,
@@ -307,8 +312,8 @@ def _plan(
     code = costs.LIBRARY_BYTES + costs.CODE_AT_LOAD_BYTES + costs.CODE_AT_RUN_BYTES + (threads - 1) * costs.THREAD_BYTES
     nodes = sum(session.nodes for session in sessions)
     parts = [
-        Tenant("interpreter", costs.INTERPRETER_BYTES if device.host == "python" else 0),
-        Tenant("onnxruntime", code),
+        Tenant(_INTERPRETER, costs.INTERPRETER_BYTES if device.host == "python" else 0),
+        Tenant(_ONNXRUNTIME, code),
         Tenant("sessions", len(sessions) * costs.SESSION_BYTES + nodes * costs.NODE_BYTES),
         # Two graphs of one bundle map the same pages.
         Tenant(_MAPPED, max(session.mapped_bytes for session in sessions)),

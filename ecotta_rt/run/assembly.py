@@ -88,7 +88,8 @@ def opened(
     options.check()
     guard = guard_of(options)
     with ExitStack() as stack:
-        stack.enter_context(locked(options.state_path) if options.learns else nullcontext())
+        hint = "end that one, keep what this one learns elsewhere with --state FILE, or keep nothing with --no-state"
+        stack.enter_context(locked(options.state_path, hint=hint) if options.learns else nullcontext())
         runtime = load_network(options, say)
         sinks, tally = FanOut(), Tally()
         keeper, taken_up = _keeper(options, runtime, sinks)

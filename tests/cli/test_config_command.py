@@ -43,6 +43,12 @@ def test_a_file_to_begin_with_reads_back_to_the_defaults(tmp_path):
     assert [sink.kind for sink in config.sinks] == ["json-lines"]
 
 
+def test_a_bundle_that_is_not_there_yet_is_told(tmp_path, capsys):
+    assert main(["config", "init", str(tmp_path / "x.toml"), "--bundle", str(tmp_path / "none.ecotta")]) == 0
+
+    assert f"there is no {tmp_path / 'none.ecotta'} yet" in capsys.readouterr().err
+
+
 def test_the_defaults_it_shows_are_the_defaults(tmp_path):
     """With the # before every field taken away, but for the examples of those that have no default."""
     path, plain = tmp_path / "x.toml", tmp_path / "plain.toml"

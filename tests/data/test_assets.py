@@ -32,6 +32,17 @@ def test_an_install_without_a_checkout_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.delenv("ECOTTA_ASSETS", raising=False)
     elsewhere = tmp_path / "site-packages" / "ecotta_rt" / "data" / "image_sets.py"
     monkeypatch.setattr(image_sets, "__file__", str(elsewhere))
+    monkeypatch.chdir(tmp_path)
 
-    with pytest.raises(Unavailable, match="no checkout around it.*clone the repository and set ECOTTA_ASSETS"):
+    with pytest.raises(Unavailable, match="no checkout around it.*clone the repository and run this in it"):
         image_sets.assets_folder()
+
+
+def test_an_install_takes_the_checkout_that_it_is_run_in(tmp_path, monkeypatch):
+    monkeypatch.delenv("ECOTTA_ASSETS", raising=False)
+    elsewhere = tmp_path / "site-packages" / "ecotta_rt" / "data" / "image_sets.py"
+    monkeypatch.setattr(image_sets, "__file__", str(elsewhere))
+    (tmp_path / "benchmarks" / "networks").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+
+    assert image_sets.assets_folder() == tmp_path / "benchmarks"

@@ -245,7 +245,14 @@ def test_what_cannot_fit_is_refused_with_need_limit_and_largest_tenant():
 )
 def test_a_refusal_advises_nothing_that_is_done_already(batch, frame_by_frame, advice):
     with pytest.raises(BudgetExceeded, match=rf"\. {advice};"):
-        plan(MANY, BOARD, Wish(batch=batch, frame_by_frame=frame_by_frame, limit_bytes=40 * MIB))
+        plan(MANY, BOARD, Wish(batch=batch, frame_by_frame=frame_by_frame, limit_bytes=62 * MIB))
+
+
+def test_where_no_network_fits_a_smaller_one_is_not_advised():
+    with pytest.raises(BudgetExceeded, match="MiB of it are interpreter and onnxruntime: no network fits") as caught:
+        plan(ONE, BOARD, Wish(limit_bytes=40 * MIB))
+
+    assert "smaller" not in str(caught.value)
 
 
 def test_where_tensors_are_the_largest_part_the_largest_of_them_is_named():
