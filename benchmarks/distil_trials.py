@@ -1,11 +1,12 @@
 """The trials of measure_distil.py as values: domains, rows, and the settings among which each method chooses."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from ecotta_rt.student.methods import DistilOptions
 
-__all__ = ["DIGITS", "TRIALS", "WIDTHS", "Row", "Setting", "Trial"]
+__all__ = ["DIGITS", "TRIALS", "WIDTHS", "Published", "Row", "Setting", "Trial"]
 
 DIGITS = {"mnist": "mnist32", "usps": "usps_native16", "mnistm": "mnistm32", "street": "streetdigits32"}
 WIDTHS = {"teacher": (16, 32, 64), "student": (6, 12, 16)}
@@ -19,14 +20,21 @@ class Setting:
     Attributes:
         lr: Step size of the student at the beginning.
         temperature: T of distillation; None where there is no teacher.
+        gamma: Weight of the alignment; None is that of `DistilOptions`.
     """
 
     lr: float
     temperature: float | None = None
+    gamma: float | None = None
 
     def told(self) -> str:
         """As in a table."""
-        return f"lr {self.lr:g}" + (f", T {self.temperature:g}" if self.temperature is not None else "")
+        named = {"lr": self.lr, "T": self.temperature, "gamma": self.gamma}
+        return ", ".join(f"{name} {value:g}" for name, value in named.items() if value is not None)
+
+    def facts(self) -> dict[str, float | None]:
+        """For a file; without gamma where no setting of the trial has one."""
+        return {name: value for name, value in asdict(self).items() if name != "gamma" or value is not None}
 
 
 ALONE = tuple(Setting(lr) for lr in (0.01, 0.02, 0.05, 0.1, 0.2, 0.4))
@@ -41,17 +49,36 @@ class Row:
         name: As in the table.
         method: One of `METHODS`.
         settings: To choose from.
+        teacher_learns: Off: the teacher stays as the source has made it.
     """
 
     name: str
     method: str
     settings: tuple[Setting, ...]
+    teacher_learns: bool = True
 
 
 PEERS = (
     Row("student, source only", "source-only", ALONE),
     Row("student, DANN", "adapted", ALONE),
 )
+
+
+@dataclass(frozen=True)
+class Published:
+    """A network of this package that begins with somebody's weights, its classifier made anew.
+
+    Attributes:
+        model: One of `MODELS`.
+        checkpoint: File name of its weights.
+    """
+
+    model: str
+    checkpoint: str
+
+
+LATER = ("published", "informed", "resting", "bfloat16")
+"""What not all trials have; it is in the conditions of those that do."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +100,11 @@ class Trial:
         start_lr: Of these.
         teacher_share: Of the student's step size that teachers have, which begin with all the weight of their loss.
         held_out: Frames of the source that the choosing of settings keeps for itself.
+        published: What `teacher` and `student` are; None: convolutions of `WIDTHS`, from random weights.
+        informed: Of the settings whose error on held-out frames of the source is within one standard error of the
+            smallest, the one is chosen whose answers tell most about target frames; else the one with the smallest.
+        resting: Parts of published networks whose weights stay as they are; their norms follow.
+        bfloat16: Convolutions and what lies between them, for time.
     """
 
     pairs: tuple[tuple[str, tuple[str, ...]], ...]
@@ -88,13 +120,19 @@ class Trial:
     start_lr: float = 0.1
     teacher_share: float = 0.25
     held_out: int = 500
+    published: Mapping[str, Published] | None = None
+    informed: bool = False
+    resting: tuple[str, ...] = ()
+    bfloat16: bool = False
 
     def conditions(self) -> dict[str, Any]:
-        """What all figures of a file have in common."""
+        """What all figures of a file have in common; what came later stands there only where it is used."""
         same = {name: value for name, value in asdict(self).items() if name not in ("pairs", "rows")}
+        same = {name: value for name, value in same.items() if value or name not in LATER}
         options = {name: value for name, value in asdict(DistilOptions()).items() if name != "temperature"}
-        settings = {row.name: [asdict(setting) for setting in row.settings] for row in self.rows}
-        return {**same, "options": options, "settings": settings, "widths": {k: list(v) for k, v in WIDTHS.items()}}
+        settings = {row.name: [setting.facts() for setting in row.settings] for row in self.rows}
+        widths = {} if self.published else {"widths": {k: list(v) for k, v in WIDTHS.items()}}
+        return {**same, "options": options, "settings": settings, **widths}
 
 
 TARGETS = Trial(
@@ -124,5 +162,27 @@ TRIALS = {
         epochs=12,
         tuned_in="pacs",
         augment="flip:0.5,shift:0.125",
+    ),
+    "pacs-published": Trial(
+        pairs=(("photo", ("art_painting",)), ("art_painting", ("cartoon",))),
+        rows=(
+            Row("student, source only", "source-only", (Setting(0.02), Setting(0.005))),
+            Row("student, DANN", "adapted", (Setting(0.02, None, 0.5), Setting(0.02, None, 1.5))),
+            Row("student, KD-STDA", "kd-stda", (Setting(0.08, 1.0, 0.5),)),
+            Row("student of a teacher that does not adapt", "kd-stda", (Setting(0.08, 1.0),), teacher_learns=False),
+        ),
+        size=32,
+        epochs=2,
+        tuned_in="pacs-published",
+        augment="flip:0.5,shift:0.125",
+        frames=1280,
+        batch=16,
+        start_epochs=1,
+        start_lr=0.03,
+        held_out=320,
+        published={model: Published("resnet-20", "resnet20-12fca82f.th") for model in WIDTHS},
+        informed=True,
+        resting=("conv1", "bn1", "layer1"),
+        bfloat16=True,
     ),
 }

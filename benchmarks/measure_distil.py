@@ -4,17 +4,22 @@
     python benchmarks/measure_distil.py run digits      mnist -> usps, mnist -> mnistm, usps -> mnist
 
 and the same with `targets` (mnist -> usps, mnistm and street digits, all three at once), `targets-longer` (the
-students with teachers in three times the epochs) and `pacs` (photo -> art_painting, art_painting -> cartoon).
+students with teachers in three times the epochs), `pacs` (photo -> art_painting, art_painting -> cartoon) and
+`pacs-published` (the same, with --models FOLDER: larger frames, and networks that begin as published for CIFAR-10).
 
 Small networks and few epochs: made for two cores. The student of every row begins with the same weights, trained
 on the source, and takes as many steps; so do teachers, which learn in the run, and are measured as they are at its end.
 
 `tune` looks at no test picture and at no label of a target: every method tries as many settings as any other with a
 seed that is not reported, on a source of which some training frames are held out, and takes the one whose student errs
-least on these: on the first pair of a trial, for all its pairs; those of targets take what `digits` chose. `run`
-measures the networks of the last epoch on test pictures that nothing has seen; every row also after its norms were
-measured again on unlabelled training frames, of source and target or of the target alone. Times are processor time.
-All is written to benchmarks/results/student-distil-TRIAL.json row by row, and what is there already is not run again.
+least on these: on the first pair of a trial, for all its pairs; those of targets take what `digits` chose. With
+`pacs-published` peers try two settings and methods with a teacher, for time, one; of settings within one standard error
+of the least error that one is taken whose answers tell most about the target's unlabelled training frames: the entropy
+of their mean less their mean entropy.
+
+`run` measures the networks of the last epoch on test pictures that nothing has seen; every row also after its norms
+were measured again on unlabelled training frames, of source and target or of the target alone. Times are processor
+time. All is written to benchmarks/results/student-distil-TRIAL.json row by row, and what is there is not run again.
 """
 
 import argparse
@@ -33,19 +38,22 @@ import numpy as np
 import torch
 from torch import nn
 
-from distil_trials import DIGITS, TRIALS, WIDTHS, Row, Setting, Trial
+from distil_trials import DIGITS, TRIALS, WIDTHS, Published, Row, Setting, Trial
 from ecotta_rt.bench.environment import read_environment
 from ecotta_rt.bundle import FrameSpec
 from ecotta_rt.files.atomic import write_atomic
 from ecotta_rt.prepare.augment import Augmentation
+from ecotta_rt.prepare.checkpoint import load_checkpoint
+from ecotta_rt.prepare.networks import build_network
 from ecotta_rt.student.batches import frame_batches
 from ecotta_rt.student.domains import Domain, Domains, find_domains
-from ecotta_rt.student.evaluate import error_percent
+from ecotta_rt.student.evaluate import error_percent, logits_of
 from ecotta_rt.student.methods import METHODS, DistilOptions, teachers_needed
 from ecotta_rt.student.named_data import find_labelled
 from ecotta_rt.student.progressive import distil
 from ecotta_rt.student.slimmable.recalibrate import recalibrate
 from ecotta_rt.student.training import TrainingOptions
+from student_tables import chosen
 
 SEEDS = (0, 1, 2)
 TUNING_SEED = 100
@@ -58,24 +66,30 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("stage", choices=("tune", "run"))
     parser.add_argument("trial", choices=TRIALS)
     parser.add_argument("--data", type=Path, required=True, help="folder with domains/")
+    parser.add_argument("--models", type=Path, help="folder with the published weights of `pacs-published`")
     parser.add_argument("--seeds", type=int, nargs="*", default=list(SEEDS), help="of run")
+    parser.add_argument("--rows", nargs="*", metavar="NAME", help="those of the trial alone; a later call goes on")
     parser.add_argument("--store", type=Path, default=Path("measure-distil"), help="folder for decoded pictures")
     parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results", help="folder of the files")
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
     trial = TRIALS[args.trial]
     report = Report(args.results, args.trial)
-    make = pacs if args.trial == "pacs" else digits
+    if args.rows:
+        trial = replace(trial, rows=tuple(row for row in trial.rows if row.name in args.rows))
+    make = digits if trial.tuned_in == "digits" else pacs
+    if trial.published and args.models is None:
+        parser.error(f"{args.trial} takes --models: where its published weights are")
     if args.stage == "tune":
         if trial.tuned_in != args.trial:
             raise SystemExit(f"{args.trial} takes the settings of {trial.tuned_in}: tune that")
-        tune(trial, make(args, trial, *trial.pairs[0])[0], report)
+        tune(trial, make(args, trial, *trial.pairs[0])[0], report, args.models)
         return 0
     tuned = report if trial.tuned_in == args.trial else Report(args.results, trial.tuned_in)
     report.parts["tune"] = tuned.parts["tune"]
     for seed in args.seeds:
         for source, targets in trial.pairs:
-            measure(trial, seed, *make(args, trial, source, targets), report)
+            measure(trial, seed, *make(args, trial, source, targets), report, args.models)
     return 0
 
 
@@ -96,15 +110,20 @@ class Report:
         write_atomic(self._path, (json.dumps(self.parts, indent=1) + "\n").encode())
 
     def chosen(self, row: Row) -> Setting:
-        """The setting with the smallest error on held-out frames of the source; of equal ones the first."""
-        tried = [self.parts["tune"].get(_tuned_name(row.method, setting)) for setting in row.settings]
+        """The setting with the smallest error on held-out frames of the source; of equal ones the first.
+
+        Of an `informed` trial that with the most information among those within a standard error. Where there is only
+        one, it need not be tried.
+        """
+        if len(row.settings) == 1:
+            return row.settings[0]
+        tried = [self.parts["tune"].get(_tuned_name(row, setting)) for setting in row.settings]
         if None in tried:
             raise SystemExit(f"{row.name} is not tuned yet: the stage `tune` comes first")
-        errors = [figures["held_out_error_percent"] for figures in tried]
-        return row.settings[errors.index(min(errors))]
+        return row.settings[chosen(self.parts["about"], tried)]
 
 
-def tune(trial: Trial, domains: Domains, report: Report) -> None:
+def tune(trial: Trial, domains: Domains, report: Report, models: Path | None = None) -> None:
     """Try each setting of each row, by error on held-out frames of the source."""
     order = np.random.default_rng(TUNING_SEED).permutation(len(domains.labels))
     held, kept = order[: trial.held_out], order[trial.held_out :]
@@ -112,38 +131,64 @@ def tune(trial: Trial, domains: Domains, report: Report) -> None:
     smaller = replace(domains, source=Domain(source.name, source.frames[kept], labels[kept]))
     whole = len(order) / len(kept)  # as many steps on fewer frames
     as_long = replace(trial, epochs=round(trial.epochs * whole))
-    starts = Starts(trial, TUNING_SEED, smaller)
+    starts = Starts(trial, TUNING_SEED, smaller, models)
     for row, setting in [(each, setting) for each in trial.rows for setting in each.settings]:
-        name = _tuned_name(row.method, setting)
+        name = _tuned_name(row, setting)
         if name in report.parts["tune"]:
             continue
         student, teachers, figures = train(as_long, row, setting, starts)
         errors = [error_percent(network, source.frames[held], labels[held]) for network in (student, *teachers)]
         last = figures.pop("history")[-1]
         signs = {name: last[name] for name in ("agreement", "confidence") if name in last}
+        if trial.informed:
+            signs["target_information_nats"] = information(student, domains.targets[0])
         figures |= {"held_out_error_percent": errors[0], "teachers_held_out_error_percent": errors[1:], **signs}
         report.add("tune", name, figures)
         print(f"{name}: held-out source {errors}, {signs}, {figures['processor_minutes']:.2f} min", flush=True)
 
 
-def measure(trial: Trial, seed: int, domains: Domains, tests: Mapping[str, Domain], report: Report) -> None:
+def arithmetic(trial: Trial) -> torch.autocast:
+    """In which networks run, forward and backward; weights and steps are float32 always.
+
+    Converted weights are not kept: within one context they would stay those of the first step.
+    """
+    return torch.autocast("cpu", torch.bfloat16, enabled=trial.bfloat16, cache_enabled=False)
+
+
+def information(network: nn.Module, target: Domain) -> float:
+    """What its answers tell about frames, as mutual information: entropy of their mean less their mean entropy."""
+    p = logits_of(network, target.frames).float().softmax(1)
+    of_mean, mean_of = (-torch.special.xlogy(q, q).sum(-1) for q in (p.mean(0), p))
+    return float(of_mean - mean_of.mean())
+
+
+def measure(
+    trial: Trial,
+    seed: int,
+    domains: Domains,
+    tests: Mapping[str, Domain],
+    report: Report,
+    models: Path | None = None,
+) -> None:
     """Run each row with the setting that was chosen, and measure it on test pictures."""
-    starts = Starts(trial, seed, domains)
+    starts = Starts(trial, seed, domains, models)
     for row in trial.rows:
         name = f"{_pair(domains)}; {row.name}; seed {seed}"
         if name in report.parts["rows"]:
             continue
         student, teachers, figures = train(trial, row, report.chosen(row), starts)
         norms = {"source and target": (domains.source, *domains.targets), "target": domains.targets}
-        recalibrated = {
-            of: errors(recalibrate(copy.deepcopy(student), frame_batches(those)), tests) for of, those in norms.items()
-        }
-        measured = {
-            **figures,
-            "errors_percent": errors(student, tests),
-            "recalibrated_errors_percent": recalibrated,
-            "teacher_errors_percent": [errors(teacher, tests) for teacher in teachers],
-        }
+        with arithmetic(trial):
+            recalibrated = {
+                of: errors(recalibrate(copy.deepcopy(student), frame_batches(those)), tests)
+                for of, those in norms.items()
+            }
+            measured = {
+                **figures,
+                "errors_percent": errors(student, tests),
+                "recalibrated_errors_percent": recalibrated,
+                "teacher_errors_percent": [errors(teacher, tests) for teacher in teachers],
+            }
         report.add("rows", name, measured)
         told = ", ".join(f"{target} {measured['errors_percent'][target]:.1f}" for target in figures["targets"])
         print(f"{name}: {told}, {measured['processor_minutes']:.2f} min", flush=True)
@@ -152,15 +197,15 @@ def measure(trial: Trial, seed: int, domains: Domains, tests: Mapping[str, Domai
 class Starts:
     """The networks that all rows of a seed begin with: trained on the source, once, when first asked for."""
 
-    def __init__(self, trial: Trial, seed: int, domains: Domains) -> None:
-        self.seed, self.domains, self._trial = seed, domains, trial
+    def __init__(self, trial: Trial, seed: int, domains: Domains, models: Path | None = None) -> None:
+        self.seed, self.domains, self._trial, self._models = seed, domains, trial, models
         self._made: dict[str, nn.Module] = {}
 
     def network(self, model: str) -> nn.Module:
         """A copy of the `teacher` or the `student`."""
         if model not in self._made:
             torch.manual_seed(1000 * list(WIDTHS).index(model) + self.seed)
-            network = convolutions(WIDTHS[model], len(self.domains.classes))
+            network = self._first_weights(model, len(self.domains.classes))
             recipe = TrainingOptions(
                 epochs=self._trial.start_epochs,
                 batch=self._trial.batch,
@@ -169,9 +214,18 @@ class Starts:
                 augmentation=Augmentation.parse(self._trial.augment),
                 seed=self.seed,
             )
-            distil(network, [], self.domains, DistilOptions(method="source-only"), recipe)
+            with arithmetic(self._trial):
+                distil(network, [], self.domains, DistilOptions(method="source-only"), recipe)
             self._made[model] = network
         return copy.deepcopy(self._made[model])
+
+    def _first_weights(self, model: str, classes: int) -> nn.Module:
+        if self._trial.published is None or self._models is None:
+            return convolutions(WIDTHS[model], classes)
+        network = published(self._trial.published[model], self._models, classes)
+        for part in self._trial.resting:
+            network.get_submodule(part).requires_grad_(False)
+        return network
 
 
 def train(
@@ -181,8 +235,10 @@ def train(
     targets = [target.name for target in starts.domains.targets]
     student = starts.network("student")
     teachers = [starts.network("teacher") for _ in range(teachers_needed(row.method, len(targets)))]
-    constants = {} if setting.temperature is None else {"temperature": setting.temperature}
-    options = DistilOptions(method=row.method, teacher_lr=trial.teacher_share, **constants)
+    given = {"temperature": setting.temperature, "gamma": setting.gamma}
+    constants = {name: value for name, value in given.items() if value is not None}
+    learns = row.teacher_learns
+    options = DistilOptions(method=row.method, teacher_lr=trial.teacher_share, teacher_learns=learns, **constants)
     recipe = TrainingOptions(
         # Of the other methods a pass over the source is as many steps as there are targets.
         epochs=trial.epochs * (len(targets) if METHODS[row.method].targets == "none" else 1),
@@ -193,14 +249,15 @@ def train(
         seed=starts.seed,
     )
     began_s = time.process_time()
-    history = distil(student, teachers, starts.domains, options, recipe)
+    with arithmetic(trial):
+        history = distil(student, teachers, starts.domains, options, recipe)
     figures = {
         "source": starts.domains.source.name,
         "targets": targets,
         "row": row.name,
         "method": row.method,
         "seed": starts.seed,
-        "setting": asdict(setting),
+        "setting": setting.facts(),
         "told": setting.told(),
         "processor_minutes": (time.process_time() - began_s) / 60,
         "history": [dict(epoch) for epoch in history],
@@ -255,6 +312,14 @@ def convolutions(widths: tuple[int, ...], classes: int) -> nn.Module:
     return network.to(memory_format=torch.channels_last)  # a third less time
 
 
+def published(which: Published, models: Path, classes: int) -> nn.Module:
+    """With somebody's weights but for the classifier."""
+    network = build_network(which.model)
+    load_checkpoint(network, models / which.checkpoint)
+    network.linear = nn.Linear(network.linear.in_features, classes)
+    return network.to(memory_format=torch.channels_last)
+
+
 def errors(network: nn.Module, tests: Mapping[str, Domain]) -> dict[str, float]:
     """In percent, of the source and each target."""
     return {name: error_percent(network, test.frames, test.labels) for name, test in tests.items()}
@@ -264,9 +329,10 @@ def _pair(domains: Domains) -> str:
     return f"{domains.source.name} -> {', '.join(target.name for target in domains.targets)}"
 
 
-def _tuned_name(method: str, setting: Setting) -> str:
-    """All methods with a teacher are tuned as the one with one target and one teacher."""
-    return f"{'kd-stda' if teachers_needed(method, 1) else method}; {setting.told()}"
+def _tuned_name(row: Row, setting: Setting) -> str:
+    """All methods with a teacher that learns are tuned as the one with one target and one teacher."""
+    method = "kd-stda" if teachers_needed(row.method, 1) else row.method
+    return f"{method if row.teacher_learns else 'frozen teacher'}; {setting.told()}"
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
 """The tables of measure_distil.py and its neighbours for docs/results-student.md; for render_results.py."""
 
+import math
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["render_distil"]
+__all__ = ["chosen", "render_distil"]
 
 
 def render_distil(report: dict[str, Any]) -> str:
@@ -41,16 +42,40 @@ def render_distil(report: dict[str, Any]) -> str:
     return "\n".join([*lines, "", *choices, _note(report, rows), ""])
 
 
+def chosen(about: Mapping[str, Any], tried: Sequence[Mapping[str, Any]]) -> int:
+    """Place of the setting that a trial takes: that with the smallest error on held-out frames of the source.
+
+    Of equal ones the first; of an informed trial, of those within one standard error of it, that with the most
+    information about the target.
+    """
+    errors = [_held_out(row) for row in tried]
+    least = min(errors)
+    if not about.get("informed"):
+        return errors.index(least)
+    share = least / 100
+    allowed = least + 100 * math.sqrt(share * (1 - share) / about["held_out"])
+    told = [row["target_information_nats"] if _held_out(row) <= allowed else -math.inf for row in tried]
+    return told.index(max(told))
+
+
 def _choices(report: Mapping[str, Any]) -> list[str]:
-    """What the stage `tune` chose: of each method the setting with the smallest error on held-out source frames."""
+    """What the stage `tune` tried: of each row what was chosen first, and by which figures."""
     tried = list(report["tune"].values())
+    informed = bool(report["about"].get("informed"))
     pair = f"{tried[0]['source']} -> {', '.join(tried[0]['targets'])}"
-    lines = [f"| chosen on {pair}, by error % on held-out source frames | chosen | the others |", "| --- | --- | --- |"]
-    for method in dict.fromkeys(row["method"] for row in tried):
-        same = sorted((row for row in tried if row["method"] == method), key=_rank)
-        told = [f"{row['told']}: {_held_out(row):.1f}" for row in same]
-        lines.append(f"| {same[0]['row']} | {told[0]} | {'; '.join(told[1:])} |")
+    by = "error % on held-out source frames" + " (nats of information about the target)" * informed
+    lines = [f"| chosen on {pair}, by {by} | chosen | the others |", "| --- | --- | --- |"]
+    for name in dict.fromkeys(row["row"] for row in tried):
+        same = sorted((row for row in tried if row["row"] == name), key=_rank)
+        taken = same.pop(chosen(report["about"], same))
+        told = [_told(row) for row in (taken, *same)]
+        lines.append(f"| {name} | {told[0]} | {'; '.join(told[1:])} |")
     return lines
+
+
+def _told(row: Mapping[str, Any]) -> str:
+    nats = row.get("target_information_nats")
+    return f"{row['told']}: {_held_out(row):.1f}" + (f" ({nats:.2f})" if nats is not None else "")
 
 
 def _rank(row: Mapping[str, Any]) -> tuple[float, float, float]:
@@ -100,18 +125,28 @@ def _spread(errors: list[float]) -> str:
 
 def _note(report: dict[str, Any], rows: list[dict[str, Any]]) -> str:
     about, environment = report["about"], rows[0]["environment"]
-    widths = ", ".join(f"{name} {'-'.join(map(str, channels))}" for name, channels in about["widths"].items())
     seeds = ", ".join(map(str, sorted({row["seed"] for row in rows})))
     versions = environment["versions"]
     then = f"{about['epochs']} epochs, batch {about['batch']}. "
     if "start_epochs" in about:
+        start = f"{about['start_epochs']} epoch{'s' * (about['start_epochs'] > 1)} of step size {about['start_lr']:g}"
         then = (
-            f"batch {about['batch']}. All networks begin trained on the source, {about['start_epochs']} epochs of step "
-            f"size {about['start_lr']:g}. Then {about['epochs']} epochs, a step a target and batch, of all rows as "
-            f"many steps. Teachers have {about['teacher_share']:g} of the student's step size. "
+            f"batch {about['batch']}. All networks begin trained on the source, {start}. Then {about['epochs']} "
+            f"epochs, a step a target and batch, of all rows as many steps. Teachers have {about['teacher_share']:g} "
+            "of the student's step size. "
         )
     return (
-        f"Mean ± standard deviation over the seeds {seeds}. Channels of three convolutions: {widths}; frames "
+        f"Mean ± standard deviation over the seeds {seeds}. {_networks(about)}; frames "
         f"{about['size']} x {about['size']}, at most {about['frames']:,} of a domain, {then}Minutes: processor time. "
         f"{environment['cpu']}, torch {versions['torch']}, Python {versions['python']}."
     )
+
+
+def _networks(about: Mapping[str, Any]) -> str:
+    if "published" not in about:
+        widths = ", ".join(f"{name} {'-'.join(map(str, channels))}" for name, channels in about["widths"].items())
+        return f"Channels of three convolutions: {widths}"
+    names = ", ".join(f"{name} {one['model']} ({one['checkpoint']})" for name, one in about["published"].items())
+    resting = f", {', '.join(about['resting'])} at rest but for their norms" if about.get("resting") else ""
+    arithmetic = ", run in bfloat16" if about.get("bfloat16") else ""
+    return f"Published weights for CIFAR-10 with a new classifier: {names}{resting}{arithmetic}"
