@@ -2,16 +2,18 @@
 
     ECOTTA_DATA=... python benchmarks/train_ranking_sources.py FOLDER     the sources, see ranking_cases.py
     ECOTTA_DATA=... python benchmarks/measure_ranking.py digits FOLDER    results/student-ranking-digits.json
+    ECOTTA_DATA=... python benchmarks/measure_ranking.py halves FOLDER    results/student-ranking-halves.json
     ECOTTA_DATA=... python benchmarks/measure_ranking.py pictures FOLDER
 
-Five classes at 16x16, 10 labels a class, 2,000 training pictures without labels. Student: ResNet-8 from random weights,
-250 steps (500 for pictures), some once more with three times as many. Two settings are tried by 500 pictures (on which
-no student is measured otherwise; the column "500 labels" ranks by them) and a draw of labels of their own: for labels
-alone two step sizes, for all that have teachers two shares of the
-labels' term in the loss, with one teacher.
+Five classes at 16x16, 10 labels a class (halves: ten, and 3), 2,000 training pictures without labels. Student: ResNet-8
+from random weights, 250 steps (500 for pictures), some of digits once more with three times as many.
+Two settings are tried by 500 pictures (on which no student is measured otherwise; the column "500 labels" ranks by
+them) and a draw of labels of their own: for labels alone two step sizes, for all that have teachers two shares of the
+labels' term in the loss, with one teacher. Of halves the power of DistillWeighted's weights is chosen alike, of two.
 
 Rows are written one by one, and those that are there are kept, so the script may be stopped and begun again; a file of
-other options or sources is refused. By CKA and LogME they have the setting that was found with PARC. Frames are
+other options or sources is refused. By CKA and LogME they have the setting that was found with PARC (halves: that of
+the nearest by LogME). Frames are
 augmented by mirroring at most, and digits not at all: then each source has few answers a picture, which are kept.
 """
 
@@ -46,12 +48,29 @@ from ranking_cases import SIDE, SOURCES_BY_TARGET, Pictures, target
 RESULTS = Path(__file__).resolve().parent / "results"
 SEEDS = (0, 1, 2)
 TUNING_SEED = 100
-LABELS_A_CLASS, UNLABELLED, VALIDATION = 10, 2000, 500
+UNLABELLED, VALIDATION = 2000, 500
+LABELS_A_CLASS = {"digits": 10, "pictures": 10, "halves": 3}
 OPTIONS = {
     "digits": TrainingOptions(epochs=8, batch=64, rate="cosine", augmentation=Augmentation(())),
     "pictures": TrainingOptions(epochs=16, batch=64, rate="cosine", augmentation=Augmentation((("flip", 0.5),))),
 }
+OPTIONS["halves"] = OPTIONS["digits"]
 LONGER = 3
+POWERS = {"halves": (POWER, 4 * POWER)}
+"""Of the weights, where they are chosen."""
+METHODS = {
+    "digits": (
+        "labels alone",
+        "nearest",
+        "weighted",
+        "uniform",
+        "nearest by cka",
+        "weighted by cka",
+        "weighted by logme",
+    ),
+    "halves": ("labels alone", "nearest by logme", "weighted by logme"),
+}
+METHODS["pictures"] = METHODS["digits"]
 RATES = (0.03, 0.1)
 SHARES = (0.3, 0.8)
 
@@ -80,13 +99,15 @@ class Bench:
     test: Pictures
     sources: Sequence[SourceNetwork]
     options: TrainingOptions
+    labels_a_class: int
+    powers: tuple[float, ...] = (POWER,)
 
     def labelled(self, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         """The few, drawn class by class."""
         draw = np.random.default_rng(seed)
         places = np.concatenate(
             [
-                draw.permutation(np.flatnonzero(self.pool.labels == label))[:LABELS_A_CLASS]
+                draw.permutation(np.flatnonzero(self.pool.labels == label))[: self.labels_a_class]
                 for label in range(len(self.pool.classes))
             ]
         )
@@ -105,7 +126,8 @@ def open_bench(name: str, folder: Path) -> Bench:
         [replace(spec, size=SIDE) for spec in find_source_networks([folder]) if spec.name in SOURCES_BY_TARGET[name]]
     )
     sources = [Remembered(one.name, one.tap, one.made_for, one.digest) for one in networks]
-    return Bench(pool, validation, test, sources, OPTIONS[name])
+    powers = POWERS.get(name, (POWER,))
+    return Bench(pool, validation, test, sources, OPTIONS[name], LABELS_A_CLASS[name], powers)
 
 
 def main(name: str, folder: Path, out: Path | None = None) -> None:
@@ -116,6 +138,7 @@ def main(name: str, folder: Path, out: Path | None = None) -> None:
         "out": str(out),
         "measured": "ranking",
         "target": name,
+        "labels": bench.labels_a_class * len(bench.pool.classes),
         "test_pictures": len(bench.test.labels),
     }
     few = {seed: ranked(bench, *bench.labelled(seed)) for seed in (*SEEDS, TUNING_SEED)}
@@ -127,24 +150,18 @@ def main(name: str, folder: Path, out: Path | None = None) -> None:
     save(rows)
     labels = tune(bench, few[TUNING_SEED], "labels alone", [(lr, 1.0) for lr in RATES], rows)
     settings = [(labels[0], share) for share in SHARES]
-    shared = tune(bench, few[TUNING_SEED], "nearest", settings, rows)
+    shared = tune(bench, few[TUNING_SEED], METHODS[name][1], settings, rows)
+    power = choose_power(bench, few[TUNING_SEED], shared, rows)
     for seed in SEEDS:
-        for method in (
-            "labels alone",
-            "nearest",
-            "weighted",
-            "uniform",
-            "nearest by cka",
-            "weighted by cka",
-            "weighted by logme",
-        ):
-            weights = weights_of(method, few[seed], bench.sources)
+        for method in METHODS[name]:
+            weights = weights_of(method, few[seed], bench.sources, power)
             measure(bench, seed, method, weights, shared if weights else labels, rows)
-    longer = replace(bench, options=replace(bench.options, epochs=LONGER * bench.options.epochs))
-    for seed in SEEDS:
-        for method in ("labels alone", "nearest by cka", "weighted by cka"):
-            weights = weights_of(method, few[seed], bench.sources)
-            measure(longer, seed, f"{method}, longer", weights, shared if weights else labels, rows)
+    if name != "halves":
+        longer = replace(bench, options=replace(bench.options, epochs=LONGER * bench.options.epochs))
+        for seed in SEEDS:
+            for method in ("labels alone", "nearest by cka", "weighted by cka"):
+                weights = weights_of(method, few[seed], bench.sources)
+                measure(longer, seed, f"{method}, longer", weights, shared if weights else labels, rows)
     for source in bench.sources:
         measure(bench, SEEDS[0], f"only {source.name}", {source.name: 1.0}, shared, rows)
     correlate(rows, [one.name for one in bench.sources])
@@ -153,11 +170,18 @@ def main(name: str, folder: Path, out: Path | None = None) -> None:
 
 def about(bench: Bench) -> dict[str, Any]:
     """What all rows of a file have in common."""
-    counts = {"labels_a_class": LABELS_A_CLASS, "unlabelled": UNLABELLED, "validation": VALIDATION, "longer": LONGER}
-    tried = {"rates": RATES, "shares": SHARES, "power": POWER, "tuning_seed": TUNING_SEED}
+    counts = {
+        "labels_a_class": bench.labels_a_class,
+        "unlabelled": UNLABELLED,
+        "validation": VALIDATION,
+        "longer": LONGER,
+    }
+    power = bench.powers[0] if len(bench.powers) == 1 else bench.powers
+    tried = {"rates": RATES, "shares": SHARES, "power": power, "tuning_seed": TUNING_SEED}
     sources = {one.name: one.digest for one in bench.sources}
+    labels = {"labels_a_class": bench.labels_a_class}
     found: dict[str, Any] = json.loads(
-        json.dumps({**counts, **tried, "options": asdict(bench.options), "sources": sources})
+        json.dumps({**labels, **counts, **tried, "options": asdict(bench.options), "sources": sources})
     )
     return found
 
@@ -180,13 +204,15 @@ def scores(ranking: Ranking) -> dict[str, Mapping[str, float]]:
     return {one.name: dict(one.scores) for one in ranking.sources}
 
 
-def weights_of(method: str, ranking: Ranking, sources: Sequence[SourceNetwork]) -> Mapping[str, float]:
+def weights_of(
+    method: str, ranking: Ranking, sources: Sequence[SourceNetwork], power: float = POWER
+) -> Mapping[str, float]:
     if method == "labels alone":
         return {}
     if method == "uniform":
         return {one.name: 1 / len(sources) for one in sources}
     measure = method.partition(" by ")[2] or "parc"
-    power = math.inf if method.startswith("nearest") else POWER
+    power = math.inf if method.startswith("nearest") else power
     evidence = [MEASURES[measure].evidence(one.scores[measure]) for one in ranking.sources]
     weights = source_weights(evidence, power)
     return {one.name: float(weight) for one, weight in zip(ranking.sources, weights, strict=True) if weight > 0}
@@ -197,15 +223,32 @@ def tune(
 ) -> tuple[float, float]:
     """Step size and share that are best on the validation pictures."""
     weights = weights_of(method, ranking, bench.sources)
-    found = {}
-    for lr, share in settings:
-        row = known(rows, method=method, seed=TUNING_SEED, lr=lr, share=share)
-        if row is None:
-            row = run(bench, TUNING_SEED, method, weights, (lr, share), bench.validation)
-            rows["rows"].append(row)
-            save(rows)
-        found[lr, share] = row["accuracy"]
+    found = {setting: validated(bench, method, weights, setting, rows) for setting in settings}
     return max(found, key=lambda key: found[key])
+
+
+def choose_power(bench: Bench, ranking: Ranking, setting: tuple[float, float], rows: dict[str, Any]) -> float:
+    """The one of `bench.powers` with which DistillWeighted by LogME is best on the validation pictures."""
+    if len(bench.powers) == 1:
+        return bench.powers[0]
+    found = {}
+    for power in bench.powers:
+        weights = weights_of("weighted by logme", ranking, bench.sources, power)
+        found[power] = validated(bench, f"weighted by logme, power {power:g}", weights, setting, rows)
+    return max(found, key=lambda power: found[power])
+
+
+def validated(
+    bench: Bench, method: str, weights: Mapping[str, float], setting: tuple[float, float], rows: dict[str, Any]
+) -> float:
+    """Accuracy on the validation pictures."""
+    row = known(rows, method=method, seed=TUNING_SEED, lr=setting[0], share=setting[1])
+    if row is None:
+        row = run(bench, TUNING_SEED, method, weights, setting, bench.validation)
+        rows["rows"].append(row)
+        save(rows)
+    accuracy: float = row["accuracy"]
+    return accuracy
 
 
 def measure(

@@ -4,6 +4,8 @@ digits     MNIST's 5 to 9. Three sources know the digits 0 to 4, of MNIST, USPS 
            drawings.
 pictures   Five classes of CIFAR-10. Two sources know the other five, three a style of PACS (dogs and horses among its
            seven classes), two digits.
+halves     MNIST's ten digits. Four sources know half of them each, 0 to 4 or 5 to 9, of USPS and MNIST-M; four know
+           photographs and drawings. No source knows all that is asked, and two together do.
 
 No source has seen a picture of its target.
 """
@@ -85,7 +87,7 @@ def _of_classes(data: Path, wanted: tuple[str, ...], split: str) -> Pictures:
     return Pictures(all_of_them.frames[chosen], labels, wanted)
 
 
-_LOW = "01234"
+_LOW, _HIGH = "01234", "56789"
 
 SOURCES: Mapping[str, Source] = {
     "cifar-vehicles": Source(lambda: cifar(("airplane", "truck")), 4),
@@ -98,17 +100,25 @@ SOURCES: Mapping[str, Source] = {
     "mnist-low": Source(lambda: digits("mnist32", _LOW), 6, flips=False),
     "usps-low": Source(lambda: digits("usps_native16", _LOW), 6, flips=False),
     "mnistm-low": Source(lambda: digits("mnistm32", _LOW), 15, flips=False),
+    "usps-high": Source(lambda: digits("usps_native16", _HIGH), 6, flips=False),
+    "mnistm-high": Source(lambda: digits("mnistm32", _HIGH), 15, flips=False),
 }
 
 
 SOURCES_BY_TARGET: Mapping[str, tuple[str, ...]] = {
-    "pictures": tuple(name for name in SOURCES if not name.endswith("-low")),
+    "pictures": tuple(name for name in SOURCES if not name.endswith(("-low", "-high"))),
     "digits": ("mnist-low", "usps-low", "mnistm-low", *(name for name in SOURCES if name[:4] in ("cifa", "pacs"))),
+    "halves": (
+        *(f"{of}-{half}" for of in ("usps", "mnistm") for half in ("low", "high")),
+        *("pacs-photo", "pacs-art", "pacs-sketch", "cifar-vehicles"),
+    ),
 }
 
 
 def target(name: str) -> tuple[Pictures, Pictures]:
     """Training and test pictures of the target."""
     if name == "digits":
-        return digits("mnist32", "56789"), digits("mnist32", "56789", "test")
+        return digits("mnist32", _HIGH), digits("mnist32", _HIGH, "test")
+    if name == "halves":
+        return digits("mnist32", _LOW + _HIGH), digits("mnist32", _LOW + _HIGH, "test")
     return cifar(TARGET_CLASSES), cifar(TARGET_CLASSES, "test")

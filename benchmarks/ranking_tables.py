@@ -11,6 +11,7 @@ _METHODS = {
     "weighted": "DistillWeighted by parc",
     "nearest by cka": "DistillNearest by cka or logme",
     "weighted by cka": "DistillWeighted by cka",
+    "nearest by logme": "DistillNearest by logme",
     "weighted by logme": "DistillWeighted by logme",
     "uniform": "all sources, equal weights",
     "labels alone, longer": "labels alone, three times the steps",
@@ -70,7 +71,8 @@ def _sources(report: dict[str, Any]) -> str:
 
 
 def _measures(report: dict[str, Any]) -> str:
-    lines = ["| measure | rank correlation, 50 labels, by draw | 500 labels |", "| --- | --- | ---: |"]
+    labels = report.get("labels", 50)
+    lines = [f"| measure | rank correlation, {labels} labels, by draw | 500 labels |", "| --- | --- | ---: |"]
     for measure, found in report.get("rank_correlation", {}).items():
         few = ", ".join(f"{value:+.2f}" for draw, value in found.items() if draw.isdigit())
         lines.append(f"| `{measure}` | {few} | {found['500 labels']:+.2f} |")
@@ -82,7 +84,16 @@ def _about(report: dict[str, Any]) -> str:
     versions = environment["versions"]
     return (
         f"Accuracy on {report['test_pictures']:,} test pictures; by seed: of another draw of labels and other first "
-        "weights. Rank correlation: Spearman over the "
+        f"weights. {_powers(report)}Rank correlation: Spearman over the "
         f"{len(report['sources'])} sources between the score and the accuracy with the source as the only teacher, one "
         f"seed. {environment['cpu']}, one thread, torch {versions['torch']}, Python {versions['python']}."
     )
+
+
+def _powers(report: dict[str, Any]) -> str:
+    """Which power of the weights was chosen, where there was a choice."""
+    tried = {row["method"]: row["accuracy"] for row in report["rows"] if ", power " in row["method"]}
+    if not tried:
+        return ""
+    told = ", ".join(f"{name.partition(', power ')[2]}: {accuracy:.1f} %" for name, accuracy in tried.items())
+    return f"Power of the weights, by 500 other pictures and another draw: {told}; the better one was taken. "

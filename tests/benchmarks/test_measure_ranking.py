@@ -11,7 +11,10 @@ import measure_ranking
 
 def bench(digest="a"):
     return SimpleNamespace(
-        options=measure_ranking.OPTIONS["digits"], sources=[SimpleNamespace(name="near", digest=digest)]
+        options=measure_ranking.OPTIONS["digits"],
+        sources=[SimpleNamespace(name="near", digest=digest)],
+        labels_a_class=10,
+        powers=(12.0,),
     )
 
 

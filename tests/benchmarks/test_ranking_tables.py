@@ -41,3 +41,14 @@ def test_sources_stand_in_the_order_of_what_they_give():
 
     assert table.index("| near | 5 | 60.0 | 9.0 ± 2.5 | 9.0 |") < table.index("| far | 2 | 51.0 | 1.0 ± 1.5 | 1.0 |")
     assert "| `parc` | +1.00, -1.00 | +0.50 |" in table
+
+
+def test_the_power_of_the_weights_is_told_with_what_it_was_chosen_by():
+    tried = [
+        {"method": f"weighted by logme, power {p}", "seed": 100, "accuracy": a} for p, a in ((12, 50.0), (48, 52.0))
+    ]
+    table = render_ranking({**REPORT, "labels": 30, "rows": [*REPORT["rows"], *tried]})
+
+    assert "12: 50.0 %, 48: 52.0 %; the better one was taken" in table
+    assert "rank correlation, 30 labels, by draw" in table
+    assert "Power" not in render_ranking(REPORT)
