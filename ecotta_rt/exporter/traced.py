@@ -13,7 +13,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, fx
 from torch._guards import TracingContext, tracing
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensorMode,
+    UnsupportedFakeTensorException,
+    UnsupportedOperatorException,
+)
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.traceback import preserve_node_meta
 
@@ -21,6 +27,19 @@ from ecotta_rt.method.state import StepState, flatten, unflatten
 from ecotta_rt.method.step import Step
 
 __all__ = ["Traced", "trace_accumulate", "trace_observe", "trace_predict", "trace_step", "trace_update"]
+
+
+_NEEDS_NUMBERS = (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    UnsupportedFakeTensorException,
+    UnsupportedOperatorException,
+)
+"""Of a network in which numbers say shapes, those of its own weights for example."""
+
+
+_FEW = 1 << 16
+"""Numbers of frames: to compute with fewer takes less time than to do without."""
 
 
 class Traced(NamedTuple):
@@ -129,11 +148,23 @@ def _next(name: str) -> str:
 
 
 def _trace(function: Callable[..., Any], *examples: Tensor) -> fx.GraphModule:
-    # One tensor given for two arguments would be one input to the tracer: all readers of the first would read the last.
-    apart = [example.clone() for example in examples]
+    if examples[0].numel() < _FEW:
+        return _recorded(function, examples, computed=True)
+    # Shapes alone say what is recorded: a large batch takes neither its time nor its memory.
+    try:
+        return _recorded(function, examples, computed=False)
+    except _NEEDS_NUMBERS:
+        return _recorded(function, examples, computed=True)
+
+
+def _recorded(function: Callable[..., Any], examples: tuple[Tensor, ...], computed: bool) -> fx.GraphModule:
     # The tracer notes the shape of every tensor in a fake mode. Where it finds none it makes a new one for each tensor,
     # stack trace included: half of the time of an export.
-    notes = tracing(TracingContext(FakeTensorMode(allow_fallback_kernels=True)))
-    with torch.no_grad(), notes, preserve_node_meta():  # the last so that an error can name the module in the network
-        traced: fx.GraphModule = make_fx(function)(*apart)
+    fake = FakeTensorMode(allow_fallback_kernels=computed, allow_non_fake_inputs=True)
+    # One tensor given for two arguments would be one input to the tracer: all readers of the first would read the last.
+    apart = [example.clone() if computed else fake.from_tensor(example.clone()) for example in examples]
+    record = make_fx(function, tracing_mode="real" if computed else "fake", _allow_non_fake_inputs=True)
+    # The last so that an error can name the module in the network.
+    with torch.no_grad(), tracing(TracingContext(fake)), preserve_node_meta():
+        traced: fx.GraphModule = record(*apart)
     return traced

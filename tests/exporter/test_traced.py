@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from ecotta_rt.exporter import traced as module
 from ecotta_rt.exporter.traced import trace_accumulate, trace_observe, trace_predict, trace_step, trace_update
 from ecotta_rt.method.state import StepState, flatten, initial_state
 from ecotta_rt.method.step import Step
@@ -174,3 +175,27 @@ def test_nothing_in_a_trace_requires_a_gradient(make):
     results = traced.graph(made.frames, *(made.flat(name) for name in traced.inputs[1:]))
 
     assert not any(value.requires_grad for value in results)
+
+
+@pytest.mark.parametrize("normalisation", MODES)
+def test_what_is_recorded_is_the_same_whether_it_is_computed_or_not(make, normalisation, monkeypatch):
+    made = make(normalisation)
+    computed = trace_step(made.step, made.state, torch.zeros_like(made.frames))
+    monkeypatch.setattr(module, "_FEW", 0)
+    monkeypatch.setattr(module, "_NEEDS_NUMBERS", ())
+    recorded = trace_step(made.step, made.state, torch.zeros_like(made.frames))
+
+    assert recorded.graph.code == computed.graph.code
+    constants = dict(computed.graph.named_parameters()) | dict(computed.graph.named_buffers())
+    found = dict(recorded.graph.named_parameters()) | dict(recorded.graph.named_buffers())
+    assert found.keys() == constants.keys() and constants
+    assert all(torch.equal(found[name], value) for name, value in constants.items())
+
+
+def test_a_network_whose_numbers_say_a_shape_is_computed_while_it_is_recorded(monkeypatch):
+    monkeypatch.setattr(module, "_FEW", 0)
+    weight = torch.tensor([1.5, 0.0, 2.0])
+
+    traced = module._trace(lambda frames: frames[:, torch.nonzero(weight)[:, 0]], torch.zeros(1, 3))
+
+    assert traced(torch.tensor([[4.0, 5.0, 6.0]])).tolist() == [[4.0, 6.0]]
