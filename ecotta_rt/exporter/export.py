@@ -86,9 +86,18 @@ def export(
 
 
 def compile_graphs(
-    method: Method, state: AdaptState, path: str | Path, options: ExportOptions, report: ExportCallback | None = None
+    method: Method,
+    state: AdaptState,
+    path: str | Path,
+    options: ExportOptions,
+    report: ExportCallback | None = None,
+    traces: dict[str, Traced] | None = None,
 ) -> Compiled:
-    """Make a bundle's graphs; arguments and errors as for `export`, and `path` is not written."""
+    """Make a bundle's graphs; arguments and errors as for `export`, and `path` is not written.
+
+    Args:
+        traces: By graph what was traced before, of the same network, state and step; what is missing joins it.
+    """
     requests, step = options.graphs(), options.step
     classes = _a_name_a_logit(method, options.classes)
     channels, height, width = method.frame_shape()
@@ -98,7 +107,7 @@ def compile_graphs(
     for done, request in enumerate(requests):
         if report is not None:
             report(request.name, done, len(requests))
-        models[request.name] = build_graph(method, start, step, request)
+        models[request.name] = build_graph(method, start, step, request, traces=traces)
         if request.fast and _same(models[request.name], models[request.name.removesuffix("-fast")]):
             del models[request.name]  # no heavy weight, and nothing that is computed again: there is no faster way
             continue
@@ -147,9 +156,13 @@ def build_graph(
     options: StepOptions,
     request: GraphRequest,
     passes: Sequence[Callable[[ir.Model], None]] = PASSES,
+    traces: dict[str, Traced] | None = None,
 ) -> ir.Model:
     """Trace, lower and rewrite one graph, by `passes` in their order; its weights are still in it."""
-    model = lower(_trace(method, state, options, request), request.name)
+    kept = {} if traces is None else traces
+    if request.name not in kept:
+        kept[request.name] = _trace(method, state, options, request)
+    model = lower(kept[request.name], request.name)
     for rewrite in passes:
         if rewrite is keep_weights_once and request.fast:
             keep_weights_once(model, one_in=2)

@@ -25,7 +25,8 @@ class ExportOptions:
         step: How the device adapts; `frame_by_frame` adds the graphs for it.
         fast: Add a step graph for each batch size that trades memory for time.
         device: Leave out the graphs that do not fit there.
-        learning_only: Leave out the graphs that answer without learning: of a bundle that is made to be measured.
+        learning_only: Leave out the graphs that answer without learning: for a bundle that is measured and thrown away.
+            No device can use it when it may not learn.
 
     Raises:
         UsageError: See `requests_for`.

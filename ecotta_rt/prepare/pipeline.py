@@ -21,6 +21,7 @@ from ecotta_rt.errors import InputFileError, UsageError
 from ecotta_rt.exporter.compiled import Compiled
 from ecotta_rt.exporter.export import ExportCallback, compile_graphs
 from ecotta_rt.exporter.request import ExportOptions
+from ecotta_rt.exporter.traced import Traced
 from ecotta_rt.method.attach import attach, attach_as
 from ecotta_rt.method.cut.any_layout import in_any_layout
 from ecotta_rt.method.cut.partition import partition
@@ -246,6 +247,7 @@ def export_bundle(
     *,
     report: ExportCallback | None = None,
     compiled: Compiled | None = None,
+    traces: dict[str, Traced] | None = None,
 ) -> Manifest:
     """Cut, attach, compile and write a bundle.
 
@@ -257,6 +259,7 @@ def export_bundle(
         report: Called for each graph.
         compiled: From `preflight` of the same options: written with the warmed-up state where it fits that, so that
             nothing is compiled twice.
+        traces: As for `compile_graphs`.
 
     Raises:
         InputFileError: `warmed` cannot be read, or does not fit the network.
@@ -275,5 +278,5 @@ def export_bundle(
     adaptable = attach_as(partition(network, example, len(weights)), state)
     recipe = following(adaptable, state, options.step)
     if compiled is None or not compiled.fits(recipe.state):
-        compiled = compile_graphs(adaptable, recipe.state, path, options, report)
+        compiled = compile_graphs(adaptable, recipe.state, path, options, report, traces)
     return compiled.write(path, recipe.state, recipe.adaptation, recipe.tables)
