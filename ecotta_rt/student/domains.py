@@ -158,7 +158,7 @@ def find_domains(
             has not.
     """
     if count is not None and count < 1:
-        raise UsageError(f"--frames {count}: at least 1 of each domain")
+        raise UsageError(f"frames {count}: at least 1 of each domain")
     labelled = find_labelled(source, classes, count=count, seed=seed)
     found: dict[str, LabelledSet] = {}
     for name, data in targets.items():

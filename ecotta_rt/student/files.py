@@ -106,7 +106,7 @@ def require_takes(network: nn.Module, name: str, frame: FrameSpec, classes: int,
             ) from error
         ran = error.__cause__ is None
         raise NetworkError(
-            f"{name}: {error}" + ("" if ran else "; --size says what frames all networks take")
+            f"{name}: {error}" + ("" if ran else "; a size says what frames all networks take")
         ) from error
     if tap.classes != classes:
         raise UsageError(

@@ -10,5 +10,5 @@ __all__ = ["student_frame"]
 def student_frame(size: tuple[int, int], channels: int = 3, resize: Resize = "cover") -> FrameSpec:
     """Frames of a height and width; UsageError above `LARGEST_SIDE`, since to try a network takes memory for them."""
     if max(size) > LARGEST_SIDE:
-        raise UsageError(f"frames of {size[0]}x{size[1]}: at most {LARGEST_SIDE} a side; give a smaller --size")
+        raise UsageError(f"frames of {size[0]}x{size[1]}: at most {LARGEST_SIDE} a side; give a smaller size")
     return FrameSpec(channels, *size, resize)

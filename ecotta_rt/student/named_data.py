@@ -79,7 +79,7 @@ def find_labelled(
         _require_classes(said, len(np.unique(labels)))
         known = tuple(classes) or names or tuple(map(str, range(int(labels.max()) + 1)))
         if labels.max() >= len(known):
-            raise UsageError(f"{said}: labels go up to {labels.max()}, and --classes names {len(known)}")
+            raise UsageError(f"{said}: labels go up to {labels.max()}, and the classes name {len(known)}")
         places = _some(len(frames), count, seed)
         return LabelledArrays(frames[places], labels[places], known)
     assert not isinstance(data, tuple)
@@ -143,7 +143,7 @@ def _of_the_same_classes(name: str, folder: Path, classes: Sequence[str]) -> tup
     if strange:
         raise InputFileError(
             f"target {name}: {folder} has folders that are no class of the source: {_listed(strange)}; the source has "
-            f"{_listed(known)}. Rename them, or give --plain-targets where its folders are no classes"
+            f"{_listed(known)}. Rename them, or say that its folders are no classes (plain targets)"
         )
     return open_class_folders(folder, classes).files
 

@@ -249,7 +249,7 @@ class _Distillation:
 def _require_fitting(teachers: Sequence[nn.Module], domains: Domains, options: DistilOptions) -> None:
     targets = len(domains.targets)
     if METHODS[options.method].targets != "none" and targets == 0:
-        raise UsageError(f"{options.method} needs pictures of a target: --target NAME=DATA")
+        raise UsageError(f"{options.method} needs pictures of a target, and none is given")
     if options.method == "kd-stda" and targets > 1:
         raise UsageError(f"kd-stda is for one target, and there are {targets}: choose kd-mtda or mt-mtda")
     needed = teachers_needed(options.method, targets)

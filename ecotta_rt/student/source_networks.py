@@ -178,7 +178,7 @@ def open_source_networks(
             left.append(LeftOut(spec.name, str(error)))
     if left and (not leave_out or not networks):
         advice = " Mend, describe (a checkpoint of others needs a TOML file) or remove them"
-        advice += ", or leave them out (--leave-out)" if networks else ""
+        advice += ", or leave them out" if networks else ""
         listed = "\n".join(f"  {one.name}: {one.why}" for one in left)
         raise InputFileError(f"{len(left)} of {len(specs)} source networks cannot be used:\n{listed}\n{advice}")
     return tuple(networks), tuple(left)
@@ -259,7 +259,7 @@ def _made_for(spec: SourceSpec, network: nn.Module) -> tuple[int, int] | None:
 def _fitted(spec: SourceSpec, network: nn.Module, frame: FrameSpec | None) -> SourceNetwork:
     size = _made_for(spec, network)
     if frame is None:
-        raise NetworkError("no source network says what frames it takes; give --size, or size = N in the TOML file")
+        raise NetworkError("no source network says what frames it takes; give a size, or size = N in the TOML file")
     fitted = _Fitted(network, size, frame_channels(network)).eval()
     tap = FeatureTap(fitted, (frame.channels, frame.height, frame.width))
     return SourceNetwork(spec.name, tap, size, weights_digest(network))

@@ -50,7 +50,7 @@ class RankedOptions:
             raise UsageError(f"unknown method {self.method!r}; known: nearest, weighted")
         check_ranking((self.measure,), self.power)
         if not 0 < self.label_share <= 1:
-            raise UsageError(f"--label-share {self.label_share:g}: lambda lies above 0 and at most at 1")
+            raise UsageError(f"label share {self.label_share:g}: lambda lies above 0 and at most at 1")
 
 
 class Teachers(Protocol):
@@ -123,7 +123,7 @@ class OwnTeachers:
         said = [(name, size) for name, size in self._sizes if size is not None]
         if len({size for _, size in said}) > 1:
             listed = ", ".join(f"{name} for {size[0]}x{size[1]}" for name, size in said)
-            raise UsageError(f"the networks are made for other frames than each other: {listed}; say with --size HxW")
+            raise UsageError(f"the networks are made for other frames than each other: {listed}; say a size")
         return said[0][1] if said else None
 
     def check(self, frame: FrameSpec) -> None:
@@ -207,7 +207,7 @@ class RankedTeachers:
         for doubt in ranking.doubts():
             tell(f"warning: {doubt}")
         if not ranking.related:
-            tell("labels alone may do better: --label-share 1")
+            tell("labels alone may do better: a label share of 1")
         self._teaching = chosen_sources(self._sources, {one.name: one.weight for one in ranking.sources})
         said = ", ".join(f"{name} {weight:.3f}" for name, weight in self._weights().items())
         tell(f"teachers by {options.measure} and their weights: {said}")

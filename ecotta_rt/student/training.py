@@ -194,7 +194,7 @@ def train(
                         left = (
                             "" if snapshot is None or epoch == 0 else f", and remove {snapshot}, which is of this one"
                         )
-                        raise UsageError(f"{name} is {value} in step {moment.step + 1}: give a smaller lr (--lr){left}")
+                        raise UsageError(f"{name} is {value} in step {moment.step + 1}: give a smaller lr{left}")
                 if report:
                     spent_s = time.monotonic() - began_s
                     here = moment.step + 1 - first * steps.per_epoch

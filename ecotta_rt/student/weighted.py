@@ -197,7 +197,7 @@ def _checked(
     label_share: float,
 ) -> FeatureTap:
     if not 0 < label_share <= 1:
-        raise UsageError(f"--label-share {label_share}: lambda lies above 0 and at most at 1, where labels alone teach")
+        raise UsageError(f"label share {label_share}: lambda lies above 0 and at most at 1, where labels alone teach")
     if frames.shape[1:] != unlabelled.shape[1:]:
         raise UsageError(f"labelled frames {list(frames.shape[1:])}, the others {list(unlabelled.shape[1:])}")
     check_batch(batch, len(unlabelled), "without labels")

@@ -81,7 +81,7 @@ def test_a_bank_of_ones_own_network_asks_for_its_factory_and_gives_its_checkpoin
     made = Bank(Slimmable.for_frame(open_network(name), FRAME), name, ("a", "b", "c"), FRAME, 0.25, frames())
     save_bank(made, tmp_path / "bank.safetensors")
 
-    with pytest.raises(UsageError, match=r"name that network, --network FILE.py:FACTORY"):
+    with pytest.raises(UsageError, match=r"name that network as FILE.py:FACTORY"):
         load_bank(tmp_path / "bank.safetensors")
     with pytest.raises(UsageError, match="no model of ours"):
         load_bank(tmp_path / "bank.safetensors", "resnet-8")

@@ -192,5 +192,5 @@ def test_one_large_domain_is_not_cut_to_a_small_one():
 def test_refuses_batches_that_cannot_be(size):
     domains = Domains(numbered(13), (), ("a", "b"))
 
-    with pytest.raises(UsageError, match=f"--batch {size}: from 2 up to the 13 pictures"):
+    with pytest.raises(UsageError, match=f"batch {size}: from 2 up to the 13 pictures"):
         batches_an_epoch(domains, size)

@@ -176,7 +176,7 @@ def test_two_of_one_name_are_refused(tmp_path):
 def test_a_network_that_says_no_size_needs_one(tmp_path):
     path = write_zoo(tmp_path, '[any]\nnetwork = "zoo.py:make"\n')
 
-    with pytest.raises(InputFileError, match="--size"):
+    with pytest.raises(InputFileError, match="give a size"):
         open_source_networks(find_source_networks([path]))
     assert open_source_networks(find_source_networks([path]), FRAME)[0][0].made_for is None
 

@@ -225,10 +225,10 @@ def test_of_very_many_alike_sources_none_is_left_out():
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        ({"share": 0.0}, "--label-share 0"),
-        ({"share": 1.5}, "--label-share 1.5"),
+        ({"share": 0.0}, "label share 0"),
+        ({"share": 1.5}, "label share 1.5"),
         ({"unlabelled": np.zeros((32, 4, 4, 3), np.uint8)}, r"labelled frames \[8, 8, 3\]"),
-        ({"unlabelled": pictures(7)[0]}, "--batch 8"),
+        ({"unlabelled": pictures(7)[0]}, "batch 8"),
         ({"labelled": (pictures(6)[0], np.arange(6))}, "labels up to 5 for a student of 3 classes"),
     ],
 )

@@ -66,17 +66,17 @@ class SlimOptions:
 
     def __post_init__(self) -> None:
         if not 0 < self.least < 1:
-            raise UsageError(f"--least {self.least:g}: a share of the channels, between 0 and 1")
+            raise UsageError(f"least {self.least:g}: a share of the channels, between 0 and 1")
         if self.sampled < 1:
-            raise UsageError(f"--sampled {self.sampled}: at least 1 width a step; 4 is usual")
+            raise UsageError(f"sampled {self.sampled}: at least 1 width a step; 4 is usual")
         if self.confidence not in CONFIDENCES:
-            raise UsageError(f"--confidence {self.confidence}: choose {', '.join(CONFIDENCES)}")
+            raise UsageError(f"confidence {self.confidence}: choose {', '.join(CONFIDENCES)}")
         if not 0 < self.temperature <= 1:
-            raise UsageError(f"--temperature {self.temperature:g}: above 0 and at most 1")
+            raise UsageError(f"temperature {self.temperature:g}: above 0 and at most 1")
         if not 0 <= self.source_share < 1:
-            raise UsageError(f"--source-share {self.source_share:g}: a share of the epochs, from 0 to below 1")
+            raise UsageError(f"source share {self.source_share:g}: a share of the epochs, from 0 to below 1")
         if not 0 <= self.seed_weight < float("inf"):
-            raise UsageError(f"--seed-weight {self.seed_weight:g}: 0 or more")
+            raise UsageError(f"seed weight {self.seed_weight:g}: 0 or more")
 
 
 def confusion_heads(slimmable: Slimmable, seed: int) -> nn.Linear:
@@ -127,7 +127,7 @@ def slimda_steps(
     require_widths(slimmable, slim)
     classes = slimmable.classifier().out_features
     if not domains.targets:
-        raise UsageError("a bank adapts to target domains: give at least one --target NAME=DATA")
+        raise UsageError("a bank adapts to target domains: give at least one")
     if classes != len(domains.classes):
         raise UsageError(f"the network tells {classes} classes apart, and the source has {len(domains.classes)}")
     modules: dict[str, nn.Module] = {"network": slimmable, "heads": heads}
@@ -158,8 +158,8 @@ def require_widths(slimmable: Slimmable, slim: SlimOptions) -> None:
     if slim.sampled > 1 and at_ratio(groups, slim.least) == groups.whole():
         sizes = ", ".join(str(group.size) for group in groups.groups.values())
         raise UsageError(
-            f"--least {slim.least:g} leaves all channels where they are (groups of {sizes}): a bank of one width is a "
-            "network; give a smaller --least, or a network with more channels"
+            f"least {slim.least:g} leaves all channels where they are (groups of {sizes}): a bank of one width is a "
+            "network; give a smaller least ratio, or a network with more channels"
         )
 
 

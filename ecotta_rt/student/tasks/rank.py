@@ -49,10 +49,10 @@ def rank(
     watch, pictures = watch or Watch(), pictures or Pictures(count=PICTURES)
     check_ranking(measures, power)
     if pictures.count is not None and pictures.count < 1:
-        raise UsageError(f"--frames {pictures.count}: at least 1, and better 100")
+        raise UsageError(f"frames {pictures.count}: at least 1, and better 100")
     frame = None if pictures.size is None else student_frame(pictures.size, resize=pictures.resize)
     specs = find_source_networks(networks)
-    labelled = find_labelled(data, pictures.classes, count=pictures.count, seed=seed, what="--data")
+    labelled = find_labelled(data, pictures.classes, count=pictures.count, seed=seed, what="data")
     opened, left = open_source_networks(specs, frame, leave_out=leave_out, tell=watch.tell)
     frame = frame or largest_frame(opened)
     assert frame is not None  # of networks without a size opening says so

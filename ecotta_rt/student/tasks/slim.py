@@ -72,7 +72,7 @@ def slim(
     training = training or TrainingOptions(epochs=20, lr=0.05)
     found = pictures.find(source, targets, training.seed)
     if not found.targets:
-        raise UsageError("a bank adapts to target domains: give at least one --target NAME=DATA")
+        raise UsageError("a bank adapts to target domains: give at least one")
     member = Member.of(network, checkpoint)
     name = _whole_network(member)
     opened, made_for = open_member(member, len(found.classes), training.seed, watch.tell, copy=True)
