@@ -145,9 +145,8 @@ def distil(
     size = pictures.size or networks.made_for or found.common_size()
     frame = student_frame(size, frame_channels(networks.student), pictures.resize)
     networks.check(frame)
-    held = {
-        name: find_labelled(data, found.classes, split="test", what=f"--test {name}") for name, data in tests.items()
-    }
+    _check_has_norms(norms, networks.student)
+    held = {name: find_labelled(data, found.classes, split="test", what=f"test {name}") for name, data in tests.items()}
     base, files = None if out is None else Path(out), list[Path]()
     with stores(base, found, held, watch) as (store, snapshot):
         domains = decoded(found, frame, store, watch)
@@ -179,6 +178,17 @@ def distil(
     return replace(made, error_percent=errors, files=tuple(files))
 
 
+def _check_has_norms(norms: Norms, network: nn.Module) -> None:
+    """Refuse, with a UsageError, to measure statistics that a network does not have."""
+    if norms != "trained" and not any(
+        isinstance(module, nn.modules.batchnorm._BatchNorm) for module in network.modules()
+    ):
+        raise UsageError(
+            f"norms {norms}: the student has no batch norm whose statistics could be measured; leave the norms as they "
+            "are trained"
+        )
+
+
 def _require_different(student: str | nn.Module, teachers: Sequence[str | Path | nn.Module]) -> None:
     """Refuse, with a UsageError, one network in memory in two places: it would be taught by itself."""
     networks = [each for each in teachers if isinstance(each, nn.Module)]
@@ -201,15 +211,15 @@ def _measured_on(norms: Norms, domains: Domains) -> tuple[Domain, ...]:
 def _check_norms(norms: Norms, source: int, targets: Mapping[str, int]) -> None:
     """Refuse, with a UsageError, a choice that is none, or domains of so few pictures that statistics are noise."""
     if norms not in get_args(Norms):
-        raise UsageError(f"norms={norms!r}: choose {', '.join(get_args(Norms))}")
+        raise UsageError(f"norms {norms!r}: choose {', '.join(get_args(Norms))}")
     if norms == "trained":
         return
     if norms == "targets" and not targets:
-        raise UsageError("--norms targets: there is no target to measure them on")
+        raise UsageError("norms targets: there is no target to measure them on")
     counts = {**({} if norms == "targets" else {"the source": source}), **targets}
     for name, count in counts.items():
         if count < _LEAST_PICTURES:
             raise UsageError(
-                f"--norms {norms}: {count} pictures of {name}; statistics need {_LEAST_PICTURES} of each domain or "
+                f"norms {norms}: {count} pictures of {name}; statistics need {_LEAST_PICTURES} of each domain or "
                 "more. Give more pictures, or leave the norms as they are trained"
             )
