@@ -11,6 +11,7 @@ from torch import Tensor
 from ecotta_rt.errors import UsageError
 from ecotta_rt.prepare.augment import Augmentation, augmented
 from ecotta_rt.student.domains import Domain, Domains
+from ecotta_rt.student.evaluate import as_floats
 
 __all__ = ["DomainBatch", "batches", "batches_an_epoch", "check_batch", "frame_batches"]
 
@@ -33,7 +34,7 @@ class DomainBatch:
 def check_batch(size: int, there: int, of: str = "of the source") -> None:
     """Refuse, with a UsageError, fewer than 2 frames a batch, or more than there are pictures."""
     if not 2 <= size <= there:
-        raise UsageError(f"--batch {size}: from 2 up to the {there} pictures {of}")
+        raise UsageError(f"batch {size}: from 2 up to the {there} pictures {of}")
 
 
 def batches_an_epoch(domains: Domains, size: int) -> int:
@@ -93,7 +94,7 @@ def frame_batches(domains: Sequence[Domain], size: int = 128) -> Iterator[Tensor
     orders = [_cycled(len(domain.frames), longest) for domain in domains]
     for places in zip(*(np.array_split(order, parts) for order in orders), strict=True):
         frames = [domain.frames[chosen] for domain, chosen in zip(domains, places, strict=True)]
-        yield torch.from_numpy(np.concatenate(frames)).permute(0, 3, 1, 2) / 255
+        yield as_floats(np.concatenate(frames))
 
 
 def _cycled(there: int, wanted: int) -> NDArray[np.int64]:

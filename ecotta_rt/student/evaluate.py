@@ -7,20 +7,22 @@ from torch import Tensor, nn
 
 from ecotta_rt.method.modes import kept_modes
 
-__all__ = ["error_percent", "example_frames", "logits_of"]
+__all__ = ["as_floats", "error_percent", "example_frames", "logits_of"]
 
 _BATCH = 256
 _EXAMPLES = 512
+
+
+def as_floats(frames: NDArray[np.uint8]) -> Tensor:
+    """Frames uint8 `[N, H, W, C]` as networks take them: float32 `[N, C, H, W]` in [0, 1]."""
+    return torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2) / 255
 
 
 def logits_of(network: nn.Module, frames: NDArray[np.uint8]) -> Tensor:
     """Logits `[N, K]` of frames uint8 `[N, H, W, C]`, as they are, in evaluation mode; the network's modes stay."""
     with kept_modes(network), torch.no_grad():
         network.eval()
-        found = [
-            network(torch.from_numpy(np.ascontiguousarray(frames[start : start + _BATCH])).permute(0, 3, 1, 2) / 255)
-            for start in range(0, len(frames), _BATCH)
-        ]
+        found = [network(as_floats(frames[start : start + _BATCH])) for start in range(0, len(frames), _BATCH)]
     return torch.cat(found)
 
 

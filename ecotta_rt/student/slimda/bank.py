@@ -29,6 +29,7 @@ from ecotta_rt.prepare.narrowed import save_narrowed
 from ecotta_rt.prepare.networks import MODELS, build_network
 from ecotta_rt.prepare.open_network import open_network
 from ecotta_rt.prepare.weights import read_safetensors, write_safetensors
+from ecotta_rt.student.evaluate import as_floats
 from ecotta_rt.student.slimmable.recalibrate import recalibrate
 from ecotta_rt.student.slimmable.slimmable import Slimmable
 
@@ -64,7 +65,7 @@ class Bank:
 
     def floats(self) -> Tensor:
         """The frames as the network takes them, float32 `[N, C, H, W]` in [0, 1]."""
-        return torch.from_numpy(self.frames).permute(0, 3, 1, 2).float().div_(255).contiguous()
+        return as_floats(self.frames).contiguous()
 
     def at(self, widths: Widths) -> nn.Module:
         """A plain network of these widths, its norms' statistics those of the bank's frames, in evaluation mode."""
@@ -181,16 +182,16 @@ def _build(
 ) -> nn.Module:
     if name in MODELS:
         if given is not None:
-            raise UsageError(f"--network {given}: {path} is a bank of {name}; leave it out")
+            raise UsageError(f"network {given}: {path} is a bank of {name}; leave it out")
         try:
             mean, std = ([float(value) for value in _json(metadata, each, path)] for each in ("mean", "std"))
             return build_network(name, classes=classes, mean=mean, std=std)
         except (TypeError, ValueError, UsageError) as error:
             raise InputFileError(f"{path}: metadata no network can have: {error}") from error
     if given is None:
-        raise UsageError(f"{path} is a bank of {name[:80]!r}: name that network, --network FILE.py:FACTORY")
+        raise UsageError(f"{path} is a bank of {name[:80]!r}: name that network as FILE.py:FACTORY")
     if given in MODELS or given.endswith(".safetensors"):
-        raise UsageError(f"--network {given}: {path} is a bank of {name[:80]!r}, which is no model of ours")
+        raise UsageError(f"network {given}: {path} is a bank of {name[:80]!r}, which is no model of ours")
     return open_network(given, tell=tell)
 
 
