@@ -1,13 +1,14 @@
 """Take the widest network out of a bank that fits a device, and make its bundle.
 
-Three widths are measured to learn what memory and time cost on this network; then widths are searched, group by group,
-for those that answer most like the whole network and cost no more than one ratio for all groups. A budget is what
-`ecotta plan` says of the bundle for the device, its adapting step included; times are measured here, on this machine,
-with one thread. The widest that is planned within the limit is exported, planned and timed itself; where that does not
-fit after all, the next one is tried. Exit code 3 when no width fits, with the nearest.
+Two or three widths are measured to learn what memory and time cost on this network: the widest, the narrowest, and one
+that is about at the limit. Then widths are searched, group by group, for those that answer most like the whole network
+and cost no more than one ratio for all groups. A budget is what `ecotta plan` says of the bundle for the device, its
+adapting step included; times are the processor's, measured here with one thread. The widest that is predicted to be
+within the limit is exported, planned and timed itself; where that does not fit after all, the next one is tried. Exit
+code 3 when no width fits, with the nearest.
 
-What was measured is kept in BANK.costs.json, so that a pick for the next board takes a part of the time. With --ms all
-is measured anew, since times of a busy machine are no limit; and so is where by that file nothing would fit.
+What was measured is kept in BANK.costs.json, so that a pick for the next board takes about half of the time. With --ms
+all is measured anew, since other work here may have slowed it down; and so is where by that file nothing would fit.
 
 BANK is from `ecotta student slim`. It holds frames of the target, so no pictures are needed. For a bank of a network of
 your own name its factory, --network FILE.py:FACTORY: that code is run.
@@ -39,7 +40,7 @@ from ecotta_rt.messages import in_columns, show
 from ecotta_rt.student.pick_request import check_pick
 
 if TYPE_CHECKING:
-    from ecotta_rt.student.slimda.device_cost import Made
+    from ecotta_rt.student.slimda.device_cost import Measured
     from ecotta_rt.student.slimda.picking import Picked
     from ecotta_rt.student.slimda.search import Candidate
 
@@ -132,8 +133,8 @@ def _print(args: argparse.Namespace, device: str, picked: "Picked") -> None:
     chosen = picked.chosen
     rows: list[Sequence[str]] = [("operations", "error estimate", "MiB", "ms a frame", "")]
     for one in picked.candidates:
-        exported = next((made for made in picked.made if made.widths == one.widths), None)
-        rows.append(_row(one, exported, chosen is not None and chosen.widths == one.widths))
+        measured = next((each for each in picked.measured if each.widths == one.widths), None)
+        rows.append(_row(one, measured, chosen is not None and chosen.widths == one.widths))
     show(f"{args.bank} on {device}; error estimate: distance of answers from the whole network's (UPEM)")
     show(in_columns(rows, right=range(4)))
     show("~ is predicted from those that were measured")
@@ -147,9 +148,9 @@ def _print(args: argparse.Namespace, device: str, picked: "Picked") -> None:
     show(f"{chosen.bundle}")
 
 
-def _row(one: "Candidate", made: "Made | None", chosen: bool) -> Sequence[str]:
-    cost = one.cost if made is None else made.cost
-    about = "~" if made is None else ""
+def _row(one: "Candidate", measured: "Measured | None", chosen: bool) -> Sequence[str]:
+    cost = one.cost if measured is None else measured.cost
+    about = "~" if measured is None else ""
     return (
         f"{one.share:.3f}",
         f"{one.upem:.3f}",

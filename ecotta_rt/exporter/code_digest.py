@@ -14,10 +14,14 @@ _FILES = ("options.py", "files/onnx_*.py", "files/protobuf.py")
 _MAKERS = (*_FILES, *(f"{room}/**/*.py" for room in _ROOMS))
 
 
-def code_digest() -> str:
-    """SHA-256 of the sources of those who make bundles, in hexadecimal; the same wherever the package lies."""
+def code_digest(*also: str) -> str:
+    """SHA-256 of the sources of those who make bundles, in hexadecimal; the same wherever the package lies.
+
+    Args:
+        also: Patterns of other sources in the package that decide what is asked about.
+    """
     digest = sha256()
-    for path in sorted(path for pattern in _MAKERS for path in _PACKAGE.glob(pattern)):
+    for path in sorted(path for pattern in (*_MAKERS, *also) for path in _PACKAGE.glob(pattern)):
         # A checkout may have other line ends than a wheel.
         source = path.read_bytes().replace(b"\r\n", b"\n")
         digest.update(f"{path.relative_to(_PACKAGE).as_posix()} {len(source)}\n".encode())

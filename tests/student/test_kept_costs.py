@@ -1,6 +1,7 @@
 """What widths cost, kept beside a bank: comes back for any device, is left aside for anything else, misleads nobody."""
 
 import json
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -15,6 +16,7 @@ from ecotta_rt.exporter.request import ExportOptions
 from ecotta_rt.machine.device import load_device
 from ecotta_rt.plan.budget import Wish
 from ecotta_rt.prepare.networks import build_network
+from ecotta_rt.student.slimda import kept_costs as module
 from ecotta_rt.student.slimda.bank import Bank
 from ecotta_rt.student.slimda.device_cost import Bundles
 from ecotta_rt.student.slimda.kept_costs import costs_path, keep_costs, kept_costs
@@ -49,13 +51,24 @@ def text(bundles, measured, tmp_path_factory):
 
 
 def test_what_is_measured_is_planned_as_the_whole_bundle_is(bundles, measured, tmp_path):
-    whole = bundles.make(measured[1].widths, tmp_path / "whole")
+    whole = bundles.make(measured[1].widths, tmp_path / "whole", math.inf)
 
     kinds = [{graph.kind for graph in one.manifest.graphs} for one in (measured[1], whole)]
     assert kinds == [{"step"}, {"step", "predict", "observe"}]
     assert measured[1].plan == whole.plan
     assert whole.cost.ms > 0 and measured[1].cost.ms > 0 and measured[1].bundle is None
     assert read_bundle(whole.bundle).manifest == whole.manifest
+
+
+def test_a_width_that_does_not_fit_has_no_bundle(bundles, measured, tmp_path):
+    small = replace(bundles, wish=replace(bundles.wish, limit_bytes=1 << 20))
+
+    refused = small.make(measured[1].widths, tmp_path / "refused", math.inf)
+    slow = bundles.make(measured[1].widths, tmp_path / "slow", 1e-9)
+
+    assert refused.bundle is None and not refused.plan.fits and refused.cost.ms > 0
+    assert slow.bundle is None and slow.plan.fits
+    assert refused.cost.peak_bytes == slow.cost.peak_bytes == measured[1].cost.peak_bytes
 
 
 def test_what_is_kept_is_planned_for_any_device(bundles, measured, text, tmp_path):
@@ -81,6 +94,36 @@ def test_what_is_kept_of_something_else_is_left_aside(bundles, text, tmp_path):
     torch.manual_seed(1)
     other = Slimmable.for_frame(build_network("resnet-8", classes=3), FRAME)
     assert kept_costs(path, replace(bundles, bank=replace(bundles.bank, slimmable=other))) == []
+
+
+def test_a_time_that_was_taken_by_other_code_is_left_aside(bundles, text, tmp_path, monkeypatch):
+    path = tmp_path / "costs.json"
+    path.write_text(text)
+
+    assert kept_costs(path, bundles)
+    monkeypatch.setattr(module, "_TIMED_BY", module._TIMED_BY[1:])
+    assert kept_costs(path, bundles) == []
+
+
+def test_the_newest_are_kept(bundles, measured, tmp_path):
+    path = tmp_path / "costs.json"
+
+    keep_costs(path, bundles, [measured[0]] * 70 + [measured[1]])
+
+    found = kept_costs(path, bundles)
+    assert len(found) == 64 and found[-1] == measured[1]
+
+
+def test_a_file_that_cannot_be_read_is_told(bundles, text, tmp_path, monkeypatch):
+    path = tmp_path / "costs.json"
+    path.write_text(text)
+
+    def refuse(*args, **options):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(type(path), "open", refuse)
+    with pytest.raises(InputFileError, match="cannot be read: Permission denied"):
+        kept_costs(path, bundles)
 
 
 def changed(text, **fields):

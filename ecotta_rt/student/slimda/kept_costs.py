@@ -27,11 +27,14 @@ from ecotta_rt.files.fields import Limit
 from ecotta_rt.files.json_text import parse_json
 from ecotta_rt.machine.this_machine import cpu_name
 from ecotta_rt.prepare.snapshot import weights_digest
-from ecotta_rt.student.slimda.device_cost import Bundles, Made
+from ecotta_rt.student.slimda.device_cost import Bundles, Measured
 
 __all__ = ["costs_path", "keep_costs", "kept_costs"]
 
 _MOST_WIDTHS, _MOST_BYTES = 64, 16 << 20
+_TIMED_BY = ("runtime/**/*.py", "student/slimda/device_cost.py")
+"""What decides a time, besides what decides a bundle."""
+
 _Name = Annotated[str, Limit(most=200)]
 
 
@@ -70,31 +73,36 @@ def costs_path(bank: Path) -> Path:
     return bank.with_name(f"{bank.name}.costs.json")
 
 
-def keep_costs(path: Path, bundles: Bundles, made: Sequence[Made]) -> None:
-    """Write what was measured, whole or not at all. Raises TransferError where it cannot be written."""
+def keep_costs(path: Path, bundles: Bundles, measured: Sequence[Measured]) -> None:
+    """Write what was measured last, whole or not at all. Raises TransferError where it cannot be written."""
     widths = [
         {
             "channels": dict(one.widths),
             "ms": one.cost.ms,
             "manifest": json.dumps(json.loads(one.manifest.to_json()), ensure_ascii=True),
         }
-        for one in made[:_MOST_WIDTHS]
+        for one in measured[-_MOST_WIDTHS:]
     ]
     plain = {"costs": "1", "of": _identity(bundles), "widths": widths}
     write_atomic(path, (json.dumps(plain, indent=1) + "\n").encode())
 
 
-def kept_costs(path: Path, bundles: Bundles) -> list[Made]:
+def kept_costs(path: Path, bundles: Bundles) -> list[Measured]:
     """What was measured before, planned for this device; empty where nothing was, or of something else.
 
     Raises:
-        InputFileError: Not such a file, damaged or hostile.
+        InputFileError: Not such a file, damaged or hostile, or one that may not be read.
     """
     if not path.is_file():
         return []
-    if path.stat().st_size > _MOST_BYTES:
-        raise InputFileError(f"{path}: {path.stat().st_size} bytes, more than the {_MOST_BYTES} of costs")
-    kept = parse_json(path.read_bytes(), str(path)).read(_Kept)
+    try:
+        with path.open("rb") as file:
+            content = file.read(_MOST_BYTES + 1)
+    except OSError as error:
+        raise InputFileError(f"{path}: cannot be read: {error.strerror}") from error
+    if len(content) > _MOST_BYTES:
+        raise InputFileError(f"{path}: more than the {_MOST_BYTES} bytes of costs")
+    kept = parse_json(content, str(path)).read(_Kept)
     if dict(kept.of) != _identity(bundles):
         return []
     groups = bundles.bank.slimmable.groups.groups
@@ -118,7 +126,7 @@ def _identity(bundles: Bundles) -> dict[str, str]:
         "parts": str(bundles.parts),
         "kernel": str(bundles.kernel),
         "step": str(options.step)[:200],
-        "code": code_digest(),
+        "code": code_digest(*_TIMED_BY),
         "torch": torch.__version__,
         "onnxruntime": onnxruntime.__version__,
         "processor": cpu_name()[:200],

@@ -1,10 +1,15 @@
 """From a bank to the network and bundle for one device.
 
-three widths measured  ->  fitted cost  ->  search  ->  the widest predicted to fit, exported, planned, timed
+two or three widths measured  ->  fitted cost  ->  search  ->  the widest predicted to fit, exported, planned, timed
+
+The widest and the narrowest are measured, and where the widest does not fit the one ratio that is predicted to be at
+the limit: there predictions have to be right. They are for one ratio and what is like it. Other widths that the search
+finds need more memory (5 to 10 % of the process, 10 of one network). So where the one ratio of a budget does not fit,
+they are not tried; and where they do not, the one ratio is tried before a smaller budget.
 """
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,15 +18,12 @@ from ecotta_rt.errors import BudgetExceeded
 from ecotta_rt.files.temporary import temporary_folder
 from ecotta_rt.method.width.groups import Widths
 from ecotta_rt.prepare.pipeline import warmed_path
-from ecotta_rt.student.slimda.device_cost import Bundles, Made, fitted
-from ecotta_rt.student.slimda.search import Candidate, pareto, search, shares_down_to
+from ecotta_rt.student.slimda.device_cost import Bundles, Cost, Measured, fitted
+from ecotta_rt.student.slimda.search import Candidate, one_ratio, pareto, search, shares_down_to
 from ecotta_rt.student.slimda.upem import Upem
-from ecotta_rt.student.slimmable.widths import at_ratio, ratio_for
+from ecotta_rt.student.slimmable.widths import at_ratio, operations
 
 __all__ = ["SEARCH_FRAMES", "Picked", "pick"]
-
-_FITTED_SHARE = 0.25
-"""Of the operations: measured besides the whole and the smallest, since cost has a constant and two slopes."""
 
 _NEARLY = 1.05
 """Tried though predicted to be over the limit by so much: predictions are off by a few per cent."""
@@ -30,6 +32,9 @@ SEARCH_FRAMES = 256
 """Of the bank's, for UPEM."""
 
 _WRITTEN = "chosen"
+_LEARNED = 3
+"""Widths at most that are measured before the search."""
+
 _MIB = 1 << 20
 
 Report = Callable[[int, int, str], None]
@@ -40,17 +45,17 @@ class Picked:
     """What was found.
 
     Attributes:
-        candidates: The best widths for each budget, the widest first.
-        made: All that were measured, now or before.
-        measured: How many now.
+        candidates: The best widths for each budget, the widest first, and one ratio for all where it was measured.
+        measured: All widths that were measured, before or now; the last ones are of now.
+        measured_now: How many of them.
         chosen: The one that was written; None where nothing fits.
         refusal: Why nothing fits.
     """
 
     candidates: Sequence[Candidate]
-    made: Sequence[Made]
-    measured: int
-    chosen: Made | None
+    measured: Sequence[Measured]
+    measured_now: int
+    chosen: Measured | None
     refusal: BudgetExceeded | None
 
     def as_json(self) -> dict[str, Any]:
@@ -58,8 +63,8 @@ class Picked:
         best = pareto(self.candidates)
         rows = []
         for one in self.candidates:
-            made = next((each for each in self.made if each.widths == one.widths), None)
-            planned = {} if made is None else {"peak_bytes": int(made.cost.peak_bytes), "ms": made.cost.ms}
+            found = next((each for each in self.measured if each.widths == one.widths), None)
+            planned = {} if found is None else {"peak_bytes": int(found.cost.peak_bytes), "ms": found.cost.ms}
             rows.append({**one.as_json(), **planned, "pareto": one in best})
         chosen = None
         if self.chosen is not None:
@@ -70,11 +75,11 @@ class Picked:
                 "plan": self.chosen.plan.as_json(),
                 "bundle": str(self.chosen.bundle),
             }
-        return {"candidates": rows, "chosen": chosen, "measured": self.measured}
+        return {"candidates": rows, "chosen": chosen, "measured": self.measured_now}
 
 
 def pick(
-    bundles: Bundles, stem: Path, *, ms: float, tries: int, seed: int, report: Report, known: Sequence[Made] = ()
+    bundles: Bundles, stem: Path, *, ms: float, tries: int, seed: int, report: Report, known: Sequence[Measured] = ()
 ) -> Picked:
     """Search, and write the widest that fits.
 
@@ -97,80 +102,135 @@ def pick(
 
 
 def _picked(
-    bundles: Bundles, stem: Path, ms: float, tries: int, seed: int, report: Report, known: Sequence[Made]
+    bundles: Bundles, stem: Path, ms: float, tries: int, seed: int, report: Report, known: Sequence[Measured]
 ) -> Picked:
     bank, groups = bundles.bank, bundles.bank.slimmable.groups
-    between = at_ratio(groups, max(bank.least, ratio_for(groups, _FITTED_SHARE)))
-    wanted = [groups.whole(), between, at_ratio(groups, bank.least)]
     budgets = shares_down_to(groups, bank.least)
-    total = len(wanted) + len(budgets) + 1
-    made = list(known)
+    total = _LEARNED + len(budgets) + 1
+    measured = list(known)
     with temporary_folder(stem.parent, f".{stem.name}.") as folder:
-        for place, widths in enumerate(wanted):
-            report(place, total, "measuring widths to learn what they cost")
-            if not any(one.widths == widths for one in made):
-                made.append(bundles.measure(widths, folder / str(len(made))))
+        tried = _Tried(bundles, ms, folder / _WRITTEN, measured)
         # By these alone: with what was tried besides, each board's search would come to other widths, not yet measured.
-        learned = [next(one for one in made if one.widths == widths) for widths in wanted]
+        learned = list[Measured]()
+        for place, widths in enumerate((groups.whole(), at_ratio(groups, bank.least))):
+            report(place, total, "measuring widths to learn what they cost")
+            learned.append(tried.measured_at(widths))
+        predict = fitted(groups, learned)
+        if not learned[0].fits(ms):
+            report(len(learned), total, "measuring widths to learn what they cost")
+            ratios = [one_ratio(groups, share, bank.least) for share in budgets[1:]]
+            nearest = next((widths for widths in ratios if predict(widths).within(tried.limit)), None)
+            if nearest is not None and nearest != learned[1].widths:
+                predict = fitted(groups, [*learned, tried.measured_at(nearest)])
+        upem = Upem(bank.slimmable, bank.floats()[:SEARCH_FRAMES])
         found = search(
             groups,
-            Upem(bank.slimmable, bank.floats()[:SEARCH_FRAMES]),
-            fitted(groups, learned),
+            upem,
+            predict,
             bank.least,
             tries=tries,
             seed=seed,
             shares=budgets,
-            report=lambda done, _, what: report(len(wanted) + done, total, f"searching, {what}"),
+            roughly=upem.roughly,
+            report=lambda done, _, what: report(_LEARNED + done, total, f"searching, {what}"),
         )
-        chosen = _first_that_fits(bundles, found, made, ms, folder)
+        chosen = _first_that_fits(tried, found, predict)
+        candidates = list(_with_one_ratios(tried, found, predict, upem))
         report(total, total, "done")
-        measured = len(made) - len(known)
+        now = len(measured) - len(known)
         if chosen is None:
-            return Picked(found, made, measured, None, _refusal(bundles, made, ms))
+            return Picked(candidates, measured, now, None, _refusal(bundles, measured, ms))
         bundle = _moved(chosen, folder, stem, bundles.parts)
-    return Picked(found, made, measured, replace(chosen, bundle=bundle), None)
+    return Picked(candidates, measured, now, replace(chosen, bundle=bundle), None)
 
 
-def _first_that_fits(
-    bundles: Bundles, found: Sequence[Candidate], made: list[Made], ms: float, folder: Path
-) -> Made | None:
-    """The widest whose bundle is written and fits; each that was exported for that joins `made`."""
-    limit = bundles.wish.limit_bytes or bundles.device.default_limit_bytes
-    tried: list[Widths] = []
-    for one in [*found, None]:
-        widths = at_ratio(bundles.bank.slimmable.groups, bundles.bank.least) if one is None else one.widths
-        known = next((each for each in made if each.widths == widths), None)
-        if known is None and one is not None and (one.cost.peak_bytes > _NEARLY * limit or one.cost.ms > _NEARLY * ms):
+@dataclass(frozen=True)
+class _Tried:
+    """Makes bundles until one fits; each width that was not known joins `measured`."""
+
+    bundles: Bundles
+    ms: float
+    stem: Path
+    measured: list[Measured]
+
+    @property
+    def limit(self) -> Cost:
+        """What may be had."""
+        return Cost(self.bundles.wish.limit_bytes or self.bundles.device.default_limit_bytes, self.ms)
+
+    def known(self, widths: Widths) -> Measured | None:
+        """What was measured of these."""
+        return next((one for one in self.measured if one.widths == widths), None)
+
+    def measured_at(self, widths: Widths) -> Measured:
+        """What they cost, measured now if they never were."""
+        found = self.known(widths)
+        if found is None:
+            found = self.bundles.measure(widths, self.stem)
+            self.measured.append(found)
+        return found
+
+    def fits(self, widths: Widths, predicted: Cost) -> Measured | None:
+        """Its bundle, where that is written and fits."""
+        known = self.known(widths)
+        if known is None and not predicted.within(self.limit.times(_NEARLY)):
+            return None
+        if known is not None and not known.fits(self.ms):
+            return None
+        sure = known is not None or predicted.within(self.limit.times(1 / _NEARLY))
+        made = self.bundles.make(widths, self.stem, self.ms, sure=sure)
+        if known is not None:
+            self.measured.remove(known)  # its time is of now
+        self.measured.append(made)
+        return made if made.bundle is not None else None
+
+
+def _first_that_fits(tried: _Tried, found: Sequence[Candidate], predict: Callable[[Widths], Cost]) -> Measured | None:
+    """The widest whose bundle is written and fits."""
+    groups, least = tried.bundles.bank.slimmable.groups, tried.bundles.bank.least
+    for one in found:
+        uniform = one_ratio(groups, one.share, least)
+        known = tried.known(uniform)
+        if known is not None and not known.fits(tried.ms):
             continue
-        if widths in tried or (known is not None and not (known.plan.fits and known.cost.ms <= ms)):
-            continue
-        tried.append(widths)
-        whole = bundles.make(widths, folder / _WRITTEN)
-        if known is None:
-            made.append(whole)
-        else:
-            made[made.index(known)] = whole  # its time is of now
-        if whole.plan.fits and whole.cost.ms <= ms:
-            return whole
-    return None
+        for widths in (one.widths, uniform):
+            chosen = tried.fits(widths, predict(widths))
+            if chosen is not None:
+                return chosen
+    smallest = at_ratio(groups, least)
+    return tried.fits(smallest, predict(smallest))
 
 
-def _refusal(bundles: Bundles, made: Sequence[Made], ms: float) -> BudgetExceeded:
-    nearest = min(made, key=lambda one: (one.cost.peak_bytes, one.cost.ms))
+def _with_one_ratios(
+    tried: _Tried, found: Sequence[Candidate], predict: Callable[[Widths], Cost], upem: Upem
+) -> Iterator[Candidate]:
+    """What was found, and behind it the one ratio of the same budget where that was measured, too."""
+    groups, least = tried.bundles.bank.slimmable.groups, tried.bundles.bank.least
+    for one in found:
+        yield one
+        last = [at_ratio(groups, least)] if one is found[-1] else []
+        for widths in (one_ratio(groups, one.share, least), *last):
+            if widths != one.widths and tried.known(widths) is not None:
+                share, cost = one.share, predict(widths)
+                yield Candidate(share, widths, operations(groups, widths), upem(widths), cost, uniform=True)
+
+
+def _refusal(bundles: Bundles, measured: Sequence[Measured], ms: float) -> BudgetExceeded:
+    nearest = min(measured, key=lambda one: (one.cost.peak_bytes, one.cost.ms))
     limit = nearest.plan.limit_bytes
     time = "" if ms == float("inf") else f" and {ms:g} ms a frame"
     return BudgetExceeded(
         f"no width of this bank fits {bundles.device.name}, which allows {limit / _MIB:.0f} MiB{time}: the nearest "
         f"needs {nearest.cost.peak_bytes / _MIB:.0f} MiB and {nearest.cost.ms:.2f} ms; the largest part: "
-        f"{nearest.plan.largest_tenant}. Give more (--limit, --ms), a smaller --step-batch, or train a bank that goes "
-        "further down (--least)",
+        f"{nearest.plan.largest_tenant}. Allow more memory or time, take fewer frames a step, or train a bank "
+        "whose least ratio is smaller",
         need_bytes=int(nearest.cost.peak_bytes),
         limit_bytes=limit,
         largest_tenant=nearest.plan.largest_tenant,
     )
 
 
-def _moved(chosen: Made, folder: Path, stem: Path, parts: int) -> Path:
+def _moved(chosen: Measured, folder: Path, stem: Path, parts: int) -> Path:
     """The network and its bundle to where they were asked for; the bundle last, for who waits for it."""
     assert chosen.bundle is not None
     for suffix in (".safetensors", ".ecotta"):

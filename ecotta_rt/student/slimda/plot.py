@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ecotta_rt.files.figure import check_figure, save_figure
-from ecotta_rt.student.slimda.device_cost import Cost, Made
+from ecotta_rt.student.slimda.device_cost import Cost, Measured
 from ecotta_rt.student.slimda.search import Candidate, pareto
 
 __all__ = ["draw_widths"]
@@ -14,7 +14,7 @@ _MIB = 1 << 20
 _ALL, _BEST, _CHOSEN = "#999999", "#0072B2", "#D55E00"  # of Okabe and Ito
 
 
-def draw_widths(candidates: Sequence[Candidate], chosen: Made | None, path: Path, title: str) -> None:
+def draw_widths(candidates: Sequence[Candidate], chosen: Measured | None, path: Path, title: str) -> None:
     """Two panels that share the error axis; those on the Pareto front are joined.
 
     Args:

@@ -4,7 +4,7 @@
 
 Each budget begins with the winner of the one before, so the search goes on from what has been found ("inherited
 greedy"). A budget is what one ratio for all groups costs on the device, in memory and in time: what is found costs no
-more in either. That ratio itself is always among the candidates, so the search is never worse than having none.
+more in either, as predicted. That ratio itself is always among the candidates, so by UPEM what is found is never worse.
 
 Source: SlimDA, arXiv 2206.06620, as far as its public parts say it; AutoSlim, arXiv 1903.11728, for greedy narrowing.
 """
@@ -19,10 +19,13 @@ from ecotta_rt.method.width.groups import ChannelGroups, Widths
 from ecotta_rt.student.slimda.device_cost import Cost
 from ecotta_rt.student.slimmable.widths import at_ratio, operations, ratio_for, rounded
 
-__all__ = ["SHARES", "Candidate", "narrowed_at_random", "pareto", "search", "shares_down_to"]
+__all__ = ["SHARES", "Candidate", "narrowed_at_random", "one_ratio", "pareto", "search", "shares_down_to"]
 
 SHARES = tuple(2 ** (-step / 2) for step in range(13))
 """The grid: 1 to 1/64 of the operations, each 1/sqrt(2) of the one before."""
+
+_FINALISTS = 3
+"""Of those that are drawn for a budget: so many are compared by all frames, the others by fewer."""
 
 _LEVELS = 16
 """A group is narrowed by a sixteenth of its channels at a time."""
@@ -68,6 +71,11 @@ def shares_down_to(groups: ChannelGroups, least: float) -> tuple[float, ...]:
     return (*inside, smallest)
 
 
+def one_ratio(groups: ChannelGroups, share: float, least: float) -> dict[str, int]:
+    """The same ratio for all groups, with about this share of the operations."""
+    return groups.whole() if share == 1 else at_ratio(groups, max(least, ratio_for(groups, share)))
+
+
 def search(
     groups: ChannelGroups,
     upem: Callable[[Widths], float],
@@ -77,6 +85,7 @@ def search(
     tries: int = 8,
     seed: int = 0,
     shares: Sequence[float] | None = None,
+    roughly: Callable[[Widths], float] | None = None,
     report: Callable[[int, int, str], None] | None = None,
 ) -> list[Candidate]:
     """The best widths for each budget, the widest first.
@@ -89,6 +98,7 @@ def search(
         tries: Random narrowings a budget, beside the uniform one.
         seed: Of them.
         shares: Budgets, falling, the first 1; None: `shares_down_to(least)`.
+        roughly: As `upem` and cheaper, by which most that are drawn are left out; None: all are compared by `upem`.
         report: Called after each budget with how many are done.
     """
     generator = torch.Generator().manual_seed(seed)
@@ -97,7 +107,7 @@ def search(
     best: Widths = groups.whole()
     found: list[Candidate] = []
     for done, share in enumerate(budgets):
-        uniform = groups.whole() if share == 1 else at_ratio(groups, max(least, ratio_for(groups, share)))
+        uniform = one_ratio(groups, share, least)
         budget = predict(uniform)
 
         def within(widths: Widths, budget: Cost = budget) -> bool:
@@ -105,13 +115,21 @@ def search(
 
         count = 0 if share == 1 else tries
         drawn = [narrowed_at_random(groups, best, floor, within, generator) for _ in range(count)]
-        scores = [(upem(widths), place, widths) for place, widths in enumerate([uniform, *(w for w in drawn if w)])]
+        others = _different([widths for widths in drawn if widths is not None and widths != uniform])
+        if roughly is not None and len(others) > _FINALISTS:
+            others = sorted(others, key=roughly)[:_FINALISTS]
+        scores = [(upem(widths), place, widths) for place, widths in enumerate([uniform, *others])]
         score, place, best = min(scores, key=lambda entry: entry[:2])
         cost = predict(best)
         found.append(Candidate(share, best, operations(groups, best), score, cost, uniform=place == 0))
         if report is not None:
             report(done + 1, len(budgets), f"{share:.3f} of the operations")
     return found
+
+
+def _different(drawn: Sequence[dict[str, int]]) -> list[dict[str, int]]:
+    """Each once, in their order."""
+    return list({tuple(widths.items()): widths for widths in drawn}.values())
 
 
 def pareto(candidates: Sequence[Candidate]) -> list[Candidate]:

@@ -11,7 +11,7 @@ from ecotta_rt.prepare.pipeline import default_kernel
 from ecotta_rt.student.pick_request import check_pick
 from ecotta_rt.student.slimda import picking
 from ecotta_rt.student.slimda.bank import Bank, load_bank
-from ecotta_rt.student.slimda.device_cost import Bundles, Made
+from ecotta_rt.student.slimda.device_cost import Bundles, Measured
 from ecotta_rt.student.slimda.kept_costs import costs_path, keep_costs, kept_costs
 from ecotta_rt.student.slimda.picking import Picked
 from ecotta_rt.student.watch import Watch
@@ -73,15 +73,15 @@ def pick(
         # A time that was taken while the machine was busy shall refuse nothing.
         known = [] if costs is None or ms < math.inf else _known(costs, bundles, watch)
         picked = picking.pick(bundles, stem, ms=ms, tries=tries, seed=seed, report=report, known=known)
-    if costs is not None and picked.measured:
+    if costs is not None and picked.measured_now:
         try:
-            keep_costs(costs, bundles, picked.made)
+            keep_costs(costs, bundles, picked.measured)
         except TransferError as error:
             watch.tell(f"{error}; the next pick measures again")
     return picked
 
 
-def _known(costs: Path, bundles: Bundles, watch: Watch) -> list[Made]:
+def _known(costs: Path, bundles: Bundles, watch: Watch) -> list[Measured]:
     """What was measured before; of a file that cannot be used, what is wrong is told, and all is measured anew."""
     try:
         return kept_costs(costs, bundles)
