@@ -1,7 +1,7 @@
 """Measure a bank of widths: against the same widths trained alone, its ranking without labels, its picks.
 
     python benchmarks/measure_slim.py tune               choose the settings of banks and of widths alone, with seed 100
-    python benchmarks/measure_slim.py ablate             test errors of the banks that `tune` tried: nothing is chosen
+    python benchmarks/measure_slim.py ablate --seed 0    banks with another ensemble, or none: nothing is chosen by it
     python benchmarks/measure_slim.py train --seed 0     the bank, each width alone, and source only
     python benchmarks/measure_slim.py rank --seed 0      UPEM and true accuracy of 20 random sub-networks of the bank
     python benchmarks/measure_slim.py boards --seed 0    picks for five boards, each tried in a memory control group
@@ -30,9 +30,11 @@ import numpy as np
 import torch
 
 from ecotta_rt.bench.memory_cage import MemoryCage
+from ecotta_rt.machine.device import load_device
 from ecotta_rt.method.width.narrow import narrow
+from ecotta_rt.student.evaluate import as_floats, error_percent
+from ecotta_rt.student.similarity.ranks import spearman
 from ecotta_rt.student.slimda.bank import Bank, chosen_frames, save_bank
-from ecotta_rt.student.slimda.ensemble import CONFIDENCES
 from ecotta_rt.student.slimda.kept_costs import costs_path
 from ecotta_rt.student.slimda.picking import SEARCH_FRAMES
 from ecotta_rt.student.slimda.search import narrowed_at_random
@@ -46,11 +48,9 @@ from slim_trial import (
     TUNING_EPOCHS,
     Setting,
     Trial,
-    as_floats,
     cost_of,
-    error_percent,
+    hints,
     rows_of,
-    signs,
     write_row,
 )
 
@@ -77,7 +77,12 @@ def main() -> int:
     parser.add_argument("--data", type=Path, required=True, help="folder with the .npz files of the digits")
     parser.add_argument("--work", type=Path, required=True, help="where weights and snapshots are kept")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", nargs="*", help="of tune: bank, alone; of train: bank, alone, source")
+    parser.add_argument(
+        "--only",
+        nargs="*",
+        help="of tune: bank, alone; of train: bank, alone, source; of ablate: uniform, operations, temperature, none",
+    )
+    parser.add_argument("--epochs", type=int, help=f"of ablate (default {TUNING_EPOCHS})")
     parser.add_argument("--out", type=Path, default=RESULTS)
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -95,7 +100,7 @@ def tune(args: argparse.Namespace) -> None:
         for change in CHANGES[kind]:
             setting = replace(best, **change)
             if not rows_of(args.out, "tune", kind=kind, setting=asdict(setting)):
-                found = [_signs(trial, kind, share, widths, setting, held_out) for share, widths in _tuned(trial)]
+                found = [_hints(trial, kind, share, widths, setting, held_out) for share, widths in _tuned(trial)]
                 means = {name: round(statistics.mean(one[name] for one in found), 4) for name in found[0]}
                 write_row(args.out, "tune", {"kind": kind, "setting": asdict(setting), **means}, ("kind", "setting"))
             best = chosen(args.out, kind)
@@ -106,10 +111,10 @@ def _tuned(trial: Trial) -> list[tuple[float, dict[str, int]]]:
     return list(trial.widths(TUNED_SHARES))
 
 
-def _signs(trial: Trial, kind: str, share: float, widths: Any, setting: Setting, held_out: Any) -> dict[str, float]:
+def _hints(trial: Trial, kind: str, share: float, widths: Any, setting: Setting, held_out: Any) -> dict[str, float]:
     bank = kind == "bank"
     trained = trial.bank(setting) if bank else trial.trained_alone(share, widths, setting)
-    found = signs(trained[0], trained[1], widths if bank else trained[0].groups.whole(), trial, held_out)
+    found = hints(trained[0], trained[1], widths if bank else trained[0].groups.whole(), trial, held_out)
     return {**found, "training_cpu_s": trained[2]}
 
 
@@ -120,19 +125,19 @@ def chosen(path: Path, kind: str) -> Setting:
 
 
 def ablate(args: argparse.Namespace) -> None:
-    """Test errors of the banks that `tune` tried, and of the other confidences and temperature."""
-    trial, best = Trial(args.data, args.work, TUNING_SEED, TUNING_EPOCHS), chosen(args.out, "bank")
-    more = [*(replace(best, confidence=each) for each in CONFIDENCES), replace(best, temperature=1.0)]
-    tried = [Setting(**row["setting"]) for row in rows_of(args.out, "tune", kind="bank")]
+    """Test errors of banks whose ensemble is another than the chosen one's, and of banks without it."""
+    trial, best = Trial(args.data, args.work, args.seed, args.epochs or TUNING_EPOCHS), chosen(args.out, "bank")
+    changes = {"uniform": {"confidence": "uniform"}, "operations": {"confidence": "operations"}}
+    changes |= {"temperature": {"temperature": 1.0}, "none": {"seed_weight": 0.0}}
     test = trial.test()
-    for setting in dict.fromkeys([best, *more, *tried]):
+    for setting in [best, *(replace(best, **changes[name]) for name in args.only or changes)]:
         slimmable, _, spent_s = trial.bank(setting)
         errors = {}
         for share, widths in trial.widths():
             network = recalibrate(narrow(slimmable.groups, widths), trial.calibration)
-            errors[f"{share:.4f}"] = round(error_percent(network, test), 3)
-        row = {"seed": TUNING_SEED, "setting": asdict(setting), "error_percent": errors}
-        write_row(args.out, "ablate", {**row, "training_cpu_s": round(spent_s, 1)}, ("setting",))
+            errors[f"{share:.4f}"] = round(error_percent(network, *test), 3)
+        row = {"seed": args.seed, "epochs": trial.epochs, "setting": asdict(setting), "error_percent": errors}
+        write_row(args.out, "ablate", {**row, "training_cpu_s": round(spent_s, 1)}, ("setting", "seed", "epochs"))
 
 
 def train_all(args: argparse.Namespace) -> None:
@@ -146,9 +151,10 @@ def train_all(args: argparse.Namespace) -> None:
         row |= {
             "setting": asdict(setting),
             "channels": dict(widths),
-            "error_percent": round(error_percent(network, test), 3),
+            "error_percent": round(error_percent(network, *test), 3),
         }
-        write_row(args.out, "widths", {**row, "training_cpu_s": round(spent_s, 1)}, ("kind", "share", "seed"))
+        row["training_cpu_s"] = round(spent_s, 1)
+        write_row(args.out, "widths", row, ("kind", "share", "seed", "setting"))
 
     for kind in args.only or ("bank", "source", "alone"):
         setting = chosen(args.out, "bank" if kind == "bank" else "alone")
@@ -190,12 +196,12 @@ def rank(args: argparse.Namespace) -> None:
         began = time.process_time()
         estimates.append(upem(widths))
         upem_s += time.process_time() - began
-        errors.append(error_percent(recalibrate(narrow(groups, widths), trial.calibration), test))
+        errors.append(error_percent(recalibrate(narrow(groups, widths), trial.calibration), *test))
         costs.append(operations(groups, widths))
     row = {
         "seed": trial.seed,
-        "spearman": round(spearman(estimates, errors), 3),
-        "spearman_of_operations": round(spearman([-cost for cost in costs], errors), 3),
+        "spearman": round(spearman(np.array(estimates), np.array(errors)), 3),
+        "spearman_of_operations": round(spearman(-np.array(costs), np.array(errors)), 3),
         "upem": [round(value, 4) for value in estimates],
         "error_percent": [round(value, 2) for value in errors],
         "operations": costs,
@@ -205,31 +211,28 @@ def rank(args: argparse.Namespace) -> None:
     write_row(args.out, "rank", row, ("seed",))
 
 
-def spearman(one: Sequence[float], other: Sequence[float]) -> float:
-    """Correlation of ranks; equal values share their mean rank."""
-
-    def ranks(values: Sequence[float]) -> Any:
-        _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
-        return (np.cumsum(counts) - (counts - 1) / 2)[places]
-
-    return float(np.corrcoef(ranks(one), ranks(other))[0, 1])
-
-
 def boards(args: argparse.Namespace) -> None:
-    """`ecotta student pick` for each board, and its bundle tried in a control group of the board's limit."""
-    trial = Trial(args.data, args.work, args.seed)
-    slimmable, _, spent_s = trial.bank(chosen(args.out, "bank"))
+    """`ecotta student pick` for each board, and its bundle tried in a control group of the board's limit.
+
+    Before the first pick and after each some steps of training are taken, so that both are timed under the same load.
+    """
+    trial, setting = Trial(args.data, args.work, args.seed), chosen(args.out, "bank")
+    slimmable, _, _ = trial.bank(setting)
     frames = chosen_frames([trial.domains.targets[0].frames], trial.seed)
     path, name = args.work / "bank.safetensors", f"{HERE / 'small_networks.py'}:wrn_10_1"
     save_bank(Bank(slimmable, "small_networks.py:wrn_10_1", trial.domains.classes, FRAME, LEAST, frames), path)
     costs_path(path).unlink(missing_ok=True)  # the first pick measures
+    pace = trial.pace(setting)
+    before_s = pace()
     for device in BOARDS:
         out, told = args.work / f"{device}.safetensors", args.work / f"{device}.json"
         command = [sys.executable, "-m", "ecotta_rt", "student", "pick", str(path), "--network", name]
         command += ["--device", device, "--step-batch", str(STEP_BATCH), "--parts", "3", "-o", str(out)]
         command += ["--threads", "1", "--force", "--json", str(told)]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        write_board(args.out, json.loads(told.read_text()), trial.seed, spent_s)
+        after_s = pace()
+        write_board(args.out, json.loads(told.read_text()), trial.seed, (before_s + after_s) / 2)
+        before_s = after_s
 
 
 def write_board(path: Path, facts: Mapping[str, Any], seed: int, training_s: float) -> None:
@@ -254,6 +257,8 @@ def write_board(path: Path, facts: Mapping[str, Any], seed: int, training_s: flo
         "group_bytes": record.peak_bytes,
         "kills": record.oom_kills,
         "ms_a_frame": round(chosen["ms"], 3),
+        "step_batch": STEP_BATCH,
+        "native": load_device(facts["device"]).host == "native",
         "measured_widths": facts["measured"],
         "pick_cpu_s": round(facts["cpu_seconds"], 1),
         "training_cpu_s": round(training_s, 1),

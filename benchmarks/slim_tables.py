@@ -1,30 +1,42 @@
 """The tables of measure_slim.py for docs/results-student.md; for render_results.py."""
 
+import json
 import statistics
 from typing import Any
 
 __all__ = ["render_slim"]
 
-_OTHER = "alone, step size 0.1"
-"""The one that was not taken; measured before there was a choice."""
-
-_KINDS = ("bank", "alone", _OTHER, "source only", "source only, norms recalibrated")
+_KINDS = ("bank", "alone", "source only", "source only, norms recalibrated")
 _MIB = 1 << 20
-_STEP_BATCH = 768
 
 
 def render_slim(report: dict[str, Any]) -> str:
     """Errors by width beside those trained alone; what was tried; the ranking without labels; picks for boards."""
-    rows = report["widths"]
-    kinds = [kind for kind in _KINDS if _seeds(rows, kind)]
+    rows = _by_setting(report)
+    others = sorted({row["kind"] for row in rows} - set(_KINDS))
+    kinds = [kind for kind in (*_KINDS[:2], *others, *_KINDS[2:]) if _seeds(rows, kind)]
     lines = [f"| operations | {' | '.join(kinds)} |", f"| ---: |{' ---: |' * len(kinds)}"]
-    for share in sorted({row["share"] for row in rows if row["kind"] in ("bank", "alone")}, reverse=True):
+    for share in sorted({row["share"] for row in rows if row["kind"] in _KINDS[:2]}, reverse=True):
         same = [row for row in rows if row["share"] == share]
         cells = [_spread([row["error_percent"] for row in same if row["kind"] == kind]) for kind in kinds]
         lines.append(f"| 1/{1 / share:.0f} | {' | '.join(cells)} |")
     lines.append(f"| mean of widths | {' | '.join(_spread(_means_of(rows, kind)) for kind in kinds)} |")
     lines += ["", _note(report, rows), "", *_tuning(report), *_ablations(report), *_ranking(report), *_boards(report)]
     return "\n".join([*lines, ""])
+
+
+def _by_setting(report: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows by width; those of networks alone with a step size that was not taken are of a kind of their own."""
+    taken = _taken([row for row in report.get("tune", []) if row["kind"] == "alone"])
+    rows = []
+    for row in report["widths"]:
+        other = row["kind"] == "alone" and taken is not None and row["setting"]["lr"] != taken["setting"]["lr"]
+        rows.append({**row, "kind": f"alone, step size {row['setting']['lr']:g}"} if other else row)
+    return rows
+
+
+def _taken(tried: list[dict[str, Any]]) -> dict[str, Any] | None:
+    return min(tried, key=lambda row: row["source_error_percent"], default=None)
 
 
 def _tuning(report: dict[str, Any]) -> list[str]:
@@ -38,7 +50,7 @@ def _tuning(report: dict[str, Any]) -> list[str]:
     ]
     for kind in ("bank", "alone"):
         same = [row for row in rows if row["kind"] == kind]
-        best = min(same, key=lambda row: row["source_error_percent"], default=None)
+        best = _taken(same)
         for row in same:
             signs = [f"{row['source_error_percent']:.1f}", f"{row['target_entropy']:.3f}"]
             signs += [f"{100 * row['target_agreement']:.1f}", "taken" if row is best else ""]
@@ -71,24 +83,35 @@ def _ablations(report: dict[str, Any]) -> list[str]:
     shares = list(rows[0]["error_percent"])
     shown = [shares[0], shares[len(shares) // 2], shares[-1]]
     lines = [
-        f"| bank with | {' | '.join(f'1/{1 / float(share):.0f}' for share in shown)} | mean of widths |",
-        "| --- | ---: | ---: | ---: | ---: |",
+        f"| ensemble | seeds | {' | '.join(f'1/{1 / float(share):.0f}' for share in shown)} | mean of widths "
+        "| beside the first, by seed |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | --- |",
     ]
-    for row in rows:
-        errors = [row["error_percent"][share] for share in shown]
-        errors.append(statistics.mean(row["error_percent"].values()))
-        name = _ablated(rows[0]["setting"], row["setting"])
-        lines.append(f"| {name} | {' | '.join(f'{error:.1f}' for error in errors)} |")
+    first = {row["seed"]: row for row in rows if row["setting"] == rows[0]["setting"]}
+    for setting in [json.loads(text) for text in dict.fromkeys(json.dumps(row["setting"]) for row in rows)]:
+        same = [row for row in rows if row["setting"] == setting]
+        cells = [_spread([row["error_percent"][share] for row in same]) for share in shown]
+        cells.append(_spread([_mean_of(row) for row in same]))
+        apart = [f"{_mean_of(row) - _mean_of(first[row['seed']]):+.1f}" for row in same if row["seed"] in first]
+        told = "" if setting == rows[0]["setting"] else ", ".join(apart)
+        lines.append(f"| {_ablated(rows[0]['setting'], setting)} | {len(same)} | {' | '.join(cells)} | {told} |")
     return [
         *lines,
         "",
-        f"Ablations: test error in %, one seed ({rows[0]['seed']}) and {report['recipe']['tuning_epochs']} epochs, so "
-        "differences of some points are noise; nothing was chosen by them. `python benchmarks/measure_slim.py ablate`.",
+        f"Ablations of SEED: test error in %, mean and standard deviation, {rows[0]['epochs']} epochs instead of "
+        f"{report['recipe']['epochs']}; nothing was chosen by them. "
+        f"`python benchmarks/measure_slim.py ablate --epochs {rows[0]['epochs']}`.",
         "",
     ]
 
 
+def _mean_of(row: dict[str, Any]) -> float:
+    return statistics.mean(row["error_percent"].values())
+
+
 def _ablated(first: dict[str, Any], other: dict[str, Any]) -> str:
+    if other["seed_weight"] == 0:
+        return "none (weight 0)"
     changed = [f"{_named(name)} {other[name]}" for name in first if first[name] != other[name]]
     return ", ".join(changed) or f"confidence {first['confidence']}, temperature {first['temperature']:g}"
 
@@ -116,7 +139,7 @@ def _spread(errors: list[float]) -> str:
 def _note(report: dict[str, Any], rows: list[dict[str, Any]]) -> str:
     recipe, environment = report["recipe"], report["environment"]
     counts = ", ".join(f"{len(_seeds(rows, kind))} of {kind}" for kind in ("bank", "alone", "source only"))
-    spent = [f"{kind} {_seconds(rows, kind):.0f}" for kind in ("bank", _OTHER) if _seeds(rows, kind)]
+    spent = [f"{kind} {_seconds(rows, kind):.0f}" for kind in ("bank", "alone") if _seeds(rows, kind)]
     size = " x ".join(map(str, recipe["frame"]))
     return (
         f"Error in %, mean and standard deviation of seeds ({counts}; one seed is a check). MNIST to USPS at {size}, "
@@ -172,23 +195,28 @@ def _boards(report: dict[str, Any]) -> list[str]:
         return []
     lines = [
         "| board | limit MiB | operations | planned MiB | measured MiB | killed "
-        "| next wider, planned MiB (~ predicted) | ms a frame |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| next wider, planned MiB (~ predicted) | ms a frame | pick, s of a core | of the training, % |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for row in rows:
         about = "" if row.get("wider_planned") else "~"
         wider = f"{about}{row['wider_bytes'][0] / _MIB:.1f}" if row["wider_bytes"] else "none"
         measured = "" if row["measured_bytes"] is None else f"{row['measured_bytes'] / _MIB:.1f}"
-        cells = [row["device"], f"{row['limit_bytes'] / _MIB:.0f}", f"{row['share']:.2f}"]
-        cells += [f"{row['planned_bytes'] / _MIB:.1f}", measured, str(row["kills"]), wider, f"{row['ms_a_frame']:.2f}"]
-        lines.append(f"| {' | '.join(cells)} |")
-    first, others = rows[0]["pick_cpu_s"], [row["pick_cpu_s"] for row in rows[1:]]
+        planned = f"{row['planned_bytes'] / _MIB:.1f}{' (app)' if row.get('native') else ''}"
+        cells = [row["device"], f"{row['limit_bytes'] / _MIB:.0f}", f"{row['share']:.2f}", planned, measured]
+        cells += [str(row["kills"]), wider, f"{row['ms_a_frame']:.2f}", f"{row['pick_cpu_s']:.1f}"]
+        lines.append(f"| {' | '.join([*cells, _percent(row)])} |")
     return [
         *lines,
         "",
-        f"`ecotta student pick` with {_STEP_BATCH} frames a step, so that not every board takes the whole network; "
-        "each bundle then learned from one batch in a memory control group of the board's limit. The first pick, "
-        f"which measures three widths and what it tries, took {first:.0f} seconds of a core; the others, which find "
-        f"that measured, {min(others):.0f} to {max(others):.0f}. All times beside a dozen other processes on two "
-        "cores; `python benchmarks/measure_slim.py boards`.",
+        f"`ecotta student pick` with {rows[0]['step_batch']} frames a step, so that not every board takes the whole "
+        "network; each bundle then learned from one batch in a memory control group of the board's limit. The first "
+        f"pick measures {rows[0]['measured_widths']} widths, the others find those measured. The training is that of "
+        f"the bank, {report['recipe']['epochs']} epochs, by the time of some of its steps just before and after each "
+        "pick, in the same run and under the same load. (app): planned without an interpreter, which the trial here "
+        "has. `python benchmarks/measure_slim.py boards`.",
     ]
+
+
+def _percent(row: dict[str, Any]) -> str:
+    return f"{100 * row['pick_cpu_s'] / row['training_cpu_s']:.1f}"

@@ -1,9 +1,10 @@
 """What measure_slim.py trains: one seed's networks, banks and alone, by a setting; and how they are judged."""
 
+import itertools
 import json
 import time
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from numpy.typing import NDArray
+from torch import nn
 
 from ecotta_rt.bench.environment import read_environment
 from ecotta_rt.bundle import FrameSpec
@@ -21,12 +23,13 @@ from ecotta_rt.method.width.narrow import narrow
 from ecotta_rt.prepare.augment import Augmentation
 from ecotta_rt.student.batches import DomainBatch, batches, batches_an_epoch
 from ecotta_rt.student.domains import Domains, find_domains
+from ecotta_rt.student.evaluate import as_floats, error_percent
 from ecotta_rt.student.named_data import find_labelled
 from ecotta_rt.student.slimda.training import SlimOptions, confusion_heads, slimda_steps
 from ecotta_rt.student.slimmable.recalibrate import recalibrate
 from ecotta_rt.student.slimmable.slimmable import Slimmable
 from ecotta_rt.student.slimmable.widths import at_ratio, operations, ratio_for
-from ecotta_rt.student.training import Steps, TrainingOptions, sgd, train
+from ecotta_rt.student.training import Moment, Steps, TrainingOptions, sgd, train
 from small_networks import wrn_10_1
 
 __all__ = [
@@ -38,11 +41,9 @@ __all__ = [
     "HeldOut",
     "Setting",
     "Trial",
-    "as_floats",
     "cost_of",
-    "error_percent",
+    "hints",
     "rows_of",
-    "signs",
     "write_row",
 ]
 
@@ -56,6 +57,8 @@ TUNING_EPOCHS = 6
 HELD_OUT = 4000
 SAMPLED = {"bank": 4, "alone": 1}
 """Widths a step."""
+PACE_STEPS = 8
+"""Of each kind, to tell how long a training takes just now."""
 
 _TOLD_EVERY_S = 20
 
@@ -81,8 +84,8 @@ class Setting:
         return f"{zlib.crc32(json.dumps(asdict(self)).encode()):08x}"
 
 
-HeldOut = tuple[Tensor, Tensor]
-"""Frames as networks take them, and their labels."""
+HeldOut = tuple[NDArray[np.uint8], NDArray[np.int64]]
+"""Frames `[N, H, W, C]` and their labels."""
 
 
 class Trial:
@@ -98,7 +101,7 @@ class Trial:
     def test(self) -> HeldOut:
         """USPS's test digits, for figures."""
         test = find_labelled(self.data / TARGET, split="test").frames(FRAME, self.work / "test").training
-        return as_floats(test.frames), torch.from_numpy(np.asarray(test.labels))  # type: ignore[union-attr]
+        return np.asarray(test.frames), np.asarray(test.labels)  # type: ignore[union-attr]
 
     def held_out(self) -> HeldOut:
         """Training digits of the source that nothing learns from, for choices."""
@@ -106,7 +109,7 @@ class Trial:
         used = {frame.tobytes() for frame in np.asarray(self.domains.source.frames)}
         frames, labels = np.asarray(every.frames), np.asarray(every.labels)  # type: ignore[union-attr]
         others = [place for place, frame in enumerate(frames) if frame.tobytes() not in used][:HELD_OUT]
-        return as_floats(frames[others]), torch.from_numpy(labels[others])
+        return frames[others], labels[others]
 
     def fresh(self) -> Slimmable:
         torch.manual_seed(self.seed)
@@ -132,6 +135,25 @@ class Trial:
     def bank(self, setting: Setting) -> tuple[Slimmable, nn.Linear, float]:
         """Trained, with its two other classifiers, and the seconds of a core that this took."""
         return self._trained("bank", self.fresh(), setting, SAMPLED["bank"])
+
+    def pace(self, setting: Setting) -> Callable[[], float]:
+        """Asked, takes some steps of both kinds; seconds of a core that the whole training of a bank takes just now."""
+        slimmable = self.fresh()
+        options, slim = self.options(setting), setting.slim(SAMPLED["bank"])
+        steps = slimda_steps(slimmable, confusion_heads(slimmable, self.seed), self.domains, options, slim)
+        first = round(slim.source_share * self.epochs)
+
+        def now() -> float:
+            spent_s = []
+            for epoch, epochs in ((0, first), (self.epochs // 2, self.epochs - first)):
+                moment = Moment(epoch, self.epochs, epoch * steps.per_epoch, self.epochs * steps.per_epoch)
+                began = time.process_time()
+                for batch in itertools.islice(steps.batches(torch.Generator().manual_seed(self.seed)), PACE_STEPS):
+                    steps.step(batch, moment)
+                spent_s.append((time.process_time() - began) / PACE_STEPS * steps.per_epoch * epochs)
+            return sum(spent_s)
+
+        return now
 
     def trained_alone(self, share: float, widths: Widths, setting: Setting) -> tuple[Slimmable, nn.Linear, float]:
         return self._trained(f"alone-{share:.4f}", self.alone(widths), setting, SAMPLED["alone"])
@@ -202,21 +224,11 @@ def started_anew(network: nn.Module) -> nn.Module:
     return network
 
 
-def as_floats(frames: Any) -> Tensor:
-    return torch.from_numpy(np.array(frames)).permute(0, 3, 1, 2).float().div_(255).contiguous()
-
-
 @torch.no_grad()
-def error_percent(network: nn.Module, of: HeldOut) -> float:
-    frames, labels = of
-    parts = zip(frames.split(250), labels.split(250), strict=True)
-    return 100 * sum(int((network(some).argmax(1) != known).sum()) for some, known in parts) / len(labels)
-
-
-@torch.no_grad()
-def signs(slimmable: Slimmable, heads: nn.Linear, widths: Widths, trial: Trial, held_out: HeldOut) -> dict[str, float]:
+def hints(slimmable: Slimmable, heads: nn.Linear, widths: Widths, trial: Trial, held_out: HeldOut) -> dict[str, float]:
     """Of one width, without a label of the target: the error on the source, and how sure and of one mind it is."""
-    on_source = recalibrate(narrow(slimmable.groups, widths), as_floats(trial.domains.source.frames).split(250))
+    source = as_floats(trial.domains.source.frames).split(250)
+    on_source = recalibrate(narrow(slimmable.groups, widths), source)
     slimmable.eval()
     entropies, agreements = [], []
     for frames in trial.calibration:
@@ -228,7 +240,7 @@ def signs(slimmable: Slimmable, heads: nn.Linear, widths: Widths, trial: Trial, 
         entropies.append(float(torch.special.entr(answers).sum(1).mean()))
         agreements.append(float((answers.argmax(1) == both.argmax(1)).float().mean()))
     return {
-        "source_error_percent": round(error_percent(on_source, held_out), 3),
+        "source_error_percent": round(error_percent(on_source, *held_out), 3),
         "target_entropy": round(float(np.mean(entropies)), 4),
         "target_agreement": round(float(np.mean(agreements)), 4),
     }

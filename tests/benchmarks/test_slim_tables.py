@@ -28,7 +28,7 @@ def row(kind, share, seed, error):
         "seed": seed,
         "error_percent": error,
         "training_cpu_s": 10.0,
-        "setting": {"lr": 0.1},
+        "setting": {"lr": 0.2 if kind == "alone" else 0.1},
     }
 
 
@@ -46,7 +46,36 @@ def test_a_bank_stands_beside_widths_that_were_trained_alone(report, render_slim
         "| mean of widths | 5.0 | 6.0 ± 1.4 |",
     ]
     assert "(1 of bank, 2 of alone, 0 of source only; one seed is a check)" in found[6]
-    assert "Seconds of a core: bank 10;" in found[6]
+    assert "Seconds of a core: bank 10, alone 20;" in found[6]
+
+
+def test_networks_alone_with_a_step_size_that_was_not_taken_stand_apart(report, render_slim):
+    widths = [row("bank", 1.0, 0, 4.0), row("alone", 1.0, 0, 6.0)]
+    widths += [{**widths[1], "error_percent": 3.0, "setting": {"lr": 0.1}}]
+
+    found = render_slim({**report, "widths": widths, "boards": [], "rank": []}).splitlines()
+
+    assert (
+        found[0] == "| operations | bank | alone | alone, step size 0.1 |" and found[2] == "| 1/1 | 4.0 | 6.0 | 3.0 |"
+    )
+
+
+def test_ensembles_stand_beside_the_one_that_was_chosen_seed_by_seed(report, render_slim):
+    setting = report["tune"][0]["setting"]
+    both = [setting, {**setting, "confidence": "uniform"}]
+
+    def ablated(which, seed, error):
+        errors = {"1.0000": error, "0.0156": error + 2}
+        return {"seed": seed, "epochs": 3, "setting": both[which], "error_percent": errors}
+
+    rows = [ablated(0, 0, 10.0), ablated(1, 0, 11.0), ablated(0, 1, 14.0), ablated(1, 1, 13.5)]
+    found = render_slim({**report, "ablate": rows}).splitlines()
+
+    place = next(number for number, line in enumerate(found) if line.startswith("| ensemble"))
+    assert found[place + 2 : place + 4] == [
+        "| confidence rank, temperature 0.5 | 2 | 12.0 ± 2.8 | 14.0 ± 2.8 | 14.0 ± 2.8 | 13.0 ± 2.8 |  |",
+        "| confidence uniform | 2 | 12.2 ± 1.8 | 14.2 ± 1.8 | 14.2 ± 1.8 | 13.2 ± 1.8 | +1.0, -0.5 |",
+    ]
 
 
 def test_no_board_was_over_its_limit(report, render_slim):
