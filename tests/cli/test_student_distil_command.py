@@ -253,7 +253,7 @@ def test_ctrl_c_keeps_the_last_epoch_and_the_same_command_goes_on(place, capsys,
             "--norms targets: there is no --target",
         ),
         (["resnet-8", *DAY, *DUSK, "--method", "source-only"], 2, "--target: source-only learns from the source alone"),
-        (["resnet-8", *DAY, "--method", "source-only", "--test", "a=night"], 2, "--test a night: no class folders"),
+        (["resnet-8", *DAY, "--method", "source-only", "--test", "a=night"], 2, "test a night: no class folders"),
         (["resnet-8", *DAY, "--method", "source-only", "--size", "8000"], 2, "frames of 8000x8000: at most 1024"),
         (["resnet-8", *DAY, *DUSK, "--teacher", "resnet-8", "--beta", "0", "1"], 2, "0 < start <= end"),
         (["resnet-8", *DAY, *DUSK, "--teacher", "resnet-8", "--plot", "curves.pdf"], 2, "no picture format"),
@@ -300,7 +300,7 @@ def test_a_teacher_of_other_classes_or_made_for_other_frames_is_refused(place, c
     ]
     assert main(words) == 2
     told = capsys.readouterr().err
-    assert "two.safetensors for 32x32, net.py:fixed for 12x12; say with --size" in told
+    assert "two.safetensors for 32x32, net.py:fixed for 12x12; say a size" in told
     assert left_behind(place) == []
 
 
@@ -329,8 +329,8 @@ def test_kept_teachers_replace_no_file_without_a_word(place, capsys):
 @pytest.mark.parametrize(
     ("method", "why"),
     [
-        (["--method", "source-only"], "--batch 25: from 2 up to the 24 pictures of the source"),
-        ([*DUSK, "--method", "nearest", "--teachers", "."], "--batch 25: from 2 up to the 20 pictures without labels"),
+        (["--method", "source-only"], "batch 25: from 2 up to the 24 pictures of the source"),
+        ([*DUSK, "--method", "nearest", "--teachers", "."], "batch 25: from 2 up to the 20 pictures without labels"),
     ],
 )
 def test_a_batch_that_is_too_large_is_refused_before_pictures_are_decoded(place, capsys, monkeypatch, method, why):

@@ -98,11 +98,11 @@ def test_a_bad_network_is_named_before_anything_else_and_left_out_when_asked(pla
     [
         ([], 2, "--method weighted without --teachers"),
         ([*TEACHERS, "--teacher", "resnet-20"], 2, "takes its teachers from --teachers"),
-        ([*TEACHERS, "--label-share", "0"], 2, "--label-share 0"),
+        ([*TEACHERS, "--label-share", "0"], 2, "label share 0"),
         ([*TEACHERS, "--measure", "likeness"], 2, "known: parc"),
         ([*TEACHERS, "--power", "-2"], 2, "p must be 0"),
         (["--teachers", "nowhere"], 4, "no such folder"),
-        ([*TEACHERS, "--batch", "64"], 2, "--batch 64"),
+        ([*TEACHERS, "--batch", "64"], 2, "batch 64"),
         ([*TEACHERS, "--gamma", "0", "--consistency"], 2, "--gamma, --consistency: no constant of weighted"),
     ],
 )

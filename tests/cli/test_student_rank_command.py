@@ -88,7 +88,7 @@ def test_a_bad_file_is_named_and_left_out_when_asked(networks, pictures, tmp_pat
     [
         (["--measure", "similarity"], 2, "known: parc, cka, h-score, logme, leep"),
         (["--power", "-1"], 2, "p must be 0"),
-        (["--frames", "0"], 2, "--frames 0"),
+        (["--frames", "0"], 2, "frames 0"),
         (["--size", "8000"], 2, "frames of 8000x8000: at most 1024"),
         (["--frames", "4"], 2, "too few"),
         (["--plot", "weights.gif"], 2, "no picture format"),

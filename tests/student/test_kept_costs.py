@@ -60,15 +60,18 @@ def test_what_is_measured_is_planned_as_the_whole_bundle_is(bundles, measured, t
     assert read_bundle(whole.bundle).manifest == whole.manifest
 
 
-def test_a_width_that_does_not_fit_has_no_bundle(bundles, measured, tmp_path):
+def test_of_a_width_that_does_not_fit_no_more_is_exported(bundles, measured, tmp_path, monkeypatch):
     small = replace(bundles, wish=replace(bundles.wish, limit_bytes=1 << 20))
+    one = measured[1]
+    monkeypatch.setattr(Bundles, "_learning", lambda self, *_, **__: self.planned(one.widths, one.manifest, 3.0))
+    monkeypatch.setattr(Bundles, "_exported", None)
 
-    refused = small.make(measured[1].widths, tmp_path / "refused", math.inf)
-    slow = bundles.make(measured[1].widths, tmp_path / "slow", 1e-9)
+    refused = small.make(one.widths, tmp_path / "refused", math.inf)
+    slow = bundles.make(one.widths, tmp_path / "slow", 2.0)
 
-    assert refused.bundle is None and not refused.plan.fits and refused.cost.ms > 0
+    assert refused.bundle is None and not refused.plan.fits
     assert slow.bundle is None and slow.plan.fits
-    assert refused.cost.peak_bytes == slow.cost.peak_bytes == measured[1].cost.peak_bytes
+    assert refused.cost.peak_bytes == slow.cost.peak_bytes == one.cost.peak_bytes
 
 
 def test_what_is_kept_is_planned_for_any_device(bundles, measured, text, tmp_path):
