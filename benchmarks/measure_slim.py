@@ -5,6 +5,7 @@
     python benchmarks/measure_slim.py train --seed 0     the bank, each width alone, and source only
     python benchmarks/measure_slim.py rank --seed 0      UPEM and true accuracy of 20 random sub-networks of the bank
     python benchmarks/measure_slim.py boards --seed 0    picks for five boards, each tried in a memory control group
+    python benchmarks/measure_slim.py predict --seed 0   what random widths need in memory, beside what is predicted
 
 MNIST to USPS at 16 x 16 with benchmarks/small_networks.py:wrn_10_1. Everything has the same number of epochs, batch and
 data; errors are those of the last epoch on USPS's test digits, with norms recalibrated on the same unlabelled training
@@ -30,14 +31,17 @@ import numpy as np
 import torch
 
 from ecotta_rt.bench.memory_cage import MemoryCage
+from ecotta_rt.exporter.request import ExportOptions
 from ecotta_rt.machine.device import load_device
 from ecotta_rt.method.width.narrow import narrow
+from ecotta_rt.plan.budget import Wish
 from ecotta_rt.student.evaluate import as_floats, error_percent
 from ecotta_rt.student.similarity.ranks import spearman
 from ecotta_rt.student.slimda.bank import Bank, chosen_frames, save_bank
+from ecotta_rt.student.slimda.device_cost import Bundles, Measured, fitted
 from ecotta_rt.student.slimda.kept_costs import costs_path
 from ecotta_rt.student.slimda.picking import SEARCH_FRAMES
-from ecotta_rt.student.slimda.search import narrowed_at_random
+from ecotta_rt.student.slimda.search import narrowed_at_random, one_ratio
 from ecotta_rt.student.slimda.upem import Upem
 from ecotta_rt.student.slimmable.recalibrate import recalibrate
 from ecotta_rt.student.slimmable.widths import at_ratio, operations
@@ -59,6 +63,10 @@ RESULTS = HERE / "results" / "student-slim.json"
 TUNING_SEED, TUNED_SHARES = 100, (1.0, 1 / 8)
 SUB_NETWORKS = 20
 BOARDS = ("raspberry-pi-zero-2w", "raspberry-pi-3a-plus", "raspberry-pi-3b-plus", "raspberry-pi-4-2gb", "pixel")
+NETWORK, PARTS = "small_networks.py:wrn_10_1", 3
+EVEN_SHARES, UNEVEN = (0.7, 0.35, 0.25, 0.125), 12
+"""Of `predict`."""
+
 STEP_BATCH = 768
 """Frames a step in `boards`: with few frames of 16 x 16 this network fits every board whole."""
 
@@ -73,7 +81,7 @@ is tried smaller; that of a network alone larger.
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("stage", choices=("tune", "ablate", "train", "rank", "boards"))
+    parser.add_argument("stage", choices=("tune", "ablate", "train", "rank", "boards", "predict"))
     parser.add_argument("--data", type=Path, required=True, help="folder with the .npz files of the digits")
     parser.add_argument("--work", type=Path, required=True, help="where weights and snapshots are kept")
     parser.add_argument("--seed", type=int, default=0)
@@ -86,7 +94,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=RESULTS)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    stages = {"tune": tune, "ablate": ablate, "train": train_all, "rank": rank, "boards": boards}
+    stages = {"tune": tune, "ablate": ablate, "train": train_all, "rank": rank, "boards": boards, "predict": predict}
     stages[args.stage](args)
     return 0
 
@@ -220,19 +228,49 @@ def boards(args: argparse.Namespace) -> None:
     slimmable, _, _ = trial.bank(setting)
     frames = chosen_frames([trial.domains.targets[0].frames], trial.seed)
     path, name = args.work / "bank.safetensors", f"{HERE / 'small_networks.py'}:wrn_10_1"
-    save_bank(Bank(slimmable, "small_networks.py:wrn_10_1", trial.domains.classes, FRAME, LEAST, frames), path)
+    save_bank(Bank(slimmable, NETWORK, trial.domains.classes, FRAME, LEAST, frames), path)
     costs_path(path).unlink(missing_ok=True)  # the first pick measures
     pace = trial.pace(setting)
     before_s = pace()
     for device in BOARDS:
         out, told = args.work / f"{device}.safetensors", args.work / f"{device}.json"
         command = [sys.executable, "-m", "ecotta_rt", "student", "pick", str(path), "--network", name]
-        command += ["--device", device, "--step-batch", str(STEP_BATCH), "--parts", "3", "-o", str(out)]
+        command += ["--device", device, "--step-batch", str(STEP_BATCH), "--parts", str(PARTS), "-o", str(out)]
         command += ["--threads", "1", "--force", "--json", str(told)]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         after_s = pace()
         write_board(args.out, json.loads(told.read_text()), trial.seed, (before_s + after_s) / 2)
         before_s = after_s
+
+
+def predict(args: argparse.Namespace) -> None:
+    """What even and uneven widths need in memory, beside what is predicted by three even ones, as in a pick."""
+    trial = Trial(args.data, args.work, args.seed)
+    slimmable, _, _ = trial.bank(chosen(args.out, "bank"))
+    groups, frames = slimmable.groups, chosen_frames([trial.domains.targets[0].frames], trial.seed)
+    bank = Bank(slimmable, NETWORK, trial.domains.classes, FRAME, LEAST, frames)
+    export = ExportOptions(NETWORK, classes=bank.classes, frame=FRAME, batches=(STEP_BATCH,))
+    bundles = Bundles(bank, load_device(BOARDS[0]), Wish(batch=STEP_BATCH, adapt=True), export, PARTS, 3)
+
+    def measured(widths: Mapping[str, int]) -> Measured:
+        return bundles.measure(widths, args.work / "predicted")
+
+    floor, whole, most = at_ratio(groups, LEAST), groups.whole(), operations(groups, groups.whole())
+    predicted = fitted(groups, [measured(widths) for widths in (whole, floor, one_ratio(groups, 0.5, LEAST))])
+    generator = torch.Generator().manual_seed(trial.seed)
+    tried = [(True, one_ratio(groups, share, LEAST)) for share in EVEN_SHARES]
+    for place in range(UNEVEN):
+        limit = most * EVEN_SHARES[place % len(EVEN_SHARES)]
+        widths = narrowed_at_random(
+            groups, whole, floor, lambda each, limit=limit: operations(groups, each) <= limit, generator
+        )
+        assert widths is not None
+        tried.append((False, widths))
+    for even, widths in tried:
+        row = {"seed": trial.seed, "even": even, "channels": dict(widths)}
+        row |= {"predicted_bytes": round(predicted(widths).peak_bytes)}
+        row |= {"planned_bytes": round(measured(widths).cost.peak_bytes)}
+        write_row(args.out, "predictions", row, ("seed", "channels"))
 
 
 def write_board(path: Path, facts: Mapping[str, Any], seed: int, training_s: float) -> None:

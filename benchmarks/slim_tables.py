@@ -22,6 +22,7 @@ def render_slim(report: dict[str, Any]) -> str:
         lines.append(f"| 1/{1 / share:.0f} | {' | '.join(cells)} |")
     lines.append(f"| mean of widths | {' | '.join(_spread(_means_of(rows, kind)) for kind in kinds)} |")
     lines += ["", _note(report, rows), "", *_tuning(report), *_ablations(report), *_ranking(report), *_boards(report)]
+    lines += _predictions(report)
     return "\n".join([*lines, ""])
 
 
@@ -215,6 +216,27 @@ def _boards(report: dict[str, Any]) -> list[str]:
         f"the bank, {report['recipe']['epochs']} epochs, by the time of some of its steps just before and after each "
         "pick, in the same run and under the same load. (app): planned without an interpreter, which the trial here "
         "has. `python benchmarks/measure_slim.py boards`.",
+    ]
+
+
+def _predictions(report: dict[str, Any]) -> list[str]:
+    rows = report.get("predictions", [])
+    if not rows:
+        return []
+    lines = ["", "| widths | number | planned, MiB | above what is predicted, MiB |", "| --- | ---: | --- | --- |"]
+    for even, name in ((True, "one ratio"), (False, "uneven, at random")):
+        same = [row for row in rows if row["even"] is even]
+        planned = [row["planned_bytes"] / _MIB for row in same]
+        above = [(row["planned_bytes"] - row["predicted_bytes"]) / _MIB for row in same]
+        lines.append(
+            f"| {name} | {len(same)} | {min(planned):.0f} to {max(planned):.0f} "
+            f"| {min(above):+.1f} to {max(above):+.1f} |"
+        )
+    return [
+        *lines,
+        "",
+        "Predicted by the whole, the narrowest and half of the operations, the same network and batch. "
+        "`python benchmarks/measure_slim.py predict`.",
     ]
 
 
