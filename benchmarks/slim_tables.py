@@ -99,11 +99,17 @@ def _ablations(report: dict[str, Any]) -> list[str]:
     return [
         *lines,
         "",
-        f"Ablations of SEED: test error in %, mean and standard deviation, {rows[0]['epochs']} epochs instead of "
-        f"{report['recipe']['epochs']}; nothing was chosen by them. "
+        f"Ablations of SEED: test error in %, {rows[0]['epochs']} epochs; of one seed differences of some points are "
+        f"noise (the chosen one's seeds differ by {_apart(report):.0f}). Nothing was chosen by them. "
         f"`python benchmarks/measure_slim.py ablate --epochs {rows[0]['epochs']}`.",
         "",
     ]
+
+
+def _apart(report: dict[str, Any]) -> float:
+    """Of the bank's seeds, by their means over widths."""
+    means = _means_of(report["widths"], "bank")
+    return max(means) - min(means)
 
 
 def _mean_of(row: dict[str, Any]) -> float:
