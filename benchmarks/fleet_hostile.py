@@ -33,7 +33,8 @@ HUGE, NEAR = 1e3, 0.95
 def measure(trial: Trial, rows: Rows) -> None:
     """A row without attack, and one for each attack, by each rule.
 
-    A state is tried where its numbers are not those without the attack. Each answer is set beside that without it.
+    A state is tried where its numbers are not those without the attack. Each answer is set beside that without it, and
+    without an attack beside that of the plain mean.
     """
     honest, tried = chosen(trial), _Tried(trial)
     for rule, attack in CASES:
@@ -44,13 +45,14 @@ def measure(trial: Trial, rows: Rows) -> None:
         def row(rule: str = rule, robust: bool = robust, states: Sequence[StateBytes] = states) -> Mapping[str, Any]:
             options = MergeOptions(rule=rule, robust=robust)
             without, result = merge(honest, options), merge([*honest, *states], options)
+            other = without if states else merge(honest, MergeOptions(rule="mean"))
             left_out = {one.name for one in result.left_out}
             hostile = {one.name for one in states}
             return {
                 "left_out": len(left_out & hostile),
                 "honest_left_out": len(left_out - hostile),
                 "same_to_the_bit": same_numbers(result, without),
-                **tried.beside(result.groups[0].state, without.groups[0].state),
+                **tried.beside(result.groups[0].state, other.groups[0].state),
             }
 
         rows.add({"way": trial.way, "seed": trial.seed, "attack": attack, "rule": rule}, row)
@@ -154,8 +156,9 @@ def within_limits(honest: Sequence[StateSource], place: int, what: str) -> State
     Args:
         honest: All other states.
         place: Which of the hostile boards it is.
-        what: `parameters`; the means of `all norms` that boards move; or of `one norm`, the first of these, by as much
-            as all of them may be moved together.
+        what: `parameters`; the means of `all norms` that boards move; of `one norm`, the first of these, or of its
+            first channel alone (`one channel`), by as much as all of them may be moved together; or with `variances
+            of` before these the deviations, upwards.
     """
     reader = FlatStates()
     flat = [reader.read(one) for one in honest]
@@ -169,13 +172,20 @@ def within_limits(honest: Sequence[StateSource], place: int, what: str) -> State
         return StateBytes(f"hostile-{place}", replace(middle, parameters=parameters).to_bytes())
     states = [AdaptState.from_bytes(one.content(), one.name) for one in honest]
     norms = [name.removesuffix(".mean") for name in statistics if name.endswith(".mean") and _moves(states, name)]
-    norms = norms[:1] if what == "one norm" else norms
+    part = what.removeprefix("variances of ")
+    norms = norms if part == "all norms" else norms[:1]
+    moved = slice(0, 1) if part == "one channel" else slice(None)
     coordinates = 2 * len(flat[0].arrangement.means)
-    channels = sum(statistics[f"{norm}.mean"].size for norm in norms)
-    shift = NEAR * far.limits[1] * np.sqrt(coordinates / channels)
+    channels = sum(statistics[f"{norm}.mean"][moved].size for norm in norms)
+    shift = np.float32(NEAR * far.limits[1] * np.sqrt(coordinates / channels))
     for norm in norms:
-        deviation = np.sqrt(statistics[f"{norm}.variance"])
-        statistics[f"{norm}.mean"] = statistics[f"{norm}.mean"] + np.float32(shift) * deviation
+        mean, variance = (statistics[f"{norm}.{name}"].copy() for name in ("mean", "variance"))
+        deviation = np.sqrt(variance[moved])
+        if part == what:
+            mean[moved] += shift * deviation
+        else:
+            variance[moved] = np.square((1 + shift) * deviation)
+        statistics |= {f"{norm}.mean": mean, f"{norm}.variance": variance}
     held = {n: array for n, array in middle.statistics.items() if not _moves(states, n)}
     return StateBytes(f"hostile-{place}", replace(middle, statistics={**statistics, **held}).to_bytes())
 
@@ -188,6 +198,7 @@ def _as_far_as_allowed(what: str) -> Attack:
     return lambda trial, honest, place: within_limits(honest, place, what)
 
 
+VARIANCES = "variances of one norm", "variances of one channel"
 BY_A_QUARTER = "as far as the limit lets, all norms, by 6 of 24"
 
 ATTACKS: Mapping[str, Attack] = {
@@ -211,9 +222,10 @@ ATTACKS: Mapping[str, Attack] = {
     "as far as the limit lets, all norms": _as_far_as_allowed("all norms"),
     "as far as the limit lets, one norm": _as_far_as_allowed("one norm"),
     BY_A_QUARTER: _as_far_as_allowed("all norms"),
+    **{f"as far as the limit lets, {what}": _as_far_as_allowed(what) for what in VARIANCES},
 }
 
-_LET_THROUGH = [name for name in ATTACKS if name.startswith("as far") and not name.endswith("one norm")]
+_LET_THROUGH = [name for name in ATTACKS if name.startswith("as far")]
 CASES = (
     *(("clipped-mean", attack) for attack in ("none", *ATTACKS)),
     *(("trimmed-mean", attack) for attack in ("none", *_LET_THROUGH)),

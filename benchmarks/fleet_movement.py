@@ -15,7 +15,7 @@ from ecotta_rt.fleet.clipping import clipped_mean
 from ecotta_rt.fleet.flat import FlatState, FlatStates
 from ecotta_rt.fleet.pooling import PooledMoments
 from ecotta_rt.fleet.robust import Middle, median, middle_of
-from fleet_hostile import HOSTILE, QUARTER, chosen, two_more, within_limits
+from fleet_hostile import HOSTILE, QUARTER, VARIANCES, chosen, two_more, within_limits
 from fleet_rows import Rows
 from fleet_trial import Trial
 
@@ -23,7 +23,7 @@ __all__ = ["measure"]
 
 Doubles = NDArray[np.float64]
 
-WITHIN_LIMITS = ("parameters", "all norms", "one norm")
+WITHIN_LIMITS = ("parameters", "all norms", "one norm", "one channel", "variances of all norms", *VARIANCES)
 
 
 def measure(trial: Trial, rows: Rows) -> None:

@@ -1,13 +1,19 @@
 """Centred clipping: the mean of states of which none is further from the median of all than is usual.
 
-With the coordinate-wise median m of the states x_j, their distances d_j from it (see `robust`), and the median r of
-these distances, half of the states are drawn in,
+With the coordinate-wise median m of the states x_j, of parameters, means and standard deviations, with their distances
+d_j from it (see `robust`), and with the median r of the distances of those that differ from it, half of these are drawn
+in,
 
     x_j' = m + min(1, r / d_j) (x_j - m)
 
 and the x_j' averaged and pooled as states that count alike. So a state that is rare weighs less, and is not cut off as
-at the ends of a trimmed mean; and hostile ones, a share h of all, move the result by about h r, wherever they are, and
-by what they move the median. Parameters and statistics have a radius each.
+at the ends of a trimmed mean. Parameters and statistics have a radius each.
+
+Hostile ones, a share h of all, move means and deviations by about h r at most, as a root of the mean square over all C
+channels, wherever they are; by what they add to the spread that is pooled; and by what they move the median. There is
+one radius for all channels: in a single one that is up to h r sqrt(2 C) deviations, and its variance grows by
+h (r sqrt(2 C))^2 of itself. Where most states stand still, r is told by those that have moved alone, and so by hostile
+ones if these are half of them.
 
 Source:
     Karimireddy et al. 2021, Learning from history for Byzantine robust optimization, ICML, equation 5; there the centre
@@ -43,11 +49,15 @@ def clipped_mean(states: Sequence[FlatState], far: Distances | None = None) -> D
     count, means, variances = arrangement.parameter_count, arrangement.means, arrangement.variances
     parameters, moments = WeightedMean(count), PooledMoments(len(means))
     of_parameters, of_statistics = _factors(far.parameters), _factors(far.statistics)
+    usual = np.sqrt(centre[variances])
     for state, for_parameters, for_statistics in zip(states, of_parameters, of_statistics, strict=True):
         vector = state.vector()
         parameters.add(vector[:count], for_parameters)
-        drawn = [centre[part] + for_statistics * (vector[part] - centre[part]) for part in (means, variances)]
-        moments.add(drawn[0], drawn[1], 1)
+        its_means, its_variances = vector[means], vector[variances]
+        if for_statistics < 1:  # deviations, and not variances: a variance as far as r / d of its way is still far
+            its_means = centre[means] + for_statistics * (its_means - centre[means])
+            its_variances = np.square(usual + for_statistics * (np.sqrt(its_variances) - usual))
+        moments.add(its_means, its_variances, 1)
     # The mean of m + f_j (x_j - m) is that of all x_j with weights f_j, and of m with what they lack of 1.
     parameters.add(centre[:count], float((1 - of_parameters).sum()))
     result = np.empty(arrangement.size)
@@ -56,6 +66,10 @@ def clipped_mean(states: Sequence[FlatState], far: Distances | None = None) -> D
 
 
 def _factors(apart: Doubles) -> Doubles:
-    """float64 `[n]`: by how much each is drawn in; 1 of those that are no further than half of all."""
-    radius = np.median(apart)
-    return np.where(apart > radius, radius / np.where(apart > 0, apart, 1), 1.0)
+    """float64 `[n]`: by how much each is drawn in; 1 of those that are no further than half of those that differ."""
+    differ = apart[apart > 0]
+    factors = np.ones(len(apart))
+    if len(apart) > 2 and len(differ):  # two are as far from their median as each other, but for rounding
+        radius = np.median(differ)
+        factors[apart > radius] = radius / apart[apart > radius]
+    return factors

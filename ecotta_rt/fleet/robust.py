@@ -95,7 +95,8 @@ class Distances:
     Attributes:
         parameters: Root of the mean square over the parameters, as a share of the usual size of the states' own.
         statistics: Root of the mean square over means and standard deviations, in standard deviations of the median.
-        centre: float64 `[size]`, the coordinate-wise median that they are measured from.
+        centre: float64 `[size]`, the coordinate-wise median that they are measured from; of variances the square of
+            that of the standard deviations.
         middle: What `middle_of` gives of the same states, where it was asked for.
     """
 
@@ -135,7 +136,7 @@ def distances(states: Sequence[FlatState], middle: Middle | None = None) -> Dist
     parameters, statistics = np.zeros(count), np.zeros(count)
     median_state = np.empty(arrangement.size)
     result = None if middle is None else np.empty(arrangement.size)
-    with np.errstate(over="ignore"):  # too far to be told is far
+    with np.errstate(over="ignore", invalid="ignore"):  # too far to be told is far
         for block, values in _parameter_blocks(states):
             ordered = _by_coordinate(values)
             median_state[block] = centre = median(ordered)
@@ -145,18 +146,20 @@ def distances(states: Sequence[FlatState], middle: Middle | None = None) -> Dist
         for channels, means, variances in _channel_blocks(states):
             ordered, ordered_variances = _by_coordinate(means), _by_coordinate(variances)
             median_state[arrangement.means[channels]] = centre = median(ordered)
-            median_state[arrangement.variances[channels]] = median(ordered_variances)
             usual = median(np.sqrt(ordered_variances[:, (count - 1) // 2 : count // 2 + 1]))
+            median_state[arrangement.variances[channels]] = np.square(usual)
             unit = np.sqrt(np.square(usual) + _EPSILON)
             statistics += _squares(means, centre, unit)
             statistics += _squares(np.sqrt(variances), usual, unit)
             if middle is not None and result is not None:
                 result[arrangement.means[channels]] = centre = middle(ordered)
                 result[arrangement.variances[channels]] = _middle_variance(means, variances, centre, middle)
-    coordinates = max(1, 2 * len(arrangement.means))
-    size = float(np.median([state.magnitudes[0] for state in states])) or 1.0
-    apart = np.sqrt(parameters / max(1, arrangement.parameter_count))
-    return Distances(apart / size, np.sqrt(statistics / coordinates), median_state, result)
+        coordinates = max(1, 2 * len(arrangement.means))
+        size = float(np.median([state.magnitudes[0] for state in states])) or 1.0
+        of_parameters = np.sqrt(parameters / max(1, arrangement.parameter_count)) / size
+        of_statistics = np.sqrt(statistics / coordinates)
+    of_parameters, of_statistics = (np.where(np.isnan(its), np.inf, its) for its in (of_parameters, of_statistics))
+    return Distances(of_parameters, of_statistics, median_state, result)
 
 
 def _middle_variance(means: Floats, variances: Floats, centre: Doubles, middle: Middle) -> Doubles:
