@@ -9,11 +9,11 @@ in,
 and the x_j' averaged and pooled as states that count alike. So a state that is rare weighs less, and is not cut off as
 at the ends of a trimmed mean. Parameters and statistics have a radius each.
 
-Hostile ones, a share h of all, move means and deviations by about h r at most, as a root of the mean square over all C
-channels, wherever they are; by what they add to the spread that is pooled; and by what they move the median. There is
-one radius for all channels: in a single one that is up to h r sqrt(2 C) deviations, and its variance grows by
-h (r sqrt(2 C))^2 of itself. Where most states stand still, r is told by those that have moved alone, and so by hostile
-ones if these are half of them.
+The result is no further than r from m, by the same distance (Minkowski's inequality), wherever states are. Hostile
+ones, a share h of all, move the means by h r at most and the deviations by about h r, but by up to sqrt(h) r where it
+is all in few channels, since variances are pooled; and both by what they move m and r. There is one radius for all C
+channels: within it a single one may go r sqrt(2 C) deviations. Where most states stand still, those that have moved
+tell r by themselves: hostile ones, if these are half of them.
 
 Source:
     Karimireddy et al. 2021, Learning from history for Byzantine robust optimization, ICML, equation 5; there the centre
