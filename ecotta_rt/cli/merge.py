@@ -94,7 +94,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_share,
         nargs="?",
         const=0.25,
-        default=0.0,
         metavar="SHARE",
         help="draw what is merged towards the source, the own state of --bundle, as if that were so large a share of "
         "the boards: less is lost on pictures like those of the training, and a little less gained far from them "
@@ -139,7 +138,7 @@ def run(args: argparse.Namespace) -> int:
         robust=args.robust,
         clusters=args.clusters,
         bundle=_bundle_state(args.bundle),
-        source_share=args.source_share,
+        source_share=args.source_share or 0.0,
         **({} if args.most_left_out is None else {"most_left_out": args.most_left_out}),
     )
     with WorkProgress(_TITLE) as progress:
@@ -284,5 +283,8 @@ def _notes(args: argparse.Namespace, merged: "Merged", paths: Sequence[Path]) ->
     for path, group in zip(paths, merged.groups, strict=True):
         if args.robust and len(group.members) < 3:
             yield f"{path}: of {len(group.members)} none can be told from the rest; --robust compares three or more"
+        if group.drawn:
+            whose = f"{group.drawn[0]}{f' and {len(group.drawn) - 1} more' if len(group.drawn) > 1 else ''}"
+            yield f"{path}: drawn towards the source before: {whose}; give --source-share at the last merge alone"
     if args.clusters and (more := _outputs(args.out, len(paths) + 1)[-1]).exists():
         yield f"{more} is of an earlier merge, which had more kinds of place"

@@ -26,7 +26,7 @@ __all__ = ["SCHEMA", "add_arguments", "refuse_options", "run"]
 _TITLE = "ecotta merge"
 _SUFFIX = ".safetensors"
 _FRAMES = 1000
-_OF_STATES = ("robust", "clusters", "rule", "bundle", "plot")
+_OF_STATES = ("robust", "most_left_out", "clusters", "source_share", "rule", "bundle", "plot")
 
 SCHEMA = 1
 """Version of the JSON object."""
@@ -141,7 +141,7 @@ def _check(args: argparse.Namespace, names: Sequence[str], outs: Sequence[Path])
     """Refuse before torch is imported what can be refused."""
     if args.out.suffix != _SUFFIX:
         raise UsageError(f"--out {args.out}: give a {_SUFFIX} file")
-    given = [f"--{name.replace('_', '-')}" for name in _OF_STATES if getattr(args, name, None)]
+    given = [f"--{name.replace('_', '-')}" for name in _OF_STATES if _is_given(getattr(args, name, None))]
     if given:
         raise UsageError(f"{', '.join(given)}: for states of boards, not for --networks; leave it out")
     if args.weights == "counts":
@@ -214,6 +214,11 @@ def _print(members: Sequence["Member"], origin: "Origin", outs: Sequence[Path]) 
     show(in_columns([row[: len(rows[0])] for row in rows], right=range(1, len(rows[0]))))
     for place, out in enumerate(outs):
         show(f"{out}" + (f": the head of {members[place].name}" if len(outs) > 1 else ""))
+
+
+def _is_given(value: Any) -> bool:
+    """0 is, too."""
+    return value is not None and value is not False
 
 
 def _facts(

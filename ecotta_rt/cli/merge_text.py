@@ -44,7 +44,7 @@ def merge_text(merged: Merged, paths: Sequence[Path], by_hand: bool, asked: bool
         by_hand: Whether weights were given, so that shares are to be told.
         asked: Whether it was said how many kinds of place there are to be.
     """
-    rows: list[Sequence[str]] = [("", "states", "followed", "learned", "largest share")]
+    rows: list[Sequence[str]] = [("", "states", "followed", "learned", "largest share of the boards")]
     rows += [_row(path, group) for path, group in zip(paths, merged.groups, strict=True)]
     count = sum(len(group.members) for group in merged.groups)
     digest = merged.groups[0].state.network_digest[:12]
@@ -55,7 +55,7 @@ def merge_text(merged: Merged, paths: Sequence[Path], by_hand: bool, asked: bool
         best = "" if asked else "best division: "
         heading += f" ({best}silhouette {merged.clusters.silhouette:.2f})"
     share = merged.groups[0].state.metadata.get(SOURCE_SHARE)
-    heading += f", {100 * float(share):g} % of it the source" if share else ""
+    heading += f", {100 * float(share):g} % of it the source and the rest of the boards" if share else ""
     left_out = len(merged.left_out)
     heading += f"; {left_out} left out" if left_out else ""
     text = f"{heading}\n{in_columns(rows, right={1, 2, 3, 4})}"

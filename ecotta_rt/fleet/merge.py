@@ -4,7 +4,7 @@
     merged.groups[0].state.save("all.state.safetensors")
 
 Momentum begins anew in a merged state, and so does what a run remembers of its stream (filter, places). It counts the
-frames of all: so merged states can be merged.
+frames of all: so merged states can be merged; but one that was drawn towards the source has it in it already.
 """
 
 from collections.abc import Callable, Sequence
@@ -49,12 +49,15 @@ class MergedGroup:
     Attributes:
         state: What they make.
         members: Their names.
-        shares: Of each in the statistics; they sum to 1.
+        shares: The weight of each in the statistics, before it is clipped or trimmed, and before a share of the source
+            is counted in; they sum to 1.
+        drawn: Names of members that are merged states themselves, drawn towards the source.
     """
 
     state: AdaptState
     members: tuple[str, ...]
     shares: tuple[float, ...]
+    drawn: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -118,7 +121,7 @@ def merge(
             report(label + 1, int(labels.max()) + 1, f"{sum(len(group.members) for group in groups)} states merged")
     if not groups:
         raise InputFileError(f"none of {len(states)} states can be used; the first: {left_out[0].why}")
-    if len(left_out) > options.most_left_out * len(states):
+    if len(left_out) > round(options.most_left_out * len(states), 6):  # 0.29 of 100 are 29, and not 28.999
         raise InputFileError(
             f"{len(left_out)} of {len(states)} states would be left out, more than {options.most_left_out:.0%} "
             f"(--most-left-out); the first: {left_out[0].why}"
@@ -213,6 +216,7 @@ def _merged(
         state=states[0].arrangement.state(merged, states[0].network_digest, metadata),
         members=tuple(state.name for state in states),
         shares=tuple(weight / total for weight in weights.statistics),
+        drawn=tuple(state.name for state in states if SOURCE_SHARE in state.metadata),
     )
 
 

@@ -55,7 +55,7 @@ def checked(options: MergeOptions, count: int) -> tuple[str, Sequence[float] | N
         raise UsageError("no states to merge; name at least one")
     if options.clusters:
         require_few(count)
-    if options.clusters is not True and options.clusters and not 2 <= options.clusters <= count:
+    if not isinstance(options.clusters, bool) and not 2 <= options.clusters <= count:
         raise UsageError(
             f"{options.clusters} kinds of place of {count} states: give 2 or more, and at most one a state"
         )

@@ -159,6 +159,8 @@ def _share(config: Mapping[str, object], name: str, default: float) -> float:
     value = config.get(name, default)
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
         raise ConfigurationError(f"run configuration: {name} = {value!r}: expected a share, 0 to 1")
+    if name == "source-share" and value == 1:
+        raise ConfigurationError("run configuration: source-share = 1: expected less; all of the source is the bundle")
     return float(value)
 
 

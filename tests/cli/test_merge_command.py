@@ -167,6 +167,7 @@ def test_drawn_to_the_source_a_merged_state_lies_between(boards, bundle, tmp_pat
     source = read_bundle(bundle).initial_state().statistics["norm.mean"]
     merged, drawn = (AdaptState.load(path).statistics["norm.mean"] for path in (plain, half))
     np.testing.assert_allclose(drawn, (source + merged) / 2, rtol=1e-5)
+    assert "drawn towards the source before" in run(capsys, half, plain, "-o", tmp_path / "both.safetensors")[2]
     arguments = [boards, "-o", half, "--force", "--bundle", bundle, "--source-share"]
     assert json.loads(run(capsys, *arguments, "--json")[1])["source_share"] == 0.25
 
@@ -175,6 +176,7 @@ def test_drawn_to_the_source_a_merged_state_lies_between(boards, bundle, tmp_pat
     ("arguments", "code", "said"),
     [
         (["BOARDS", "-o", "all.safetensors", "--clusters", "1"], 2, "1 kinds of place of 6 states: give 2 or more"),
+        (["BOARDS", "-o", "all.safetensors", "--clusters", "0"], 2, "0 kinds of place of 6 states"),
         (["BOARDS", "-o", "all.safetensors", "--clusters", "7"], 2, "7 kinds of place of 6 states"),
         (["-o", "all.safetensors", "--clusters", "BOARDS"], 2, "name the states before it"),
         (["-o", "all.safetensors", "--source-share", "BOARDS"], 2, "a share, or nothing; name the states before it"),

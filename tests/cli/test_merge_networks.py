@@ -221,6 +221,9 @@ def test_files_of_ours_of_other_classes_or_models_are_refused(folder, tmp_path, 
         (["one.safetensors", "two.safetensors", "--head", "fc"], "--head fc"),
         (["one.safetensors", "--checkpoint", "one.pt", "two.pt"], "all of them belong to one network"),
         (["one.safetensors", "two.safetensors", "--robust"], "--robust: for states of boards"),
+        (["one.safetensors", "two.safetensors", "--source-share", "0.3"], "--source-share: for states of boards"),
+        (["one.safetensors", "two.safetensors", "--most-left-out", "0"], "--most-left-out: for states of boards"),
+        (["one.safetensors", "two.safetensors", "--clusters", "0"], "--clusters: for states of boards"),
     ],
 )
 def test_what_cannot_be_meant_is_a_usage_error(folder, tmp_path, capsys, monkeypatch, words, says):

@@ -60,7 +60,8 @@ def test_the_order_of_the_states_changes_nothing(data):
     order = data.draw(st.permutations(range(count)))
     rule, clusters = data.draw(st.sampled_from(RULES)), data.draw(st.booleans())
     share = data.draw(st.sampled_from([0.0, 0.3]))
-    source = BundleState(FlatStates().read(sent(state(9))[0]))
+    source = BundleState(FlatStates().read(sent(state(9))[0])) if share or data.draw(st.booleans()) else None
+    robust = data.draw(st.booleans())
     counts = data.draw(st.lists(st.integers(1, 400), min_size=count, max_size=count))
     boards = [
         state(seed, place=5.0 * (seed % 2), followed=behind, learned=seed)
@@ -70,7 +71,7 @@ def test_the_order_of_the_states_changes_nothing(data):
 
     def contents(places):
         its = None if given_weights is None else tuple(given_weights[place] for place in places)
-        options = MergeOptions(rule, its, clusters=clusters, bundle=source, source_share=share)
+        options = MergeOptions(rule, its, robust, clusters, bundle=source, source_share=share, most_left_out=1.0)
         return [group.state.to_bytes() for group in merge(sent(*(boards[place] for place in places)), options).groups]
 
     assert contents(order) == contents(range(count))
@@ -279,6 +280,22 @@ def test_a_robust_merge_that_leaves_out_too_many_is_refused():
     assert len(merge([*honest, *bad[4:8]], ROBUST).left_out) == 4
 
 
+def test_a_share_left_out_counts_as_it_is_written():
+    bad = [replace(one, data=b"rubbish") for one in sent(*(state(0) for _ in range(29)))]
+    honest = sent(*(state(seed) for seed in range(71)))
+
+    assert len(merge([*honest, *bad], replace(ROBUST, most_left_out=0.29)).left_out) == 29  # 0.29 * 100 < 29
+
+
+def test_who_was_drawn_towards_the_source_before_is_told():
+    source = BundleState(FlatStates().read(sent(state(9))[0]))
+    before = merged([state(1), state(2)], MergeOptions(bundle=source, source_share=0.25))
+
+    (group,) = merge(sent(before, state(3))).groups
+
+    assert group.drawn == ("board-0",)
+
+
 def test_as_many_of_one_network_as_of_another_are_not_merged():
     with pytest.raises(InputFileError, match=r"board-1: belongs to network cdcdcdcdcdcd, board-0 to abababababab"):
         merge(sent(state(0), state(1, network="cd" * 32)), ROBUST)
@@ -313,6 +330,7 @@ def test_states_that_do_not_say_their_frames_need_weights():
         (MergeOptions(weights=(0.0, 0.0)), "not all 0"),
         (MergeOptions(weights=(1.0, float("nan"))), "0 or more"),
         (MergeOptions(most_left_out=1.5), "left out at most: 0 to 1"),
+        (MergeOptions(clusters=0), "0 kinds of place of 2 states"),
     ],
 )
 def test_options_that_cannot_be_meant_are_refused(options, said):

@@ -290,6 +290,7 @@ def test_too_few_nodes_are_waited_for_and_then_it_is_said(nodes):
         ({"clusters": 1}, "clusters = 1: expected true, false, or 2 to"),
         ({"source-share": 0.5}, "source-share needs bundle"),
         ({"source-share": 1.5, "bundle": "net.ecotta"}, "source-share = 1.5: expected a share"),
+        ({"source-share": 1.0, "bundle": "net.ecotta"}, "source-share = 1: expected less"),
         ({"most-left-out": "half"}, "most-left-out = 'half': expected a share"),
         ({"bundle": "net.ecotta", "network": "ab"}, "give one of them"),
         ({"least-nodes": 0}, "expected a whole number, 1 to"),
