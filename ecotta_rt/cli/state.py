@@ -112,9 +112,10 @@ def _list(location: "StateLocation", camera: str | None, which: Sequence[str]) -
     if location.file is not None:
         facts = file_facts(location.file)
         return file_text(facts), {"file": facts}
-    if location.boards and camera is None:
-        files = [file_facts(path) for path in location.boards.values()]
-        return files_text(files, location.boards), {"files": files}
+    boards = {name: path for name, path in location.boards.items() if camera in (None, name)}
+    if boards:
+        files = [file_facts(path) for path in boards.values()]
+        return files_text(files, boards), {"files": files}
     cameras = location.cameras if camera is None else [location.camera(camera)]
     found = [camera_facts(one) for one in cameras]
     text = "\n\n".join(map(camera_text, found)) or f"{location.where}: no states{location.hint}"

@@ -10,7 +10,7 @@ from ecotta_rt.daemon.saving.kept_states import CameraStates, KeptState
 from ecotta_rt.daemon.saving.snapshot_files import is_source
 from ecotta_rt.errors import InputFileError, UsageError
 from ecotta_rt.fleet.folder import STATE_SUFFIX, states_in
-from ecotta_rt.messages import in_columns
+from ecotta_rt.messages import escaped, in_columns
 from ecotta_rt.state import MERGED, AdaptState
 
 __all__ = [
@@ -71,7 +71,7 @@ def files_text(facts: Sequence[Mapping[str, Any]], names: Iterable[str]) -> str:
     for one, name in zip(facts, names, strict=True):
         counts = () if one["refused"] else (_count(one["frames_followed"]), _count(one["frames_learned"]))
         size = "?" if one["bytes"] is None else f"{one['bytes'] / _KIB:,.0f}"
-        rows.append((name, (one["network_digest"] or "")[:12], *(counts or ("", "")), size))
+        rows.append((escaped(name), (one["network_digest"] or "")[:12], *(counts or ("", "")), size))
     refused = [f"  cannot be used: {one['refused']}" for one in facts if one["refused"]]
     count = len(facts)
     heading = f"{count} state{'s' * (count != 1)} of boards, each a file without generations"

@@ -518,6 +518,16 @@ def test_states_of_boards_are_listed(from_boards, capsys):
     assert "gate.state.safetensors: not a safetensors file" in out
     files = json.loads(state(capsys, "list", from_boards, "--json")[1])["files"]
     assert [one.get("frames_followed") for one in files] == [2000, None, 3000]
+    files = json.loads(state(capsys, "list", from_boards, "--camera", "yard", "--json")[1])["files"]
+    assert [one.get("frames_followed") for one in files] == [3000]
+
+
+def test_a_line_break_in_a_boards_name_breaks_no_table(from_boards, capsys):
+    shutil.copy(from_boards / "yard.state.safetensors", from_boards / "ya\nrd.state.safetensors")
+
+    out = state(capsys, "list", from_boards)[1]
+
+    assert [line.split()[1] for line in out.splitlines() if line.startswith("ya\\nrd ")] == [DIGEST]
 
 
 def test_one_of_them_is_shown_by_its_boards_name_and_two_are_compared(from_boards, capsys):
