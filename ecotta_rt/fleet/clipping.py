@@ -56,7 +56,7 @@ def clipped_mean(states: Sequence[FlatState], far: Distances | None = None) -> D
         its_means, its_variances = vector[means], vector[variances]
         if for_statistics < 1:  # deviations, and not variances: a variance as far as r / d of its way is still far
             its_means = centre[means] + for_statistics * (its_means - centre[means])
-            its_variances = np.square(usual + for_statistics * (np.sqrt(its_variances) - usual))
+            its_variances = np.square(usual + for_statistics * (np.sqrt(its_variances.astype(np.float64)) - usual))
         moments.add(its_means, its_variances, 1)
     # The mean of m + f_j (x_j - m) is that of all x_j with weights f_j, and of m with what they lack of 1.
     parameters.add(centre[:count], float((1 - of_parameters).sum()))

@@ -146,7 +146,8 @@ def distances(states: Sequence[FlatState], middle: Middle | None = None) -> Dist
         for channels, means, variances in _channel_blocks(states):
             ordered, ordered_variances = _by_coordinate(means), _by_coordinate(variances)
             median_state[arrangement.means[channels]] = centre = median(ordered)
-            usual = median(np.sqrt(ordered_variances[:, (count - 1) // 2 : count // 2 + 1]))
+            # In float64: of norms that are held the square is their variance again, to the bit of float32.
+            usual = median(np.sqrt(ordered_variances[:, (count - 1) // 2 : count // 2 + 1].astype(np.float64)))
             median_state[arrangement.variances[channels]] = np.square(usual)
             unit = np.sqrt(np.square(usual) + _EPSILON)
             statistics += _squares(means, centre, unit)

@@ -106,6 +106,17 @@ def test_variances_far_away_count_as_those_nearer(times):
     assert away[variances].max() < 1.2  # honest ones are 1 to 1.05
 
 
+@given(st.integers(0, 2**16), st.floats(1e-4, 1e4), st.integers(3, 8))
+def test_norms_that_all_hold_stay_to_the_bit(seed, scale, count):
+    held = {n: np.float32(scale) * a for n, a in state(seed).statistics.items() if n.startswith("bn1")}
+    boards = [state(one, place=one / 9) for one in range(count)]
+    boards = [state(one, statistics={**board.statistics, **held}) for one, board in enumerate(boards)]
+
+    result = merge(sent(*boards), MergeOptions("clipped-mean")).groups[0].state
+
+    assert all(np.array_equal(result.statistics[name], array) for name, array in held.items())
+
+
 @pytest.mark.parametrize(("still", "learned"), [(6, 4), (5, 5), (4, 6), (9, 1)])
 def test_where_most_stand_still_those_that_have_learned_count(still, learned):
     boards = [*(state(0) for _ in range(still)), *(state(1 + seed, place=0.1) for seed in range(learned))]
