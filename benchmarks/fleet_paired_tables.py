@@ -125,7 +125,7 @@ def attacks_table(report: Mapping[str, Any]) -> list[str]:
 
 
 def _more(same: Sequence[Row], pairs: Sequence[tuple[int, int]], pictures: int) -> tuple[str, str]:
-    if same[0]["attack"] == "none" and same[0]["rule"] == "mean":
+    if same[0]["attack"] == "none" and not any(map(any, pairs)):  # the mean itself
         return "", ""
     if same[0]["attack"] != "none" and all(row["same_to_the_bit"] for row in same):
         return "0, to the bit", ""
