@@ -99,6 +99,8 @@ def has_safetensors(path: str | os.PathLike[str]) -> bool:
 def stored_tensors(network: nn.Module) -> dict[str, Tensor]:
     """What is stored of a network: weights in fp16 where that holds them, statistics and vectors in fp32.
 
+    Whole numbers (positions, tables of places) are stored as they are.
+
     Raises:
         UsageError: NaN or infinite values.
     """
@@ -173,5 +175,7 @@ def _refuse_bombs(path: Path) -> None:
 
 
 def _stored(value: Tensor) -> Tensor:
+    if not value.is_floating_point():
+        return value
     half = value.half()
     return half if value.ndim > 1 and bool(torch.isfinite(half).all()) else value.float()
