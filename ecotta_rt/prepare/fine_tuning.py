@@ -24,7 +24,7 @@ from ecotta_rt.prepare.held_out import GUESSES, is_guessing
 from ecotta_rt.prepare.looks import Looks, Seen
 from ecotta_rt.prepare.matching import fill
 from ecotta_rt.prepare.open_network import open_network
-from ecotta_rt.prepare.snapshot import RunIdentity, weights_digest
+from ecotta_rt.prepare.snapshot import RunIdentity, array_digest, weights_digest
 from ecotta_rt.prepare.storing import inner, save_like
 from ecotta_rt.prepare.warmup import fine_tune, run_identity
 from ecotta_rt.prepare.weights import read_safetensors, stored_tensors
@@ -123,7 +123,7 @@ def fine_tuned(
         raise UsageError("fine-tuning needs labels: without them the network would learn its own mistakes")
     say = tell or _nobody
     frames, labels = data.training.frames, data.training.labels
-    run = run_identity(options, frames, labels, weights_digest(inner(network)))
+    run = {**run_identity(options, frames, labels, weights_digest(network)), "held out": _digest(data.held_out)}
     facts: dict[str, Any] = {"epochs": options.epochs, "lr": options.lr, "pictures": len(labels)}
     if path.exists() and not force:
         recipe = _require_same(path, run)
@@ -177,7 +177,7 @@ def require_free(network: nn.Module, path: Path, options: WarmUpOptions, origin:
 
     Raises:
         UsageError: `path` holds something else than an earlier run of the same, or is the network itself; or the
-            network's weights do not lie in its state dict as they do in its factory's.
+            network's weights do not lie in its state dict as they do in its factory's, or no file can hold them.
     """
     if any(given is not None and path.resolve() == Path(given).resolve() for given in (origin.name, origin.checkpoint)):
         raise UsageError(f"{path} is where the fine-tuned network goes, and the network itself: --out another name")
@@ -188,9 +188,26 @@ def require_free(network: nn.Module, path: Path, options: WarmUpOptions, origin:
                 f"--fine-tune: weights of {origin.name} are computed at each call (weight norm, say), and the "
                 "fine-tuned file would not fit it; make them plain in the factory (remove_parametrizations)"
             )
+    _require_storable(network, path)
     if path.exists() and not force:
         recipe = {name: str(value) for name, value in asdict(options).items()}
-        _require_same(path, {**recipe, "network": weights_digest(inner(network))[:12]})  # the pictures come later
+        _require_same(path, {**recipe, "network": weights_digest(network)[:12]})  # the pictures come later
+
+
+def _require_storable(network: nn.Module, path: Path) -> None:
+    """Store and fill once what is stored and filled after the training."""
+    plain = deepcopy(inner(network))
+    try:
+        fill(plain, stored_tensors(plain), path)
+    except (UsageError, InputFileError) as error:
+        raise UsageError(
+            f"--fine-tune: the network cannot be stored as it is, so nothing is trained: {error}. A constant, such as "
+            "a mask, may be a buffer with persistent=False"
+        ) from error
+
+
+def _digest(data: Labelled | None) -> str:
+    return "none" if data is None else f"{array_digest(data.frames)} {array_digest(data.labels)}"
 
 
 def _require_same(path: Path, run: RunIdentity) -> dict[str, Any]:

@@ -124,7 +124,7 @@ def fine_tune(
 
 
 def run_identity(options: WarmUpOptions, frames: Frames, labels: Labels, network: str) -> RunIdentity:
-    """What must not have changed when a run is taken up again; the labels stand for the data and its order."""
+    """What must not have changed when a run is taken up again."""
     # Of soft answers the classes: their last bits depend on the number of threads.
     kind, classes = ("labels", labels) if labels.ndim == 1 else ("own answers", labels.argmax(1))
     digest = array_digest(classes.astype(np.int64))
@@ -133,6 +133,7 @@ def run_identity(options: WarmUpOptions, frames: Frames, labels: Labels, network
         **{name: str(value) for name, value in asdict(options).items()},
         "frames": f"{len(labels)} of {height}x{width}",
         "data": f"{kind} {digest}",
+        "pictures": array_digest(frames),
         "network": network[:12],
     }
 

@@ -12,6 +12,7 @@ from ecotta_rt.data.corruptions import corrupt
 from ecotta_rt.data.corruptions.any_shape import SAMPLE
 from ecotta_rt.data.labelled import Labelled, SourceData, Unlabelled
 from ecotta_rt.errors import Unavailable, UsageError
+from ecotta_rt.method.cut.normalise import Normalised
 from ecotta_rt.method.width.groups import find_groups
 from ecotta_rt.method.width.narrow import narrow
 from ecotta_rt.prepare import looks as looks_module
@@ -184,6 +185,20 @@ def test_what_an_earlier_run_made_is_used_again_by_the_same_run_alone(source, tm
     fewer = SourceData(Labelled(source.training.frames[:64], source.training.labels[:64]))
     with pytest.raises(UsageError, match="frames was 96 of 16x16 and is 64 of 16x16"):
         fine_tuned(small_network(), fewer, path, QUICK, **HERE)
+    training, held_out = source.training, source.held_out
+    other = Labelled(training.frames[:, :, ::-1], training.labels)  # as many pictures a class, and other ones
+    with pytest.raises(UsageError, match=r"made otherwise \(pictures was "):
+        fine_tuned(small_network(), SourceData(other, held_out), path, QUICK, **HERE)
+    unseen = Labelled(held_out.frames[::-1], held_out.labels)
+    with pytest.raises(UsageError, match=r"made otherwise \(held out was "):
+        fine_tuned(small_network(), SourceData(training, unseen), path, QUICK, **HERE)
+    normalised = Normalised(small_network(), (0.2,), (0.5,), 3).eval()
+    for refused in (
+        lambda: fine_tuned(normalised, source, path, QUICK, **HERE),
+        lambda: require_free(normalised, path, QUICK, plain, force=False),
+    ):
+        with pytest.raises(UsageError, match=r"made otherwise \(network was "):
+            refused()
     path.write_bytes(b"precious")
     with pytest.raises(UsageError, match="no fine-tuned network"):
         fine_tuned(small_network(), source, path, QUICK, **HERE)
@@ -199,6 +214,35 @@ def test_without_labels_there_is_nothing_to_learn(source, tmp_path):
         fine_tuned(
             small_network(), SourceData(Unlabelled(source.training.frames)), tmp_path / "x.safetensors", QUICK, **HERE
         )
+
+
+class Buffered(nn.Module):
+    """Beside its weights a table of places, or a mask."""
+
+    def __init__(self, buffer):
+        super().__init__()
+        torch.manual_seed(0)
+        self.body, self.table = WideResNet(10, 1, classes=2), nn.Parameter(torch.zeros(5000, 2))
+        self.register_buffer("buffer", buffer)
+
+    def forward(self, frames):
+        logits = self.body(frames)
+        return logits + (self.buffer if self.buffer.is_floating_point() else self.table[self.buffer[0, 0]])
+
+
+def test_tables_of_places_come_back_whole_and_what_no_file_holds_is_refused_before(source, tmp_path):
+    path, places = tmp_path / "net-fine-tuned.safetensors", torch.tensor([[4097, 3]])
+    network, origin = Buffered(places), Origin("net.safetensors")
+
+    require_free(network, path, QUICK, origin, force=False)
+    found = fine_tuned(network, source, path, QUICK, **HERE)
+
+    stored = read_safetensors(path)[0]
+    assert torch.equal(stored["buffer"], places) and stored["table"].dtype == torch.float16
+    assert_same_weights(load_fine_tuned(Buffered(torch.zeros_like(places)), path), found.network)
+    mask = torch.tensor([0.0, -torch.inf])
+    with pytest.raises(UsageError, match="nothing is trained: .*NaN or infinite values: buffer.*persistent=False"):
+        require_free(Buffered(mask), tmp_path / "other.safetensors", QUICK, origin, force=False)
 
 
 class HeldNorms(WideResNet):

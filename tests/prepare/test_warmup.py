@@ -183,6 +183,8 @@ def test_the_snapshot_of_another_run_is_refused(network, source, tmp_path):
     frames, labels = source
     with pytest.raises(InputFileError, match="another run: frames was .* of 16x16 and is .* of 12x16"):
         warm_up(network, frames[:, :12], labels, QUICK, snapshot=tmp_path / "run.snapshot")
+    with pytest.raises(InputFileError, match=r"another run: pictures was \w+ and is \w+\. Give"):
+        warm_up(network, frames[:, ::-1], labels, QUICK, snapshot=tmp_path / "run.snapshot")
     other_groups = attach(partition(small_network(), torch.zeros(1, 3, 16, 16), 2), kernel=1)
     with pytest.raises(InputFileError, match="other meta groups"):
         warm_up(other_groups, *source, QUICK, snapshot=tmp_path / "run.snapshot")
