@@ -1,8 +1,7 @@
 """Centred clipping: the mean of states of which none is further from the median of all than is usual.
 
-With the coordinate-wise median m of the states x_j, of parameters, means and standard deviations, with their distances
-d_j from it (see `robust`), and with the median r of the distances of those that differ from it, half of these are drawn
-in,
+With the coordinate-wise median m of the states x_j, of parameters, means and standard deviations, their distances d_j
+from it (see `robust`), and the median r of these, half of the states are drawn in,
 
     x_j' = m + min(1, r / d_j) (x_j - m)
 
@@ -12,8 +11,10 @@ at the ends of a trimmed mean. Parameters and statistics have a radius each.
 The result is no further than r from m, by the same distance (Minkowski's inequality), wherever states are. Hostile
 ones, a share h of all, move the means by h r at most and the deviations by about h r, but by up to sqrt(h) r where it
 is all in few channels, since variances are pooled; and both by what they move m and r. There is one radius for all C
-channels: within it a single one may go r sqrt(2 C) deviations. Where most states stand still, those that have moved
-tell r by themselves: hostile ones, if these are half of them.
+channels: within it a single one may go r sqrt(2 C) deviations.
+
+Where more than half of the states stand still, r is the largest distance but for those of a fifth: so what a fifth or
+less have learned does not count there, since hostile ones may be as many, and what more have learned does.
 
 Source:
     Karimireddy et al. 2021, Learning from history for Byzantine robust optimization, ICML, equation 5; there the centre
@@ -27,7 +28,7 @@ from numpy.typing import NDArray
 
 from ecotta_rt.fleet.flat import FlatState
 from ecotta_rt.fleet.pooling import PooledMoments, WeightedMean
-from ecotta_rt.fleet.robust import Distances, distances
+from ecotta_rt.fleet.robust import TRIMMED_SHARE, Distances, distances
 
 __all__ = ["clipped_mean"]
 
@@ -66,10 +67,9 @@ def clipped_mean(states: Sequence[FlatState], far: Distances | None = None) -> D
 
 
 def _factors(apart: Doubles) -> Doubles:
-    """float64 `[n]`: by how much each is drawn in; 1 of those that are no further than half of those that differ."""
-    differ = apart[apart > 0]
-    factors = np.ones(len(apart))
-    if len(apart) > 2 and len(differ):  # two are as far from their median as each other, but for rounding
-        radius = np.median(differ)
+    """float64 `[n]`: by how much each is drawn in; 1 of those that are no further than the radius."""
+    count, factors = len(apart), np.ones(len(apart))
+    if count > 2:  # two are as far from their median as each other, but for rounding
+        radius = np.median(apart) or np.sort(apart)[count - 1 - max(int(TRIMMED_SHARE * count), 1)]
         factors[apart > radius] = radius / apart[apart > radius]
     return factors

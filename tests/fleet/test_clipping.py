@@ -33,7 +33,7 @@ def test_it_is_what_is_written(seeds):
     dp = np.sqrt(((x - m)[:, : at.parameter_count] ** 2).mean(axis=1))
 
     def drawn(values, middle, apart):
-        return middle + np.minimum(1, radius(apart) / np.maximum(apart, 1e-30))[:, None] * (values - middle)
+        return middle + np.minimum(1, np.median(apart) / np.maximum(apart, 1e-30))[:, None] * (values - middle)
 
     by_hand = drawn(x, m, dp).mean(axis=0)
     drawn_means, drawn_deviations = drawn(means, m[at.means], d), drawn(deviations, usual, d)
@@ -41,12 +41,6 @@ def test_it_is_what_is_written(seeds):
     by_hand[at.variances] = (drawn_deviations**2).mean(axis=0) + drawn_means.var(axis=0)
 
     np.testing.assert_allclose(clipped_mean(states), by_hand, rtol=2e-5, atol=1e-6)
-
-
-def radius(apart):
-    """Of those that differ from the centre; a few digits below that none does, but for rounding."""
-    differ = apart[apart > 1e-7]
-    return np.median(differ) if len(differ) else 0.0
 
 
 def test_of_two_it_is_their_mean():
@@ -117,7 +111,7 @@ def test_norms_that_all_hold_stay_to_the_bit(seed, scale, count):
     assert all(np.array_equal(result.statistics[name], array) for name, array in held.items())
 
 
-@pytest.mark.parametrize(("still", "learned"), [(6, 4), (5, 5), (4, 6), (9, 1)])
+@pytest.mark.parametrize(("still", "learned"), [(6, 4), (7, 3), (5, 5), (4, 6), (15, 5)])
 def test_where_most_stand_still_those_that_have_learned_count(still, learned):
     boards = [*(state(0) for _ in range(still)), *(state(1 + seed, place=0.1) for seed in range(learned))]
 
@@ -141,6 +135,18 @@ def test_where_most_stand_still_those_that_have_learned_count(still, learned):
         for one in (clipped, mean)
     ]
     assert 0.4 < moved[0] / moved[1] < 1.1
+
+
+@pytest.mark.parametrize("count", [3, 4, 5, 10, 20, 24])
+def test_where_all_others_stand_still_hostile_ones_count_for_nothing_up_to_a_fifth(count):
+    hostile = max(count // 5, 1)
+    boards = [state(0)] * (count - hostile)
+    turned = {name: np.float32(0.7) * array for name, array in state(0).parameters.items()}
+
+    clipped = merge(sent(*boards, *[state(0, parameters=turned)] * hostile), MergeOptions(robust=True)).groups[0]
+
+    assert len(clipped.members) == count
+    assert all(np.array_equal(array, state(0).parameters[n]) for n, array in clipped.state.parameters.items())
 
 
 def test_numbers_that_overflow_are_far_and_nothing_is_warned_of():
