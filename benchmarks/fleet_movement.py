@@ -1,4 +1,4 @@
-"""How far two hostile states of twenty move what a robust rule makes of them, and how far that is from the mean.
+"""How far hostile states, two of twenty, move what a robust rule makes of them, and how far that is from the mean.
 
 No picture is needed: distances are those of `ecotta_rt.fleet.robust`, over means and standard deviations of all norms,
 in standard deviations of the mean of the honest. A rule is to stay near that mean, with and without the hostile.
@@ -15,11 +15,12 @@ from ecotta_rt.fleet.clipping import clipped_mean
 from ecotta_rt.fleet.flat import FlatState, FlatStates
 from ecotta_rt.fleet.pooling import PooledMoments
 from ecotta_rt.fleet.robust import Middle, median, middle_of
+from ecotta_rt.fleet.sources import StateBytes, StateFile
 from fleet_hostile import HOSTILE, QUARTER, VARIANCES, chosen, two_more, within_limits
 from fleet_rows import Rows
-from fleet_trial import Trial
+from fleet_trial import CHOOSING, Trial
 
-__all__ = ["measure"]
+__all__ = ["choose_rule", "measure"]
 
 Doubles = NDArray[np.float64]
 
@@ -32,6 +33,23 @@ def measure(trial: Trial, rows: Rows) -> None:
     hostile = {name: [within_limits(honest, place, name) for place in range(HOSTILE)] for name in WITHIN_LIMITS}
     hostile["all norms, by a quarter"] = [within_limits(honest, place, "all norms") for place in range(QUARTER)]
     hostile["two honest boards more"] = [two_more(trial, honest, place) for place in range(HOSTILE)]
+    _add(trial, rows, honest, hostile)
+
+
+def choose_rule(trial: Trial, rows: Rows) -> None:
+    """The same of few boards in other corruptions than those of the test, with one or two hostile ones more."""
+    for board in CHOOSING:
+        trial.board_state(board)
+    honest = [StateFile(trial.path(board.name)) for board in CHOOSING]
+    hostile = {
+        f"{name}, by {count} of {len(honest) + count}": [within_limits(honest, place, name) for place in range(count)]
+        for count in (1, HOSTILE)
+        for name in ("all norms", *VARIANCES)
+    }
+    _add(trial, rows, honest, hostile)
+
+
+def _add(trial: Trial, rows: Rows, honest: Sequence[StateFile], hostile: Mapping[str, Sequence[StateBytes]]) -> None:
     reader = FlatStates()
     states = [reader.read(one) for one in honest]
     attacked = {name: [*states, *map(reader.read, its)] for name, its in hostile.items()}

@@ -22,6 +22,7 @@ def render_fleet(report: dict[str, Any]) -> str:
         "kinds": _of_kinds,
         "hostile": attacks_table,
         "movement": movement_table,
+        "choose-rule": movement_table,
         "shares": shares_table,
         "choose-share": shares_table,
         "speed": _of_speed,
@@ -201,7 +202,11 @@ def _note(report: dict[str, Any]) -> str:
         else f"Seed {seeds[0]}"
     )
     sizes = f"{about['stream']} frames a board"
-    sizes += "" if report["measured"] == "fleet movement" else f"; held: {about['held']} test images a domain"
+    sizes += (
+        ""
+        if report["measured"] in ("fleet movement", "fleet choose-rule")
+        else f"; held: {about['held']} test images a domain"
+    )
     sizes += f"; starts: {about['start']} frames" if report["measured"] == "fleet domains" else ""
     return (
         f"{over}. {about['bundle'].removesuffix('.ecotta')}, CIFAR-10 (corrupted here), severity {about['severity']}; "

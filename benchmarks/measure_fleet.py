@@ -17,6 +17,8 @@ shares    the same boards merged and drawn towards the source, by more images, e
 choose-share
           six boards in corruptions that are not among those of the test, on images that are none of the test's, with
           a seed of its own (100): by how much to draw towards the source
+choose-rule
+          as movement, with the six boards of choose-share and one or two hostile ones
 movement  how far two hostile states of twenty move what each robust rule makes, in standard deviations; no pictures
 hostile   twenty boards, two of them hostile: what a robust merge leaves out, and what is left of the attack
 speed     seconds of the processor and the peak of memory of a fresh process that merges 1,000 states
@@ -63,7 +65,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("bundle", type=Path, help="of the network that all boards have")
     parser.add_argument("--data", type=Path, help="the binary version of CIFAR-10; all stages but speed need it")
     parser.add_argument("--work", type=Path, required=True, help="folder for pictures and states; it may be kept")
-    parser.add_argument("--seeds", type=int, nargs="*", help="(0 1 2; of choose-share 100)")
+    parser.add_argument("--seeds", type=int, nargs="*", help="(0 1 2; of choose-share and choose-rule 100)")
     parser.add_argument("--ways", nargs="*", choices=WAYS, default=["follow"], help="follow (default), learn")
     parser.add_argument("--stream", type=int, default=300, help="frames a board adapts to (300)")
     parser.add_argument("--held", type=int, default=100, help="test images a domain, for states that are held (100)")
@@ -188,6 +190,7 @@ STAGES: Mapping[str, Callable[[Trial, Rows], None]] = {
     "kinds": in_kinds,
     "hostile": fleet_hostile.measure,
     "choose-share": fleet_choosing.choose_share,
+    "choose-rule": fleet_movement.choose_rule,
     "movement": fleet_movement.measure,
 }
 

@@ -96,7 +96,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         const=0.25,
         metavar="SHARE",
         help="draw what is merged towards the source, the own state of --bundle, as if that were so large a share of "
-        "the boards: less is lost on pictures like those of the training, and a little less gained far from them "
+        "the boards: less is lost where that does better than what is merged, and less gained where it does worse "
         "(default: 0; without a number 0.25)",
     )
     add(
