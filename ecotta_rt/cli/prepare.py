@@ -16,7 +16,7 @@ they start as an identity: the bundle is there at once, changes nothing but whos
 
 Writes OUT.ecotta-kK.safetensors, the warmed-up meta groups with the statistics of the source data; OUT.ecotta, the
 bundle; and, for a model id with a checkpoint, OUT.safetensors: the frozen network that they fit. With --fine-tune they
-fit OUT.fine-tuned.safetensors, which is written, too. A run that was interrupted goes on after the last whole tenth of
+fit OUT-fine-tuned.safetensors, which is written, too. A run that was interrupted goes on after the last whole tenth of
 an epoch, and a warmed-up state that exists is exported as it is.
 
 examples:
@@ -228,6 +228,7 @@ def _warm_up(
                 tell=progress.say,
                 held_out=held_out,
                 record={} if tuned is None else tuned.record(),
+                force=args.force,
             )
     except KeyboardInterrupt:  # to be gone on with, as after a kill
         _tell("the same command goes on after the last whole tenth of an epoch")
@@ -236,7 +237,8 @@ def _warm_up(
         remove_store(store)
         raise
     remove_store(store)
-    snapshot_beside(fine_tuned_path(out)).unlink(missing_ok=True)
+    if tuned is not None:  # an interrupted fine-tuning may still be gone on with
+        snapshot_beside(fine_tuned_path(out)).unlink(missing_ok=True)
     facts = {"left_out": len(frames.left_out), "held_out": held_out.as_json()}
     return network, {**facts, "fine_tuning": None if tuned is None else dict(tuned.facts)}
 

@@ -89,7 +89,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--threads", type=thread_count, metavar="N", help="threads (default: torch's choice)")
     add("--seed", type=integer, default=0, help="of the order and the augmentation (default 0)")
     add_json(parser)
-    add("--force", action="store_true", help="warm up again and replace what exists")
+    add("--force", action="store_true", help="train again and replace what exists, snapshots of other runs too")
     _add_pictures(parser.add_argument_group("pictures"))
     _add_bundle(parser.add_argument_group("bundle"))
 

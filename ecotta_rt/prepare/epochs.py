@@ -22,13 +22,17 @@ from ecotta_rt.errors import InputFileError, UsageError
 from ecotta_rt.prepare.augment import Augmentation, augmented
 from ecotta_rt.prepare.snapshot import RunIdentity, read_snapshot, save_snapshot
 
-__all__ = ["WarmUpOptions", "WarmUpProgress", "train"]
+__all__ = ["Diverged", "WarmUpOptions", "WarmUpProgress", "train"]
 
 _SNAPSHOTS = 10
 """In an epoch: one epoch of a large set can take an hour."""
 
 Frames = NDArray[np.uint8]
 Labels = NDArray[np.int64] | NDArray[np.float32]
+
+
+class Diverged(UsageError):
+    """A loss that is no longer finite."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +132,8 @@ def train(
         snapshot: As for `warm_up`.
 
     Raises:
-        UsageError: Labels that are not the network's, or a loss that is no longer finite.
+        UsageError: Labels that are not the network's.
+        Diverged: A loss that is no longer finite; `snapshot` is removed, since it leads there again.
         InputFileError: `snapshot` belongs to another run.
         TransferError: `snapshot` cannot be written.
     """
@@ -159,7 +164,9 @@ def train(
                 place.steps += 1
                 place.loss_sum += loss
                 if not math.isfinite(place.loss_sum):
-                    raise UsageError(f"the loss is {loss} in step {step + 1}: give a smaller lr than {options.lr}")
+                    if snapshot is not None:
+                        snapshot.unlink(missing_ok=True)
+                    raise Diverged(f"the loss is {loss} in step {step + 1}: give a smaller lr than {options.lr}")
                 place.wrong += int((logits.argmax(1) != (target.argmax(1) if target.dim() == 2 else target)).sum())
                 if report:
                     report(_progress(place, per_epoch, options, time.monotonic() - began_s))

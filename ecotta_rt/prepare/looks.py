@@ -4,7 +4,7 @@ Corrupted ones are played with the statistics of each batch, as the device's nor
 with the network's own. Corrupting needs scipy; without it only the clean ones are looked at.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -90,31 +90,32 @@ class Looks:
         self._options = StepOptions(normalisation=normalisation)
         # Drawn in any order: held-out pictures stand class by class, and a batch of one class has its statistics.
         places = np.random.default_rng(seed).permutation(len(held_out.labels))[:_MOST_CORRUPTED]
-        self._labels = held_out.labels[places]
-        self._corrupted: Mapping[str, NDArray[np.uint8]] = {}
+        self._places, self._seed = places, seed
         why = _why_not(held_out, len(places))
-        if why is None:
-            self._corrupted = {
-                name: corrupt_any(held_out.frames[places], name, severity=_SEVERITY, seed=seed) for name in SAMPLE
-            }
-        elif tell is not None:
+        self._corruptions = SAMPLE if why is None else ()
+        if why is not None and tell is not None:
             tell(f"held-out pictures are played clean alone: {why}")
 
     def see(self, network: nn.Module) -> Seen:
         """Play them to a network in evaluation mode, which stays as it is."""
         clean = wrong_answers(network, self._clean, self._batch)
-        if not self._corrupted:
+        if not self._corruptions:
             return Seen(clean, None)
         pieces = partition(deepcopy(network), torch.zeros(1, *self._frame_shape()), self._parts)
         adaptable = attach(pieces, 1)
         start_as_identity(adaptable)
         answer = TorchEngine(adaptable, self._options).predict
-        played = [Labelled(frames, self._labels) for frames in self._corrupted.values()]
-        return Seen(clean, np.stack([wrong_answers(answer, data, self._batch) for data in played]))
+        # One kind at a time, anew at each look: at 224 x 224 each is 60 MB, which would stay through the training.
+        wrong = [wrong_answers(answer, self._corrupted(name), self._batch) for name in self._corruptions]
+        return Seen(clean, np.stack(wrong))
+
+    def _corrupted(self, name: str) -> Labelled:
+        frames = corrupt_any(self._clean.frames[self._places], name, severity=_SEVERITY, seed=self._seed)
+        return Labelled(frames, self._clean.labels[self._places])
 
     def as_json(self) -> dict[str, Any]:
         """What is played."""
-        return {"pictures": len(self._clean.labels), "corruptions": list(self._corrupted), "severity": _SEVERITY}
+        return {"pictures": len(self._clean.labels), "corruptions": list(self._corruptions), "severity": _SEVERITY}
 
     def _frame_shape(self) -> tuple[int, int, int]:
         height, width, channels = self._clean.frames.shape[1:]

@@ -37,7 +37,8 @@ from ecotta_rt.prepare.narrowed import channels_in
 from ecotta_rt.prepare.networks import MODELS
 from ecotta_rt.prepare.open_network import open_network
 from ecotta_rt.prepare.recipe import following, with_class_tables
-from ecotta_rt.prepare.warmup import Labels, warm_up
+from ecotta_rt.prepare.snapshot import forget_other
+from ecotta_rt.prepare.warmup import Labels, run_identity, warm_up
 from ecotta_rt.state import AdaptState
 
 __all__ = [
@@ -153,6 +154,7 @@ def prepare(
     tell: Callable[[str], None] | None = None,
     held_out: HeldOut | None = None,
     record: Mapping[str, str] = MappingProxyType({}),
+    force: bool = False,
 ) -> AdaptState:
     """Cut, attach, warm up and save.
 
@@ -170,6 +172,7 @@ def prepare(
         tell: Called with a line for each error of the held-out frames.
         held_out: Keeps these errors, for a caller who wants them as numbers; made of `data` where it is None.
         record: What was done to the network before, for the state's metadata: see `FineTuned.record`.
+        force: Remove a snapshot of another run, which is refused otherwise.
 
     Returns:
         The state that was saved.
@@ -196,6 +199,8 @@ def prepare(
         labels, whose = data.training.labels, "given"
     else:
         labels, whose = frozen_answers(adaptable, frames, options.batch), "the network's own answers"
+    if force:
+        forget_other(snapshot, run_identity(options, frames, labels, adaptable.digest()))
     state = warm_up(adaptable, frames, labels, options, report=report, snapshot=snapshot)
     held_out.measure("after it", TorchEngine(adaptable, StepOptions(normalisation="source"), state).predict)
     how = {"data": origin, "labels": whose}

@@ -18,7 +18,15 @@ from torch import nn
 from ecotta_rt.errors import InputFileError
 from ecotta_rt.files.atomic import write_atomic
 
-__all__ = ["RunIdentity", "array_digest", "read_snapshot", "save_snapshot", "weights_digest"]
+__all__ = [
+    "RunIdentity",
+    "array_digest",
+    "forget_other",
+    "read_snapshot",
+    "require_known",
+    "save_snapshot",
+    "weights_digest",
+]
 
 RunIdentity = Mapping[str, str]
 """What must not have changed when a run is taken up again: the name of each thing and its value, for messages."""
@@ -48,16 +56,36 @@ def read_snapshot(path: Path | None, run: RunIdentity) -> dict[str, Any] | None:
     """
     if path is None or not path.exists():
         return None
-    try:
-        saved: dict[str, Any] = torch.load(path, weights_only=True)
-        other = saved[_RUN]
-    except Exception as error:  # torch raises a dozen kinds for a damaged file
-        raise InputFileError(f"{path}: not a snapshot of ours, or damaged; remove it to start again") from error
-    if other != dict(run):
-        raise InputFileError(
-            f"{path}: snapshot of another run: {_unlike(other, run)}. Give the same again, or remove it to start anew"
-        )
+    saved = _load(path)
+    if saved[_RUN] != dict(run):
+        raise _of_another_run(path, saved[_RUN], run)
     return saved
+
+
+def require_known(path: Path, known: RunIdentity) -> None:
+    """Refuse a snapshot that `read_snapshot` will refuse, by what is known of the run before its data are read.
+
+    Raises:
+        InputFileError: As `read_snapshot`.
+    """
+    if not path.exists():
+        return
+    run = _load(path, mmap=True)[_RUN]
+    if not isinstance(run, dict) or any(run.get(name) != value for name, value in known.items()):
+        here = {name: run.get(name, "not there") for name in known} if isinstance(run, dict) else run
+        raise _of_another_run(path, here, known)
+
+
+def forget_other(path: Path, run: RunIdentity) -> None:
+    """Remove a snapshot that `read_snapshot` would not give to `run`; its own leads to the same as a new start."""
+    if not path.exists():
+        return
+    try:
+        of_run = _load(path, mmap=True)[_RUN] == dict(run)
+    except InputFileError:
+        of_run = False
+    if not of_run:
+        path.unlink()
 
 
 def weights_digest(network: nn.Module) -> str:
@@ -74,6 +102,21 @@ def array_digest(array: NDArray[Any]) -> str:
     for start in range(0, len(array), rows):  # frames may be mapped from a file that is larger than the memory
         crc = zlib.crc32(np.ascontiguousarray(array[start : start + rows]).tobytes(), crc)
     return f"{crc:08x}"
+
+
+def _load(path: Path, *, mmap: bool = False) -> dict[str, Any]:
+    try:
+        saved: dict[str, Any] = torch.load(path, weights_only=True, mmap=mmap)
+        saved[_RUN]
+    except Exception as error:  # torch raises a dozen kinds for a damaged file
+        raise InputFileError(f"{path}: not a snapshot of ours, or damaged; remove it to start again") from error
+    return saved
+
+
+def _of_another_run(path: Path, before: object, now: RunIdentity) -> InputFileError:
+    return InputFileError(
+        f"{path}: snapshot of another run: {_unlike(before, now)}. Give the same again, or remove it to start anew"
+    )
 
 
 def _unlike(before: object, now: RunIdentity) -> str:

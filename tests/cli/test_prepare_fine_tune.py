@@ -74,20 +74,20 @@ def test_one_command_trains_the_network_and_then_its_groups(here, capsys):
     tuning = done["fine_tuning"]
     assert tuning["used"] and (tuning["epochs"], tuning["lr"], tuning["pictures"]) == (3, 0.1, 30)
     assert set(tuning["held_out"]["wrong_percent"]["after"]) == {"clean", "corrupted"}
-    assert done["files"] == ["net.fine-tuned.safetensors", "net.ecotta-k2.safetensors"]
-    assert files(here) == ["net.ecotta-k2.safetensors", "net.fine-tuned.safetensors", "net.py"]
+    assert done["files"] == ["net-fine-tuned.safetensors", "net.ecotta-k2.safetensors"]
+    assert files(here) == ["net-fine-tuned.safetensors", "net.ecotta-k2.safetensors", "net.py"]
     state = AdaptState.load("net.ecotta-k2.safetensors")
     assert state.metadata["fine_tuned"].startswith("3 x 30 pictures, step size 0.1; held-out pictures wrong: clean ")
 
     # Its bundle is made of what stands there, with the option or without it, and says what was done.
     assert main(["prepare", "net.py:make", "--out", "net", "--mean", "0.5", "--std", "1", *TINY]) == 0
-    assert "was warmed up on the fine-tuned network net.fine-tuned.safetensors" in capsys.readouterr().err
+    assert "was warmed up on the fine-tuned network net-fine-tuned.safetensors" in capsys.readouterr().err
     assert main(["inspect", "net.ecotta"]) == 0
     assert "fine_tuned" in capsys.readouterr().out
 
     # The file is a checkpoint of the owner's own network.
-    again = open_network("net.py:make", checkpoint=here / "net.fine-tuned.safetensors")
-    stored = read_safetensors("net.fine-tuned.safetensors")[0]
+    again = open_network("net.py:make", checkpoint=here / "net-fine-tuned.safetensors")
+    stored = read_safetensors("net-fine-tuned.safetensors")[0]
     assert all(torch.equal(value, stored[name].float()) for name, value in again.named_parameters())
     plain = dict(open_network("net.py:make").named_parameters())
     assert not any(torch.equal(value, plain[name]) for name, value in again.named_parameters())
@@ -116,7 +116,7 @@ def test_who_interrupts_goes_on_to_the_same_bytes(here, capsys, monkeypatch):
     monkeypatch.setattr(TrainingProgress, "__call__", told)
 
     assert prepare(*asked) == 0
-    assert "net.fine-tuned.safetensors exists and is used as it is" in capsys.readouterr().err
+    assert "net-fine-tuned.safetensors exists and is used as it is" in capsys.readouterr().err
     assert {name: (here / name).read_bytes() for name in made} == made
     assert files(here) == sorted([*made, "net.py"])
 
@@ -163,6 +163,29 @@ def test_what_cannot_be_done_is_refused_before_any_training(here, capsys, subtes
             assert files(here) == ["net.py"]
     assert main(["prepare", "net.py:make", "--fine-tune", "1", *TINY]) == 2
     assert "--fine-tune needs labelled pictures" in capsys.readouterr().err
+
+
+def test_what_an_interrupted_fine_tuning_left_is_known_before_pictures_are_decoded(here, capsys, monkeypatch):
+    from ecotta_rt.cli.progress import TrainingProgress
+
+    def interrupted(self, progress):
+        if progress.step == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(TrainingProgress, "__call__", interrupted)
+        assert prepare("--fine-tune", "1", "--no-bundle") == 130
+    left = (here / "net-fine-tuned.snapshot").read_bytes()
+
+    capsys.readouterr()
+    assert prepare("--fine-tune", "1", "--fine-tune-lr", "0.02", "--no-bundle") == 4
+    message = capsys.readouterr().err
+    assert "lr was 0.01 and is 0.02" in message
+    assert "decoding" not in message and "pictures to learn from" not in message
+    assert prepare("--no-bundle") == 0  # one without it leaves it alone
+    assert (here / "net-fine-tuned.snapshot").read_bytes() == left
+    assert prepare("--fine-tune", "1", "--fine-tune-lr", "0.02", "--no-bundle", "--force") == 0
+    assert not (here / "net-fine-tuned.snapshot").exists()
 
 
 def test_groups_of_the_network_as_it_was_are_not_taken_for_those_of_the_fine_tuned_one(here, capsys):

@@ -1,5 +1,6 @@
 import json
 from copy import deepcopy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,14 +12,15 @@ from ecotta_rt.cli.tune import _CORRUPTIONS
 from ecotta_rt.data.corruptions import corrupt
 from ecotta_rt.data.corruptions.any_shape import SAMPLE
 from ecotta_rt.data.labelled import Labelled, SourceData, Unlabelled
-from ecotta_rt.errors import Unavailable, UsageError
+from ecotta_rt.errors import InputFileError, Unavailable, UsageError
 from ecotta_rt.method.cut.normalise import Normalised
 from ecotta_rt.method.width.groups import find_groups
 from ecotta_rt.method.width.narrow import narrow
+from ecotta_rt.prepare import epochs
 from ecotta_rt.prepare import looks as looks_module
 from ecotta_rt.prepare.checkpoint import load_network, read_network_file, save_network
 from ecotta_rt.prepare.epochs import WarmUpOptions
-from ecotta_rt.prepare.fine_tuning import Origin, fine_tuned, load_fine_tuned, require_free
+from ecotta_rt.prepare.fine_tuning import Origin, fine_tuned, load_fine_tuned, require_free, snapshot_beside
 from ecotta_rt.prepare.looks import Looks, Seen
 from ecotta_rt.prepare.networks import build_network
 from ecotta_rt.prepare.networks.wide_resnet import WideResNet
@@ -70,7 +72,7 @@ class Seeing:
 
 
 def test_the_file_holds_what_is_gone_on_with_and_the_network_given_stays_as_it_was(source, tmp_path):
-    network, path, said = small_network(), tmp_path / "net.fine-tuned.safetensors", []
+    network, path, said = small_network(), tmp_path / "net-fine-tuned.safetensors", []
     before = weights_digest(network)
     seen = Seeing(7, 4)
 
@@ -105,7 +107,7 @@ def test_a_network_that_guesses_is_told_of_before_its_mistakes_are_trained_in(so
 
 
 def test_a_network_that_is_the_worse_for_it_stays_and_no_file_is_written(source, tmp_path):
-    network, path, said = small_network(), tmp_path / "net.fine-tuned.safetensors", []
+    network, path, said = small_network(), tmp_path / "net-fine-tuned.safetensors", []
 
     found = fine_tuned(network, source, path, QUICK, looks=Seeing(4, 5), tell=said.append, **HERE)
 
@@ -114,6 +116,9 @@ def test_a_network_that_is_the_worse_for_it_stays_and_no_file_is_written(source,
     assert not path.exists()
     assert "made it worse (20.0 % wrong in the mean, now 25.0)" in said[-1]
     assert "--fine-tune-lr 0.02" in said[-1]
+    path.write_bytes(b"of an earlier run")
+    fine_tuned(network, source, path, QUICK, looks=Seeing(4, 5), force=True, tell=said.append, **HERE)
+    assert "is of an earlier run" in said[-1]
     assert list(found.record()) == ["fine_tuning_left_out"]
 
 
@@ -124,7 +129,7 @@ def test_corrupted_pictures_may_be_paid_for_with_clean_ones_but_not_unsaid(sourc
     seeing.see = lambda network: both.pop(0)
     said = []
 
-    path = tmp_path / "net.fine-tuned.safetensors"
+    path = tmp_path / "net-fine-tuned.safetensors"
     found = fine_tuned(small_network(), source, path, QUICK, looks=seeing, tell=said.append, **HERE)
 
     assert found.file == path
@@ -145,12 +150,15 @@ def test_errors_weigh_each_look_alike_and_clean_ones_are_compared_picture_by_pic
 
 
 def test_a_killed_run_goes_on_to_the_same_bytes(source, tmp_path):
+    steps = []
+
     def run(name, killed_at=None):
         def report(progress):
+            steps.append(progress.step)
             if progress.step == killed_at:
                 raise KeyboardInterrupt
 
-        path = tmp_path / name / "net.fine-tuned.safetensors"
+        path = tmp_path / name / "net-fine-tuned.safetensors"
         path.parent.mkdir(exist_ok=True)
         fine_tuned(small_network(), source, path, QUICK, report=report, **HERE)
         return path.read_bytes()
@@ -160,11 +168,83 @@ def test_a_killed_run_goes_on_to_the_same_bytes(source, tmp_path):
         with pytest.raises(KeyboardInterrupt):
             run("killed", step)
 
+    steps.clear()
     assert run("killed") == whole
+    assert steps == [9, 10, 11, 12]  # a snapshot after each second step
+
+
+def killed(source, path, options, at):
+    def report(progress):
+        if progress.step == at:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fine_tuned(small_network(), source, path, options, report=report, **HERE)
+    return snapshot_beside(path)
+
+
+def test_the_snapshot_of_another_run_is_refused_early_and_removed_by_force(source, tmp_path):
+    path, other = tmp_path / "net-fine-tuned.safetensors", replace(QUICK, lr=0.01)
+    fine_tuned(small_network(), source, path, other, **HERE)
+    expected = path.read_bytes()
+    path.unlink()
+    snapshot_beside(path).unlink()
+    snapshot = killed(source, path, QUICK, 9)
+
+    require_free(small_network(), path, QUICK, Origin("net.safetensors"), force=False)
+    for refused in (
+        lambda: require_free(small_network(), path, other, Origin("net.safetensors"), force=False),
+        lambda: fine_tuned(small_network(), source, path, other, **HERE),
+    ):
+        with pytest.raises(InputFileError, match=r"another run: lr was 0.02 and is 0.01\. Give"):
+            refused()
+    fine_tuned(small_network(), source, path, other, force=True, **HERE)
+
+    assert path.read_bytes() == expected
+    snapshot.write_bytes(b"damaged")
+    fine_tuned(small_network(), source, path, other, force=True, **HERE)
+    assert path.read_bytes() == expected
+
+
+def test_a_forced_run_that_was_interrupted_goes_on_too(source, tmp_path):
+    path, seen = tmp_path / "net-fine-tuned.safetensors", []
+    killed(source, path, QUICK, 9)
+
+    fine_tuned(small_network(), source, path, QUICK, force=True, report=seen.append, **HERE)
+
+    assert seen[0].step == 9
+
+
+def test_a_run_that_diverged_leaves_nothing_that_stands_in_the_way_of_a_smaller_step(source, tmp_path, monkeypatch):
+    path, step, losses = tmp_path / "net-fine-tuned.safetensors", epochs._step, iter([1.0] * 4 + [float("nan")])
+    monkeypatch.setattr(epochs, "_step", lambda *given: (step(*given)[0], next(losses)))
+    left = []
+
+    with pytest.raises(UsageError, match=r"fine-tuning: the loss is nan in step 5: give a smaller --fine-tune-lr"):
+        fine_tuned(
+            small_network(), source, path, QUICK, report=lambda _: left.append(snapshot_beside(path).exists()), **HERE
+        )
+
+    assert left == [False, False, True, True]
+    assert not snapshot_beside(path).exists() and not path.exists()
+
+
+def test_weights_that_are_no_longer_finite_leave_nothing_either(source, tmp_path, monkeypatch):
+    def broken(network, *given, **more):
+        nn.init.constant_(next(network.parameters()), float("nan"))
+        snapshot_beside(path).write_bytes(b"of the last step")
+
+    path = tmp_path / "net-fine-tuned.safetensors"
+    monkeypatch.setattr("ecotta_rt.prepare.fine_tuning.fine_tune", broken)
+
+    with pytest.raises(UsageError, match="give a smaller --fine-tune-lr than 0.02"):
+        fine_tuned(small_network(), source, path, QUICK, **HERE)
+
+    assert not snapshot_beside(path).exists()
 
 
 def test_what_an_earlier_run_made_is_used_again_by_the_same_run_alone(source, tmp_path):
-    path, said = tmp_path / "net.fine-tuned.safetensors", []
+    path, said = tmp_path / "net-fine-tuned.safetensors", []
     first = fine_tuned(small_network(), source, path, QUICK, looks=Seeing(9, 4), **HERE)
     before = path.read_bytes()
 
@@ -200,13 +280,27 @@ def test_what_an_earlier_run_made_is_used_again_by_the_same_run_alone(source, tm
         with pytest.raises(UsageError, match=r"made otherwise \(network was "):
             refused()
     path.write_bytes(b"precious")
-    with pytest.raises(UsageError, match="no fine-tuned network"):
+    for forced in (False, True):
+        with pytest.raises(UsageError, match="no network that --fine-tune made"):
+            require_free(small_network(), path, QUICK, plain, force=forced)
+    with pytest.raises(UsageError, match="no network that --fine-tune made"):
         fine_tuned(small_network(), source, path, QUICK, **HERE)
     path.unlink()
     with pytest.raises(UsageError, match="the network itself"):
         require_free(small_network(), path, QUICK, Origin(str(path)), force=True)
     fine_tuned(small_network(), source, path, QUICK, looks=Seeing(9, 4), force=True, **HERE)
     assert path.read_bytes() == before
+
+
+def test_that_nobody_looks_is_said_before_the_training(source, tmp_path):
+    said = []
+
+    found = fine_tuned(
+        small_network(), source, tmp_path / "x.safetensors", QUICK, report=said.append, tell=said.append, **HERE
+    )
+
+    assert "no pictures are held out" in said[0]
+    assert "nothing was held out" in found.record()["fine_tuned"]
 
 
 def test_without_labels_there_is_nothing_to_learn(source, tmp_path):
@@ -276,7 +370,7 @@ def test_a_narrower_network_stays_a_file_of_ours_that_says_how_narrow_it_is(sour
     whole = build_network("resnet-8", classes=2)
     widths = {"conv1": 4, "layer2.0.conv1": 2}
     small = narrow(find_groups(whole, torch.zeros(1, 3, 16, 16)), widths).eval()
-    given, path = tmp_path / "small.safetensors", tmp_path / "small.fine-tuned.safetensors"
+    given, path = tmp_path / "small.safetensors", tmp_path / "small-fine-tuned.safetensors"
     save_network(small, given, model="resnet-8", channels=widths)
     small = load_network(given)
 

@@ -71,6 +71,30 @@ def test_warming_up_lowers_the_loss_and_touches_only_the_groups(network, source)
     TorchEngine(network, state=state)  # fits
 
 
+def test_only_a_forced_warm_up_removes_the_snapshot_of_another_run(source, tmp_path):
+    def run(lr, **more):
+        options = WarmUpOptions(epochs=1, batch=16, lr=lr)
+        data = SourceData(Labelled(*source))
+        return prepare(small_network(), data, tmp_path / "net", parts=2, kernel=3, options=options, **more)
+
+    def stop(progress):
+        if progress.step == 3:
+            raise KeyboardInterrupt
+
+    whole, seen = run(0.01), []
+    with pytest.raises(KeyboardInterrupt):
+        run(0.02, report=stop)
+    with pytest.raises(InputFileError, match="lr was 0.02 and is 0.01"):
+        run(0.01)
+
+    assert set(run(0.01, force=True, report=seen.append).compare(whole).values()) == {0.0}
+    assert seen[0].step == 1
+    with pytest.raises(KeyboardInterrupt):
+        run(0.02, report=stop)
+    run(0.02, force=True, report=seen.append)
+    assert seen[6].step == 3
+
+
 def test_the_same_seed_gives_the_same_state(source):
     states = [
         warm_up(attach(partition(small_network(), torch.zeros(1, 3, 16, 16), 2)), *source, QUICK) for _ in range(2)
