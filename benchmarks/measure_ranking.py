@@ -13,8 +13,8 @@ labels' term in the loss, with one teacher. Of halves the power of DistillWeight
 
 Rows are written one by one, and those that are there are kept, so the script may be stopped and begun again; a file of
 other options or sources is refused. By CKA and LogME they have the setting that was found with PARC (halves: that of
-the nearest by LogME). Frames are
-augmented by mirroring at most, and digits not at all: then each source has few answers a picture, which are kept.
+the nearest by LogME). Frames are augmented by mirroring at most, and digits not at all: then each source has few
+answers a picture, which are kept.
 """
 
 import hashlib
@@ -40,6 +40,7 @@ from ecotta_rt.student.evaluate import error_percent
 from ecotta_rt.student.ranking import Ranking, rank, source_weights
 from ecotta_rt.student.similarity import MEASURES
 from ecotta_rt.student.similarity.ranks import spearman
+from ecotta_rt.student.slimmable.recalibrate import recalibrate_on
 from ecotta_rt.student.source_networks import SourceNetwork, find_source_networks, open_source_networks
 from ecotta_rt.student.training import TrainingOptions, train
 from ecotta_rt.student.weighted import Teaching, chosen_sources, source_steps
@@ -56,6 +57,8 @@ OPTIONS = {
 }
 OPTIONS["halves"] = OPTIONS["digits"]
 LONGER = 3
+NORMS = ", norms of all pictures"
+"""Ends the name of a method whose norms are measured again on the pictures without labels, in the end."""
 POWERS = {"halves": (POWER, 4 * POWER)}
 """Of the weights, where they are chosen."""
 METHODS = {
@@ -68,7 +71,7 @@ METHODS = {
         "weighted by cka",
         "weighted by logme",
     ),
-    "halves": ("labels alone", "nearest by logme", "weighted by logme"),
+    "halves": ("labels alone", f"labels alone{NORMS}", "nearest by logme", "weighted by logme", "uniform"),
 }
 METHODS["pictures"] = METHODS["digits"]
 RATES = (0.03, 0.1)
@@ -150,7 +153,8 @@ def main(name: str, folder: Path, out: Path | None = None) -> None:
     save(rows)
     labels = tune(bench, few[TUNING_SEED], "labels alone", [(lr, 1.0) for lr in RATES], rows)
     settings = [(labels[0], share) for share in SHARES]
-    shared = tune(bench, few[TUNING_SEED], METHODS[name][1], settings, rows)
+    nearest = next(method for method in METHODS[name] if method.startswith("nearest"))
+    shared = tune(bench, few[TUNING_SEED], nearest, settings, rows)
     power = choose_power(bench, few[TUNING_SEED], shared, rows)
     for seed in SEEDS:
         for method in METHODS[name]:
@@ -207,7 +211,7 @@ def scores(ranking: Ranking) -> dict[str, Mapping[str, float]]:
 def weights_of(
     method: str, ranking: Ranking, sources: Sequence[SourceNetwork], power: float = POWER
 ) -> Mapping[str, float]:
-    if method == "labels alone":
+    if method.startswith("labels alone"):
         return {}
     if method == "uniform":
         return {one.name: 1 / len(sources) for one in sources}
@@ -262,7 +266,8 @@ def measure(
     if known(rows, method=method, seed=seed) is not None:
         return
     epochs = bench.options.epochs
-    same = known(rows, seed=seed, lr=setting[0], share=setting[1], epochs=epochs, sources=dict(weights))
+    alike = known(rows, seed=seed, lr=setting[0], share=setting[1], epochs=epochs, sources=dict(weights))
+    same = None if method.endswith(NORMS) else alike
     row = dict(same) | {"method": method} if same else run(bench, seed, method, weights, setting, bench.test)
     rows["rows"].append(row)
     save(rows)
@@ -277,7 +282,8 @@ def run(
     judged: Pictures,
 ) -> dict[str, Any]:
     lr, share = setting
-    row = trained(bench, bench.labelled(seed), weights, replace(bench.options, lr=lr, seed=seed), share, judged)
+    options = replace(bench.options, lr=lr, seed=seed)
+    row = trained(bench, bench.labelled(seed), weights, options, share, judged, norms=method.endswith(NORMS))
     row |= {
         "method": method,
         "seed": seed,
@@ -297,6 +303,7 @@ def trained(
     options: TrainingOptions,
     share: float,
     judged: Pictures,
+    norms: bool = False,
 ) -> dict[str, Any]:
     began = time.process_time()
     torch.manual_seed(options.seed)
@@ -306,6 +313,8 @@ def trained(
         every = {one.name: weights.get(one.name, 0.0) for one in bench.sources}
         teaching = chosen_sources(bench.sources, every)
     train(source_steps(student, teaching, labelled, bench.pool.frames, options, share), options)
+    if norms:
+        recalibrate_on(student, bench.pool.frames)
     accuracy = 100 - error_percent(student, judged.frames, judged.labels)
     return {"accuracy": accuracy, "cpu_s": round(time.process_time() - began, 1)}
 

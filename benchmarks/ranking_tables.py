@@ -7,6 +7,7 @@ __all__ = ["render_ranking"]
 
 _METHODS = {
     "labels alone": "labels alone",
+    "labels alone, norms of all pictures": "labels alone, norms of all pictures",
     "nearest": "DistillNearest by parc",
     "weighted": "DistillWeighted by parc",
     "nearest by cka": "DistillNearest by cka or logme",
@@ -22,7 +23,8 @@ _METHODS = {
 
 def render_ranking(report: dict[str, Any]) -> str:
     """Accuracies of the methods, of each source as the only teacher, and how well measures foretell those."""
-    return "\n\n".join((_methods(report), _sources(report), _measures(report), _about(report))) + "\n"
+    measures = [_measures(report)] if report.get("rank_correlation") else []
+    return "\n\n".join((_methods(report), _sources(report), *measures, _about(report))) + "\n"
 
 
 def _judged(report: dict[str, Any], method: str) -> dict[int, dict[str, Any]]:
@@ -73,7 +75,7 @@ def _sources(report: dict[str, Any]) -> str:
 def _measures(report: dict[str, Any]) -> str:
     labels = report.get("labels", 50)
     lines = [f"| measure | rank correlation, {labels} labels, by draw | 500 labels |", "| --- | --- | ---: |"]
-    for measure, found in report.get("rank_correlation", {}).items():
+    for measure, found in report["rank_correlation"].items():
         few = ", ".join(f"{value:+.2f}" for draw, value in found.items() if draw.isdigit())
         lines.append(f"| `{measure}` | {few} | {found['500 labels']:+.2f} |")
     return "\n".join(lines)
@@ -84,9 +86,8 @@ def _about(report: dict[str, Any]) -> str:
     versions = environment["versions"]
     return (
         f"Accuracy on {report['test_pictures']:,} test pictures; by seed: of another draw of labels and other first "
-        f"weights. {_powers(report)}Rank correlation: Spearman over the "
-        f"{len(report['sources'])} sources between the score and the accuracy with the source as the only teacher, one "
-        f"seed. {environment['cpu']}, one thread, torch {versions['torch']}, Python {versions['python']}."
+        f"weights. {_powers(report)}{_correlated(report)}{environment['cpu']}, one thread, torch {versions['torch']}, "
+        f"Python {versions['python']}."
     )
 
 
@@ -97,3 +98,12 @@ def _powers(report: dict[str, Any]) -> str:
         return ""
     told = ", ".join(f"{name.partition(', power ')[2]}: {accuracy:.1f} %" for name, accuracy in tried.items())
     return f"Power of the weights, by 500 other pictures and another draw: {told}; the better one was taken. "
+
+
+def _correlated(report: dict[str, Any]) -> str:
+    if not report.get("rank_correlation"):
+        return ""
+    return (
+        f"Rank correlation: Spearman over the {len(report['sources'])} sources between the score and the accuracy with "
+        "the source as the only teacher, one seed. "
+    )
