@@ -1,4 +1,4 @@
-r"""Which step size and how many passes `ecotta prepare --fine-tune` should take: tried on training images alone.
+r"""What step sizes of `ecotta prepare --fine-tune` bring: tried on training images alone.
 
     python benchmarks/measure_fine_tuning.py resnet-56 --checkpoint resnet56.th \
         --data $ECOTTA_DATA/cifar-10-batches-bin --lrs 0.003 0.01 0.03 --epochs 1 2

@@ -108,7 +108,8 @@ def fine_tune(
         snapshot: As for `warm_up`.
 
     Returns:
-        `network`, in evaluation mode.
+        `network`, in evaluation mode. A file of it holds its weights in fp16: to warm groups up that fit the file, save
+        it and open it again first, as `ecotta prepare --fine-tune` does.
 
     Raises:
         UsageError: As for `warm_up`, and so are the other errors.

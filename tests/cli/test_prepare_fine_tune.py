@@ -101,21 +101,30 @@ def test_who_interrupts_goes_on_to_the_same_bytes(here, capsys, monkeypatch):
     made = {name: (here / name).read_bytes() for name in files(here) if name != "net.py"}
     for name in made:
         (here / name).unlink()
-    told = TrainingProgress.__call__
+    told, steps = TrainingProgress.__call__, []
 
     for title in ("fine-tuning", "warm-up K=2"):
 
         def interrupted(self, progress, title=title):
             told(self, progress)
+            steps.append((self._title, progress.step))
             if self._title == title and progress.step == 2:
                 raise KeyboardInterrupt
 
         monkeypatch.setattr(TrainingProgress, "__call__", interrupted)
         assert prepare(*asked) == 130
         assert "the same command goes on" in capsys.readouterr().err
-    monkeypatch.setattr(TrainingProgress, "__call__", told)
+
+    def noted(self, progress):
+        told(self, progress)
+        steps.append((self._title, progress.step))
+
+    monkeypatch.setattr(TrainingProgress, "__call__", noted)
 
     assert prepare(*asked) == 0
+    tuned, warmed = "fine-tuning", "warm-up K=2"
+    first, second = [(tuned, 1), (tuned, 2)], [(tuned, 2), (tuned, 3), (warmed, 1), (warmed, 2)]
+    assert steps == [*first, *second, (warmed, 2), (warmed, 3)]  # each took up what the one before had left
     assert "net-fine-tuned.safetensors exists and is used as it is" in capsys.readouterr().err
     assert {name: (here / name).read_bytes() for name in made} == made
     assert files(here) == sorted([*made, "net.py"])

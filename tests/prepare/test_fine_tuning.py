@@ -412,6 +412,22 @@ def test_corrupted_pictures_are_those_of_the_benchmark_with_the_statistics_of_ea
     assert SAMPLE == _CORRUPTIONS  # what `ecotta tune` plays
 
 
+def test_a_network_without_norms_is_looked_at_too(source):
+    torch.manual_seed(0)
+    convolutions = [layer for c in (3, 4, 4) for layer in (nn.Conv2d(c, 4, 3, 1, 1), nn.ReLU())]
+    network = nn.Sequential(*convolutions, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)).eval()
+    held_out = source.held_out
+
+    seen = Looks(held_out, parts=2, batch=16).see(network)
+
+    places = np.random.default_rng(0).permutation(len(held_out.labels))
+    for name, found in zip(SAMPLE, seen.corrupted, strict=True):
+        frames = torch.from_numpy(corrupt(held_out.frames[places], name, severity=5, seed=0)).permute(0, 3, 1, 2)
+        with torch.no_grad():
+            answers = network(frames / 255).argmax(1).numpy()
+        assert np.array_equal(found, answers != held_out.labels[places]), name
+
+
 def test_without_scipy_only_clean_pictures_are_looked_at(source, monkeypatch):
     def missing():
         raise Unavailable("corrupting frames needs scipy")

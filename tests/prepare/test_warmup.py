@@ -176,7 +176,9 @@ def test_a_snapshot_that_an_older_version_left_after_an_epoch_goes_on(source, tm
     del old["torch_generator"]
     torch.save(old, path)
 
-    resumed = fine_tune(small_network(), *source, options, snapshot=path).state_dict()
+    seen = []
+    resumed = fine_tune(small_network(), *source, options, report=seen.append, snapshot=path).state_dict()
+    assert seen[0].step == 7
     assert all(torch.equal(value, resumed[name]) for name, value in whole.items())
 
 
