@@ -136,7 +136,8 @@ def run(args: argparse.Namespace) -> int:
         else:
             network, found = _warm_up(args, network, data, frame, out, options, tuning, **geometry)
     show_path = _nothing if args.json == STDOUT else print
-    tuned_file = tuned_file if state is None and (found.get("fine_tuning") or {}).get("used") else None
+    used = (found.get("fine_tuning") or {}).get("used") if state is None else "fine_tuned" in state.metadata
+    tuned_file = fine_tuned_path(out) if used else None
     for path in filter(None, (tuned_file, target)):
         show_path(path)
     if bundle is not None:

@@ -80,8 +80,10 @@ def test_one_command_trains_the_network_and_then_its_groups(here, capsys):
     assert state.metadata["fine_tuned"].startswith("3 x 30 pictures, step size 0.1; held-out pictures wrong: clean ")
 
     # Its bundle is made of what stands there, with the option or without it, and says what was done.
-    assert main(["prepare", "net.py:make", "--out", "net", "--mean", "0.5", "--std", "1", *TINY]) == 0
-    assert "was warmed up on the fine-tuned network net-fine-tuned.safetensors" in capsys.readouterr().err
+    assert main(["prepare", "net.py:make", "--out", "net", "--mean", "0.5", "--std", "1", "--json", *TINY]) == 0
+    shown = capsys.readouterr()
+    assert "was warmed up on the fine-tuned network net-fine-tuned.safetensors" in shown.err
+    assert json.loads(shown.out)["files"] == [*done["files"], "net.ecotta"]
     assert main(["inspect", "net.ecotta"]) == 0
     assert "fine_tuned" in capsys.readouterr().out
 
