@@ -8,7 +8,7 @@ from fleet_trial import CHOOSING, CLEAN, Board, Trial
 
 __all__ = ["SEEDS", "add_shares", "choose_share"]
 
-SEEDS = (100,)
+SEEDS = (100, 101, 102)
 
 
 def choose_share(trial: Trial, rows: Rows) -> None:

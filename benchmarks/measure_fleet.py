@@ -16,7 +16,7 @@ kinds     eight boards in two kinds of place: does `--clusters` find them, and i
 shares    the same boards merged and drawn towards the source, by more images, each answer beside the source's
 choose-share
           six boards in corruptions that are not among those of the test, on images that are none of the test's, with
-          a seed of its own (100): by how much to draw towards the source
+          seeds of its own (100 to 102): by how much to draw towards the source
 choose-rule
           as movement, with the six boards of choose-share and one or two hostile ones
 movement  how far two hostile states of twenty move what each robust rule makes, in standard deviations; no pictures
@@ -65,7 +65,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("bundle", type=Path, help="of the network that all boards have")
     parser.add_argument("--data", type=Path, help="the binary version of CIFAR-10; all stages but speed need it")
     parser.add_argument("--work", type=Path, required=True, help="folder for pictures and states; it may be kept")
-    parser.add_argument("--seeds", type=int, nargs="*", help="(0 1 2; of choose-share and choose-rule 100)")
+    parser.add_argument("--seeds", type=int, nargs="*", help="(0 1 2; of choose-share and choose-rule 100 101 102)")
     parser.add_argument("--ways", nargs="*", choices=WAYS, default=["follow"], help="follow (default), learn")
     parser.add_argument("--stream", type=int, default=300, help="frames a board adapts to (300)")
     parser.add_argument("--held", type=int, default=100, help="test images a domain, for states that are held (100)")
