@@ -1,10 +1,9 @@
 """What measure_slim.py trains: one seed's networks, banks and alone, by a setting; and how they are judged."""
 
-import itertools
 import json
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,7 @@ from ecotta_rt.student.slimda.training import SlimOptions, confusion_heads, slim
 from ecotta_rt.student.slimmable.recalibrate import recalibrate
 from ecotta_rt.student.slimmable.slimmable import Slimmable
 from ecotta_rt.student.slimmable.widths import at_ratio, operations, ratio_for
-from ecotta_rt.student.training import Moment, Steps, TrainingOptions, sgd, train
+from ecotta_rt.student.training import Steps, TrainingOptions, sgd, train
 from small_networks import wrn_10_1
 
 __all__ = [
@@ -57,8 +56,6 @@ TUNING_EPOCHS = 6
 HELD_OUT = 4000
 SAMPLED = {"bank": 4, "alone": 1}
 """Widths a step."""
-PACE_STEPS = 8
-"""Of each kind, to tell how long a training takes just now."""
 
 _TOLD_EVERY_S = 20
 
@@ -135,25 +132,6 @@ class Trial:
     def bank(self, setting: Setting) -> tuple[Slimmable, nn.Linear, float]:
         """Trained, with its two other classifiers, and the seconds of a core that this took."""
         return self._trained("bank", self.fresh(), setting, SAMPLED["bank"])
-
-    def pace(self, setting: Setting) -> Callable[[], float]:
-        """Asked, takes some steps of both kinds; seconds of a core that the whole training of a bank takes just now."""
-        slimmable = self.fresh()
-        options, slim = self.options(setting), setting.slim(SAMPLED["bank"])
-        steps = slimda_steps(slimmable, confusion_heads(slimmable, self.seed), self.domains, options, slim)
-        first = round(slim.source_share * self.epochs)
-
-        def now() -> float:
-            spent_s = []
-            for epoch, epochs in ((0, first), (self.epochs // 2, self.epochs - first)):
-                moment = Moment(epoch, self.epochs, epoch * steps.per_epoch, self.epochs * steps.per_epoch)
-                began = time.process_time()
-                for batch in itertools.islice(steps.batches(torch.Generator().manual_seed(self.seed)), PACE_STEPS):
-                    steps.step(batch, moment)
-                spent_s.append((time.process_time() - began) / PACE_STEPS * steps.per_epoch * epochs)
-            return sum(spent_s)
-
-        return now
 
     def trained_alone(self, share: float, widths: Widths, setting: Setting) -> tuple[Slimmable, nn.Linear, float]:
         return self._trained(f"alone-{share:.4f}", self.alone(widths), setting, SAMPLED["alone"])

@@ -178,7 +178,7 @@ def test_a_limit_of_time_makes_it_narrower_and_prepare_takes_what_comes_out(fold
     from ecotta_rt.student.slimda import device_cost
     from ecotta_rt.student.slimmable.widths import operations
 
-    def by_operations(self, bundle, way, well_timed):
+    def by_operations(self, bundle, way):
         return operations(self.bank.slimmable.groups, self.made_last) / 1e4
 
     def prepared(self, widths, *rest, real=device_cost.Bundles._prepared):

@@ -126,14 +126,14 @@ class Bundles:
         network, traces = self._prepared(widths, stem), dict[str, Traced]()
         ms = None
         if not sure:
-            found = self._learning(widths, stem, network, traces, well_timed=True)
+            found = self._learning(widths, stem, network, traces)
             if not found.fits(most_ms):
                 return found
             ms = found.cost.ms
         bundle = self._exported(network, stem, self.options, traces)
         manifest = read_bundle(bundle).manifest
         if ms is None:
-            ms = self._ms(bundle, self.way(manifest), well_timed=True)
+            ms = self._ms(bundle, self.way(manifest))
         made = self.planned(widths, manifest, ms)
         return replace(made, bundle=bundle) if made.fits(most_ms) else made
 
@@ -157,18 +157,15 @@ class Bundles:
         export_bundle(network, warmed_path(stem, self.parts), bundle, options, traces=traces)
         return bundle
 
-    def _learning(
-        self, widths: Widths, stem: Path, network: nn.Module, traces: dict[str, Traced], *, well_timed: bool = False
-    ) -> Measured:
+    def _learning(self, widths: Widths, stem: Path, network: nn.Module, traces: dict[str, Traced]) -> Measured:
         bundle = self._exported(network, stem, replace(self.options, learning_only=True), traces)
         manifest = read_bundle(bundle).manifest
-        return self.planned(widths, manifest, self._ms(bundle, self.way(manifest), well_timed))
+        return self.planned(widths, manifest, self._ms(bundle, self.way(manifest)))
 
-    def _ms(self, bundle: Path, way: Plan, well_timed: bool) -> float:
+    def _ms(self, bundle: Path, way: Plan) -> float:
         """Of a frame, with one thread: the median over some steps after one that warms up.
 
-        Where that one takes long, and nobody is told the time, it is enough: it is about a tenth slower. Time is the
-        processor's, so that what else runs here counts for little.
+        Time is the processor's, so that what else runs here counts for little.
         """
         runtime = Runtime.load(
             bundle,
@@ -186,8 +183,8 @@ class Bundles:
             runtime(frames)
             return time.process_time() - began
 
-        first = step_s()
-        spent = [first] if first > _LONG_S and not well_timed else [step_s()]
+        step_s()
+        spent = [step_s()]
         while len(spent) < _STEPS and sum(spent) < _LONG_S:
             spent.append(step_s())
         return 1000 * float(np.median(spent)) / way.batch

@@ -3,10 +3,10 @@
 two or three widths measured  ->  fitted cost  ->  search  ->  the widest predicted to fit, exported, planned, timed
 
 The widest and the narrowest are measured, and where the widest does not fit the one ratio that is predicted to be at
-the limit: there predictions have to be right. They are for one ratio and what is like it. Other widths that the search
-finds need more memory than predicted: of 12 that were drawn at random 11 needed 3 to 23 MiB more
-(docs/results-student.md). So where the one ratio of a budget does not fit, they are not tried; and where they do not,
-the one ratio is tried before a smaller budget.
+the limit: there predictions have to be right. They are for one ratio and what is like it. Uneven widths often need
+more memory than predicted: of 12 that were drawn at random, not by the search, 11 needed 3 to 23 MiB more and one 4
+less (docs/results-student.md). So where the one ratio of a budget does not fit, uneven ones are not tried, which can
+miss one that would fit; and where they do not, the one ratio is tried before a smaller budget.
 """
 
 import shutil
