@@ -1,4 +1,4 @@
-"""What a training run leaves after each epoch, so that an interrupted one goes on: a file that knows its run.
+"""What a training run leaves again and again, so that an interrupted one goes on: a file that knows its run.
 
 `save_snapshot` writes it whole or not at all; `read_snapshot` gives it back to the run that left it, and to no other.
 """
